@@ -1,0 +1,256 @@
+"""Saves training states, resumes them, and restores models for inference.
+
+A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
+written by Orbax: `state`, everything a training step reads and writes, and
+`meta`, what else belongs to that step. The folder of an inference copy looks the
+same; its state has parameters and codebook alone.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from etils import epath
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rq_jax import config as config_lib
+from rq_jax.config import Config
+from rq_jax.typing import PyTree, Variables
+
+_ITEMS = ('state', 'meta')
+
+
+class Checkpoints:
+  """The checkpoints of one run, written in the background.
+
+  Use as a context manager: leaving it waits for writes under way.
+  """
+
+  def __init__(self, workdir: str | epath.Path, *, keep: int):
+    self._manager = ocp.CheckpointManager(
+        epath.Path(workdir).resolve() / 'checkpoints',
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True
+        ),
+        item_names=_ITEMS,
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """The newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+    """Starts to write a checkpoint; `state` may be donated right after."""
+    self._manager.save(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+        ),
+    )
+
+  def wait(self) -> None:
+    """Blocks until all checkpoints are on disk."""
+    self._manager.wait_until_finished()
+
+  def restore(
+      self, step: int, abstract: PyTree, shardings: PyTree
+  ) -> tuple[PyTree, dict[str, Any]]:
+    """Restores the state of a step, placed as `shardings` say, and its meta."""
+    target = jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+        abstract,
+        shardings,
+    )
+    restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(target),
+            meta=ocp.args.JsonRestore(),
+        ),
+    )
+    return restored['state'], restored['meta']
+
+
+def write_config(workdir: str | epath.Path, config: Config) -> None:
+  """Writes `config.json`, so that it is there whole or not at all."""
+  folder = epath.Path(workdir)
+  partial = folder / 'config.json.partial'
+  partial.write_text(config_lib.to_json(config))
+  partial.replace(folder / 'config.json')
+
+
+def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
+  """Reads the experiment that a folder holds.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    stage: What it must hold: 1, an RQ-VAE; 2, an RQ-Transformer.
+
+  Raises:
+    ValueError: If there is none, or of the other stage.
+  """
+  file = epath.Path(path) / 'config.json'
+  if not file.exists():
+    raise ValueError(
+        f'{path} holds no config.json: it is neither the --workdir of a run nor'
+        ' a converted checkpoint. Check the path.'
+    )
+  config = config_lib.check(json.loads(file.read_text()))
+  names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
+  if stage not in (None, config.stage):
+    raise ValueError(
+        f'{path} holds {names[config.stage]}, but {names[stage]} is needed here.'
+        ' Give the path of that one.'
+    )
+  return config
+
+
+def restore_variables(
+    path: str | epath.Path,
+    abstract: Variables,
+    *,
+    step: int | None = None,
+    ema: bool = True,
+    dtype: str | None = None,
+    sharding: jax.sharding.Sharding | PyTree | None = None,
+) -> tuple[Variables, str]:
+  """Restores the variables of a model for inference.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    abstract: Shapes of the variables: 'params' and other collections.
+    step: Which checkpoint; the newest if None.
+    ema: Whether to take the averaged parameters, where the run kept them.
+    dtype: Of the parameters; None for as they were saved. Codebooks stay.
+    sharding: Where to place them, for all or for each; one device if None.
+
+  Returns:
+    The variables, and a sentence that says which were taken.
+
+  Raises:
+    ValueError: If there is no such checkpoint, or it is of another model.
+  """
+  step = _find_step(path, step)
+  folder = epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
+  checkpointer = ocp.PyTreeCheckpointer()
+  saved = checkpointer.metadata(folder).item_metadata.tree
+  averaged = ema and saved.get('ema_params') is not None
+  names = {name: name for name in abstract}
+  names['params'] = 'ema_params' if averaged else 'params'
+  target = {names[name]: tree for name, tree in abstract.items()}
+  _check_shapes(path, target, saved)
+  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  if not isinstance(sharding, jax.sharding.Sharding):
+    sharding = {names[name]: tree for name, tree in sharding.items()}
+  else:
+    sharding = jax.tree.map(lambda _: sharding, target)
+  restore_args = jax.tree.map(
+      lambda a, s: ocp.ArrayRestoreArgs(
+          sharding=s, global_shape=a.shape, dtype=a.dtype
+      ),
+      target,
+      sharding,
+  )
+  restored = checkpointer.restore(
+      folder,
+      args=ocp.args.PyTreeRestore(
+          item=target, restore_args=restore_args, partial_restore=True
+      ),
+  )
+  variables = {name: restored[names[name]] for name in abstract}
+  if dtype is not None:
+    variables['params'] = jax.tree.map(
+        lambda p: p.astype(jnp.dtype(dtype)), variables['params']
+    )
+  kind = 'averaged parameters' if averaged else 'parameters'
+  return variables, f'{kind} of step {step} from {path}'
+
+
+def export(
+    path: str | epath.Path, config: Config, variables: Variables
+) -> None:
+  """Writes an inference copy: `config.json` and the variables, as step 0.
+
+  It appears whole or not at all; one that is there already stays if it holds
+  the same variables, and is replaced otherwise.
+  """
+  path = epath.Path(path)
+  partial = path.with_name(path.name + '.partial')
+  partial.rmtree(missing_ok=True)
+  partial.mkdir(parents=True)
+  write_config(partial, config)
+  with Checkpoints(partial, keep=1) as checkpoints:
+    checkpoints.save(
+        0, dict(variables), {'fingerprint': fingerprint(variables)}
+    )
+  if path.exists():
+    path.rmtree()
+  partial.rename(path)
+
+
+def fingerprint(variables: Variables) -> str:
+  """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
+
+  Names, dtypes, shapes and values of all arrays go into it, in float32 and
+  wherever they are placed.
+  """
+  digest = hashlib.sha256()
+  leaves = jax.tree_util.tree_leaves_with_path(
+      flax.serialization.to_state_dict(dict(variables))
+  )
+  for name, leaf in sorted(
+      (jax.tree_util.keystr(keys), leaf) for keys, leaf in leaves
+  ):
+    value = np.ascontiguousarray(np.asarray(leaf, np.float32))
+    digest.update(f'{name} {value.shape} '.encode())
+    digest.update(value.data)
+  return digest.hexdigest()[:16]
+
+
+def _find_step(path: str | epath.Path, step: int | None) -> int:
+  folder = epath.Path(path) / 'checkpoints'
+  steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
+  if not steps:
+    raise ValueError(
+        f'{path} holds no complete checkpoint yet. Train until the first one is'
+        ' saved, see --config.train.checkpoint_steps.'
+    )
+  if step is not None and step not in steps:
+    raise ValueError(
+        f'{path} has no checkpoint of step {step}; it has {sorted(steps)}.'
+        ' Choose one of these, or none for the newest.'
+    )
+  return max(steps) if step is None else step
+
+
+def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
+  """Compares what a model needs with what a checkpoint has, name by name."""
+  wanted, found = _shapes(target), _shapes(saved)
+  for name, shape in wanted.items():
+    if found.get(name) != shape:
+      has = f'has {found[name]}' if name in found else 'has none'
+      raise ValueError(
+          f'The checkpoint in {path} is of another model: {name} should be'
+          f' {shape}, but it {has}. Its config.json and its checkpoints belong'
+          ' to different runs; restore the pair that was written together.'
+      )
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+  state = flax.serialization.to_state_dict(tree)
+  flat = flax.traverse_util.flatten_dict(state, sep='.')
+  return {
+      name: tuple(leaf.shape)
+      for name, leaf in flat.items()
+      if hasattr(leaf, 'shape')
+  }

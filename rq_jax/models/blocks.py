@@ -1,0 +1,153 @@
+"""Convolutional building blocks of the RQ-VAE (taming-transformers family).
+
+All feature maps are [B, H, W, C]. Kernels and biases start as in PyTorch, which
+the official model relies on: uniform in +-1/sqrt(fan_in).
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Variance 1 / (3 fan_in) in a uniform draw is a bound of 1 / sqrt(fan_in).
+torch_kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+def torch_bias_init(fan_in: int) -> nn.initializers.Initializer:
+  """Initializer of a bias, uniform in +-1/sqrt(fan_in)."""
+  bound = 1 / math.sqrt(fan_in)
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
+class Conv(nn.Module):
+  """A convolution with PyTorch's initial weights and named kernel axes.
+
+  Attributes:
+    features: Output channels.
+    kernel_size: Side of the square kernel.
+    stride: Step of the kernel.
+    padding: Zeros before and after each side, or 'SAME'.
+    dtype: Of the computation; parameters are float32.
+  """
+
+  features: int
+  kernel_size: int = 3
+  stride: int = 1
+  padding: str | tuple[int, int] = 'SAME'
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Convolves: [B, H, W, C] -> [B, H', W', features]."""
+    padding = self.padding
+    return nn.Conv(
+        self.features,
+        (self.kernel_size, self.kernel_size),
+        strides=self.stride,
+        padding=padding if isinstance(padding, str) else (padding, padding),
+        dtype=jnp.dtype(self.dtype),
+        kernel_init=nn.with_logical_partitioning(
+            torch_kernel_init, (None, None, 'conv_in', 'conv_out')
+        ),
+        bias_init=torch_bias_init(x.shape[-1] * self.kernel_size**2),
+        name='conv',
+    )(x)
+
+
+class GroupNorm(nn.Module):
+  """Group normalization with the official epsilon; statistics in float32."""
+
+  groups: int = 32
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Normalizes [B, H, W, C] within each group of channels."""
+    return nn.GroupNorm(
+        num_groups=self.groups,
+        epsilon=1e-6,
+        use_fast_variance=False,
+        dtype=jnp.dtype(self.dtype),
+        name='norm',
+    )(x)
+
+
+class ResBlock(nn.Module):
+  """Two normalized convolutions beside a shortcut.
+
+  Attributes:
+    features: Output channels; a 1x1 convolution adapts the shortcut if the
+      input has another number.
+    groups: Groups of the normalizations.
+    dropout: Rate before the second convolution.
+    dtype: Of the computation.
+  """
+
+  features: int
+  groups: int = 32
+  dropout: float = 0.0
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Refines a map: [B, H, W, C] -> [B, H, W, features]."""
+    h = nn.silu(GroupNorm(self.groups, self.dtype, name='norm1')(x))
+    h = Conv(self.features, dtype=self.dtype, name='conv1')(h)
+    h = nn.silu(GroupNorm(self.groups, self.dtype, name='norm2')(h))
+    h = nn.Dropout(self.dropout, deterministic=not train)(h)
+    h = Conv(self.features, dtype=self.dtype, name='conv2')(h)
+    if x.shape[-1] != self.features:
+      x = Conv(self.features, 1, dtype=self.dtype, name='shortcut')(x)
+    return x + h
+
+
+class AttentionBlock(nn.Module):
+  """Single-head self-attention over all positions of a feature map."""
+
+  groups: int = 32
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Mixes positions: [B, H, W, C] -> [B, H, W, C]."""
+    b, h, w, c = x.shape
+    normed = GroupNorm(self.groups, self.dtype, name='norm')(x)
+    q, k, v = (
+        Conv(c, 1, dtype=self.dtype, name=name)(normed).reshape(b, h * w, c)
+        for name in ('query', 'key', 'value')
+    )
+    scores = jnp.einsum('bqc,bkc->bqk', q, k) * c**-0.5  # [B, T, T]
+    weights = nn.softmax(scores.astype(jnp.float32)).astype(v.dtype)
+    mixed = jnp.einsum('bqk,bkc->bqc', weights, v).reshape(b, h, w, c)
+    return x + Conv(c, 1, dtype=self.dtype, name='out')(mixed)
+
+
+class Downsample(nn.Module):
+  """Halves the resolution by a strided convolution."""
+
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Halves a map: [B, H, W, C] -> [B, H/2, W/2, C]."""
+    # One zero at the right and the bottom alone, as in the official model.
+    return Conv(
+        x.shape[-1], stride=2, padding=(0, 1), dtype=self.dtype, name='conv'
+    )(x)
+
+
+class Upsample(nn.Module):
+  """Doubles the resolution: nearest neighbours, then a convolution."""
+
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Doubles a map: [B, H, W, C] -> [B, 2H, 2W, C]."""
+    x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    return Conv(x.shape[-1], dtype=self.dtype, name='conv')(x)

@@ -1,0 +1,90 @@
+"""How codes enter a transformer and leave it."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rq_jax.models import transformer
+from rq_jax.models.blocks import torch_bias_init
+from rq_jax.models.blocks import torch_kernel_init
+
+# What is masked gets a logit that no softmax notices, but that, unlike -inf,
+# gives 0 when multiplied by a target of 0.
+_MASKED = -1e9
+
+
+class CodeClassifier(nn.Module):
+  """Turns outputs of the depth transformer into logits of codes.
+
+  Attributes:
+    width: Width of the transformer, E.
+    sizes: Codewords at each depth, D numbers.
+    shared: Whether all depths use one linear layer.
+    dtype: Of the matrix product; logits are float32.
+  """
+
+  width: int
+  sizes: tuple[int, ...]
+  shared: bool = True
+  dtype: str = 'float32'
+
+  def setup(self):
+    self.norm = transformer.layer_norm(self.dtype)
+    size, shared = max(self.sizes), self.shared
+    # Per-depth classifiers start as the official ones do, normal with 0.02.
+    self.kernel = self.param(
+        'kernel',
+        nn.with_logical_partitioning(
+            torch_kernel_init if shared else nn.initializers.normal(0.02),
+            ('embed', 'vocab') if shared else (None, 'embed', 'vocab'),
+        ),
+        (self.width, size) if shared else (len(self.sizes), self.width, size),
+    )
+    self.bias = self.param(
+        'bias',
+        torch_bias_init(self.width) if shared else nn.initializers.normal(0.02),
+        (size,) if shared else (len(self.sizes), size),
+    )
+
+  def __call__(self, hidden: jax.Array) -> jax.Array:
+    """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
+    product = 'btde,ek->btdk' if self.shared else 'btde,dek->btdk'
+    logits = jnp.einsum(product, self.norm(hidden), self._cast(self.kernel))
+    bias = self.bias[None] if self.shared else self.bias  # [1 or D, K]
+    return self._mask(
+        logits.astype(jnp.float32) + bias[None, None],
+        jnp.array(self.sizes)[None, None, :, None],
+    )
+
+  def at(self, hidden: jax.Array, depth: int) -> jax.Array:
+    """Logits of the codes at one depth: [B, E] -> float32[B, K]."""
+    kernel, bias = self.kernel, self.bias
+    if not self.shared:
+      kernel, bias = kernel[depth], bias[depth]
+    logits = self.norm(hidden) @ self._cast(kernel)
+    return self._mask(
+        logits.astype(jnp.float32) + bias[None], self.sizes[depth]
+    )
+
+  def _mask(self, logits: jax.Array, size: jax.Array | int) -> jax.Array:
+    """Rules out codes that a smaller codebook does not have."""
+    if len(set(self.sizes)) == 1:
+      return logits
+    index = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
+    return jnp.where(index < size, logits, _MASKED)
+
+  def _cast(self, x: jax.Array) -> jax.Array:
+    return x.astype(jnp.dtype(self.dtype))
+
+
+def look_up(tables: Sequence[jax.Array], stacks: jax.Array) -> jax.Array:
+  """Rows of tables [K, C] by depth: int32[..., D] -> [..., D, C]."""
+  rows = [at_depth(tables, d)[stacks[..., d]] for d in range(stacks.shape[-1])]
+  return jnp.stack(rows, axis=-2)
+
+
+def at_depth(tables: Sequence[jax.Array], depth: int) -> jax.Array:
+  """The table of one depth, of tables that are shared (one) or not (D)."""
+  return tables[0] if len(tables) == 1 else tables[depth]

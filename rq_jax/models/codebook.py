@@ -1,0 +1,164 @@
+"""A codebook: nearest codewords, and moving averages instead of gradients."""
+
+import math
+
+import flax
+import jax
+import jax.numpy as jnp
+
+# Codewords compared at a time: bounds the matrix of distances.
+_BLOCK = 4096
+
+
+@flax.struct.dataclass
+class Codebook:
+  """Codewords and the moving averages they are estimated from."""
+
+  embedding: jax.Array  # float32[K, C], the codewords.
+  count: jax.Array  # float32[K], how many vectors chose each codeword.
+  total: jax.Array  # float32[K, C], the sum of those vectors.
+
+
+def init(rng: jax.Array, size: int, channels: int) -> Codebook:
+  """Returns a codebook of normal codewords that nothing has chosen yet.
+
+  The official code starts `total` at the codewords although `count` is 0; the
+  first update then mixes the two scales. Both averages start empty here.
+  """
+  return Codebook(
+      embedding=jax.random.normal(rng, (size, channels)),
+      count=jnp.zeros((size,)),
+      total=jnp.zeros((size, channels)),
+  )
+
+
+def squared_distances(x: jax.Array, embedding: jax.Array) -> jax.Array:
+  """Squared distance to every codeword: [..., C], [K, C] -> float32[..., K]."""
+  return (
+      jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+      - 2 * _products(x, embedding)
+      + _row(jnp.sum(jnp.square(embedding), axis=-1), x)
+  )
+
+
+def nearest(x: jax.Array, embedding: jax.Array) -> jax.Array:
+  """Index of the closest codeword: [..., C], [K, C] -> int32[...].
+
+  The closest codeword has the largest x.e - |e|^2/2. Large codebooks are
+  searched in blocks, so that no [..., K] is ever stored.
+  """
+  size, channels = embedding.shape
+  if size <= _BLOCK:
+    return jnp.argmax(_scores(x, embedding), axis=-1).astype(jnp.int32)
+
+  blocks = math.ceil(size / _BLOCK)
+  # Padding repeats the first codeword, which wins every tie by coming first.
+  order = jnp.arange(blocks * _BLOCK)
+  padded = embedding[jnp.where(order < size, order, 0)]
+
+  def search(best, block):
+    first, words = block
+    scores = _scores(x, words)
+    index = jnp.argmax(scores, axis=-1)
+    score = jnp.max(scores, axis=-1)
+    better = score > best[0]
+    return (
+        jnp.where(better, score, best[0]),
+        jnp.where(better, first + index, best[1]),
+    ), None
+
+  start = (jnp.full(x.shape[:-1], -jnp.inf), jnp.zeros(x.shape[:-1], jnp.int32))
+  (_, index), _ = jax.lax.scan(
+      search,
+      start,
+      (order[::_BLOCK], padded.reshape(blocks, _BLOCK, channels)),
+  )
+  return index
+
+
+def move(
+    codebook: Codebook,
+    vectors: jax.Array,
+    codes: jax.Array,
+    *,
+    decay: float,
+    rng: jax.Array | None,
+    threshold: float,
+    relative: bool,
+) -> Codebook:
+  """Moves every codeword towards the mean of the vectors that chose it.
+
+  Sums over a sharded batch are global under `jit`.
+
+  Args:
+    codebook: The codebook to move.
+    vectors: What was quantized, float32[N, C].
+    codes: The codewords chosen, int32[N].
+    decay: Of the moving averages.
+    rng: Draws the vectors that replace unused codewords; None replaces none.
+    threshold: The usage under which a codeword counts as unused.
+    relative: Whether `threshold` is in units of the mean usage.
+
+  Returns:
+    The moved codebook.
+  """
+  size = len(codebook.count)
+  hits = jax.ops.segment_sum(jnp.ones(codes.shape), codes, size)
+  sums = jax.ops.segment_sum(vectors, codes, size)
+  count = decay * codebook.count + (1 - decay) * hits
+  total = decay * codebook.total + (1 - decay) * sums
+  if rng is not None:
+    # A codeword re-drawn starts with the usage of an average one, or, under
+    # the official rule, of one vector.
+    fresh_count = jnp.mean(count) if relative else jnp.ones(())
+    unused = count < (threshold * jnp.mean(count) if relative else threshold)
+    fresh = _draw_vectors(rng, vectors, size) * fresh_count
+    count = jnp.where(unused, fresh_count, count)
+    total = jnp.where(unused[:, None], fresh, total)
+  moved = total / _smoothed(count)[:, None]
+  # What nothing ever chose stays where it is.
+  embedding = jnp.where(count[:, None] > 0, moved, codebook.embedding)
+  return Codebook(embedding, count, total)
+
+
+def usage(codes: jax.Array, size: int) -> jax.Array:
+  """Share of each codeword among the codes: int32[...] -> float32[K]."""
+  hits = jax.ops.segment_sum(jnp.ones(codes.size), codes.reshape(-1), size)
+  return hits / codes.size
+
+
+def perplexity(shares: jax.Array) -> jax.Array:
+  """Exponential of the entropy of a distribution: float32[K] -> float32[]."""
+  return jnp.exp(jnp.sum(jax.scipy.special.entr(shares)))
+
+
+def _scores(x: jax.Array, embedding: jax.Array) -> jax.Array:
+  half_norms = jnp.sum(jnp.square(embedding), axis=-1) / 2
+  return _products(x, embedding) - _row(half_norms, x)
+
+
+def _products(x: jax.Array, embedding: jax.Array) -> jax.Array:
+  # Rounding the inputs to bfloat16 or TF32 would change 0.5 % of the codes.
+  return jnp.matmul(x, embedding.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _row(values: jax.Array, like: jax.Array) -> jax.Array:
+  return values.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+def _draw_vectors(rng: jax.Array, vectors: jax.Array, size: int) -> jax.Array:
+  """Draws rows without replacement; repeats them with noise if too few."""
+  rng_order, rng_noise = jax.random.split(rng)
+  count, channels = vectors.shape
+  if count < size:
+    vectors = jnp.tile(vectors, (math.ceil(size / count), 1))
+    noise = jax.random.uniform(rng_noise, vectors.shape)
+    vectors = vectors + noise * (0.01 / math.sqrt(channels))
+  order = jax.random.permutation(rng_order, len(vectors))
+  return vectors[order[:size]]
+
+
+def _smoothed(count: jax.Array, eps: float = 1e-5) -> jax.Array:
+  """Laplace-smooths counts without changing their sum."""
+  n = jnp.sum(count)
+  return n * (count + eps) / (n + len(count) * eps)

@@ -1,0 +1,322 @@
+"""The RQ-Transformer: a model of code maps (Section 3.2).
+
+A spatial transformer reads the condition and the code stacks of all earlier
+positions, and gives one context vector for each position; a depth transformer
+reads the context and the earlier codes of the stack, and predicts the next.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rq_jax.models import code_layers
+from rq_jax.models import transformer
+from rq_jax.models.blocks import torch_bias_init
+from rq_jax.models.blocks import torch_kernel_init
+
+class RQTransformer(nn.Module):
+  """Predicts code maps, position by position and, within each, by depth.
+
+  Codes are int32[B, H, W, D]; conditions int32[B, condition_length]: a label, the
+  ids of a text, or 0 for an unconditional model.
+
+  Attributes:
+    code_shape: H, W, D of the code map.
+    codebook_size: Codewords, K; a number, or one for each depth.
+    embed_dim: Channels of a codeword, C.
+    width: Width of both transformers, E.
+    heads: Attention heads, N.
+    spatial_layers: Blocks of the spatial transformer.
+    depth_layers: Blocks of the depth transformer.
+    num_classes: Labels of a class-conditional model; 0 for none.
+    text_vocab_size: Token ids of a text-conditional model; 0 for none.
+    text_length: Tokens of a text.
+    null_class: Whether one more condition stands for none at all, as guidance
+      needs; it has the index after the last.
+    spatial_input: What the spatial transformer is given of a code: 'codebook', a
+      projection of its codeword, or 'learned', an embedding.
+    depth_input: The same, of the depth transformer.
+    shared_embedding: Whether all depths use one learned embedding.
+    cumulative_depth_input: Whether the depth transformer is given the sum of the
+      codewords so far, or only the last.
+    shared_classifier: Whether all depths use one classifier.
+    attention_bias: Whether the projections of the attention have biases.
+    mlp_bias: Whether the layers of the MLPs have biases.
+    gelu: 'exact' or 'sigmoid', see `transformer.Block`.
+    depth_gelu: The same in the depth transformer; None for as in `gelu`.
+    dropout: Rate after each attention and MLP.
+    attention_dropout: Rate on attention weights.
+    embedding_dropout: Rate on the inputs of the spatial transformer.
+    remat: Whether training recomputes blocks in the backward pass.
+    dtype: Of the computation; logits, softmax and statistics are float32.
+  """
+
+  code_shape: tuple[int, int, int] = (8, 8, 4)
+  codebook_size: int | Sequence[int] = 16384
+  embed_dim: int = 256
+  width: int = 1536
+  heads: int = 24
+  spatial_layers: int = 12
+  depth_layers: int = 4
+  num_classes: int = 0
+  text_vocab_size: int = 0
+  text_length: int = 0
+  null_class: bool = False
+  spatial_input: str = 'codebook'
+  depth_input: str = 'codebook'
+  shared_embedding: bool = True
+  cumulative_depth_input: bool = True
+  shared_classifier: bool = True
+  attention_bias: bool = True
+  mlp_bias: bool = True
+  gelu: str = 'exact'
+  depth_gelu: str | None = None
+  dropout: float = 0.1
+  attention_dropout: float = 0.0
+  embedding_dropout: float = 0.0
+  remat: bool = False
+  dtype: str = 'float32'
+
+  def setup(self):
+    self.condition_embedding = self._table(
+        'condition_embedding', self.condition_size + self.null_class, 1.0
+    )
+    self.condition_position = self._position(
+        'condition_position', self.condition_length
+    )
+    self.spatial_position = self._position('spatial_position', self.positions)
+    self.depth_position = self._position('depth_position', self.depth)
+    if 'learned' in (self.spatial_input, self.depth_input):
+      self.code_embeddings = (
+          (self._table('code_embedding', max(self.sizes), 1.0),)
+          if self.shared_embedding
+          else tuple(
+              self._table(f'code_embedding_{d}', size, 0.02)
+              for d, size in enumerate(self.sizes)
+          )
+      )
+    if self.spatial_input == 'codebook':
+      self.spatial_projection = self._dense(self.width, ('code', 'embed'))
+    if self.depth_input == 'codebook':
+      self.depth_projection = self._dense(self.width, ('code', 'embed'))
+    self.spatial_stack = self.make_spatial_stack()
+    self.depth_stack = self.make_depth_stack()
+    self.drop = nn.Dropout(self.embedding_dropout)
+    self.classifier = code_layers.CodeClassifier(
+        self.width, self.sizes, self.shared_classifier, self.dtype
+    )
+    if self.condition_length > 1:
+      self.condition_norm = transformer.layer_norm(self.dtype)
+      self.condition_classifier = self._dense(
+          self.condition_size, ('embed', 'vocab')
+      )
+
+  @property
+  def positions(self) -> int:
+    """Positions of a code map, T."""
+    return self.code_shape[0] * self.code_shape[1]
+
+  @property
+  def depth(self) -> int:
+    """Codes at a position, D."""
+    return self.code_shape[2]
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Number of codewords at each depth."""
+    size = self.codebook_size
+    return (size,) * self.depth if isinstance(size, int) else tuple(size)
+
+  @property
+  def condition_size(self) -> int:
+    """Values that a condition may take, without the null class."""
+    return max(self.num_classes, self.text_vocab_size, 1)
+
+  @property
+  def condition_length(self) -> int:
+    """Positions that the condition takes in the spatial transformer."""
+    return max(self.text_length, 1)
+
+  def make_spatial_stack(self) -> transformer.Stack:
+    """The spatial transformer's blocks, described."""
+    return transformer.Stack(
+        self.spatial_layers, self._block(self.gelu), self.remat
+    )
+
+  def make_depth_stack(self) -> transformer.Stack:
+    """The depth transformer's blocks, described."""
+    return transformer.Stack(
+        self.depth_layers, self._block(self.depth_gelu or self.gelu), self.remat
+    )
+
+  def __call__(
+      self,
+      codes: jax.Array,
+      condition: jax.Array,
+      codebooks: Sequence[jax.Array] = (),
+      *,
+      train: bool = False,
+  ) -> jax.Array:
+    """Predicts every code from those before it.
+
+    Args:
+      codes: int32[B, H, W, D].
+      condition: int32[B, condition_length].
+      codebooks: Codewords float32[K, C] of the tokenizer, one array if shared,
+        else one for each depth; needed where an input is 'codebook'.
+      train: Whether to drop out; needs the rng stream 'dropout'.
+
+    Returns:
+      Logits of each code, float32[B, H, W, D, K].
+    """
+    hidden, last = self.hidden(codes, condition, codebooks, train=train)
+    if self.is_initializing() and self.condition_length > 1:
+      self.condition_logits(last)  # So that its parameters come to exist.
+    logits = self.classify(hidden)
+    return logits.reshape(*codes.shape, max(self.sizes))
+
+  def hidden(
+      self,
+      codes: jax.Array,
+      condition: jax.Array,
+      codebooks: Sequence[jax.Array] = (),
+      *,
+      train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """What `classify` and `condition_logits` are given.
+
+    Args:
+      codes: int32[B, H, W, D].
+      condition: int32[B, condition_length].
+      codebooks: See `__call__`.
+      train: Whether to drop out.
+
+    Returns:
+      The depth transformer's outputs, [B, T, D, E], and the spatial
+      transformer's at the positions of the condition but the last,
+      [B, condition_length - 1, E].
+    """
+    stacks = codes.reshape(len(codes), self.positions, self.depth)
+    inputs = self._spatial_codes(stacks[:, :-1], codebooks)
+    inputs = inputs + self.spatial_position[None, :-1]
+    inputs = jnp.concatenate([self.embed_condition(condition), inputs], axis=1)
+    inputs = self.drop(self._cast(inputs), deterministic=not train)
+    spatial = self.spatial_stack(inputs, train)  # [B, S, E]
+    known = self.condition_length - 1
+    context = spatial[:, known:, None]  # [B, T, 1, E]
+
+    inputs = context + self.depth_position[None, None, :1]
+    if self.depth > 1:
+      earlier = self._depth_codes(stacks[..., :-1], codebooks)
+      earlier = earlier + self.depth_position[None, None, 1:]
+      inputs = jnp.concatenate([inputs, earlier], axis=2)
+    inputs = self._cast(inputs)
+    shape = inputs.shape  # [B, T, D, E]
+    outputs = self.depth_stack(inputs.reshape(-1, *shape[2:]), train)
+    return outputs.reshape(shape), spatial[:, :known]
+
+  def classify(self, hidden: jax.Array) -> jax.Array:
+    """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
+    return self.classifier(hidden)
+
+  def classify_at(self, hidden: jax.Array, depth: int) -> jax.Array:
+    """Logits of the codes at one depth: [B, E] -> float32[B, K]."""
+    return self.classifier.at(hidden, depth)
+
+  def condition_logits(self, spatial: jax.Array) -> jax.Array:
+    """Logits of the next token of a text: [B, S, E] -> float32[B, S, V]."""
+    logits = self.condition_classifier(self.condition_norm(spatial))
+    return logits.astype(jnp.float32)
+
+  def embed_condition(self, condition: jax.Array) -> jax.Array:
+    """Inputs of the condition: int32[B, S] -> [B, S, E]."""
+    return self.condition_embedding[condition] + self.condition_position[None]
+
+  def tables(
+      self, codebooks: Sequence[jax.Array] = ()
+  ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Inputs that each code contributes, computed once for all draws.
+
+    Both projections are linear in the codewords: the inputs are sums over rows
+    of these tables and over positions.
+
+    Args:
+      codebooks: See `__call__`.
+
+    Returns:
+      Tables [K, E] of the spatial and of the depth transformer, one if shared
+      over depth, else one for each depth.
+    """
+    spatial = self._inputs(self.spatial_input, 'spatial_projection', codebooks)
+    depth = self._inputs(self.depth_input, 'depth_projection', codebooks)
+    offset = self._depth_offset()
+    return tuple(spatial), tuple(table - offset for table in depth)
+
+  def depth_offsets(self) -> jax.Array:
+    """Input of the depth transformer at each depth for no codes, [D, E]."""
+    no_codes = jnp.arange(self.depth)[:, None] == 0
+    offset = jnp.where(no_codes, 0.0, self._depth_offset())
+    return self.depth_position + offset
+
+  def _depth_offset(self) -> jax.Array:
+    if self.depth_input == 'learned':
+      return jnp.zeros((1, self.width))
+    return self.depth_projection(jnp.zeros((1, self.embed_dim)))
+
+  def _inputs(self, kind: str, projection: str, codebooks) -> list[jax.Array]:
+    if kind == 'learned':
+      return list(self.code_embeddings)
+    return [getattr(self, projection)(words) for words in codebooks]
+
+  def _spatial_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
+    """Sums over depth what the codes contribute: [B, T, D] -> [B, T, E]."""
+    if self.spatial_input == 'learned':
+      embedded = code_layers.look_up(self.code_embeddings, stacks)
+    else:
+      embedded = self.spatial_projection(code_layers.look_up(codebooks, stacks))
+    return jnp.sum(embedded, axis=-2)
+
+  def _depth_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
+    """Inputs after each code of a stack: [B, T, D'] -> [B, T, D', E]."""
+    learned = self.depth_input == 'learned'
+    tables = self.code_embeddings if learned else codebooks
+    embedded = code_layers.look_up(tables, stacks)
+    if self.cumulative_depth_input:
+      embedded = jnp.cumsum(embedded, axis=-2)
+    return embedded if learned else self.depth_projection(embedded)
+
+  def _table(self, name: str, rows: int, scale: float) -> jax.Array:
+    init = nn.initializers.normal(scale)
+    init = nn.with_logical_partitioning(init, ('vocab', 'embed'))
+    return self.param(name, init, (rows, self.width))
+
+  def _position(self, name: str, length: int) -> jax.Array:
+    init = nn.initializers.normal(0.02)
+    return self.param(name, init, (length, self.width))
+
+  def _dense(self, features: int, axes: tuple[str, str]) -> nn.Dense:
+    fan_in = self.embed_dim if axes[0] == 'code' else self.width
+    return nn.Dense(
+        features,
+        dtype=jnp.dtype(self.dtype),
+        kernel_init=nn.with_logical_partitioning(torch_kernel_init, axes),
+        bias_init=torch_bias_init(fan_in),
+    )
+
+  def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:
+    return (
+        ('width', self.width),
+        ('heads', self.heads),
+        ('attention_bias', self.attention_bias),
+        ('mlp_bias', self.mlp_bias),
+        ('gelu', gelu),
+        ('dropout', self.dropout),
+        ('attention_dropout', self.attention_dropout),
+        ('dtype', self.dtype),
+    )
+
+  def _cast(self, x: jax.Array) -> jax.Array:
+    return x.astype(jnp.dtype(self.dtype))
+

@@ -1,0 +1,254 @@
+"""Causal transformer stacks, whole sequences at a time or step by step.
+
+Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rq_jax.models.blocks import torch_bias_init
+from rq_jax.models.blocks import torch_kernel_init
+
+# Keys and values of one layer, each [B, S, N, E/N].
+Cache = tuple[jax.Array, jax.Array]
+
+GELUS = {
+    'exact': lambda x: nn.gelu(x, approximate=False),
+    'sigmoid': lambda x: x * nn.sigmoid(1.702 * x),
+}
+
+
+class Attention(nn.Module):
+  """Causal multi-head self-attention.
+
+  Attributes:
+    width: Width of the model, E.
+    heads: Attention heads, N.
+    use_bias: Whether all four projections have biases.
+    dropout: Rate on the attention weights.
+    dtype: Of the computation; the softmax is float32.
+  """
+
+  width: int
+  heads: int
+  use_bias: bool = True
+  dropout: float = 0.0
+  dtype: str = 'float32'
+
+  def setup(self):
+    head_dim = self.width // self.heads
+    self.query_key_value = nn.DenseGeneral(
+        (3, self.heads, head_dim),
+        **_projection(
+            ('embed', None, 'heads', None), self.width, self.use_bias, self.dtype
+        ),
+    )
+    self.out = nn.DenseGeneral(
+        self.width,
+        axis=(-2, -1),
+        **_projection(
+            ('heads', None, 'embed'), self.width, self.use_bias, self.dtype
+        ),
+    )
+    self.drop = nn.Dropout(self.dropout)
+
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
+    q, k, v = self._split(x)
+    causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
+    return self._attend(q, k, v, causal, train)
+
+  def extend(
+      self, x: jax.Array, cache: Cache, start: jax.Array | int
+  ) -> tuple[jax.Array, Cache]:
+    """Attends from positions `start`, `start` + 1, ... to all up to them.
+
+    Args:
+      x: The new positions, [B, S', E].
+      cache: Keys and values of the sequence, [B, S, N, E/N] each; those of the
+        new positions are written into it.
+      start: Index of the first new position.
+
+    Returns:
+      The result, [B, S', E], and the cache with the new positions.
+    """
+    q, *new = self._split(x)
+    k, v = (
+        jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=1)
+        for old, part in zip(cache, new, strict=True)
+    )
+    queries = start + jnp.arange(x.shape[1])[:, None]
+    visible = jnp.arange(k.shape[1])[None, :] <= queries  # [S', S]
+    return self._attend(q, k, v, visible, train=False), (k, v)
+
+  def _split(self, x: jax.Array) -> list[jax.Array]:
+    projected = self.query_key_value(x)  # [B, S, 3, N, E/N]
+    return [projected[:, :, i] for i in range(3)]
+
+  def _attend(self, q, k, v, visible, train: bool) -> jax.Array:
+    scale = (self.width // self.heads) ** -0.5
+    scores = jnp.einsum('bqnh,bknh->bnqk', q, k * scale).astype(jnp.float32)
+    scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
+    weights = nn.softmax(scores).astype(v.dtype)
+    weights = self.drop(weights, deterministic=not train)
+    return self.out(jnp.einsum('bnqk,bknh->bqnh', weights, v))
+
+
+class Block(nn.Module):
+  """Attention and an MLP, each normalized before and added after.
+
+  Attributes:
+    width: Width of the model, E; the MLP is four times as wide.
+    heads: Attention heads, N.
+    attention_bias: Whether the projections of the attention have biases.
+    mlp_bias: Whether the layers of the MLP have biases.
+    gelu: 'exact', or 'sigmoid' for x * sigmoid(1.702 x).
+    dropout: Rate after the attention and after the MLP.
+    attention_dropout: Rate on the attention weights.
+    dtype: Of the computation; statistics and softmax are float32.
+  """
+
+  width: int
+  heads: int
+  attention_bias: bool = True
+  mlp_bias: bool = True
+  gelu: str = 'exact'
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  dtype: str = 'float32'
+
+  def setup(self):
+    self.norm1 = layer_norm(self.dtype)
+    self.attention = Attention(
+        self.width,
+        self.heads,
+        use_bias=self.attention_bias,
+        dropout=self.attention_dropout,
+        dtype=self.dtype,
+    )
+    self.norm2 = layer_norm(self.dtype)
+    hidden = 4 * self.width
+    self.mlp_in = nn.Dense(
+        hidden,
+        **_projection(('embed', 'mlp'), self.width, self.mlp_bias, self.dtype),
+    )
+    self.mlp_out = nn.Dense(
+        self.width,
+        **_projection(('mlp', 'embed'), hidden, self.mlp_bias, self.dtype),
+    )
+    self.drop = nn.Dropout(self.dropout)
+
+  def __call__(
+      self, x: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, None]:
+    """Refines whole sequences: [B, S, E] -> [B, S, E], and None for `scan`."""
+    attended = self.attention(self.norm1(x), train)
+    x = x + self.drop(attended, deterministic=not train)
+    x = x + self.drop(self._mlp(x), deterministic=not train)
+    return nn.with_logical_constraint(x, ('batch', 'position', 'activation')), None
+
+  def extend(
+      self, x: jax.Array, cache: Cache, start: jax.Array | int
+  ) -> tuple[jax.Array, Cache]:
+    """Refines new positions of sequences; see `Attention.extend`."""
+    attended, cache = self.attention.extend(self.norm1(x), cache, start)
+    x = x + attended
+    return x + self._mlp(x), cache
+
+  def _mlp(self, x: jax.Array) -> jax.Array:
+    return self.mlp_out(GELUS[self.gelu](self.mlp_in(self.norm2(x))))
+
+
+class Stack(nn.Module):
+  """Blocks one after the other, their parameters stacked on a first axis.
+
+  Attributes:
+    layers: Number of blocks, L.
+    block: Fields of `Block`, as items.
+    remat: Whether training recomputes each block in the backward pass.
+  """
+
+  layers: int
+  block: tuple[tuple[str, object], ...]
+  remat: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Refines whole sequences: [B, S, E] -> [B, S, E]."""
+    if self.layers == 0:
+      return x
+    block = Block
+    if self.remat and train:
+      block = nn.remat(
+          block,
+          prevent_cse=False,
+          static_argnums=(2,),
+          policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+      )
+    scanned = nn.scan(
+        block,
+        variable_axes={'params': 0},
+        split_rngs={'params': True, 'dropout': True},
+        in_axes=(nn.broadcast,),
+        length=self.layers,
+        metadata_params={nn.PARTITION_NAME: 'layers'},
+    )
+    x, _ = scanned(**dict(self.block), name='layers')(x, train)
+    return x
+
+  def empty_caches(self, batch: int, length: int) -> list[Cache]:
+    """Caches of sequences of `length` positions, one for each layer."""
+    block = Block(**dict(self.block))
+    shape = (batch, length, block.heads, block.width // block.heads)
+    zeros = jnp.zeros(shape, jnp.dtype(block.dtype))
+    return [(zeros, zeros) for _ in range(self.layers)]
+
+
+def unstack(params, layers: int) -> list:
+  """Parameters of each block, from those that `Stack` keeps on one axis."""
+  return [
+      jax.tree.map(lambda p, i=i: p[i], params['layers']) for i in range(layers)
+  ]
+
+
+def extend(
+    stack: Stack, params: list, x: jax.Array, caches: list[Cache], start
+) -> tuple[jax.Array, list[Cache]]:
+  """Runs new positions through all blocks; see `Attention.extend`.
+
+  Args:
+    stack: The stack.
+    params: Parameters of each block, from `unstack`.
+    x: The new positions, [B, S', E].
+    caches: One for each block.
+    start: Index of the first new position.
+
+  Returns:
+    The result, [B, S', E], and the caches with the new positions.
+  """
+  block = Block(**dict(stack.block))
+  extended = []
+  for block_params, cache in zip(params, caches, strict=True):
+    x, cache = block.apply(
+        {'params': block_params}, x, cache, start, method='extend'
+    )
+    extended.append(cache)
+  return x, extended
+
+
+def layer_norm(dtype: str) -> nn.LayerNorm:
+  """Layer normalization with PyTorch's epsilon; statistics in float32."""
+  return nn.LayerNorm(
+      epsilon=1e-5, use_fast_variance=False, dtype=jnp.dtype(dtype)
+  )
+
+
+def _projection(axes, fan_in: int, use_bias: bool, dtype: str) -> dict:
+  """Options of a dense layer: named axes, PyTorch's initial weights."""
+  return dict(
+      use_bias=use_bias,
+      dtype=jnp.dtype(dtype),
+      kernel_init=nn.with_logical_partitioning(torch_kernel_init, axes),
+      bias_init=torch_bias_init(fan_in),
+  )

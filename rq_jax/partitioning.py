@@ -1,0 +1,153 @@
+"""Where arrays live: the device mesh and the table of logical axes.
+
+Models name the dimensions of their parameters and activations; the table below
+alone decides which mesh axis splits each of them.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import math
+
+import flax.linen as nn
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+
+from rq_jax.typing import Batch, PyTree
+
+MESH_AXES = ('data', 'fsdp', 'model')
+
+# `None` keeps a dimension whole.
+LOGICAL_AXIS_RULES = (
+    # Activations.
+    ('batch', ('data', 'fsdp')),
+    ('position', None),  # H * W spatial positions.
+    ('activation', None),  # Model width, between blocks.
+    # Parameters of transformers.
+    ('embed', 'fsdp'),  # Model width, in kernels.
+    ('code', None),  # Channels of a codeword.
+    ('heads', 'model'),
+    ('mlp', 'model'),
+    ('vocab', 'model'),
+    ('layers', None),  # The axis added by `nn.scan`.
+    # Parameters of convolutional networks.
+    ('conv_in', 'fsdp'),
+    ('conv_out', 'model'),
+)
+
+
+def make_mesh(
+    shape: Mapping[str, int], *, devices: list[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Builds the device mesh.
+
+  Args:
+    shape: Devices along each of `MESH_AXES`. At most one may be -1, which
+      stands for all the devices that remain; missing axes count as 1.
+    devices: The devices to arrange; all of them by default.
+
+  Returns:
+    A mesh whose axes are `MESH_AXES`.
+
+  Raises:
+    ValueError: If the shape names an unknown axis or does not cover the devices
+      exactly.
+  """
+  devices = jax.devices() if devices is None else devices
+  if unknown := set(shape) - set(MESH_AXES):
+    raise ValueError(
+        f'config.mesh has unknown axes {sorted(unknown)}; the mesh axes are'
+        f' {MESH_AXES}. Change --config.mesh.'
+    )
+  sizes = [shape.get(axis, 1) for axis in MESH_AXES]
+  if sizes.count(-1) == 1:
+    sizes[sizes.index(-1)] = max(1, len(devices) // -math.prod(sizes))
+  if min(sizes) < 1 or math.prod(sizes) != len(devices):
+    raise ValueError(
+        f'config.mesh={dict(shape)} needs {abs(math.prod(sizes))} devices, but'
+        f' JAX sees {len(devices)}. Set one of --config.mesh.data,'
+        ' --config.mesh.fsdp and --config.mesh.model to -1 to use them all.'
+    )
+  # Logical rules steer the partitioner by hints, hence `Auto` axes.
+  return jax.make_mesh(
+      tuple(sizes),
+      MESH_AXES,
+      axis_types=(AxisType.Auto,) * len(sizes),
+      devices=devices,
+  )
+
+
+@contextlib.contextmanager
+def activate(mesh: jax.sharding.Mesh) -> Iterator[None]:
+  """Makes `mesh` and the rules those that models are traced with.
+
+  Neither is part of the key of JAX's jit cache: enter this before the first
+  call of a jitted function, and do not share the function between meshes.
+  """
+  with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_AXIS_RULES):
+    yield
+
+
+def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
+  """Shardings of a tree whose leaves carry logical axes (Flax boxes).
+
+  Args:
+    abstract: Shapes, as from `jax.eval_shape`; leaves may be boxed by
+      `nn.with_logical_partitioning`. Leaves that are not are replicated.
+    mesh: The mesh to place them on.
+
+  Returns:
+    The unboxed tree with a `NamedSharding` for every leaf. A mesh axis that does
+    not divide a dimension evenly leaves that dimension whole.
+
+  Raises:
+    ValueError: If a model names an axis that the table does not know; Flax
+      itself would silently replicate it.
+  """
+  known = {name for name, _ in LOGICAL_AXIS_RULES}
+
+  def place(spec: PartitionSpec, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+    if unknown := {axis for axis in spec if axis} - known:
+      raise ValueError(f'Unknown logical axes {sorted(unknown)}.')
+    mapped = nn.logical_to_mesh_axes(spec, LOGICAL_AXIS_RULES)
+    axes = [
+        axis if leaf.shape[i] % _axis_size(mesh, axis) == 0 else None
+        for i, axis in enumerate(mapped)
+    ]
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+  return jax.tree.map(
+      place,
+      nn.get_partition_spec(abstract),
+      nn.unbox(abstract),
+      is_leaf=lambda x: isinstance(x, PartitionSpec),
+  )
+
+
+def _axis_size(mesh: jax.sharding.Mesh, axis: str | tuple | None) -> int:
+  names = (axis,) if isinstance(axis, str) else axis or ()
+  return math.prod(mesh.shape[name] for name in names)
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+  """Splits the leading dimension of a batch over all data-parallel devices."""
+  return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+  """Gives every device a whole copy."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_parallelism(mesh: jax.sharding.Mesh) -> int:
+  """Number of devices that a batch is split over."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def global_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+  """Joins the local batches of all processes into arrays over the mesh."""
+  sharding = batch_sharding(mesh)
+  return {
+      name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+      for name, value in batch.items()
+  }

@@ -1,0 +1,162 @@
+"""A restored RQ-VAE: images to codes and back, on plain arrays."""
+
+import dataclasses
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import checkpoint
+from rq_jax import partitioning
+from rq_jax.config import Config
+from rq_jax.models import rqvae
+from rq_jax.typing import PyTree, Variables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+  """Turns images into code maps, and back.
+
+  ```python
+  tokenizer = rq_jax.Tokenizer.restore('runs/digits/rqvae')
+  codes = tokenizer.encode(images)
+  images = tokenizer.decode(codes)
+  ```
+
+  Images are given as uint8, or as float32 in [-1, 1]: [B, S, S, 3].
+
+  Attributes:
+    model: The RQ-VAE, a Flax module.
+    variables: Its 'params' and its 'codebook'.
+    config: The experiment that trained it.
+  """
+
+  model: rqvae.RQVAE
+  variables: Variables
+  config: Config
+
+  @classmethod
+  def restore(
+      cls,
+      path: str,
+      *,
+      step: int | None = None,
+      ema: bool = True,
+      dtype: str | None = None,
+      mesh: jax.sharding.Mesh | None = None,
+      verbose: bool = True,
+  ) -> 'Tokenizer':
+    """Restores a tokenizer.
+
+    Args:
+      path: The workdir of a run, or a converted checkpoint; local or gs://.
+      step: Which checkpoint; the newest if None.
+      ema: Whether to take averaged parameters, where the run kept them.
+      dtype: Of parameters and computation, such as 'bfloat16'; None for as
+        trained. The quantizer is always float32.
+      mesh: Where to place the parameters; the first device if None.
+      verbose: Whether to say what was restored.
+
+    Raises:
+      ValueError: If the path holds no tokenizer, or an incomplete one.
+    """
+    config = checkpoint.read_config(path, stage=1)
+    model = build_model(config, dtype)
+    abstract = abstract_variables(model)
+    variables, found = checkpoint.restore_variables(
+        path,
+        nn.unbox(abstract),
+        step=step,
+        ema=ema,
+        dtype=dtype,
+        sharding=mesh and partitioning.state_sharding(abstract, mesh),
+    )
+    if verbose:
+      print(f'Tokenizer: {found}.')
+    return cls(model=model, variables=variables, config=config)
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Names the weights; caches of features record whose they are."""
+    return checkpoint.fingerprint(self.variables)
+
+  @functools.cached_property
+  def codebooks(self) -> tuple[jax.Array, ...]:
+    """Codewords, float32[K, C]: of the shared codebook, or of each depth."""
+    return self.model.apply(self.variables, method='codebooks')
+
+  def features(self, images: jax.Array) -> jax.Array:
+    """Encodes images, before quantization: -> float32[B, H, W, C]."""
+    return _features(self.model, self.variables, self._floats(images))
+
+  def encode(self, images: jax.Array) -> jax.Array:
+    """Encodes images: [B, S, S, 3] -> codes int32[B, h, w, D]."""
+    return _encode(self.model, self.variables, self._floats(images))
+
+  def decode(self, codes: jax.Array, *, depth: int | None = None) -> jax.Array:
+    """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
+
+    Args:
+      codes: Code maps.
+      depth: How many codes of every stack to use, from the first, for a coarse
+        preview; all if None.
+
+    Raises:
+      ValueError: If `depth` is not in [1, D].
+    """
+    codes = jnp.asarray(codes)
+    shape = tuple(self.model.code_shape)
+    chex.assert_shape(codes, (None, *shape))
+    if depth is not None and not 1 <= depth <= shape[2]:
+      raise ValueError(
+          f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
+          f' {shape[2]} codes; None takes all.'
+      )
+    return _decode(self.model, depth, self.variables, codes)
+
+  def _floats(self, images: jax.Array) -> jax.Array:
+    images = jnp.asarray(images)
+    size = self.model.image_size
+    chex.assert_shape(images, (None, size, size, 3))
+    if images.dtype == jnp.uint8:
+      return images.astype(jnp.float32) / 127.5 - 1
+    return images
+
+
+def build_model(config: Config, dtype: str | None = None) -> rqvae.RQVAE:
+  """The RQ-VAE of a stage-1 experiment, in another dtype if one is given."""
+  fields = vars(config.model) | ({'dtype': dtype} if dtype else {})
+  return rqvae.RQVAE(**fields)
+
+
+def abstract_variables(model: rqvae.RQVAE) -> PyTree:
+  """Shapes of a model's variables, with their logical axes."""
+  size = model.image_size
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+  """Pixels of images in [-1, 1], rounded: float32[...] -> uint8[...]."""
+  return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(model, variables, images):
+  return model.apply(variables, images, method='features')
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model, variables, images):
+  features = model.apply(variables, images, method='features')
+  return model.apply(variables, features, method='quantize').codes
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode(model, depth, variables, codes):
+  return to_uint8(
+      model.apply(variables, codes, depth=depth, method='decode_codes')
+  )

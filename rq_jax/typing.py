@@ -1,0 +1,24 @@
+"""Names of the types and of the dimensions used throughout the package.
+
+Shapes are written with these letters, in docstrings and in trailing comments:
+
+  B  batch                      K  codebook size (= vocabulary)
+  H W  code map                 C  channels of a codeword
+  T  positions, T = H * W       E  width of a transformer
+  D  depth of a code stack      N  attention heads
+  L  layers                     M  width of an MLP
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+PyTree: TypeAlias = Any
+# A Flax variable tree: {'params': ..., 'codebook': ...}.
+Variables: TypeAlias = Mapping[str, Any]
+# One batch of examples, by name: {'image': [B, ...], 'label': [B]}.
+Batch: TypeAlias = Mapping[str, jax.Array | np.ndarray]
+# Scalars of one step, by name.
+Metrics: TypeAlias = dict[str, jax.Array]
