@@ -176,6 +176,14 @@ def restore_variables(
   return variables, f'{kind} of step {step} from {path}'
 
 
+def has_collection(path: str | epath.Path, name: str) -> bool:
+  """Whether the newest checkpoint holds variables of this name."""
+  step = _find_step(path, None)
+  folder = epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
+  saved = ocp.PyTreeCheckpointer().metadata(folder).item_metadata.tree
+  return bool(saved.get(name))
+
+
 def export(
     path: str | epath.Path, config: Config, variables: Variables
 ) -> None:
@@ -196,6 +204,22 @@ def export(
   if path.exists():
     path.rmtree()
   partial.rename(path)
+
+
+def check_fingerprint(path: str | epath.Path, expected: str) -> None:
+  """Checks that an inference copy holds the variables of that fingerprint.
+
+  Raises:
+    ValueError: If it holds others.
+  """
+  meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
+  found = json.loads(meta.read_text())['fingerprint']
+  if found != expected:
+    raise ValueError(
+        f'The tokenizer has fingerprint {expected}, but the model was trained'
+        f' with {found}, of which {path} is a copy. Codes of one mean nothing to'
+        ' the other: leave out the path of a tokenizer to use the copy.'
+    )
 
 
 def fingerprint(variables: Variables) -> str:

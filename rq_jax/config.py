@@ -161,6 +161,28 @@ def defaults(stage: int) -> dict[str, Any]:
   )
 
 
+def template(stage: int):
+  """All fields with their defaults, as a locked ConfigDict to set fields of.
+
+  Fields without a default, such as paths, hold placeholders of their type.
+  """
+  from ml_collections import config_dict  # Not where only models run.
+
+  def fill(prefix: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: (
+            fill(f'{prefix}{name}.', value)
+            if isinstance(value, dict)
+            else config_dict.placeholder(OPTIONAL[prefix + name])
+            if value is None
+            else value
+        )
+        for name, value in fields.items()
+    }
+
+  return config_dict.ConfigDict(fill('', defaults(stage))).lock()
+
+
 def check(raw: Mapping[str, Any]) -> Config:
   """Checks an experiment and returns its values, read as `config.data.path`.
 

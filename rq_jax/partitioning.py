@@ -119,7 +119,7 @@ def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
   return jax.tree.map(
       place,
       nn.get_partition_spec(abstract),
-      nn.unbox(abstract),
+      unbox(abstract),
       is_leaf=lambda x: isinstance(x, PartitionSpec),
   )
 
@@ -127,6 +127,18 @@ def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
 def _axis_size(mesh: jax.sharding.Mesh, axis: str | tuple | None) -> int:
   names = (axis,) if isinstance(axis, str) else axis or ()
   return math.prod(mesh.shape[name] for name in names)
+
+
+def unbox(tree: PyTree) -> PyTree:
+  """Removes the boxes that hold the logical axes of parameters.
+
+  Unlike `nn.unbox`, it constrains nothing, so that it also takes plain shapes.
+  """
+  return jax.tree.map(
+      lambda x: x.value if isinstance(x, nn.LogicallyPartitioned) else x,
+      tree,
+      is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned),
+  )
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
@@ -142,6 +154,17 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
 def batch_parallelism(mesh: jax.sharding.Mesh) -> int:
   """Number of devices that a batch is split over."""
   return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
+  """Raises a ValueError if a batch cannot be split evenly over the mesh."""
+  devices = batch_parallelism(mesh)
+  if batch_size % devices:
+    raise ValueError(
+        f'config.data.batch_size={batch_size} must be a multiple of {devices},'
+        ' the devices along the mesh axes data and fsdp. Change'
+        ' --config.data.batch_size.'
+    )
 
 
 def global_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +67,7 @@ class Tokenizer:
     abstract = abstract_variables(model)
     variables, found = checkpoint.restore_variables(
         path,
-        nn.unbox(abstract),
+        partitioning.unbox(abstract),
         step=step,
         ema=ema,
         dtype=dtype,

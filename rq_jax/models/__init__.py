@@ -1,0 +1,1 @@
+"""The networks of both stages, as Flax Linen modules."""

@@ -139,12 +139,14 @@ class RQTransformer(nn.Module):
     """Positions that the condition takes in the spatial transformer."""
     return max(self.text_length, 1)
 
+  @nn.nowrap
   def make_spatial_stack(self) -> transformer.Stack:
     """The spatial transformer's blocks, described."""
     return transformer.Stack(
         self.spatial_layers, self._block(self.gelu), self.remat
     )
 
+  @nn.nowrap
   def make_depth_stack(self) -> transformer.Stack:
     """The depth transformer's blocks, described."""
     return transformer.Stack(
@@ -305,6 +307,7 @@ class RQTransformer(nn.Module):
         bias_init=torch_bias_init(fan_in),
     )
 
+  @nn.nowrap
   def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:
     return (
         ('width', self.width),

@@ -88,16 +88,7 @@ class RQVAE(nn.Module):
     )
     self.encoder = autoencoder.Encoder(**network, features=self.z_channels)
     self.to_features = blocks.Conv(self.embed_dim, 1, dtype=self.dtype)
-    self.quantizer = quantizer.ResidualQuantizer(
-        features_shape=self.features_shape,
-        code_shape=self.code_shape,
-        codebook_size=self.codebook_size,
-        shared_codebook=self.shared_codebook,
-        decay=self.decay,
-        codebook_update=self.codebook_update,
-        restart=self.restart,
-        restart_threshold=self.restart_threshold,
-    )
+    self.quantizer = self.make_quantizer()
     self.from_features = blocks.Conv(self.z_channels, 1, dtype=self.dtype)
     self.decoder = autoencoder.Decoder(**network)
     self.to_rgb = blocks.Conv(3, dtype=self.dtype)
@@ -107,6 +98,20 @@ class RQVAE(nn.Module):
     """H, W, C of the feature map."""
     side = self.image_size // 2 ** (len(self.channel_multipliers) - 1)
     return side, side, self.embed_dim
+
+  @nn.nowrap
+  def make_quantizer(self) -> quantizer.ResidualQuantizer:
+    """The quantizer, described; its variables are under 'quantizer'."""
+    return quantizer.ResidualQuantizer(
+        features_shape=self.features_shape,
+        code_shape=self.code_shape,
+        codebook_size=self.codebook_size,
+        shared_codebook=self.shared_codebook,
+        decay=self.decay,
+        codebook_update=self.codebook_update,
+        restart=self.restart,
+        restart_threshold=self.restart_threshold,
+    )
 
   def __call__(
       self, images: jax.Array, *, train: bool = False

@@ -197,6 +197,7 @@ class Stack(nn.Module):
     x, _ = scanned(**dict(self.block), name='layers')(x, train)
     return x
 
+  @nn.nowrap
   def empty_caches(self, batch: int, length: int) -> list[Cache]:
     """Caches of sequences of `length` positions, one for each layer."""
     block = Block(**dict(self.block))

@@ -1,0 +1,51 @@
+r"""RQ-Transformer on the 4x4x4 codes of handwritten digits, by class.
+
+A tenth of the labels is replaced by the null class, so that guidance is possible.
+About four minutes on two CPU cores. Trained by `python -m rq_jax quickstart`, or,
+after the RQ-VAE of `configs/digits/rqvae.py`, by:
+
+  python -m rq_jax encode \
+      --config=configs/digits/rqvae.py --tokenizer=runs/digits/rqvae \
+      --out=cache/digits
+  python -m rq_jax train \
+      --config=configs/digits/rqtransformer.py \
+      --config.tokenizer=runs/digits/rqvae --config.data.path=cache/digits \
+      --workdir=runs/digits/rqtransformer
+
+The temperature of the soft targets depends on the scale of the features: the
+paper's 0.5 suits its own. Here it is about 0.06 of their variance.
+"""
+
+from ml_collections import config_dict
+from rq_jax import config as experiment
+
+
+def get_config() -> config_dict.ConfigDict:
+  """Returns the experiment."""
+  config = experiment.template(stage=2)
+  config.data.update(source='features', image_size=32, batch_size=64)
+  config.model.update(
+      code_shape=(4, 4, 4),
+      codebook_size=128,
+      embed_dim=32,
+      width=128,
+      heads=4,
+      spatial_layers=4,
+      depth_layers=2,
+      num_classes=10,
+      null_class=True,
+      dropout=0.1,
+  )
+  config.loss.update(temperature=0.5, label_dropout=0.1)
+  config.optimizer.update(
+      name='adamw',
+      peak_lr=1.5e-3,
+      betas=(0.9, 0.95),
+      weight_decay=0.05,
+      clip_norm=1.0,
+      schedule='cosine',
+  )
+  config.train.update(
+      steps=600, log_steps=10, eval_steps=200, checkpoint_steps=200
+  )
+  return config

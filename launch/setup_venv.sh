@@ -1,0 +1,112 @@
+# Sourced by the launch scripts and .ci/run: `setup_venv EXTRAS` makes .venv, in
+# the root of the repository, hold this package with EXTRAS (test,dev), at the
+# versions of constraints.txt. What is current is left alone; what is missing is
+# said in one line. Leaves ROOT, VENV_PYTHON and RQ_JAX_SETUP_SECONDS behind.
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+VENV_PYTHON="$VENV/bin/python"
+SETUP_LOG="$VENV/setup.log"
+TEST_EXTRAS=quickstart,test,dev  # the same for test.sh and .ci/run
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# Prints the Python to use: $PYTHON if set, else python3 or the newest there is.
+find_python() {
+  local candidate candidates=(python3 python3.13 python3.12 python3.11)
+  [[ -z "${PYTHON:-}" ]] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    # Running it is the test: a pyenv shim exists even where its Python does not.
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        >/dev/null 2>&1; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  die "Python >= 3.11 is missing (tried ${candidates[*]}):" \
+    "install one, or set PYTHON to its path."
+}
+
+# Prints a hash of all that decides what .venv should contain, but the extras.
+# The path is part of it, for an environment does not survive being moved.
+fingerprint() {
+  { echo "$ROOT"; "$1" -VV; cat "$ROOT/setup.py" "$ROOT/constraints.txt"; } \
+    | sha256sum | cut -d' ' -f1
+}
+
+# Whether every one of EXTRAS was installed at FINGERPRINT.
+is_current() {
+  local extra
+  for extra in ${1//,/ }; do
+    [[ "$(cat "$VENV/installed/$extra" 2>/dev/null)" == "$2" ]] || return 1
+  done
+}
+
+# Makes an empty .venv, unless there is a working one of this very Python.
+create_venv() {
+  local words
+  if [[ "$("$VENV_PYTHON" -VV 2>/dev/null)" == "$("$1" -VV)" ]] \
+      && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; then
+    return
+  fi
+  "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 \
+    || die 'python3-venv is missing: apt install python3-venv'
+  words="$("$1" -m venv --clear "$VENV" 2>&1)" \
+    || die "cannot create $VENV: ${words##*$'\n'}"
+}
+
+# Fetches everything, pip's own tools first: the builds below need them. This is
+# `pip download` and not `pip wheel`, which would leave a build folder in the
+# clone; the one dependency without a wheel is built when it is installed.
+download() {
+  "$VENV_PYTHON" -m pip install -c "$ROOT/constraints.txt" \
+    pip setuptools wheel >>"$SETUP_LOG" 2>&1 \
+    && "$VENV_PYTHON" -m pip download -d "$VENV/wheels" \
+      -c "$ROOT/constraints.txt" --no-build-isolation \
+      "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
+    || die 'pip cannot download the packages (is there a network?):' \
+      "see $SETUP_LOG"
+}
+
+# Installs what was fetched, without the network, and this package as it lies.
+install() {
+  "$VENV_PYTHON" -m pip install --no-index --find-links "$VENV/wheels" \
+    -c "$ROOT/constraints.txt" --no-build-isolation \
+    -e "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
+    || die "pip cannot install the packages: see $SETUP_LOG"
+  rm -r "$VENV/wheels"
+}
+
+# Prints the seconds from $1 to now, both in nanoseconds, to a tenth.
+seconds_since() {
+  local tenths=$((($(date +%s%N) - $1) / 100000000))
+  printf '%d.%d' $((tenths / 10)) $((tenths % 10))
+}
+
+setup_venv() {
+  local extras="$1" extra python stamp start fetched installed
+  python="$(find_python)" || exit
+  stamp="$(fingerprint "$python")"
+  export RQ_JAX_SETUP_SECONDS='{"download": 0, "install": 0}'
+  if is_current "$extras" "$stamp"; then
+    return
+  fi
+  echo "Setting up .venv with $("$python" -V); this takes a minute or two."
+  create_venv "$python"
+  start="$(date +%s%N)"
+  download "$extras"
+  fetched="$(seconds_since "$start")"
+  echo "Downloaded the packages in $fetched s, installing them ..."
+  start="$(date +%s%N)"
+  install "$extras"
+  installed="$(seconds_since "$start")"
+  echo "Installed in $installed s."
+  mkdir -p "$VENV/installed"
+  for extra in ${extras//,/ }; do
+    echo "$stamp" >"$VENV/installed/$extra"
+  done
+  RQ_JAX_SETUP_SECONDS="{\"download\": $fetched, \"install\": $installed}"
+}

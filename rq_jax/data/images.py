@@ -1,0 +1,83 @@
+"""Pictures of batches: grids of images, and PNG files."""
+
+import io
+
+from etils import epath
+import numpy as np
+from PIL import Image
+
+# Neutral against light, dark and coloured images alike.
+BORDER = 56
+
+
+def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
+  """One picture of many images, row by row: uint8[N, H, W, C] -> uint8[...].
+
+  Args:
+    images: uint8[N, H, W, C], N >= 1.
+    columns: Images in a row. Places left in the last row stay grey.
+    padding: Width of the grey border around every image, in pixels.
+
+  Returns:
+    uint8[rows * (H + padding) + padding, columns * (W + padding) + padding, C].
+
+  Raises:
+    ValueError: If the images are of another type or shape, or there are none.
+  """
+  if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+    raise ValueError(
+        f'images are {images.dtype}{list(images.shape)}; a grid needs'
+        ' uint8[N, H, W, C] with at least one image'
+    )
+  if columns < 1:
+    raise ValueError(f'columns is {columns}; a grid needs at least 1')
+  n, height, width, channels = images.shape
+  rows = -(-n // columns)
+  cells = np.full(
+      (rows * columns, height + padding, width + padding, channels),
+      BORDER,
+      np.uint8,
+  )
+  cells[:n, padding:, padding:] = images
+  picture = cells.reshape(rows, columns, *cells.shape[1:])
+  picture = picture.transpose(0, 2, 1, 3, 4).reshape(
+      rows * (height + padding), columns * (width + padding), channels
+  )
+  # Every cell brings its upper and left border; these are the other two.
+  return np.pad(
+      picture,
+      ((0, padding), (0, padding), (0, 0)),
+      constant_values=BORDER,
+  )
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+  """A picture as the contents of a PNG file.
+
+  Args:
+    image: uint8[H, W] or uint8[H, W, 1] (grey), or uint8[H, W, 3] (RGB).
+
+  Raises:
+    ValueError: If the image is of another type or shape.
+  """
+  shape = image.shape
+  grey = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
+  if image.dtype != np.uint8 or not (grey or shape[2:] == (3,)):
+    raise ValueError(
+        f'the image is {image.dtype}{list(shape)}; a PNG file is written from'
+        ' uint8[H, W], uint8[H, W, 1] or uint8[H, W, 3]'
+    )
+  pixels = image.reshape(shape[:2]) if grey else image
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, 'PNG', optimize=True)
+  return buffer.getvalue()
+
+
+def write_png(path: epath.PathLike, image: np.ndarray) -> None:
+  """Writes a picture (see `png_bytes`) to a local or remote PNG file.
+
+  Its folder is made where it is missing.
+  """
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_bytes(png_bytes(image))

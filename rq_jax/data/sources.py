@@ -1,0 +1,262 @@
+"""Where examples come from: random access to images, one dict per example.
+
+Every source has a length and answers `source[i]` with
+
+  image   uint8[h, w, 3]
+  label   int32[]
+
+and is cheap to copy into the loader's worker processes. `features.Features`
+is the same for the cache that stage 2 reads.
+"""
+
+import io
+from typing import Any, Protocol
+
+from etils import epath
+import numpy as np
+from PIL import Image
+
+from rq_jax.data import features
+
+SPLITS = ('train', 'test')
+SOURCES = ('digits', 'image_folder', 'features')
+EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp'})
+
+# Without folders of its own, the test split is every fifth example.
+_FOLD, _HELD_OUT = 5, 4
+
+
+class Source(Protocol):
+  """Random access to examples."""
+
+  def __len__(self) -> int:
+    """Number of examples."""
+    ...
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """One example, by name."""
+    ...
+
+
+class Digits:
+  """The 1797 handwritten digits that come with scikit-learn, upscaled.
+
+  Example i of scikit-learn's order is in the test split if i % 5 == 4, else in
+  the training split. The 8x8 pixels (0 to 16) are enlarged once, bicubically,
+  and all images stay in memory.
+
+  Attributes:
+    num_classes: 10.
+  """
+
+  num_classes = 10
+
+  def __init__(self, split: str, image_size: int = 32):
+    """Loads a split.
+
+    Args:
+      split: 'train' (1438 images) or 'test' (359).
+      image_size: Side of the images, S.
+
+    Raises:
+      ValueError: If there is no such split.
+      ImportError: If scikit-learn is not installed.
+    """
+    _check_split(split)
+    try:
+      from sklearn import datasets
+    except ImportError as error:
+      raise ImportError(
+          "config.data.source='digits' needs scikit-learn; install it with"
+          " `pip install 'rq_jax[quickstart]'`"
+      ) from error
+    digits = datasets.load_digits()
+    chosen = _in_split(len(digits.target), split)
+    grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    size = (image_size, image_size)
+    enlarged = [
+        np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
+        for image in grey
+    ]
+    self._images = np.stack(enlarged)  # [N, S, S]
+    self._labels = digits.target[chosen].astype(np.int32)
+
+  def __len__(self) -> int:
+    """Number of digits in the split."""
+    return len(self._labels)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """'image', uint8[S, S, 3] with three equal channels, and 'label'."""
+    image = np.repeat(self._images[index][..., None], 3, axis=-1)
+    return {'image': image, 'label': self._labels[index]}
+
+
+class ImageFolder:
+  """Images in folders: JPEG, PNG and WebP files of any size.
+
+  Two layouts of the two splits:
+
+    path/train/..., path/test/... (or val/)   each split in its folder;
+    path/...                                  every fifth file, counted in
+                                              order, is the test split.
+
+  In either, `...` is CLASS/FILE, or FILE alone for images without classes,
+  which all get label 0. Labels number the class names in alphabetical order,
+  the names of both splits together. Other files, deeper folders and folders
+  whose name begins with a dot are ignored. The rotation that a camera notes in
+  a file is ignored too, as in torchvision.
+
+  Attributes:
+    classes: Names of the classes; empty if there are none.
+    num_classes: Their number; 1 if there are none.
+  """
+
+  def __init__(self, path: epath.PathLike | None, split: str = 'train'):
+    """Lists the files of a split; none is opened yet.
+
+    Args:
+      path: The folder, local or remote.
+      split: 'train' or 'test'.
+
+    Raises:
+      ValueError: If there is no such split or folder, or no image in it.
+    """
+    _check_split(split)
+    if path is None or not epath.Path(path).is_dir():
+      raise ValueError(
+          f'config.data.path is {str(path)!r}, which is no folder;'
+          " source 'image_folder' needs a folder of images; set"
+          ' --config.data.path to it'
+      )
+    root = epath.Path(path)
+    folders = _split_folders(root)
+    roots = tuple(folders.values()) or (root,)
+    names = {folder.name for each in roots for folder in _subfolders(each)}
+    self.classes = tuple(sorted(names))
+    self.num_classes = len(self.classes) or 1
+    files, labels = _list_images(folders.get(split, root), self.classes)
+    if not folders:
+      chosen = _in_split(len(files), split)
+      files, labels = [files[i] for i in chosen], labels[chosen]
+    self._files, self._labels = files, labels
+    if not files:
+      raise ValueError(
+          f'config.data.path is {str(path)!r}, where the {split} split has no'
+          f' image; it needs {", ".join(sorted(EXTENSIONS))} files in class'
+          ' folders or side by side, and, unless there are folders train/ and'
+          ' test/, at least 5 of them; set --config.data.path to such a folder'
+      )
+
+  def __len__(self) -> int:
+    """Number of images in the split."""
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """'image', uint8[h, w, 3], and 'label'.
+
+    Raises:
+      ValueError: If the file is not a whole image; the message names it.
+    """
+    image = read_image(self._files[index])
+    return {'image': image, 'label': self._labels[index]}
+
+
+def read_image(path: epath.PathLike) -> np.ndarray:
+  """The pixels of an image file in RGB, uint8[h, w, 3].
+
+  Transparency is dropped; 16-bit grey is reduced to 8 bit.
+
+  Raises:
+    ValueError: If the file is missing, empty, truncated, too large for Pillow
+      or not an image; the message names it.
+  """
+  try:
+    with Image.open(io.BytesIO(epath.Path(path).read_bytes())) as image:
+      if image.mode.startswith('I'):
+        return np.asarray(_eight_bit(image).convert('RGB'))
+      if image.mode == 'P':
+        # Pillow warns of palettes with transparency unless told what it means.
+        image = image.convert('RGBA')
+      return np.asarray(image.convert('RGB'))
+  # Pillow's decoders raise errors of many types for broken files.
+  except Exception as error:
+    raise ValueError(
+        f'{path} cannot be read as an image ({type(error).__name__}: {error});'
+        ' repair or remove the file'
+    ) from error
+
+
+def open_source(data_config: Any, split: str) -> Source:
+  """The source that an experiment names.
+
+  Args:
+    data_config: Has the attributes `source` (one of `SOURCES`), `path` and
+      `image_size`, as `config.data`.
+    split: 'train' or 'test'.
+
+  Raises:
+    ValueError: If there is no such source or split, or its files are missing.
+  """
+  match data_config.source:
+    case 'digits':
+      return Digits(split, data_config.image_size)
+    case 'image_folder':
+      return ImageFolder(data_config.path, split)
+    case 'features':
+      return features.Features(data_config.path, split)
+  raise ValueError(
+      f'config.data.source is {data_config.source!r}; possible are'
+      f' {", ".join(SOURCES)}; set --config.data.source to one of them'
+  )
+
+
+def _check_split(split: str) -> None:
+  if split not in SPLITS:
+    raise ValueError(
+        f'the split is {split!r}; possible are {", ".join(SPLITS)}; ask for'
+        ' one of them'
+    )
+
+
+def _in_split(count: int, split: str) -> np.ndarray:
+  """Indices of the examples in a split, int[n], if there are no folders."""
+  held_out = np.arange(count) % _FOLD == _HELD_OUT
+  return np.flatnonzero(held_out if split == 'test' else ~held_out)
+
+
+def _subfolders(folder: epath.Path) -> list[epath.Path]:
+  entries = (e for e in folder.iterdir() if not e.name.startswith('.'))
+  # Most entries are files; their names tell without asking the file system.
+  return [
+      e for e in entries if e.suffix.lower() not in EXTENSIONS and e.is_dir()
+  ]
+
+
+def _split_folders(root: epath.Path) -> dict[str, epath.Path]:
+  """The folders of the splits, or nothing if `root` mixes them."""
+  names = {folder.name for folder in _subfolders(root)}
+  test = next((name for name in ('test', 'val') if name in names), None)
+  if test is None or 'train' not in names:
+    return {}
+  return {'train': root / 'train', 'test': root / test}
+
+
+def _list_images(
+    root: epath.Path, classes: tuple[str, ...]
+) -> tuple[list[str], np.ndarray]:
+  """Files in order, and their labels, int32[N]."""
+  files, labels = [], []
+  folders = [root / name for name in classes] or [root]
+  for label, folder in enumerate(folders):
+    if not folder.is_dir():
+      continue  # A class that only the other split has.
+    images = (e for e in folder.iterdir() if e.suffix.lower() in EXTENSIONS)
+    paths = sorted(str(image) for image in images)
+    files += paths
+    labels += [label] * len(paths)
+  return files, np.array(labels, np.int32)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+  """16-bit grey as 8-bit grey; Pillow's own conversion saturates instead."""
+  return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))

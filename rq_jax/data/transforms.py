@@ -1,0 +1,140 @@
+"""From a picture of any size to the float image a model reads, and back.
+
+Training and evaluation follow the transforms of the official code, which are
+torchvision's on Pillow images: bilinear, antialiased. Pillow computes them here
+too; randomness comes from a NumPy generator that belongs to the example.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+CROPS = ('center', 'random', 'random_resized')
+
+# Fraction of the picture's area that a random resized crop keeps.
+_SCALE = (0.75, 1.0)
+_ATTEMPTS = 10
+
+
+def train(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    image_size: int,
+    crop: str = 'center',
+    flip: bool = False,
+) -> np.ndarray:
+  """A picture as a training example: uint8[h, w, 3] -> float32[S, S, 3].
+
+  Args:
+    image: uint8[h, w, 3], of any size.
+    rng: The source of the crop and the flip; the same state gives the same
+      result.
+    image_size: S, the side of the result.
+    crop: Which part is seen. 'center' and 'random' crop after the short side
+      was resized to S (LSUN and ImageNet in the official code);
+      'random_resized' resizes a square of 75 to 100 % of the area (FFHQ).
+    flip: Whether every second image, at random, is mirrored left to right.
+
+  Returns:
+    float32[S, S, 3] in [-1, 1].
+
+  Raises:
+    ValueError: If `crop` is not one of `CROPS`, or the image of another type.
+  """
+  _check(image)
+  if crop == 'random_resized':
+    image = _random_resized_crop(image, rng, image_size)
+  elif crop == 'random':
+    image = _resize_short_side(image, image_size)
+    slack = np.array(image.shape[:2]) - image_size
+    top, left = rng.integers(slack + 1)
+    image = image[top : top + image_size, left : left + image_size]
+  elif crop == 'center':
+    image = _center_crop(_resize_short_side(image, image_size), image_size)
+  else:
+    raise ValueError(
+        f'data.crop is {crop!r}; possible are {", ".join(CROPS)}; set'
+        ' --config.data.crop to one of them'
+    )
+  if flip and rng.random() < 0.5:
+    image = image[:, ::-1]
+  return _to_float(image)
+
+
+def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
+  """The central square of a picture: uint8[h, w, 3] -> float32[S, S, 3].
+
+  Resizes the short side to S = `image_size` and crops the center.
+
+  Returns:
+    float32[S, S, 3] in [-1, 1].
+
+  Raises:
+    ValueError: If the image is of another type or shape.
+  """
+  _check(image)
+  image = _resize_short_side(image, image_size)
+  return _to_float(_center_crop(image, image_size))
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+  """Pixels of a model's output: float[...] in [-1, 1] -> uint8[...].
+
+  Values outside are clipped. Undoes `evaluate` exactly for every uint8 value.
+  """
+  pixels = np.round((np.asarray(image, np.float32) + 1) * 127.5)
+  return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _check(image: np.ndarray) -> None:
+  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    raise ValueError(
+        f'the image is {image.dtype}{list(image.shape)}; the transforms read'
+        ' uint8[h, w, 3]'
+    )
+
+
+def _to_float(image: np.ndarray) -> np.ndarray:
+  return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+  if image.shape[:2] == (height, width):
+    return image
+  resized = Image.fromarray(image).resize((width, height), Image.BILINEAR)
+  return np.asarray(resized)
+
+
+def _resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
+  """The whole picture with a short side of `size`, as torchvision's Resize."""
+  height, width = image.shape[:2]
+  # torchvision rounds the long side down.
+  if height < width:
+    return _resize(image, size, int(size * width / height))
+  return _resize(image, int(size * height / width), size)
+
+
+def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
+  # Python's round, half to even, as in torchvision's CenterCrop.
+  top, left = (round((side - size) / 2) for side in image.shape[:2])
+  return image[top : top + size, left : left + size]
+
+
+def _random_resized_crop(
+    image: np.ndarray, rng: np.random.Generator, size: int
+) -> np.ndarray:
+  """A random square of the picture, as torchvision's with ratio 1."""
+  height, width = image.shape[:2]
+  for _ in range(_ATTEMPTS):
+    side = round(math.sqrt(height * width * rng.uniform(*_SCALE)))
+    if side <= min(height, width):
+      top = rng.integers(height - side + 1)
+      left = rng.integers(width - side + 1)
+      square = image[top : top + side, left : left + side]
+      break
+  else:
+    # No such square fits into so long a picture: take the largest.
+    square = _center_crop(image, min(height, width))
+  return _resize(square, size, size)

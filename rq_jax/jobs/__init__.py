@@ -1,0 +1,1 @@
+"""What the commands run beyond training: encode, sample, quickstart."""

@@ -1,0 +1,135 @@
+"""Optimizers and learning rates from a config, and the average of parameters.
+
+Configs are anything with the attributes that the functions name.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rq_jax.typing import PyTree
+
+
+def make_schedule(config: Any, total_steps: int) -> optax.Schedule:
+  """Learning rate by step: a linear warm-up from 0, then a cosine.
+
+  Step i of the warm-up takes peak_lr * i / warmup_steps, so the first step of a
+  run with a warm-up moves nothing, as in the official code. After the last
+  planned step the rate stays at its minimum; the official cosine would rise
+  again.
+
+  Args:
+    config: `peak_lr`, `min_lr`, `warmup_steps`, and `schedule`: 'cosine', or
+      'constant' to stay at `peak_lr` after the warm-up.
+    total_steps: Planned steps, warm-up included.
+
+  Raises:
+    ValueError: If the schedule is not known.
+  """
+  if config.schedule == 'cosine':
+    decay = optax.cosine_decay_schedule(
+        config.peak_lr,
+        # A run that ends in its warm-up never gets to the cosine.
+        max(1, total_steps - config.warmup_steps),
+        alpha=config.min_lr / config.peak_lr,
+    )
+  elif config.schedule == 'constant':
+    decay = optax.constant_schedule(config.peak_lr)
+  else:
+    raise ValueError(
+        f"The schedule is {config.schedule!r}, but must be 'cosine' or"
+        " 'constant'. Change --config.optimizer.schedule."
+    )
+  if not config.warmup_steps:
+    return decay
+  warmup = optax.linear_schedule(0.0, config.peak_lr, config.warmup_steps)
+  return optax.join_schedules([warmup, decay], [config.warmup_steps])
+
+
+def make_optimizer(
+    config: Any, total_steps: int
+) -> optax.GradientTransformation:
+  """Adam or AdamW under the schedule of `make_schedule`, as in PyTorch.
+
+  Weight decay moves kernels alone (see `decays`), which is our choice: what
+  the authors did in stage 2 is not published.
+
+  Args:
+    config: `name`: 'adam', whose weight decay is an L2 term in the gradient, or
+      'adamw', which decays apart from it; `betas`, `eps`, `weight_decay`;
+      `clip_norm`, the greatest norm that all gradients together may have, 0 for
+      any; and the fields of `make_schedule`.
+    total_steps: Planned steps of the run.
+
+  Raises:
+    ValueError: If the optimizer or the schedule is not known.
+  """
+  schedule = make_schedule(config, total_steps)
+  b1, b2 = config.betas
+  if config.name == 'adam':
+    adam = optax.adam(schedule, b1=b1, b2=b2, eps=config.eps)
+    if config.weight_decay:
+      l2 = optax.add_decayed_weights(config.weight_decay, mask=decays)
+      adam = optax.chain(l2, adam)
+  elif config.name == 'adamw':
+    adam = optax.adamw(
+        schedule,
+        b1=b1,
+        b2=b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=decays,
+    )
+  else:
+    raise ValueError(
+        f"The optimizer is {config.name!r}, but must be 'adam' or 'adamw'."
+        ' Change --config.optimizer.name.'
+    )
+  if config.clip_norm:
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+  return adam
+
+
+def decays(params: PyTree) -> PyTree:
+  """Tells which parameters decay: those whose own name contains 'kernel'.
+
+  Biases, scales of normalizations, embeddings and positions are left alone.
+  Shapes do not tell them apart, because `nn.scan` adds an axis to each.
+
+  Args:
+    params: Nested dicts of parameters, boxed with their logical axes or not.
+
+  Returns:
+    The same tree with a bool for every parameter.
+  """
+
+  def is_kernel(path, _):
+    # A box adds an attribute to the path, which is no name of a parameter.
+    names = [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
+    return 'kernel' in names[-1]
+
+  return jax.tree_util.tree_map_with_path(is_kernel, params)
+
+
+def update_ema(
+    ema: PyTree, params: PyTree, *, decay: float, step: jax.Array | int
+) -> PyTree:
+  """Moves averaged parameters towards the present ones.
+
+  The official rule: early on the decay is only (1 + step) / (10 + step), so
+  that the initial values are soon forgotten.
+
+  Args:
+    ema: The averages so far.
+    params: The parameters after this step; a tree of the same structure.
+    decay: What remains of the averages, once the run is long enough.
+    step: Number of updates made before this one.
+
+  Returns:
+    The new averages.
+  """
+  step = jnp.asarray(step, jnp.float32)
+  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  return jax.tree.map(lambda e, p: p + decay * (e - p), ema, params)

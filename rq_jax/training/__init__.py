@@ -1,0 +1,1 @@
+"""Training: one loop, and the two stages that it runs."""

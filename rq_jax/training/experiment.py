@@ -1,0 +1,113 @@
+"""Runs an experiment: from a checked configuration to a trained model."""
+
+from etils import epath
+import jax
+
+from rq_jax import checkpoint
+from rq_jax import config as config_lib
+from rq_jax import partitioning
+from rq_jax.config import Config
+from rq_jax.data import features
+from rq_jax.data import sources
+from rq_jax.tokenizer import Tokenizer
+from rq_jax.training import loop
+from rq_jax.training import stage1
+from rq_jax.training import stage1_eval
+from rq_jax.training import stage2
+from rq_jax.training import stage2_eval
+
+STAGES = {
+    1: loop.Stage(
+        init_state=stage1.init_state,
+        train_step=stage1.train_step,
+        eval_step=stage1_eval.eval_step,
+        summarize=stage1_eval.summarize,
+        preview=stage1_eval.preview,
+        weights=('params', 'codebook', 'disc_params', 'disc_stats'),
+    ),
+    2: loop.Stage(
+        init_state=stage2.init_state,
+        train_step=stage2.train_step,
+        eval_step=stage2_eval.eval_step,
+        summarize=stage2_eval.summarize,
+        preview=stage2_eval.preview,
+        weights=('params',),
+    ),
+}
+
+
+def train(
+    config: Config,
+    workdir: str | epath.Path,
+    *,
+    perceptual: stage1.Perceptual | None = None,
+) -> dict[str, float]:
+  """Trains either stage, as its configuration says; resumes where it can.
+
+  Args:
+    config: A checked experiment.
+    workdir: Folder of checkpoints and metrics.
+    perceptual: A perceptual distance for stage 1, see `stage1.build`.
+
+  Returns:
+    Metrics of the last evaluation.
+
+  Raises:
+    ValueError: If anything that the experiment names is missing or does not fit,
+      before any array is allocated.
+    interrupts.Interrupted: After saving, if the run was told to stop.
+    FloatingPointError: If a step was not finite.
+  """
+  mesh = partitioning.make_mesh(vars(config.mesh))
+  partitioning.check_batch(config.data.batch_size, mesh)
+  source = sources.open_source(config.data, 'train')
+  total_steps = config_lib.total_steps(config, len(source))
+  if config.stage == 1:
+    task = stage1.build(
+        config, mesh, total_steps=total_steps, perceptual=perceptual
+    )
+    folder = prepare_workdir(workdir, config)
+  else:
+    tokenizer = Tokenizer.restore(config.tokenizer)
+    if config.data.source == 'features':
+      features.check_fingerprint(config.data.path, tokenizer.fingerprint)
+    task = stage2.build(
+        config, mesh, total_steps=total_steps, tokenizer=tokenizer
+    )
+    folder = prepare_workdir(workdir, config)
+    _keep_tokenizer(folder / 'tokenizer', tokenizer)
+  return loop.run(
+      STAGES[config.stage], task, config, mesh, folder, total_steps=total_steps
+  )
+
+
+def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
+  """Leaves an inference copy in the run's folder, which is then complete."""
+  if path.exists():
+    checkpoint.check_fingerprint(path, tokenizer.fingerprint)
+  elif jax.process_index() == 0:
+    checkpoint.export(path, tokenizer.config, tokenizer.variables)
+
+
+def prepare_workdir(workdir: str | epath.Path, config: Config) -> epath.Path:
+  """Makes the folder of a run, or checks that it holds this very run.
+
+  Raises:
+    ValueError: If it cannot be written, or holds a run with other settings.
+  """
+  folder = epath.Path(workdir)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / '.writable'
+    probe.write_text('')
+    probe.unlink()
+  except OSError as error:
+    raise ValueError(
+        f'--workdir={workdir} cannot be written: {error.strerror}. Choose'
+        ' another folder, or change its permissions.'
+    ) from error
+  if (folder / 'config.json').exists():
+    config_lib.check_resumable(checkpoint.read_config(folder), config)
+  if jax.process_index() == 0:
+    checkpoint.write_config(folder, config)
+  return folder

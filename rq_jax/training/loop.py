@@ -1,0 +1,289 @@
+"""The training loop: restore or initialise, step, log, evaluate, save.
+
+It knows neither stage: what it calls of them is a `Stage`.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+import tqdm
+
+from rq_jax import checkpoint
+from rq_jax import partitioning
+from rq_jax.config import Config
+from rq_jax.data import loader
+from rq_jax.data import sources
+from rq_jax.training import guard
+from rq_jax.training import interrupts
+from rq_jax.training import metrics as metrics_lib
+from rq_jax.typing import Metrics, PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+  """What the loop calls; the first argument of each function is the task.
+
+  Attributes:
+    init_state: (task, rng, batch) -> state, parameters boxed with their axes.
+    train_step: (task, state, batch) -> (state, metrics).
+    eval_step: (task, state, batch) -> sums over the valid examples.
+    summarize: (task, sums of all batches) -> metrics.
+    preview: (task, state, batch) -> rows of images, uint8[R, C, S, S, 3] by name.
+    weights: Fields of the state that `--config.init_from` takes over.
+  """
+
+  init_state: Callable[..., PyTree]
+  train_step: Callable[..., tuple[PyTree, Metrics]]
+  eval_step: Callable[..., Metrics]
+  summarize: Callable[..., dict[str, float]]
+  preview: Callable[..., dict[str, jax.Array]]
+  weights: tuple[str, ...]
+
+
+def run(
+    stage: Stage,
+    task: Any,
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    workdir: str | epath.Path,
+    *,
+    total_steps: int,
+) -> dict[str, float]:
+  """Trains to the end, from the newest checkpoint if there is one.
+
+  Args:
+    stage: What to call.
+    task: What stays fixed over the run, from the stage's `build`.
+    config: The checked experiment.
+    mesh: Where to train.
+    workdir: Folder of checkpoints and metrics, prepared by `prepare_workdir`.
+    total_steps: Length of the run.
+
+  Returns:
+    Metrics of the last evaluation.
+
+  Raises:
+    interrupts.Interrupted: After saving, if SIGTERM or Ctrl-C came.
+    FloatingPointError: If a step was not finite; it is not applied, and no
+      checkpoint has it.
+  """
+  with (
+      partitioning.activate(mesh),
+      checkpoint.Checkpoints(
+          workdir, keep=config.train.keep_checkpoints
+      ) as checkpoints,
+  ):
+    return _Run(
+        stage, task, config, mesh, workdir, total_steps, checkpoints
+    ).train()
+
+
+class _Run:
+  """One run, from its first step in this process to its last."""
+
+  def __init__(
+      self, stage, task, config, mesh, workdir, total_steps, checkpoints
+  ):
+    self._stage, self._task, self._config = stage, task, config
+    self._mesh, self._total = mesh, total_steps
+    self._checkpoints = checkpoints
+    self._source = sources.open_source(config.data, 'train')
+    self._held_out = sources.open_source(config.data, 'test')
+    self._state, self._shardings = self._open_state()
+    self._first_step = int(self._state.step)
+    self._saved_step = checkpoints.latest_step()
+    self._writer = metrics_lib.MetricWriter(
+        workdir, start_step=self._first_step
+    )
+    self._step_fn = jax.jit(
+        stage.train_step,
+        donate_argnums=1,
+        out_shardings=(self._shardings, partitioning.replicated(mesh)),
+    )
+    replicated = functools.partial(
+        jax.jit, out_shardings=partitioning.replicated(mesh)
+    )
+    self._eval_fn = replicated(stage.eval_step)
+    self._preview_fn = replicated(stage.preview)
+    # Metrics still on the devices, logged when the next are due: no step waits.
+    self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+    self._logged = (self._first_step, time.perf_counter())
+
+  def train(self) -> dict[str, float]:
+    """Steps to the end; evaluates and saves when due, and at the end."""
+    train, results = self._config.train, None
+    batches = self._open_batches(self._first_step)
+    bar = tqdm.tqdm(
+        total=self._total,
+        initial=self._first_step,
+        unit='step',
+        disable=jax.process_index() > 0,
+    )
+    try:
+      with interrupts.Interrupts() as signals, bar:
+        for step in range(self._first_step + 1, self._total + 1):
+          batch = partitioning.global_batch(next(batches), self._mesh)
+          self._state, metrics = self._step_fn(self._task, self._state, batch)
+          bar.update()
+          last = step == self._total
+          if step % train.log_steps == 0 or last:
+            self._log(step, metrics, bar)
+          if step % train.eval_steps == 0 and not last:
+            self._evaluate(step)
+          stopping = signals.requested(step)
+          if step % train.checkpoint_steps == 0 or last or stopping:
+            self._save(step, batches)
+          if stopping and not last:
+            raise interrupts.Interrupted(step)
+        self._flush(bar)
+        results = self._evaluate(max(self._first_step, self._total))
+    finally:
+      batches.close()
+      self._writer.close()
+    return results
+
+  def _open_batches(self, step: int):
+    data = self._config.data
+    return loader.train_batches(
+        self._source,
+        transform=loader.image_transform(data, train=True),
+        batch_size=data.batch_size,
+        seed=self._config.seed,
+        step=step,
+        workers=data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+  def _open_state(self) -> tuple[PyTree, PyTree]:
+    """The newest checkpoint's state, or the initial one; and its shardings."""
+    first = self._open_batches(0)
+    batch = partitioning.global_batch(next(first), self._mesh)
+    first.close()
+    rng = jax.random.key(self._config.seed)
+    abstract = jax.eval_shape(self._stage.init_state, self._task, rng, batch)
+    shardings = partitioning.state_sharding(abstract, self._mesh)
+    step = self._checkpoints.latest_step()
+    if step is not None:
+      state, meta = self._checkpoints.restore(
+          step, partitioning.unbox(abstract), shardings
+      )
+      self._check_position(step, meta)
+      return state, shardings
+
+    def init(task, rng, batch):
+      return partitioning.unbox(self._stage.init_state(task, rng, batch))
+
+    state = jax.jit(init, out_shardings=shardings)(self._task, rng, batch)
+    if self._config.init_from is not None:
+      state = self._take_weights(state, shardings)
+    return state, shardings
+
+  def _take_weights(self, state: PyTree, shardings: PyTree) -> PyTree:
+    """Starts from the weights of another run, as `--config.init_from` asks."""
+    path = self._config.init_from
+    names = [
+        name
+        for name in self._stage.weights
+        if getattr(state, name) and checkpoint.has_collection(path, name)
+    ]
+    weights, found = checkpoint.restore_variables(
+        path,
+        {name: getattr(state, name) for name in names},
+        sharding={name: getattr(shardings, name) for name in names},
+    )
+    print(f'Starting from the {found}.')
+    state = state.replace(**weights)
+    if state.ema_params is not None:
+      ema = jax.tree.map(lambda p: p.copy(), state.params)
+      state = state.replace(ema_params=ema)
+    return state
+
+  def _check_position(self, step: int, meta: Mapping[str, Any]) -> None:
+    """Cross-checks what the data were when the checkpoint was written."""
+    if meta['num_examples'] != len(self._source):
+      raise ValueError(
+          f'The data have {len(self._source)} examples, but had'
+          f' {meta["num_examples"]} when step {step} was saved: the order of'
+          ' examples would change. Restore the data, or start another --workdir'
+          ' with --config.init_from.'
+      )
+
+  def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
+    self._flush(bar)
+    self._pending = (step, metrics)
+
+  def _flush(self, bar: tqdm.tqdm) -> None:
+    """Writes the metrics that were last due."""
+    if self._pending is None:
+      return
+    step, metrics = self._pending
+    self._pending = None
+    values = {name: np.asarray(value) for name, value in metrics.items()}
+    self._check_finite()
+    before, since = self._logged
+    now = time.perf_counter()
+    self._logged = (step, now)
+    rate = (step - before) * self._config.data.batch_size / (now - since)
+    named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
+    self._writer.write(step, named | {'speed/images_per_second': rate})
+    bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
+
+  def _check_finite(self) -> None:
+    failed = int(self._state.failed_step)
+    if failed == guard.NO_STEP:
+      return
+    saved = self._checkpoints.latest_step()
+    raise FloatingPointError(
+        f'The loss or its gradient at step {failed + 1} was not finite. The step'
+        ' was not applied, and no checkpoint has it; the newest is of step'
+        f' {saved}. Lower --config.optimizer.peak_lr or set'
+        ' --config.optimizer.clip_norm, and run the command again.'
+    )
+
+  def _save(self, step: int, batches) -> None:
+    self._check_finite()
+    if step == self._saved_step:
+      return
+    meta = {
+        'step': step,
+        'num_examples': len(self._source),
+        'loader': batches.state(),
+    }
+    self._checkpoints.save(step, self._state, meta)
+    self._saved_step = step
+
+  def _evaluate(self, step: int) -> dict[str, float]:
+    """Evaluates on the held-out split; writes metrics and pictures."""
+    data = self._config.data
+    sums = None
+    for batch in loader.eval_batches(
+        self._held_out,
+        transform=loader.image_transform(data, train=False),
+        batch_size=data.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    ):
+      batch = partitioning.global_batch(batch, self._mesh)
+      new = self._eval_fn(self._task, self._state, batch)
+      sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
+    sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
+    results = {
+        f'eval/{name}': float(value)
+        for name, value in self._stage.summarize(self._task, sums).items()
+    }
+    self._writer.write(step, results)
+    self._writer.write_images(
+        step,
+        jax.tree.map(
+            np.asarray, self._preview_fn(self._task, self._state, batch)
+        ),
+    )
+    return results
+

@@ -1,0 +1,68 @@
+"""Evaluation of stage 2: held-out loss and accuracy by depth, samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import sampling
+from rq_jax import tokenizer
+from rq_jax.sampling import decode
+from rq_jax.training import stage2
+from rq_jax.training.stage2 import State
+from rq_jax.training.stage2 import Task
+from rq_jax.typing import Batch, Metrics
+
+
+def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
+  """Sums over the valid examples of a batch; see `summarize`.
+
+  Codes are drawn as in training, but with the same numbers in every evaluation.
+
+  Args:
+    task: What stays fixed over the run.
+    state: The state to evaluate.
+    batch: As of `train_step`, and 'valid', bool[B].
+  """
+  params = stage2.inference_variables(state)['params']
+  codes, residuals = stage2.draw_codes(task, batch, jax.random.key(0))
+  by_code, _ = stage2.losses_by_code(task, params, codes, residuals, stage2.condition(task, batch))
+  valid = batch['valid'].astype(jnp.float32)[:, None, None]
+  return {
+      'count': jnp.sum(valid),
+      'loss': jnp.sum(valid * by_code['loss'], axis=(0, 1)),
+      'hits': jnp.sum(valid * by_code['hit'], axis=(0, 1)),
+  }
+
+
+def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
+  """Metrics of a split, from the sums of `eval_step` over its batches."""
+  codes = sums['count'] * task.model.positions
+  loss, accuracy = sums['loss'] / codes, sums['hits'] / codes
+  return {
+      'loss': np.mean(loss),
+      **{f'loss_depth{d}': x for d, x in enumerate(loss)},
+      **{f'accuracy_depth{d}': x for d, x in enumerate(accuracy)},
+  }
+
+
+def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
+  """Images drawn for the conditions of a batch: uint8[1, 16, S, S, 3]."""
+  condition = stage2.condition(task, batch)[:16]
+  uniforms = decode.uniforms(
+      jax.random.key(0),
+      jnp.arange(len(condition)),
+      task.model.positions,
+      task.model.depth,
+  )
+  codes, _ = decode.draw_codes(
+      task.model,
+      sampling.Sampling(),
+      stage2.inference_variables(state)['params'],
+      task.codebooks,
+      uniforms,
+      condition,
+  )
+  images = task.tokenizer.apply(
+      task.tokenizer_variables, codes, method='decode_codes'
+  )
+  return {'samples': tokenizer.to_uint8(images)[None]}

@@ -1,0 +1,50 @@
+"""Packaging of rq_jax: what it needs and the command it installs."""
+
+import setuptools
+
+setuptools.setup(
+    name='rq_jax',
+    version='0.1.0',
+    description='RQ-VAE and RQ-Transformer in JAX and Flax, for TPUs and GPUs',
+    author='The rq_jax Authors',
+    license='Apache-2.0',
+    license_files=['LICENSE', 'NOTICE'],
+    classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=setuptools.find_packages(include=['rq_jax', 'rq_jax.*']),
+    package_data={'rq_jax.jobs': ['*.html']},
+    python_requires='>=3.11',
+    install_requires=[
+        'absl-py>=2.1',
+        'chex>=0.1.90',
+        'etils[epath]>=1.12',
+        'flax>=0.12',
+        'grain>=0.2.12',
+        'jax>=0.10,<0.13',
+        'ml_collections>=1.0',
+        'numpy>=2.0',
+        'optax>=0.2.5',
+        'orbax-checkpoint>=0.12',
+        'pillow>=11.0',
+        'tensorboardX>=2.6',
+        'tensorflow-datasets>=4.9.8',
+        'tqdm>=4.66',
+    ],
+    extras_require={
+        'cuda13': ['jax[cuda13]'],
+        'tpu': ['jax[tpu]'],
+        'quickstart': ['scikit-learn>=1.6'],
+        'text': ['tokenizers>=0.21'],
+        'convert': ['safetensors>=0.5'],
+        'test': ['pytest>=9.0', 'pytest-cov>=7.0', 'scikit-learn>=1.6'],
+        'dev': ['pyink>=25.1', 'pyright>=1.1.400', 'ruff>=0.12'],
+    },
+    entry_points={'console_scripts': ['rq_jax = rq_jax.__main__:main']},
+)

@@ -1,0 +1,29 @@
+"""Settings of the tests: eight simulated devices, a compilation cache.
+
+They are environment variables, set before jax is imported, so that programs
+started by tests inherit them. A warm cache makes the suite several times
+faster; `--cache-clear` empties it.
+"""
+
+import os
+import pathlib
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = ' '.join(
+    [
+        *os.environ.get('XLA_FLAGS', '').split(),
+        '--xla_force_host_platform_device_count=8',
+    ]
+)
+os.environ.setdefault(
+    'JAX_COMPILATION_CACHE_DIR',
+    str(pathlib.Path(__file__).resolve().parents[1] / '.pytest_cache' / 'jax'),
+)
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+
+from absl import flags
+import jax
+
+flags.FLAGS.mark_as_parsed()
+jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -1,0 +1,205 @@
+"""The shape of the code: which module may import which, and how long it is."""
+
+import ast
+import functools
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'rq_jax'
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+# From the top down. A module imports from its own layer or from below.
+LAYERS = (
+    {'__init__', '__main__'},
+    {'cli'},
+    {'jobs'},
+    {'training', 'evaluation', 'conversion'},
+    {'tokenizer', 'sampling'},
+    {'checkpoint', 'data', 'optim'},
+    {'models', 'losses'},
+    {'partitioning', 'config', 'typing'},
+)
+
+# Modules that are part of another one, split off for their length.
+PARTS = {'config_rules': 'config'}
+
+# These must work where only jax, flax, optax and orbax are installed.
+LIGHT = (
+    'checkpoint',
+    'losses',
+    'models',
+    'sampling',
+    'tokenizer',
+    'training.stage1',
+    'training.stage2',
+)
+HEAVY = {'grain', 'ml_collections', 'sklearn', 'tensorflow_datasets'}
+
+
+def name_of(file):
+  """Dotted name of a module within the package, '__init__' for its root."""
+  parts = file.relative_to(PACKAGE).with_suffix('').parts
+  if parts[-1] == '__init__' and len(parts) > 1:
+    parts = parts[:-1]
+  return '.'.join(parts)
+
+
+MODULES = {name_of(file): file for file in FILES}
+
+
+def imported_names(tree, *, lazily):
+  """Full dotted names that a module imports, inside of functions if lazily."""
+  nodes = list(tree.body)
+  names = []
+  while nodes:
+    node = nodes.pop()
+    if isinstance(node, ast.Import):
+      names += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, 'relative imports are not used'
+      names += [f'{node.module}.{alias.name}' for alias in node.names]
+    elif lazily or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      nodes += ast.iter_child_nodes(node)
+  return names
+
+
+def own_modules(names):
+  """Names within the package of those of `names` that are its modules."""
+  for name in names:
+    if name.split('.')[0] != 'rq_jax':
+      continue
+    parts = name.split('.')[1:]
+    while parts and '.'.join(parts) not in MODULES:
+      parts.pop()
+    yield '.'.join(parts) or '__init__'
+
+
+@functools.cache
+def parse(module):
+  """The syntax tree of a module."""
+  return ast.parse(MODULES[module].read_text())
+
+
+def component(module):
+  """The name by which LAYERS knows a module."""
+  top = module.split('.')[0]
+  return PARTS.get(top, top)
+
+
+def layer(module):
+  """Index of a module's layer, counted from the top."""
+  name = component(module)
+  found = [i for i, names in enumerate(LAYERS) if name in names]
+  assert found, f'{name} has no place in LAYERS: give it one'
+  return found[0]
+
+
+def edges():
+  """All imports inside the package: (importing, imported) module."""
+  for module in MODULES:
+    for target in own_modules(imported_names(parse(module), lazily=True)):
+      yield module, target
+
+
+def test_there_is_something_to_check():
+  assert 'models.quantizer' in MODULES
+  assert ('models.rqvae', 'models.quantizer') in set(edges())
+
+
+def test_imports_never_point_up():
+  wrong = [
+      f'{module} imports {target}'
+      for module, target in edges()
+      if layer(target) < layer(module)
+  ]
+  assert not wrong
+
+
+def test_the_lowest_layer_imports_no_other_component():
+  wrong = [
+      f'{module} imports {target}'
+      for module, target in edges()
+      if component(module) in LAYERS[-1]
+      and component(target) not in ('typing', component(module))
+  ]
+  assert not wrong
+
+
+def test_components_of_one_layer_do_not_import_each_other_in_a_circle():
+  pairs = {(component(a), component(b)) for a, b in edges()}
+  assert not {(a, b) for a, b in pairs if a < b and (b, a) in pairs}
+
+
+def imported_at_once(module):
+  """Modules of the package that importing one executes."""
+  done, waiting = set(), [module]
+  while waiting:
+    module = waiting.pop()
+    if module in done:
+      continue
+    done.add(module)
+    parents = module.split('.')[:-1]
+    waiting += ['.'.join(parents[: i + 1]) for i in range(len(parents))]
+    waiting += own_modules(imported_names(parse(module), lazily=False))
+  return done | {'__init__'}
+
+
+@pytest.mark.parametrize('root', LIGHT)
+def test_models_and_steps_and_sampling_import_without_heavy_packages(root):
+  wrong = []
+  for start in MODULES:
+    if start != root and not start.startswith(f'{root}.'):
+      continue
+    for module in imported_at_once(start):
+      names = imported_names(parse(module), lazily=False)
+      heavy = HEAVY & {name.split('.')[0] for name in names}
+      wrong += [f'{start}: {module} imports {name}' for name in heavy]
+  assert not wrong
+
+
+def test_the_config_rules_need_no_jax():
+  for module in ('config', *PARTS):
+    names = imported_names(parse(module), lazily=True)
+    roots = {name.split('.')[0] for name in names}
+    assert not {'jax', 'jaxlib', 'flax'} & roots
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_files_and_functions_stay_short(module):
+  source = MODULES[module].read_text()
+  assert len(source.splitlines()) <= 300
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      length = node.end_lineno - node.lineno + 1
+      assert length <= 60, f'{node.name} has {length} lines'
+
+
+def public_definitions(tree):
+  """The public classes, functions and methods of a module."""
+  for node in tree.body:
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+      continue
+    if node.name.startswith('_'):
+      continue
+    yield node
+    if isinstance(node, ast.ClassDef):
+      yield from public_definitions(node)
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_all_that_is_public_has_a_docstring(module):
+  tree = parse(module)
+  assert ast.get_docstring(tree), 'the module has no docstring'
+  nameless = [
+      node.name
+      for node in public_definitions(tree)
+      if node.name != 'setup' and not ast.get_docstring(node)
+  ]
+  assert not nameless
+
+
+def test_no_file_is_called_utils():
+  vague = {'utils', 'util', 'helpers', 'misc', 'common'}
+  assert not [name for name in MODULES if name.split('.')[-1] in vague]
