@@ -2,8 +2,8 @@
 
 A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
 written by Orbax: `state`, everything a training step reads and writes, and
-`meta`, what else belongs to that step. The folder of an inference copy looks the
-same; its state has parameters and codebook alone.
+`meta`, what else belongs to that step. The folder of an inference copy looks
+the same; its state has parameters and codebook alone.
 """
 
 import hashlib
@@ -109,7 +109,7 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
   names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
   if stage not in (None, config.stage):
     raise ValueError(
-        f'{path} holds {names[config.stage]}, but {names[stage]} is needed here.'
+        f'{path} holds {names[config.stage]}, but {names[stage]} is needed.'
         ' Give the path of that one.'
     )
   return config
@@ -217,8 +217,8 @@ def check_fingerprint(path: str | epath.Path, expected: str) -> None:
   if found != expected:
     raise ValueError(
         f'The tokenizer has fingerprint {expected}, but the model was trained'
-        f' with {found}, of which {path} is a copy. Codes of one mean nothing to'
-        ' the other: leave out the path of a tokenizer to use the copy.'
+        f' with {found}, of which {path} is a copy. Codes of one mean nothing'
+        ' to the other: leave out the path of a tokenizer to use the copy.'
     )
 
 

@@ -97,8 +97,8 @@ def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
     mesh: The mesh to place them on.
 
   Returns:
-    The unboxed tree with a `NamedSharding` for every leaf. A mesh axis that does
-    not divide a dimension evenly leaves that dimension whole.
+    The unboxed tree with a `NamedSharding` for every leaf. A mesh axis that
+    does not divide a dimension evenly leaves that dimension whole.
 
   Raises:
     ValueError: If a model names an axis that the table does not know; Flax

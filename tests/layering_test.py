@@ -23,7 +23,7 @@ LAYERS = (
 )
 
 # Modules that are part of another one, split off for their length.
-PARTS = {'config_rules': 'config'}
+PARTS = {'config_fields': 'config', 'config_rules': 'config'}
 
 # These must work where only jax, flax, optax and orbax are installed.
 LIGHT = (

@@ -1,8 +1,8 @@
 r"""RQ-Transformer on the 4x4x4 codes of handwritten digits, by class.
 
-A tenth of the labels is replaced by the null class, so that guidance is possible.
-About four minutes on two CPU cores. Trained by `python -m rq_jax quickstart`, or,
-after the RQ-VAE of `configs/digits/rqvae.py`, by:
+A tenth of the labels is replaced by the null class, so that guidance is
+possible. About four minutes on two CPU cores. Trained by `python -m rq_jax
+quickstart`, or, after the RQ-VAE of `configs/digits/rqvae.py`, by:
 
   python -m rq_jax encode \
       --config=configs/digits/rqvae.py --tokenizer=runs/digits/rqvae \
@@ -17,6 +17,7 @@ paper's 0.5 suits its own. Here it is about 0.06 of their variance.
 """
 
 from ml_collections import config_dict
+
 from rq_jax import config as experiment
 
 

@@ -8,6 +8,7 @@ and a half on two CPU cores. Trained by `python -m rq_jax quickstart`, or by:
 """
 
 from ml_collections import config_dict
+
 from rq_jax import config as experiment
 
 

@@ -72,7 +72,9 @@ class CodeClassifier(nn.Module):
     """Rules out codes that a smaller codebook does not have."""
     if len(set(self.sizes)) == 1:
       return logits
-    index = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
+    index = jnp.arange(logits.shape[-1]).reshape(
+        (1,) * (logits.ndim - 1) + (-1,)
+    )
     return jnp.where(index < size, logits, _MASKED)
 
   def _cast(self, x: jax.Array) -> jax.Array:

@@ -196,7 +196,9 @@ class ResidualQuantizer(nn.Module):
     """Gathers patches of features: [B, H, W, C] -> [B, h, w, C']."""
     (high, wide, channels), (h, w, _) = self.features_shape, self.code_shape
     z = z.reshape(-1, h, high // h, w, wide // w, channels)
-    return z.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h, w, self.codeword_channels)
+    return z.transpose(0, 1, 3, 2, 4, 5).reshape(
+        -1, h, w, self.codeword_channels
+    )
 
   def unfold(self, vectors: jax.Array) -> jax.Array:
     """Spreads patches out again: [B, h, w, C'] -> [B, H, W, C]."""

@@ -16,11 +16,12 @@ from rq_jax.models import transformer
 from rq_jax.models.blocks import torch_bias_init
 from rq_jax.models.blocks import torch_kernel_init
 
+
 class RQTransformer(nn.Module):
   """Predicts code maps, position by position and, within each, by depth.
 
-  Codes are int32[B, H, W, D]; conditions int32[B, condition_length]: a label, the
-  ids of a text, or 0 for an unconditional model.
+  Codes are int32[B, H, W, D]; conditions int32[B, condition_length]: a label,
+  the ids of a text, or 0 for an unconditional model.
 
   Attributes:
     code_shape: H, W, D of the code map.
@@ -35,12 +36,12 @@ class RQTransformer(nn.Module):
     text_length: Tokens of a text.
     null_class: Whether one more condition stands for none at all, as guidance
       needs; it has the index after the last.
-    spatial_input: What the spatial transformer is given of a code: 'codebook', a
-      projection of its codeword, or 'learned', an embedding.
+    spatial_input: What the spatial transformer is given of a code: 'codebook',
+      a projection of its codeword, or 'learned', an embedding.
     depth_input: The same, of the depth transformer.
     shared_embedding: Whether all depths use one learned embedding.
-    cumulative_depth_input: Whether the depth transformer is given the sum of the
-      codewords so far, or only the last.
+    cumulative_depth_input: Whether the depth transformer is given the sum of
+      the codewords so far, or only the last.
     shared_classifier: Whether all depths use one classifier.
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLPs have biases.
@@ -322,4 +323,3 @@ class RQTransformer(nn.Module):
 
   def _cast(self, x: jax.Array) -> jax.Array:
     return x.astype(jnp.dtype(self.dtype))
-

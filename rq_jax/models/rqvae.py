@@ -153,8 +153,8 @@ class RQVAE(nn.Module):
     Args:
       features: float32[B, H, W, C].
       temperature: Softness of the targets and of the draws.
-      uniforms: float32[B, h, w, D] in [0, 1) to draw codes at random; None takes
-        the nearest.
+      uniforms: float32[B, h, w, D] in [0, 1) to draw codes at random; None
+        takes the nearest.
 
     Returns:
       Codes, int32[B, h, w, D], and targets, float32[B, h, w, D, K].

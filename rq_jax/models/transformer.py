@@ -41,7 +41,10 @@ class Attention(nn.Module):
     self.query_key_value = nn.DenseGeneral(
         (3, self.heads, head_dim),
         **_projection(
-            ('embed', None, 'heads', None), self.width, self.use_bias, self.dtype
+            ('embed', None, 'heads', None),
+            self.width,
+            self.use_bias,
+            self.dtype,
         ),
     )
     self.out = nn.DenseGeneral(
@@ -146,7 +149,10 @@ class Block(nn.Module):
     attended = self.attention(self.norm1(x), train)
     x = x + self.drop(attended, deterministic=not train)
     x = x + self.drop(self._mlp(x), deterministic=not train)
-    return nn.with_logical_constraint(x, ('batch', 'position', 'activation')), None
+    return (
+        nn.with_logical_constraint(x, ('batch', 'position', 'activation')),
+        None,
+    )
 
   def extend(
       self, x: jax.Array, cache: Cache, start: jax.Array | int

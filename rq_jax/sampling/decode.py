@@ -1,8 +1,8 @@
 """The decode loop: draws code maps in one compiled program.
 
-A scan over the positions; the codes of a stack and the layers are unrolled. Keys
-and values of the spatial transformer are kept in an explicit cache. What a code
-contributes to the inputs is looked up in tables made once.
+A scan over the positions; the codes of a stack and the layers are unrolled.
+Keys and values of the spatial transformer are kept in an explicit cache. What a
+code contributes to the inputs is looked up in tables made once.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def draw_codes(
 
   Returns:
     Codes, int32[B, H, W, D], and the logits each was drawn from, before any
-    filter, float32[B, H, W, D, K]; unless they are used, the compiler drops them.
+    filter, float32[B, H, W, D, K].
   """
   run = functools.partial(prior.apply, {'params': params})
   batch = len(condition)

@@ -1,8 +1,8 @@
 """How to turn logits into a draw."""
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

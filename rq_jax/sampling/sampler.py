@@ -30,9 +30,9 @@ class Sampler:
   ```
 
   Every method that draws takes a key and exactly one condition: `labels`,
-  `tokens` or `prompts`, or, for an unconditional model, `num_images`. Image i of a
-  call draws from `fold_in(key, first_index + i)` alone, whatever else is drawn
-  with it.
+  `tokens` or `prompts`, or, for an unconditional model, `num_images`. Image i
+  of a call draws from `fold_in(key, first_index + i)` alone, whatever else is
+  drawn with it.
 
   Attributes:
     prior: The RQ-Transformer, a Flax module.
@@ -231,9 +231,7 @@ def abstract_variables(prior: rqtransformer.RQTransformer) -> PyTree:
       jax.ShapeDtypeStruct((size, prior.embed_dim), np.float32)
       for size in prior.sizes
   ]
-  return jax.eval_shape(
-      prior.init, jax.random.key(0), codes, condition, words
-  )
+  return jax.eval_shape(prior.init, jax.random.key(0), codes, condition, words)
 
 
 def check_pair(config: Config, tokenizer: Tokenizer) -> None:

@@ -53,8 +53,8 @@ def train(
     Metrics of the last evaluation.
 
   Raises:
-    ValueError: If anything that the experiment names is missing or does not fit,
-      before any array is allocated.
+    ValueError: If anything that the experiment names is missing or does not
+      fit, before any array is allocated.
     interrupts.Interrupted: After saving, if the run was told to stop.
     FloatingPointError: If a step was not finite.
   """

@@ -12,9 +12,9 @@ NO_STEP = -1
 def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:
   """Returns the new state, or the old one if a value is not finite.
 
-  The first step that fails records itself in `failed_step`, and no later step is
-  applied either: the host, which looks only now and then, finds the state as it
-  was before that step.
+  The first step that fails records itself in `failed_step`, and no later step
+  is applied either: the host, which looks only now and then, finds the state
+  as it was before that step.
 
   Args:
     old: The state before the step.

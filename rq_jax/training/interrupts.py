@@ -17,7 +17,7 @@ class Interrupted(Exception):
 
   def __init__(self, step: int):
     super().__init__(
-        f'Interrupted, and saved at step {step}. The same command resumes there.'
+        f'Interrupted, and saved at step {step}; the same command resumes it.'
     )
     self.step = step
 

@@ -34,7 +34,8 @@ class Stage:
     train_step: (task, state, batch) -> (state, metrics).
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
-    preview: (task, state, batch) -> rows of images, uint8[R, C, S, S, 3] by name.
+    preview: (task, state, batch) -> rows of images by name,
+      uint8[R, C, S, S, 3].
     weights: Fields of the state that `--config.init_from` takes over.
   """
 
@@ -241,8 +242,8 @@ class _Run:
       return
     saved = self._checkpoints.latest_step()
     raise FloatingPointError(
-        f'The loss or its gradient at step {failed + 1} was not finite. The step'
-        ' was not applied, and no checkpoint has it; the newest is of step'
+        f'The loss or its gradient at step {failed + 1} was not finite. The'
+        ' step was not applied, and no checkpoint has it; the newest is of step'
         f' {saved}. Lower --config.optimizer.peak_lr or set'
         ' --config.optimizer.clip_norm, and run the command again.'
     )
@@ -286,4 +287,3 @@ class _Run:
         ),
     )
     return results
-

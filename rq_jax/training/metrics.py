@@ -1,4 +1,4 @@
-"""Writes metrics: lines of JSON and TensorBoard, from the first process alone."""
+"""Writes metrics as lines of JSON and for TensorBoard."""
 
 from collections.abc import Mapping
 import json
@@ -13,7 +13,7 @@ from rq_jax.data import images
 
 
 class MetricWriter:
-  """Writes the scalars and pictures of one run.
+  """Writes the scalars and pictures of one run, from the first process.
 
   `metrics.jsonl` gets one line for each logged step: {"step": 100, "time": ...,
   "train/loss": ...}. Lines of steps that a resumed run takes again, and lines

@@ -195,9 +195,9 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
 def _gradients(task: Task, state: State, images, rng):
   """Losses of the RQ-VAE and their gradients, pulled back piece by piece.
 
-  The losses on images are differentiated once, with respect to the images. Both
-  gradients are pulled back through the last layer alone, which gives the adaptive
-  weight, and then together through the rest.
+  The losses on images are differentiated once, with respect to the images.
+  Both gradients are pulled back through the last layer alone, which gives the
+  adaptive weight, and then together through the rest.
 
   Returns:
     Reconstructions, the moved codebook, the discriminator's statistics, the

@@ -1,7 +1,7 @@
 """Stage 2: trains the RQ-Transformer on the codes of a frozen RQ-VAE.
 
-Section 3.2 of the paper. Codes are drawn and soft targets computed anew in every
-step, from features that come from a cache or from the frozen encoder.
+Section 3.2 of the paper. Codes are drawn and soft targets computed anew in
+every step, from features that come from a cache or from the frozen encoder.
 """
 
 from typing import Any
@@ -141,7 +141,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   rng_codes, rng_dropout, rng_drop = jax.random.split(
       jax.random.fold_in(state.rng, state.step), 3
   )
-  condition = _drop_labels(task, condition(task, batch), rng_drop)
+  condition = _drop_labels(task, condition_of(task, batch), rng_drop)
   codes, residuals = draw_codes(task, batch, rng_codes)
 
   def loss_fn(params):
@@ -162,9 +162,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
       grads, state.opt_state, state.params
   )
   params = optax.apply_updates(state.params, updates)
-  new = state.replace(
-      step=state.step + 1, params=params, opt_state=opt_state
-  )
+  new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
   if task.ema_decay:
     new = new.replace(
         ema_params=optim.update_ema(
@@ -179,9 +177,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   }
   if task.loss['condition_weight']:
     metrics['loss_condition'] = condition_loss
-  state = guard.keep_if_not_finite(
-      state, new, loss, metrics['gradient_norm']
-  )
+  state = guard.keep_if_not_finite(state, new, loss, metrics['gradient_norm'])
   return state, metrics
 
 
@@ -263,7 +259,7 @@ def losses_by_code(
   return by_code, condition_loss
 
 
-def condition(task: Task, batch: Batch) -> jax.Array:
+def condition_of(task: Task, batch: Batch) -> jax.Array:
   """The condition of a batch, int32[B, condition_length]."""
   if task.model.num_classes:
     return batch['label'][:, None]

@@ -25,7 +25,9 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   """
   params = stage2.inference_variables(state)['params']
   codes, residuals = stage2.draw_codes(task, batch, jax.random.key(0))
-  by_code, _ = stage2.losses_by_code(task, params, codes, residuals, stage2.condition(task, batch))
+  by_code, _ = stage2.losses_by_code(
+      task, params, codes, residuals, stage2.condition_of(task, batch)
+  )
   valid = batch['valid'].astype(jnp.float32)[:, None, None]
   return {
       'count': jnp.sum(valid),
@@ -47,7 +49,7 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
   """Images drawn for the conditions of a batch: uint8[1, 16, S, S, 3]."""
-  condition = stage2.condition(task, batch)[:16]
+  condition = stage2.condition_of(task, batch)[:16]
   uniforms = decode.uniforms(
       jax.random.key(0),
       jnp.arange(len(condition)),

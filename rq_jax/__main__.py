@@ -1,0 +1,45 @@
+"""python -m rq_jax COMMAND: the commands, one module of `rq_jax.cli` each."""
+
+import difflib
+import importlib
+import sys
+
+COMMANDS = {
+    'train': 'Train an RQ-VAE or an RQ-Transformer; resume where it can.',
+    'encode': 'Cache the features of a dataset for training in stage 2.',
+    'sample': 'Draw images with a trained model.',
+    'quickstart': 'Train both stages on digits, draw some, and report.',
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs a command and returns its exit code."""
+  arguments = sys.argv[1:] if argv is None else argv
+  if not arguments or arguments[0] in ('-h', '--help', 'help'):
+    print(_usage())
+    return 0
+  name, *rest = arguments
+  if name not in COMMANDS:
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f' Did you mean {close[0]}?' if close else ''
+    print(f'Unknown command {name!r}.{hint}\n\n{_usage()}', file=sys.stderr)
+    return 1
+  command = importlib.import_module(f'rq_jax.cli.{name}')
+  return command.main([f'python -m rq_jax {name}', *rest])
+
+
+def _usage() -> str:
+  lines = [f'  {name:12}{text}' for name, text in COMMANDS.items()]
+  return '\n'.join(
+      [
+          'python -m rq_jax COMMAND [--flags]',
+          '',
+          *lines,
+          '',
+          'python -m rq_jax COMMAND --help tells its flags.',
+      ]
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(main())

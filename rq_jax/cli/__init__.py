@@ -1,0 +1,1 @@
+"""The commands: each module parses flags and calls the function that works."""

@@ -1,0 +1,78 @@
+"""What all commands do alike: flags of their own, help, errors, exit codes."""
+
+from collections.abc import Callable
+import os
+import sys
+
+from absl import flags
+
+# Of sysexits.h: try again later, as Slurm and Kubernetes can be told to do.
+INTERRUPTED = 75
+
+
+def new_flags() -> flags.FlagValues:
+  """Flags of one command, apart from those of any other."""
+  values = flags.FlagValues()
+  flags.DEFINE_bool(
+      'help', False, 'Show this help.', short_name='h', flag_values=values
+  )
+  return values
+
+
+def run(
+    values: flags.FlagValues,
+    argv: list[str],
+    doc: str,
+    work: Callable[[], int | None],
+) -> int:
+  """Parses flags and works; returns the exit code.
+
+  Args:
+    values: The flags, defined and not yet parsed.
+    argv: The name of the command and its arguments.
+    doc: What `--help` says first.
+    work: What to do once the flags are parsed; may return an exit code.
+
+  Returns:
+    What `work` does, 0 for None; 1 after an error, of which one sentence is
+    printed.
+  """
+  # Orbax logs what it does at the level of information; errors still show.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  try:
+    _check_config_file(argv)
+    rest = values(argv)[1:]
+    if values['help'].value:
+      print(f'{doc}\nFlags:\n{values.get_help()}')
+      return 0
+    if rest:
+      raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
+  except (AttributeError, KeyError) as error:
+    # Of ml_collections, which knows the nearest name but not the whole flag.
+    return _fail(f'A --config flag names no field: {error.args[0]}')
+  except (flags.Error, ValueError, OSError) as error:
+    return _fail(f'{error} See {argv[0]} --help.')
+  try:
+    return work() or 0
+  except (ValueError, FloatingPointError, ImportError, OSError) as error:
+    return _fail(str(error))
+
+
+def _check_config_file(argv: list[str]) -> None:
+  """Says plainly that a file is missing; ml_collections hides it in a trace."""
+  for argument in argv:
+    name, _, value = argument.partition('=')
+    path = value.partition(':')[0]
+    if name.lstrip('-') == 'config' and path and not os.path.exists(path):
+      raise ValueError(f'--config={value}: there is no file {path}.')
+
+
+def require(values: flags.FlagValues, *names: str) -> None:
+  """Raises a ValueError that names the flags that must be given and are not."""
+  if missing := [f'--{name}' for name in names if values[name].value is None]:
+    raise ValueError(f'{" and ".join(missing)} must be given; see --help.')
+
+
+def _fail(message: str) -> int:
+  print(f'Error: {" ".join(message.split())}', file=sys.stderr)
+  return 1
