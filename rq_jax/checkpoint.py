@@ -141,9 +141,8 @@ def restore_variables(
     ValueError: If there is no such checkpoint, or it is of another model.
   """
   step = _find_step(path, step)
-  folder = epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
-  checkpointer = ocp.PyTreeCheckpointer()
-  saved = checkpointer.metadata(folder).item_metadata.tree
+  folder = _state_folder(path, step)
+  saved = _saved(folder)
   averaged = ema and saved.get('ema_params') is not None
   names = {name: name for name in abstract}
   names['params'] = 'ema_params' if averaged else 'params'
@@ -161,7 +160,7 @@ def restore_variables(
       target,
       sharding,
   )
-  restored = checkpointer.restore(
+  restored = ocp.PyTreeCheckpointer().restore(
       folder,
       args=ocp.args.PyTreeRestore(
           item=target, restore_args=restore_args, partial_restore=True
@@ -178,10 +177,8 @@ def restore_variables(
 
 def has_collection(path: str | epath.Path, name: str) -> bool:
   """Whether the newest checkpoint holds variables of this name."""
-  step = _find_step(path, None)
-  folder = epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
-  saved = ocp.PyTreeCheckpointer().metadata(folder).item_metadata.tree
-  return bool(saved.get(name))
+  folder = _state_folder(path, _find_step(path, None))
+  return bool(_saved(folder).get(name))
 
 
 def export(
@@ -189,8 +186,7 @@ def export(
 ) -> None:
   """Writes an inference copy: `config.json` and the variables, as step 0.
 
-  It appears whole or not at all; one that is there already stays if it holds
-  the same variables, and is replaced otherwise.
+  It appears whole or not at all; one that is there already is replaced.
   """
   path = epath.Path(path)
   partial = path.with_name(path.name + '.partial')
@@ -225,8 +221,8 @@ def check_fingerprint(path: str | epath.Path, expected: str) -> None:
 def fingerprint(variables: Variables) -> str:
   """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
 
-  Names, dtypes, shapes and values of all arrays go into it, in float32 and
-  wherever they are placed.
+  Names, shapes and values of all arrays go into it, as float32 and wherever
+  they are placed.
   """
   digest = hashlib.sha256()
   leaves = jax.tree_util.tree_leaves_with_path(
@@ -255,6 +251,15 @@ def _find_step(path: str | epath.Path, step: int | None) -> int:
         ' Choose one of these, or none for the newest.'
     )
   return max(steps) if step is None else step
+
+
+def _state_folder(path: str | epath.Path, step: int) -> epath.Path:
+  return epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
+
+
+def _saved(folder: epath.Path) -> PyTree:
+  """What Orbax knows of each array of a state, without reading it."""
+  return ocp.PyTreeCheckpointHandler().metadata(folder).tree
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:

@@ -37,19 +37,17 @@ def template(stage: int):
   """
   from ml_collections import config_dict  # Not where only models run.
 
-  def fill(prefix: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: (
-            fill(f'{prefix}{name}.', value)
-            if isinstance(value, dict)
-            else config_dict.placeholder(config_fields.OPTIONAL[prefix + name])
-            if value is None
-            else value
-        )
-        for name, value in fields.items()
-    }
+  def field(path: str, default: Any) -> Any:
+    if isinstance(default, dict):
+      return {n: field(f'{path}{n}.', v) for n, v in default.items()}
+    path = path.removesuffix('.')
+    if default is None:
+      return config_dict.placeholder(config_fields.OPTIONAL[path])
+    if path in config_fields.PER_DEPTH:  # A number or a tuple.
+      return config_dict.FieldReference(default, field_type=object)
+    return default
 
-  return config_dict.ConfigDict(fill('', defaults(stage))).lock()
+  return config_dict.ConfigDict(field('', defaults(stage))).lock()
 
 
 def check(raw: Mapping[str, Any]) -> Config:
@@ -90,7 +88,13 @@ def _merge(
   for name, default in known.items():
     path = prefix + name
     if isinstance(default, dict):
-      values[name] = _merge(f'{path}.', default, raw.get(name, {}))
+      section = raw.get(name, {})
+      if not isinstance(section, Mapping):
+        raise ValueError(
+            f'config.{path}={section!r} must be a section, with fields'
+            f' {", ".join(sorted(default))}. Change --config.{path}.'
+        )
+      values[name] = _merge(f'{path}.', default, section)
     else:
       values[name] = _value(path, default, raw.get(name, default))
   return Config(**values)
@@ -98,33 +102,37 @@ def _merge(
 
 def _value(path: str, default: Any, value: Any) -> Any:
   """Checks one field's type, and the choices it has."""
-  if isinstance(value, list | tuple):
-    value = tuple(value)
-  expected = config_fields.OPTIONAL.get(path, type(default))
-  allowed = {expected, type(default)}
-  if float in allowed:
-    allowed.add(int)
-  if path in config_fields.PER_DEPTH:
-    allowed.add(tuple)
-  if type(value) not in allowed:
-    raise ValueError(
-        f'config.{path}={value!r} is {_article(type(value))}, but must be'
-        f' {_article(expected)}. Change --config.{path}.'
-    )
+  kind = config_fields.OPTIONAL.get(path, type(default))
+  several = kind is tuple or path in config_fields.PER_DEPTH
+  if several and isinstance(value, list | tuple):
+    item = type(default[0]) if kind is tuple else kind
+    value = tuple(_typed(f'{path}[{i}]', item, v) for i, v in enumerate(value))
+  elif value is not None or default is not None:
+    value = _typed(path, kind, value)
   choices = config_fields.CHOICES.get(path, (value,))
   if value not in choices:
     raise ValueError(
         f'config.{path}={value!r} is none of {choices}. Change'
         f' --config.{path}.'
     )
-  if float in allowed and type(value) is int:
-    value = float(value)
+  return value
+
+
+def _typed(path: str, kind: type, value: Any) -> Any:
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is not kind:
+    raise ValueError(
+        f'config.{path}={value!r} is {_article(type(value))}, but must be'
+        f' {_article(kind)}. Change --config.{path.partition("[")[0]}.'
+    )
   return value
 
 
 def _article(kind: type) -> str:
   names = {int: 'an integer', float: 'a number', bool: 'True or False',
-           str: 'a text', tuple: 'a tuple'}  # fmt: skip
+           str: 'a text', tuple: 'a tuple', list: 'a list', dict: 'a section',
+           type(None): 'not set'}  # fmt: skip
   return names.get(kind, kind.__name__)
 
 

@@ -133,6 +133,67 @@ CHOICES = {
     'discriminator.norm': ('batch', 'act'),
     'discriminator.dtype': ('float32', 'bfloat16', 'float16'),
 }
+# Numbers, and all of several, that must be greater than 0.
+POSITIVE = (
+    'data.image_size',
+    'data.batch_size',
+    'optimizer.peak_lr',
+    'optimizer.eps',
+    'train.steps',
+    'train.epochs',
+    'train.log_steps',
+    'train.eval_steps',
+    'train.checkpoint_steps',
+    'train.keep_checkpoints',
+    'model.code_shape',
+    'model.codebook_size',
+    'model.embed_dim',
+    # Of stage 1.
+    'model.image_size',
+    'model.channels',
+    'model.channel_multipliers',
+    'model.z_channels',
+    'model.norm_groups',
+    'discriminator.channels',
+    'discriminator.layers',
+    # Of stage 2.
+    'model.width',
+    'model.heads',
+    'loss.temperature',
+)
+NOT_NEGATIVE = (
+    'data.workers',
+    'optimizer.weight_decay',
+    'optimizer.clip_norm',
+    'optimizer.warmup_steps',
+    'optimizer.min_lr',
+    # Of stage 1.
+    'model.res_blocks',
+    'model.restart_threshold',
+    'loss.commitment_weight',
+    'loss.perceptual_weight',
+    'loss.adversarial_weight',
+    'loss.adversarial_start',
+    # Of stage 2.
+    'model.spatial_layers',
+    'model.depth_layers',
+    'model.num_classes',
+    'model.text_vocab_size',
+    'model.text_length',
+    'loss.condition_weight',
+)
+# Numbers in [0, 1).
+FRACTIONS = (
+    'optimizer.betas',
+    'optimizer.ema_decay',
+    'model.dropout',
+    # Of stage 1.
+    'model.decay',
+    # Of stage 2.
+    'model.attention_dropout',
+    'model.embedding_dropout',
+    'loss.label_dropout',
+)
 # A resumed run may differ in these; anything else would make it another run.
 RESUMABLE = ('train.', 'mesh.', 'data.workers', 'data.path', 'init_from',
               'tokenizer')  # fmt: skip

@@ -3,12 +3,14 @@
 import math
 import types
 
+from rq_jax import config_fields
+
 Config = types.SimpleNamespace
 
 
 def check(config: Config) -> None:
   """Raises a ValueError at the first rule that is broken."""
-  for rule in (_ranges, _duration):
+  for rule in (_ranges, _code_shape, _optimizer, _duration):
     rule(config)
   stage = (
       (_levels, _code_map, _codebooks, _groups)
@@ -26,41 +28,47 @@ def _require(holds: bool, was: str, required: str, change: str) -> None:
 
 
 def _ranges(config: Config) -> None:
-  positive = [
-      ('data.batch_size', config.data.batch_size),
-      ('data.image_size', config.data.image_size),
-      ('optimizer.eps', config.optimizer.eps),
-      ('train.log_steps', config.train.log_steps),
-      ('train.eval_steps', config.train.eval_steps),
-      ('train.checkpoint_steps', config.train.checkpoint_steps),
-      ('train.keep_checkpoints', config.train.keep_checkpoints),
-  ]
-  positive += [('model.code_shape', min(config.model.code_shape, default=0))]
-  fractions = [
-      ('model.dropout', config.model.dropout),
-      ('optimizer.ema_decay', config.optimizer.ema_decay),
-      ('optimizer.betas', max(config.optimizer.betas, default=1)),
-  ]
-  if config.stage == 1:
-    positive += [('model.channels', config.model.channels)]
-  else:
-    positive += [('loss.temperature', config.loss.temperature)]
-    fractions += [('loss.label_dropout', config.loss.label_dropout)]
-  for name, value in positive:
-    _require(
-        value > 0, f'config.{name}={value}', 'must be positive',
-        f'--config.{name}',
-    )  # fmt: skip
-  for name, value in fractions:
-    _require(
-        0 <= value < 1, f'config.{name}={value}', 'must lie in [0, 1)',
-        f'--config.{name}',
-    )  # fmt: skip
+  ranges = (
+      (config_fields.POSITIVE, lambda v: v > 0, 'must be positive'),
+      (config_fields.NOT_NEGATIVE, lambda v: v >= 0, 'must not be negative'),
+      (config_fields.FRACTIONS, lambda v: 0 <= v < 1, 'must lie in [0, 1)'),
+  )
+  for names, holds, required in ranges:
+    for name in names:
+      section, field = name.split('.')
+      # Some are fields of one stage only, or not set.
+      value = getattr(getattr(config, section, None), field, None)
+      several = value if isinstance(value, tuple) else (value,)
+      _require(
+          all(v is None or holds(v) for v in several),
+          f'config.{name}={value}',
+          required,
+          f'--config.{name}',
+      )
+
+
+def _code_shape(config: Config) -> None:
   _require(
       len(config.model.code_shape) == 3,
       f'config.model.code_shape={config.model.code_shape}',
       'must be height, width and depth of the code map',
       '--config.model.code_shape',
+  )
+
+
+def _optimizer(config: Config) -> None:
+  optimizer = config.optimizer
+  _require(
+      len(optimizer.betas) == 2,
+      f'config.optimizer.betas={optimizer.betas}',
+      'must be two numbers, the decays of both moments',
+      '--config.optimizer.betas',
+  )
+  _require(
+      optimizer.min_lr <= optimizer.peak_lr,
+      f'config.optimizer.min_lr={optimizer.min_lr}',
+      f'must not exceed config.optimizer.peak_lr={optimizer.peak_lr}',
+      '--config.optimizer.min_lr or --config.optimizer.peak_lr',
   )
 
 
@@ -72,17 +80,17 @@ def _duration(config: Config) -> None:
       'exactly one must be set',
       '--config.train.steps or --config.train.epochs',
   )
-  _require(
-      (steps or epochs) > 0,
-      f'A duration of {steps or epochs}',
-      'must be positive',
-      '--config.train.steps or --config.train.epochs',
-  )
 
 
 def _levels(config: Config) -> None:
   model = config.model
   levels = len(model.channel_multipliers)
+  _require(
+      levels > 0,
+      'config.model.channel_multipliers=()',
+      'must have one number for each level',
+      '--config.model.channel_multipliers',
+  )
   factor = 2 ** (levels - 1)
   _require(
       model.image_size % factor == 0,
@@ -167,7 +175,7 @@ def _paths(config: Config) -> None:
 def _heads(config: Config) -> None:
   model = config.model
   _require(
-      model.heads > 0 and model.width % model.heads == 0,
+      model.width % model.heads == 0,
       f'config.model.width={model.width}',
       f'must be a multiple of config.model.heads={model.heads}',
       '--config.model.width or --config.model.heads',

@@ -73,14 +73,14 @@ def rqvae_variables(state, depth):
 
 def codebooks(state, depth):
   """The collection of `ResidualQuantizer`, from `depth` listed codebooks."""
-  books = [codebook_of(state, f'quantizer.codebooks.{d}') for d in range(depth)]
-  shared = all(
-      b.embedding.shape == books[0].embedding.shape
-      and (b.embedding == books[0].embedding).all()
-      for b in books
-  )
+  prefixes = [f'quantizer.codebooks.{d}' for d in range(depth)]
+  words = [state[f'{prefix}.weight'] for prefix in prefixes]
+  shared = all(np.array_equal(w, words[0]) for w in words)
   names = ['shared'] if shared else [f'depth_{d}' for d in range(depth)]
-  return dict(zip(names, books, strict=False))
+  return {
+      name: codebook_of(state, prefix)
+      for name, prefix in zip(names, prefixes, strict=False)
+  }
 
 
 def codebook_of(state, prefix, separator='.'):
@@ -144,7 +144,7 @@ def rqtransformer_params(state, heads, sizes):
       'condition_position': state['pos_emb_cond'][0],
       'spatial_position': state['pos_emb_hw'][0],
       'depth_position': state['pos_emb_d'][0],
-      'classifier': _classifier(state),
+      'classifier': classifier(state),
   }
   for ours, theirs in (
       ('spatial_projection', 'input_mlp'),
@@ -171,7 +171,7 @@ def rqtransformer_params(state, heads, sizes):
   return params
 
 
-def _classifier(state):
+def classifier(state):
   linear = 'classifier.linear'
   shared = state[f'{linear}.weight'].ndim == 2
   kernel = state[f'{linear}.weight']

@@ -4,8 +4,8 @@ import functools
 
 import flax.linen as nn
 import jax
-from jax.sharding import PartitionSpec
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 import numpy as np
 import optax
 import pytest
@@ -198,7 +198,9 @@ def _published():
   image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
   key = jax.random.key(0)
   return {
-      'RQ-Transformer': jax.eval_shape(prior.init, key, codes, condition, words),
+      'RQ-Transformer': jax.eval_shape(
+          prior.init, key, codes, condition, words
+      ),
       'RQ-VAE': jax.eval_shape(rqvae.RQVAE().init, key, image),
   }
 

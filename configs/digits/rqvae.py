@@ -15,12 +15,12 @@ from rq_jax import config as experiment
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
   config = experiment.template(stage=1)
-  config.data.update(source='digits', image_size=32, batch_size=64)
+  config.data.update(source='digits', image_size=32, batch_size=32)
   config.model.update(
       image_size=32,
       channels=16,
       channel_multipliers=(1, 2, 4, 4),
-      res_blocks=1,
+      res_blocks=(0, 1, 1, 1),
       attention_resolutions=(),
       z_channels=32,
       embed_dim=32,
@@ -30,9 +30,9 @@ def get_config() -> config_dict.ConfigDict:
       norm_groups=8,
   )
   config.optimizer.update(
-      name='adam', peak_lr=2e-3, betas=(0.9, 0.99), schedule='cosine'
+      name='adam', peak_lr=3e-3, betas=(0.9, 0.99), schedule='cosine'
   )
   config.train.update(
-      steps=250, log_steps=10, eval_steps=125, checkpoint_steps=125
+      steps=400, log_steps=10, eval_steps=200, checkpoint_steps=200
   )
   return config

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import os
+import re
 import sys
 
 from absl import flags
@@ -23,7 +24,7 @@ def run(
     values: flags.FlagValues,
     argv: list[str],
     doc: str,
-    work: Callable[[], int | None],
+    work: Callable[[flags.FlagValues], int | None],
 ) -> int:
   """Parses flags and works; returns the exit code.
 
@@ -31,7 +32,7 @@ def run(
     values: The flags, defined and not yet parsed.
     argv: The name of the command and its arguments.
     doc: What `--help` says first.
-    work: What to do once the flags are parsed; may return an exit code.
+    work: What to do with the parsed flags; may return an exit code.
 
   Returns:
     What `work` does, 0 for None; 1 after an error, of which one sentence is
@@ -48,12 +49,11 @@ def run(
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
   except (AttributeError, KeyError) as error:
-    # Of ml_collections, which knows the nearest name but not the whole flag.
-    return _fail(f'A --config flag names no field: {error.args[0]}')
+    return _fail(_unknown_field(error))
   except (flags.Error, ValueError, OSError) as error:
     return _fail(f'{error} See {argv[0]} --help.')
   try:
-    return work() or 0
+    return work(values) or 0
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
     return _fail(str(error))
 
@@ -65,6 +65,14 @@ def _check_config_file(argv: list[str]) -> None:
     path = value.partition(':')[0]
     if name.lstrip('-') == 'config' and path and not os.path.exists(path):
       raise ValueError(f'--config={value}: there is no file {path}.')
+
+
+def _unknown_field(error: Exception) -> str:
+  """Rewords what ml_collections says of a --config flag that names no field."""
+  near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
+  if near:
+    return f'No field is named {near[2]}. Did you mean {near[1]}?'
+  return f'A --config flag names no field: {error}.'
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

@@ -13,38 +13,41 @@ from ml_collections import config_flags
 from rq_jax import config
 from rq_jax.cli import command
 
-_FLAGS = command.new_flags()
-_CONFIG = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'File of the stage-1 experiment; its section `data` tells what to encode.',
-    lock_config=True,
-    flag_values=_FLAGS,
-)
-_TOKENIZER = flags.DEFINE_string(
-    'tokenizer',
-    None,
-    'Workdir of the trained RQ-VAE, or a converted checkpoint.',
-    flag_values=_FLAGS,
-)
-_OUT = flags.DEFINE_string(
-    'out', None, 'Folder of the cache.', flag_values=_FLAGS
-)
+
+def _define_flags(argv: list[str]) -> flags.FlagValues:
+  values = command.new_flags()
+  config_flags.DEFINE_config_file(
+      'config',
+      None,
+      'File of the stage-1 experiment; its section `data` tells what to'
+      ' encode.',
+      lock_config=True,
+      sys_argv=argv,
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'tokenizer',
+      None,
+      'Workdir of the trained RQ-VAE, or a converted checkpoint.',
+      flag_values=values,
+  )
+  flags.DEFINE_string('out', None, 'Folder of the cache.', flag_values=values)
+  return values
 
 
 def main(argv: list[str]) -> int:
   """Parses the flags and encodes; returns the exit code."""
-  return command.run(_FLAGS, argv, __doc__, _encode)
+  return command.run(_define_flags(argv), argv, __doc__, _encode)
 
 
-def _encode() -> None:
-  command.require(_FLAGS, 'config', 'tokenizer', 'out')
-  experiment = config.check(_CONFIG.value.to_dict())
+def _encode(values: flags.FlagValues) -> None:
+  command.require(values, 'config', 'tokenizer', 'out')
+  experiment = config.check(values.config.to_dict())
   from rq_jax import tokenizer
   from rq_jax.jobs import encode
 
   encode.encode(
-      tokenizer.Tokenizer.restore(_TOKENIZER.value),
+      tokenizer.Tokenizer.restore(values.tokenizer),
       experiment.data,
-      _OUT.value,
+      values.out,
   )

@@ -11,29 +11,32 @@ from absl import flags
 
 from rq_jax.cli import command
 
-_FLAGS = command.new_flags()
-_OUT = flags.DEFINE_string(
-    'out',
-    'runs/quickstart',
-    'Folder of both workdirs, the samples and the report.',
-    flag_values=_FLAGS,
-)
-_SEED = flags.DEFINE_integer(
-    'seed', 0, 'Of both trainings and of all draws.', flag_values=_FLAGS
-)
+
+def _define_flags() -> flags.FlagValues:
+  values = command.new_flags()
+  flags.DEFINE_string(
+      'out',
+      'runs/quickstart',
+      'Folder of both workdirs, the samples and the report.',
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'seed', 0, 'Of both trainings and of all draws.', flag_values=values
+  )
+  return values
 
 
 def main(argv: list[str]) -> int:
   """Parses the flags and works; returns the exit code."""
-  return command.run(_FLAGS, argv, __doc__, _quickstart)
+  return command.run(_define_flags(), argv, __doc__, _quickstart)
 
 
-def _quickstart() -> int:
+def _quickstart(values: flags.FlagValues) -> int:
   from rq_jax.jobs import quickstart
   from rq_jax.training import interrupts
 
   try:
-    quickstart.quickstart(_OUT.value, seed=_SEED.value)
+    quickstart.quickstart(values.out, seed=values.seed)
   except interrupts.Interrupted as stopped:
     print(stopped, file=sys.stderr)
     return command.INTERRUPTED

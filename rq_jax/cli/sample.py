@@ -11,108 +11,109 @@ from absl import flags
 
 from rq_jax.cli import command
 
-_FLAGS = command.new_flags()
-_CHECKPOINT = flags.DEFINE_string(
-    'checkpoint',
-    None,
-    'Workdir of a trained RQ-Transformer, or a converted checkpoint.',
-    flag_values=_FLAGS,
-)
-_NUM_IMAGES = flags.DEFINE_integer(
-    'num_images', 16, 'How many to draw.', lower_bound=1, flag_values=_FLAGS
-)
-_LABELS = flags.DEFINE_list(
-    'labels',
-    None,
-    'Classes, drawn in turn; all of them by default.',
-    flag_values=_FLAGS,
-)
-_OUT = flags.DEFINE_string(
-    'out', None, 'Folder of the images.', flag_values=_FLAGS
-)
-_SEED = flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
-                             flag_values=_FLAGS)  # fmt: skip
-_TEMPERATURE = flags.DEFINE_multi_float(
-    'temperature',
-    [1.0],
-    'Divides the logits; repeat it for one value for each depth.',
-    flag_values=_FLAGS,
-)
-_TOP_K = flags.DEFINE_multi_integer(
-    'top_k',
-    None,
-    'Keeps the k most likely codes; repeat it for each depth.',
-    flag_values=_FLAGS,
-)
-_TOP_P = flags.DEFINE_multi_float(
-    'top_p',
-    [1.0],
-    'Keeps the most likely codes of that mass; repeat it for each depth.',
-    flag_values=_FLAGS,
-)
-_CHUNK_SIZE = flags.DEFINE_integer(
-    'chunk_size',
-    100,
-    'Images computed at a time.',
-    lower_bound=1,
-    flag_values=_FLAGS,
-)
-_STEP = flags.DEFINE_integer(
-    'step', None, 'Checkpoint; the newest by default.', flag_values=_FLAGS
-)
-_EMA = flags.DEFINE_bool(
-    'ema', True, 'Whether to take averaged parameters.', flag_values=_FLAGS
-)
-_DTYPE = flags.DEFINE_enum(
-    'dtype',
-    None,
-    ['float32', 'bfloat16'],
-    'Of parameters and computation; as trained by default.',
-    flag_values=_FLAGS,
-)
-_TOKENIZER = flags.DEFINE_string(
-    'tokenizer',
-    None,
-    'Another copy of the tokenizer; the model brings its own.',
-    flag_values=_FLAGS,
-)
+
+def _define_flags() -> flags.FlagValues:
+  values = command.new_flags()
+  flags.DEFINE_string(
+      'checkpoint',
+      None,
+      'Workdir of a trained RQ-Transformer, or a converted checkpoint.',
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'num_images', 16, 'How many to draw.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_list(
+      'labels',
+      None,
+      'Classes, drawn in turn; all of them by default.',
+      flag_values=values,
+  )
+  flags.DEFINE_string('out', None, 'Folder of the images.', flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
+                               flag_values=values)  # fmt: skip
+  flags.DEFINE_multi_float(
+      'temperature',
+      [1.0],
+      'Divides the logits; repeat it for one value for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_multi_integer(
+      'top_k',
+      None,
+      'Keeps the k most likely codes; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_multi_float(
+      'top_p',
+      [1.0],
+      'Keeps the most likely codes of that mass; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'chunk_size',
+      100,
+      'Images computed at a time.',
+      lower_bound=1,
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'step', None, 'Checkpoint; the newest by default.', flag_values=values
+  )
+  flags.DEFINE_bool(
+      'ema', True, 'Whether to take averaged parameters.', flag_values=values
+  )
+  flags.DEFINE_enum(
+      'dtype',
+      None,
+      ['float32', 'bfloat16'],
+      'Of parameters and computation; as trained by default.',
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'tokenizer',
+      None,
+      'Another copy of the tokenizer; the model brings its own.',
+      flag_values=values,
+  )
+  return values
 
 
 def main(argv: list[str]) -> int:
   """Parses the flags and draws; returns the exit code."""
-  return command.run(_FLAGS, argv, __doc__, _sample)
+  return command.run(_define_flags(), argv, __doc__, _sample)
 
 
-def _sample() -> None:
-  command.require(_FLAGS, 'checkpoint', 'out')
+def _sample(values: flags.FlagValues) -> None:
+  command.require(values, 'checkpoint', 'out')
   from rq_jax import sampling
   from rq_jax.jobs import sample
 
   options = sampling.Sampling(
-      temperature=_one_or_many(_TEMPERATURE.value),
-      top_k=_one_or_many(_TOP_K.value),
-      top_p=_one_or_many(_TOP_P.value),
+      temperature=_one_or_many(values.temperature),
+      top_k=_one_or_many(values.top_k),
+      top_p=_one_or_many(values.top_p),
   )
   sampler = sampling.Sampler.restore(
-      _CHECKPOINT.value,
-      step=_STEP.value,
-      ema=_EMA.value,
-      dtype=_DTYPE.value,
-      tokenizer=_TOKENIZER.value,
+      values.checkpoint,
+      step=values.step,
+      ema=values.ema,
+      dtype=values.dtype,
+      tokenizer=values.tokenizer,
   )
   labels = sample.labels_in_turn(
-      sampler.prior, _parse_labels(_LABELS.value), _NUM_IMAGES.value
+      sampler.prior, _parse_labels(values.labels), values.num_images
   )
   images = sample.draw(
       sampler,
-      _SEED.value,
-      num_images=_NUM_IMAGES.value,
+      values.seed,
+      num_images=values.num_images,
       labels=labels,
       sampling=options,
-      chunk_size=_CHUNK_SIZE.value,
+      chunk_size=values.chunk_size,
   )
-  sample.write(_OUT.value, images, labels)
-  print(f'{len(images)} images are in {_OUT.value}; grid.png shows them all.')
+  sample.write(values.out, images, labels)
+  print(f'{len(images)} images are in {values.out}; grid.png shows them all.')
 
 
 def _one_or_many(values: list | None):

@@ -16,55 +16,59 @@ from ml_collections import config_flags
 from rq_jax import config
 from rq_jax.cli import command
 
-_FLAGS = command.new_flags()
-_CONFIG = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'File of the experiment; --config.FIELD=VALUE sets one of its fields.',
-    lock_config=True,
-    flag_values=_FLAGS,
-)
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    None,
-    'Folder of checkpoints, metrics and images.',
-    flag_values=_FLAGS,
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-    'distributed',
-    False,
-    'Whether this is one of several processes, found as Slurm, GKE or a TPU pod'
-    ' announce them.',
-    flag_values=_FLAGS,
-)
-_DRY_RUN = flags.DEFINE_bool(
-    'dry_run',
-    False,
-    'Check the experiment and stop, before anything is built.',
-    flag_values=_FLAGS,
-)
+
+def _define_flags(argv: list[str]) -> flags.FlagValues:
+  values = command.new_flags()
+  config_flags.DEFINE_config_file(
+      'config',
+      None,
+      'File of the experiment; --config.FIELD=VALUE sets one of its fields.',
+      lock_config=True,
+      sys_argv=argv,
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'workdir',
+      None,
+      'Folder of checkpoints, metrics and images.',
+      flag_values=values,
+  )
+  flags.DEFINE_bool(
+      'distributed',
+      False,
+      'Whether this is one of several processes, found as Slurm, GKE or a TPU'
+      ' pod announce them.',
+      flag_values=values,
+  )
+  flags.DEFINE_bool(
+      'dry_run',
+      False,
+      'Check the experiment and stop, before anything is built.',
+      flag_values=values,
+  )
+  return values
 
 
 def main(argv: list[str]) -> int:
   """Parses the flags and trains; returns the exit code."""
-  return command.run(_FLAGS, argv, __doc__, _train)
+  return command.run(_define_flags(argv), argv, __doc__, _train)
 
 
-def _train() -> int:
-  command.require(_FLAGS, 'config', 'workdir')
-  experiment = config.check(_CONFIG.value.to_dict())
-  if _DRY_RUN.value:
+def _train(values: flags.FlagValues) -> int:
+  command.require(values, 'config', 'workdir')
+  experiment = config.check(values.config.to_dict())
+  if values.dry_run:
     print(config.to_json(experiment))
     return 0
   import jax  # After the checks: a typo should not wait for it.
 
-  if _DISTRIBUTED.value:
+  if values.distributed:
     jax.distributed.initialize()
   from rq_jax.training import experiment as run
   from rq_jax.training import interrupts
 
   try:
-    results = run.train(experiment, _WORKDIR.value)
+    results = run.train(experiment, values.workdir)
   except interrupts.Interrupted as stopped:
     print(stopped, file=sys.stderr)
     return command.INTERRUPTED

@@ -20,8 +20,10 @@ def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   """
   logits = logits.astype(jnp.float32)
   peak = jnp.max(logits, axis=-1, keepdims=True)
-  cumulative = jnp.cumsum(jnp.exp(logits - peak), axis=-1)
-  total = cumulative[..., -1:]
+  mass = jnp.exp(logits - peak)
+  # Parallel sums round so that they may step where there is no mass.
+  cumulative = jnp.where(mass > 0, jnp.cumsum(mass, axis=-1), 0)
+  total = jnp.max(cumulative, axis=-1, keepdims=True)
   # Rounding must not lift u * total to the total itself: no index is beyond it.
   level = jnp.minimum(uniforms[..., None] * total, jnp.nextafter(total, 0.0))
-  return jnp.sum(cumulative <= level, axis=-1, dtype=jnp.int32)
+  return jnp.argmax(cumulative > level, axis=-1).astype(jnp.int32)

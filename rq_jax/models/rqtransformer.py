@@ -5,7 +5,7 @@ positions, and gives one context vector for each position; a depth transformer
 reads the context and the earlier codes of the stack, and predicts the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -13,8 +13,6 @@ import jax.numpy as jnp
 
 from rq_jax.models import code_layers
 from rq_jax.models import transformer
-from rq_jax.models.blocks import torch_bias_init
-from rq_jax.models.blocks import torch_kernel_init
 
 
 class RQTransformer(nn.Module):
@@ -98,10 +96,8 @@ class RQTransformer(nn.Module):
               for d, size in enumerate(self.sizes)
           )
       )
-    if self.spatial_input == 'codebook':
-      self.spatial_projection = self._dense(self.width, ('code', 'embed'))
-    if self.depth_input == 'codebook':
-      self.depth_projection = self._dense(self.width, ('code', 'embed'))
+    self.spatial_projection = self._projection(self.spatial_input)
+    self.depth_projection = self._projection(self.depth_input)
     self.spatial_stack = self.make_spatial_stack()
     self.depth_stack = self.make_depth_stack()
     self.drop = nn.Dropout(self.embedding_dropout)
@@ -188,13 +184,7 @@ class RQTransformer(nn.Module):
       *,
       train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    """What `classify` and `condition_logits` are given.
-
-    Args:
-      codes: int32[B, H, W, D].
-      condition: int32[B, condition_length].
-      codebooks: See `__call__`.
-      train: Whether to drop out.
+    """What `classify` and `condition_logits` are given; see `__call__`.
 
     Returns:
       The depth transformer's outputs, [B, T, D, E], and the spatial
@@ -245,50 +235,50 @@ class RQTransformer(nn.Module):
     Both projections are linear in the codewords: the inputs are sums over rows
     of these tables and over positions.
 
-    Args:
-      codebooks: See `__call__`.
-
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
       over depth, else one for each depth.
     """
-    spatial = self._inputs(self.spatial_input, 'spatial_projection', codebooks)
-    depth = self._inputs(self.depth_input, 'depth_projection', codebooks)
-    offset = self._depth_offset()
-    return tuple(spatial), tuple(table - offset for table in depth)
+    spatial = self._words(self.spatial_input, codebooks)
+    depth = self._words(self.depth_input, codebooks)
+    offset = self._depth_offset(codebooks)
+    return (
+        tuple(self.spatial_projection(words) for words in spatial),
+        tuple(self.depth_projection(words) - offset for words in depth),
+    )
 
-  def depth_offsets(self) -> jax.Array:
+  def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
     no_codes = jnp.arange(self.depth)[:, None] == 0
-    offset = jnp.where(no_codes, 0.0, self._depth_offset())
+    offset = jnp.where(no_codes, 0.0, self._depth_offset(codebooks))
     return self.depth_position + offset
 
-  def _depth_offset(self) -> jax.Array:
-    if self.depth_input == 'learned':
-      return jnp.zeros((1, self.width))
-    return self.depth_projection(jnp.zeros((1, self.embed_dim)))
+  def _depth_offset(self, codebooks) -> jax.Array:
+    """The bias of the projection, which no sum of codes repeats: [1, E]."""
+    words = self._words(self.depth_input, codebooks)[0]
+    return self.depth_projection(jnp.zeros_like(words[:1]))
 
-  def _inputs(self, kind: str, projection: str, codebooks) -> list[jax.Array]:
-    if kind == 'learned':
-      return list(self.code_embeddings)
-    return [getattr(self, projection)(words) for words in codebooks]
+  def _words(self, kind: str, codebooks) -> Sequence[jax.Array]:
+    return self.code_embeddings if kind == 'learned' else codebooks
 
   def _spatial_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
     """Sums over depth what the codes contribute: [B, T, D] -> [B, T, E]."""
-    if self.spatial_input == 'learned':
-      embedded = code_layers.look_up(self.code_embeddings, stacks)
-    else:
-      embedded = self.spatial_projection(code_layers.look_up(codebooks, stacks))
+    words = self._words(self.spatial_input, codebooks)
+    embedded = self.spatial_projection(code_layers.look_up(words, stacks))
     return jnp.sum(embedded, axis=-2)
 
   def _depth_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
     """Inputs after each code of a stack: [B, T, D'] -> [B, T, D', E]."""
-    learned = self.depth_input == 'learned'
-    tables = self.code_embeddings if learned else codebooks
-    embedded = code_layers.look_up(tables, stacks)
+    words = self._words(self.depth_input, codebooks)
+    embedded = code_layers.look_up(words, stacks)
     if self.cumulative_depth_input:
       embedded = jnp.cumsum(embedded, axis=-2)
-    return embedded if learned else self.depth_projection(embedded)
+    return self.depth_projection(embedded)
+
+  def _projection(self, kind: str) -> Callable[[jax.Array], jax.Array]:
+    if kind == 'learned':
+      return lambda embedded: embedded
+    return self._dense(self.width, ('code', 'embed'))
 
   def _table(self, name: str, rows: int, scale: float) -> jax.Array:
     init = nn.initializers.normal(scale)
@@ -302,10 +292,7 @@ class RQTransformer(nn.Module):
   def _dense(self, features: int, axes: tuple[str, str]) -> nn.Dense:
     fan_in = self.embed_dim if axes[0] == 'code' else self.width
     return nn.Dense(
-        features,
-        dtype=jnp.dtype(self.dtype),
-        kernel_init=nn.with_logical_partitioning(torch_kernel_init, axes),
-        bias_init=torch_bias_init(fan_in),
+        features, **transformer.projection(axes, fan_in, True, self.dtype)
     )
 
   @nn.nowrap

@@ -40,7 +40,7 @@ class Attention(nn.Module):
     head_dim = self.width // self.heads
     self.query_key_value = nn.DenseGeneral(
         (3, self.heads, head_dim),
-        **_projection(
+        **projection(
             ('embed', None, 'heads', None),
             self.width,
             self.use_bias,
@@ -50,7 +50,7 @@ class Attention(nn.Module):
     self.out = nn.DenseGeneral(
         self.width,
         axis=(-2, -1),
-        **_projection(
+        **projection(
             ('heads', None, 'embed'), self.width, self.use_bias, self.dtype
         ),
     )
@@ -134,11 +134,11 @@ class Block(nn.Module):
     hidden = 4 * self.width
     self.mlp_in = nn.Dense(
         hidden,
-        **_projection(('embed', 'mlp'), self.width, self.mlp_bias, self.dtype),
+        **projection(('embed', 'mlp'), self.width, self.mlp_bias, self.dtype),
     )
     self.mlp_out = nn.Dense(
         self.width,
-        **_projection(('mlp', 'embed'), hidden, self.mlp_bias, self.dtype),
+        **projection(('mlp', 'embed'), hidden, self.mlp_bias, self.dtype),
     )
     self.drop = nn.Dropout(self.dropout)
 
@@ -251,7 +251,7 @@ def layer_norm(dtype: str) -> nn.LayerNorm:
   )
 
 
-def _projection(axes, fan_in: int, use_bias: bool, dtype: str) -> dict:
+def projection(axes, fan_in: int, use_bias: bool, dtype: str) -> dict:
   """Options of a dense layer: named axes, PyTorch's initial weights."""
   return dict(
       use_bias=use_bias,

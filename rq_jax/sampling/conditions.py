@@ -38,12 +38,15 @@ def resolve(
         f' {got}.'
     )
   if wanted == 'num_images':
-    if num_images < 1:
-      raise ValueError(f'num_images={num_images} must be at least 1.')
+    if not isinstance(num_images, int | np.integer) or num_images < 1:
+      raise ValueError(
+          f'num_images={num_images} must be a whole number of at least 1.'
+      )
     return np.zeros((num_images, 1), np.int32)
   values = np.asarray(given[wanted])
   shape = (prior.text_length,) if wanted == 'tokens' else ()
-  if not np.issubdtype(values.dtype, np.integer) or values.shape[1:] != shape:
+  fits = values.ndim == 1 + len(shape) and values.shape[1:] == shape
+  if not fits or not np.issubdtype(values.dtype, np.integer):
     dims = ', '.join(['B', *map(str, shape)])
     raise ValueError(
         f'{wanted} must be whole numbers of shape [{dims}], such as {example};'

@@ -59,7 +59,7 @@ def draw_codes(
       sampling,
       params,
       depth_tables,
-      run(method='depth_offsets'),
+      run(codebooks, method='depth_offsets'),
   )
 
   def advance(carry, position):

@@ -39,7 +39,8 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
     kept = jnp.sum(jnp.where(keys >= threshold, mass, 0), -1, keepdims=True)
     return kept >= p * total
 
-  return jnp.where(keys >= _largest(enough, keys), logits, -jnp.inf)
+  kept = (keys >= _largest(enough, keys)) | (p >= 1)
+  return jnp.where(kept, logits, -jnp.inf)
 
 
 def _largest(
@@ -60,7 +61,7 @@ def _largest(
 
 def _ordered_keys(values: jax.Array) -> jax.Array:
   """Integers in the order of the floats: float32[...] -> uint32[...]."""
-  values = values + 0.0  # Makes -0 and 0 the same.
+  values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are the same.
   bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
   sign = jnp.uint32(1) << jnp.uint32(31)
   return jnp.where(bits >= sign, ~bits, bits | sign)

@@ -23,11 +23,17 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-  """Notes SIGTERM and Ctrl-C instead of dying of them; a context manager."""
+  """Notes SIGTERM and Ctrl-C instead of dying of them; a context manager.
+
+  Where there are several processes, JAX itself notes SIGTERM, which any of them
+  may get, and finds a step that all can stop after; Ctrl-C ends the process.
+  """
 
   def __enter__(self):
     self._noted = False
-    self._before = {s: signal.signal(s, self._note) for s in _SIGNALS}
+    # JAX would not hear of a signal that is handled here.
+    signals = _SIGNALS if jax.process_count() == 1 else ()
+    self._before = {s: signal.signal(s, self._note) for s in signals}
     return self
 
   def __exit__(self, *_):

@@ -20,6 +20,7 @@ from rq_jax.config import Config
 from rq_jax.models import codebook
 from rq_jax.models import discriminator
 from rq_jax.models import rqvae
+from rq_jax.training import adversary
 from rq_jax.training import guard
 from rq_jax.typing import Batch, Metrics, PyTree
 
@@ -184,7 +185,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   }
   finite = [metrics['loss'], metrics['gradient_norm']]
   if task.discriminator is not None:
-    new, disc_metrics = _update_discriminator(
+    new, disc_metrics = adversary.update(
         task, new, disc_stats, images, recons, state.step
     )
     metrics |= disc_metrics
@@ -240,7 +241,7 @@ def _gradients(task: Task, state: State, images, rng):
   disc_stats = state.disc_stats
   if task.discriminator is not None:
     (adversarial, disc_stats), adversarial_grad = jax.value_and_grad(
-        lambda x: _adversarial_loss(task, state, x), has_aux=True
+        lambda x: adversary.generator_loss(task, state, x), has_aux=True
     )(recons)
     pulled_adversarial = pull_last(adversarial_grad)
     weight = losses.adaptive_weight(
@@ -268,60 +269,6 @@ def _image_loss(task: Task, images, recons) -> jax.Array:
     distance = jnp.mean(task.perceptual(images, recons))
     loss = loss + task.loss['perceptual_weight'] * distance
   return loss
-
-
-def _adversarial_loss(task: Task, state: State, recons):
-  logits, stats = _discriminate(
-      task, state.disc_params, state.disc_stats, recons
-  )
-  return losses.generator(logits), stats
-
-
-def _discriminate(task: Task, params, stats, images):
-  logits, mutated = task.discriminator.apply(
-      {'params': params, 'batch_stats': stats},
-      images,
-      train=True,
-      mutable=['batch_stats'],
-  )
-  return logits, mutated.get('batch_stats', {})
-
-
-def _update_discriminator(
-    task: Task, state: State, stats, images, recons, step
-) -> tuple[State, Metrics]:
-  """One step on reconstructions and images; none before it is to start."""
-  kinds = {
-      'hinge': losses.hinge_discriminator,
-      'vanilla': losses.vanilla_discriminator,
-  }
-
-  def disc_loss(params):
-    # One after the other: BatchNorm never mixes what is fake with what is real.
-    fake, after_fake = _discriminate(task, params, stats, recons)
-    real, after_real = _discriminate(task, params, after_fake, images)
-    loss = kinds[task.loss['discriminator']](real, fake)
-    return task.loss['adversarial_weight'] * loss, after_real
-
-  (loss, new_stats), grads = jax.value_and_grad(disc_loss, has_aux=True)(
-      state.disc_params
-  )
-  updates, opt_state = task.disc_optimizer.update(
-      grads, state.disc_opt_state, state.disc_params
-  )
-  moved = state.replace(
-      disc_params=optax.apply_updates(state.disc_params, updates),
-      disc_stats=new_stats,
-      disc_opt_state=opt_state,
-  )
-  started = step >= task.loss['adversarial_start']
-  state = jax.tree.map(
-      lambda n, o: o if n is o else jnp.where(started, n, o), moved, state
-  )
-  return state, {
-      'discriminator': loss,
-      'discriminator_gradient_norm': optax.global_norm(grads),
-  }
 
 
 def _codebook_metrics(model: rqvae.RQVAE, codes: jax.Array) -> Metrics:

@@ -1,0 +1,192 @@
+"""The commands: help, errors before anything is built, and exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax.cli import command
+
+RQVAE = 'configs/digits/rqvae.py'
+PRIOR = 'configs/digits/rqtransformer.py'
+
+
+def run(*argv):
+  """Runs a command in a process of its own: exit code, output, errors."""
+  done = subprocess.run(
+      [sys.executable, '-m', 'rq_jax', *argv], capture_output=True, text=True
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize('name', main_lib.COMMANDS)
+def test_help_tells_the_flags_of(name, capsys):
+  assert main_lib.main([name, '--help']) == 0
+  text = capsys.readouterr().out
+  assert f'python -m rq_jax {name}' in text
+  assert '--out' in text or '--workdir' in text
+
+
+def test_help_does_not_wait_for_jax():
+  code = (
+      'import sys; from rq_jax.__main__ import main;'
+      ' main(["sample", "--help"]); print("jax" in sys.modules)'
+  )
+  done = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.splitlines()[-1] == 'False'
+
+
+def test_no_command_prints_what_there_is(capsys):
+  assert main_lib.main([]) == 0
+  text = capsys.readouterr().out
+  assert all(name in text for name in main_lib.COMMANDS)
+
+
+def test_a_misspelt_command_offers_the_nearest(capsys):
+  assert main_lib.main(['trian']) == 1
+  assert 'Did you mean train?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'words'),
+    [
+        (['--config.model.chanels=3'], ['chanels', 'Did you mean channels?']),
+        (['--config.modle.channels=3'], ['modle', 'Did you mean model?']),
+        (['--wrokdir=x'], ['wrokdir', 'Did you mean', 'workdir']),
+        (['--config.model.channels=abc'], ['config.model.channels', 'abc']),
+        (['left', 'over'], ['Unexpected arguments: left over']),
+        (
+            ['--config.model.norm_groups=7'],
+            ['norm_groups=7', 'divisors of 16', '--config.model.norm_groups'],
+        ),
+        (
+            ['--config.model.code_shape=(3,3,4)'],
+            ['code_shape=(3, 3, 4)', '4x4 feature map', 'Change'],
+        ),
+        (
+            ['--config.optimizer.name=sgd'],
+            ['optimizer.name', "'sgd'", 'adamw', 'Change'],
+        ),
+    ],
+)
+def test_train_refuses_in_one_sentence(argv, words, tmp_path, capsys):
+  workdir = tmp_path / 'run'
+  code = main_lib.main(
+      ['train', f'--config={RQVAE}', f'--workdir={workdir}', *argv]
+  )
+  error = capsys.readouterr().err
+  assert code == 1
+  assert error.startswith('Error: ')
+  assert error.count('\n') == 1
+  for word in words:
+    assert word in error
+  assert not workdir.exists()
+
+
+def test_train_names_a_config_file_that_is_missing(capsys):
+  assert main_lib.main(['train', '--config=no/such.py', '--workdir=x']) == 1
+  assert 'there is no file no/such.py' in capsys.readouterr().err
+
+
+def test_flags_that_must_be_given_are_named(capsys):
+  assert main_lib.main(['sample', '--out=x']) == 1
+  assert '--checkpoint must be given' in capsys.readouterr().err
+
+
+def test_a_prior_needs_its_tokenizer_and_its_features(capsys):
+  assert main_lib.main(['train', f'--config={PRIOR}', '--workdir=x']) == 1
+  error = capsys.readouterr().err
+  assert '--config.tokenizer and --config.data.path' in error
+
+
+def test_width_must_be_divisible_by_heads(capsys):
+  argv = ['--config.tokenizer=x', '--config.data.path=y']
+  argv += ['--config.model.heads=5']
+  assert (
+      main_lib.main(['train', f'--config={PRIOR}', '--workdir=x', *argv]) == 1
+  )
+  error = capsys.readouterr().err
+  assert 'width=128' in error
+  assert 'heads=5' in error
+
+
+def test_dry_run_prints_the_resolved_experiment(capsys):
+  code = main_lib.main(
+      [
+          'train',
+          f'--config={RQVAE}',
+          '--workdir=x',
+          '--config.optimizer.peak_lr=0.5',
+          '--dry_run',
+      ]
+  )
+  assert code == 0
+  resolved = json.loads(capsys.readouterr().out)
+  assert resolved['optimizer']['peak_lr'] == 0.5
+  assert resolved['model']['code_shape'] == [4, 4, 4]
+
+
+def test_a_missing_tokenizer_is_named(tmp_path, capsys):
+  code = main_lib.main(
+      [
+          'encode',
+          f'--config={RQVAE}',
+          f'--tokenizer={tmp_path / "none"}',
+          f'--out={tmp_path / "cache"}',
+      ]
+  )
+  assert code == 1
+  assert 'holds no config.json' in capsys.readouterr().err
+
+
+def test_top_p_of_zero_is_refused_before_anything_is_restored(capsys):
+  code = main_lib.main(
+      ['sample', '--checkpoint=x', '--out=y', '--top_p=0', '--labels=1']
+  )
+  assert code == 1
+  assert 'top_p=0.0 must lie in (0, 1]' in capsys.readouterr().err
+
+
+def test_commands_keep_their_flags_apart():
+  one, two = command.new_flags(), command.new_flags()
+  command.flags.DEFINE_string('out', 'a', 'One.', flag_values=one)
+  command.flags.DEFINE_integer('out', 1, 'Two.', flag_values=two)
+  assert one['out'].value == 'a'
+  assert two['out'].value == 1
+
+
+def _refuse():
+  raise ValueError('no\n  good')
+
+
+@pytest.mark.parametrize(
+    ('outcome', 'code'),
+    [
+        (lambda _: None, 0),
+        (lambda _: command.INTERRUPTED, 75),
+        (lambda _: _refuse(), 1),
+    ],
+)
+def test_exit_codes_are_zero_75_and_one(outcome, code, capsys):
+  assert command.run(command.new_flags(), ['x'], 'doc', outcome) == code
+  if code == 1:
+    assert capsys.readouterr().err == 'Error: no good\n'
+
+
+def test_a_bug_is_not_disguised_as_an_error_of_the_user():
+  with pytest.raises(ZeroDivisionError):
+    command.run(command.new_flags(), ['x'], 'doc', lambda _: 1 / 0)
+
+
+def test_an_unwritable_workdir_is_refused(tmp_path):
+  file = tmp_path / 'file'
+  file.write_text('')
+  code, _, error = run(
+      'train', f'--config={RQVAE}', f'--workdir={file / "run"}'
+  )
+  assert code == 1
+  assert 'cannot be written' in error.splitlines()[-1]

@@ -1,0 +1,338 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rq_jax import partitioning
+from rq_jax.models import rqtransformer
+
+SHAPE = (2, 3, 3)  # H, W, D: 6 positions.
+CODEWORD = 6
+
+assert_close = functools.partial(
+    np.testing.assert_allclose, rtol=1e-5, atol=1e-5
+)
+
+
+def tiny(**options):
+  return rqtransformer.RQTransformer(
+      **{
+          **dict(
+              code_shape=SHAPE,
+              codebook_size=8,
+              embed_dim=CODEWORD,
+              width=16,
+              heads=2,
+              spatial_layers=2,
+              depth_layers=2,
+              num_classes=5,
+              dropout=0.0,
+          ),
+          **options,
+      }
+  )
+
+
+LEARNED = dict(
+    spatial_input='learned', depth_input='learned', shared_classifier=False
+)
+MODELS = {
+    'codebook': tiny(),
+    'text': tiny(num_classes=0, text_vocab_size=11, text_length=4),
+    'own': tiny(
+        **LEARNED, shared_embedding=False, cumulative_depth_input=False
+    ),
+    'sizes': tiny(**LEARNED, codebook_size=(8, 6, 4), shared_embedding=False),
+}
+
+
+def codes(seed=0, top=4):
+  rng = np.random.default_rng(seed)
+  return rng.integers(top, size=(2, *SHAPE)).astype(np.int32)
+
+
+def condition(model):
+  rng = np.random.default_rng(3)
+  shape = (2, model.condition_length)
+  return rng.integers(model.condition_size, size=shape).astype(np.int32)
+
+
+def codebooks(tables=1):
+  rng = np.random.default_rng(2)
+  shape = (tables, 8, CODEWORD)
+  return tuple(jnp.asarray(rng.normal(size=shape), jnp.float32))
+
+
+@functools.cache
+def variables(name):
+  """Variables, none of them zero or one."""
+  model = MODELS[name]
+  init = jax.jit(
+      lambda: model.init(
+          jax.random.key(0), codes(), condition(model), codebooks()
+      )
+  )
+  rng = np.random.default_rng(1)
+  return jax.tree.map(
+      lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32),
+      partitioning.unbox(init()),
+  )
+
+
+@functools.cache
+def _apply(model):
+  @jax.jit
+  def apply(variables, codes, condition, codebooks):
+    hidden, spatial = model.apply(
+        variables, codes, condition, codebooks, method='hidden'
+    )
+    if model.condition_length == 1:
+      seen = spatial
+    else:
+      seen = model.apply(variables, spatial, method='condition_logits')
+    return model.apply(variables, codes, condition, codebooks), hidden, seen
+
+  return apply
+
+
+def logits(name, code_maps=None, given=None, which=0):
+  model = MODELS[name]
+  return np.asarray(
+      _apply(model)(
+          variables(name),
+          codes() if code_maps is None else code_maps,
+          condition(model) if given is None else given,
+          codebooks(),
+      )[which]
+  )
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('position', [(0, 1), (1, 0), (1, 2)])
+@pytest.mark.parametrize('depth', [0, 1, 2])
+def test_a_code_is_seen_by_what_follows_it_alone(name, position, depth):
+  changed = codes()
+  changed[:, *position, depth] = (changed[:, *position, depth] + 1) % 4
+  difference = logits(name, changed) - logits(name)
+  difference = np.abs(difference).max(axis=(0, -1)).reshape(6, 3)
+  where = position[0] * 3 + position[1]
+  # What precedes is bit-equal: the same numbers were added in the same order.
+  assert (difference[:where] == 0).all()
+  assert (difference[where, : depth + 1] == 0).all()
+  assert (difference[where, depth + 1 :] > 1e-4).all()
+  assert (difference[where + 1 :] > 1e-5).all()
+
+
+@pytest.mark.parametrize('name', ['codebook', 'text'])
+def test_every_code_depends_on_the_condition(name):
+  given = condition(MODELS[name])
+  given[:, 0] = (given[:, 0] + 1) % 5
+  difference = np.abs(logits(name, given=given) - logits(name))
+  assert (difference.max(axis=(0, -1)) > 1e-5).all()
+
+
+def test_the_next_token_of_a_text_is_predicted_from_those_before():
+  given = condition(MODELS['text'])
+  given[:, 2] = (given[:, 2] + 1) % 11
+  before, after = logits('text', which=2), logits('text', given=given, which=2)
+  assert before.shape == (2, 3, 11)
+  np.testing.assert_array_equal(after[:, :2], before[:, :2])
+  assert (np.abs(after[:, 2] - before[:, 2]).max(-1) > 1e-4).all()
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_logits_at_a_depth_are_those_of_whole_stacks(name):
+  model, hidden = MODELS[name], logits(name, which=1)
+  for d in range(3):
+    actual = model.apply(
+        variables(name), hidden[:, 4, d], d, method='classify_at'
+    )
+    assert_close(actual, logits(name)[:, 1, 1, d])
+
+
+def test_codes_that_a_depth_lacks_get_no_probability():
+  likely = np.asarray(jax.nn.softmax(logits('sizes')))
+  for d, size in enumerate((8, 6, 4)):
+    assert (likely[..., d, size:] == 0).all()
+    assert (likely[..., d, :size] > 0).all()
+
+
+@pytest.mark.parametrize('name', ['codebook', 'own'])
+@pytest.mark.parametrize('cumulative', [True, False])
+def test_tables_hold_what_the_codes_contribute(name, cumulative):
+  # The rows of the tables, summed, are what the whole forward pass gives to the
+  # two stacks: `hidden` is computed anew from them.
+  model = MODELS[name].clone(cumulative_depth_input=cumulative)
+
+  @jax.jit
+  def run(variables):
+    apply = functools.partial(model.apply, variables)
+    given, books = condition(model), codebooks()
+    spatial, depth = apply(books, method='tables')
+    params = variables['params']
+    stacks = codes().reshape(2, 6, 3)
+
+    def rows(tables):
+      found = [tables[d % len(tables)][stacks[..., d]] for d in range(3)]
+      return jnp.stack(found, axis=2)  # [B, T, D, E]
+
+    start = apply(given, method='embed_condition')
+    x = rows(spatial).sum(2)[:, :-1] + params['spatial_position'][None, :-1]
+    x = jnp.concatenate([start, x], axis=1)
+    context = model.make_spatial_stack().apply(
+        {'params': params['spatial_stack']}, x
+    )
+    x = rows(depth)[:, :, :-1]
+    x = jnp.cumsum(x, axis=2) if cumulative else x
+    x = jnp.concatenate([context[:, :, None], x], axis=2)
+    x = x + apply(method='depth_offsets')[None, None]
+    rebuilt = model.make_depth_stack().apply(
+        {'params': params['depth_stack']}, x.reshape(12, 3, 16)
+    )
+    expected, _ = apply(codes(), given, books, method='hidden')
+    return rebuilt.reshape(2, 6, 3, 16), expected
+
+  assert_close(*run(variables(name)))
+
+
+def test_codewords_of_their_own_are_used_by_depth():
+  # Three copies of one codebook are the shared one; another third is not.
+  model = MODELS['codebook']
+  books = codebooks(3)
+
+  def run(books):
+    return _apply(model)(
+        variables('codebook'), codes(), condition(model), books
+    )[0]
+
+  shared = logits('codebook')
+  assert_close(run(codebooks() * 3), shared)
+  other = run((*codebooks(), *codebooks(), books[2]))
+  # The third code enters at the next position first.
+  np.testing.assert_array_equal(other[:, 0, 0], shared[:, 0, 0])
+  assert (np.abs(other - shared)[:, 0, 1:].max((0, -1)) > 1e-4).all()
+
+
+def test_dropout_acts_in_training_alone():
+  for rate in ('dropout', 'attention_dropout', 'embedding_dropout'):
+    model = tiny(**{rate: 0.5}, spatial_layers=1, depth_layers=1)
+    whole = tiny(spatial_layers=1, depth_layers=1)
+
+    @jax.jit
+    def run(model=model, whole=whole):
+      books, given = codebooks(), condition(whole)
+      apply = whole.init_with_output
+      exact, made = apply(jax.random.key(0), codes(), given, books)
+      made = partitioning.unbox(made)
+      calm = model.apply(made, codes(), given, books)
+      noisy = [
+          model.apply(
+              made,
+              codes(),
+              given,
+              books,
+              train=True,
+              rngs={'dropout': jax.random.key(k)},
+          )
+          for k in (0, 1)
+      ]
+      return exact, calm, *noisy
+
+    exact, calm, *noisy = run()
+    assert_close(exact, calm)
+    assert np.abs(noisy[0] - calm).max() > 0.01
+    assert np.abs(noisy[0] - noisy[1]).max() > 0.01
+
+
+def test_recomputed_blocks_have_the_same_gradients():
+  def gradients(model):
+    def loss(variables):
+      out = model.apply(
+          variables, codes(), condition(model), codebooks(), train=True
+      )
+      return jnp.sum(jnp.sin(out))
+
+    return jax.jit(jax.grad(loss))(variables('codebook'))
+
+  jax.tree.map(
+      assert_close, gradients(tiny(remat=True)), gradients(MODELS['codebook'])
+  )
+
+
+def test_every_parameter_gets_a_gradient():
+  model = MODELS['text']
+
+  @jax.jit
+  @jax.grad
+  def gradients(variables):
+    given, books = condition(model), codebooks()
+    hidden, spatial = model.apply(
+        variables, codes(), given, books, method='hidden'
+    )
+    out = model.apply(variables, hidden, method='classify')
+    seen = model.apply(variables, spatial, method='condition_logits')
+    return jnp.sum(jnp.sin(out)) + jnp.sum(jnp.sin(seen))
+
+  for path, gradient in jax.tree_util.tree_leaves_with_path(
+      gradients(variables('text'))
+  ):
+    assert np.abs(gradient).max() > 1e-4, path
+
+
+def test_bfloat16_gives_finite_float32_logits():
+  model = tiny(dtype='bfloat16')
+  out, hidden, _ = _apply(model)(
+      variables('codebook'), codes(), condition(model), codebooks()
+  )
+  assert out.dtype == jnp.float32
+  assert hidden.dtype == jnp.bfloat16
+  # 8 bits of mantissa, four layers deep.
+  assert np.abs(out - logits('codebook')).max() < 0.3
+
+
+def test_depth_one_needs_no_depth_transformer():
+  model = tiny(code_shape=(2, 3, 1), depth_layers=0)
+  stacks = codes()[..., :1]
+
+  @jax.jit
+  def run():
+    made = model.init(jax.random.key(0), stacks, condition(model), codebooks())
+    made = partitioning.unbox(made)
+    changed = stacks.at[:, 0, 1].add(1)
+    return [
+        model.apply(made, c, condition(model), codebooks())
+        for c in (stacks, changed)
+    ]
+
+  stacks = jnp.asarray(stacks)
+  before, after = run()
+  assert before.shape == (2, 2, 3, 1, 8)
+  difference = np.abs(after - before).max(axis=(0, -1)).reshape(6)
+  assert (difference[:2] == 0).all() and (difference[2:] > 1e-5).all()
+
+
+def test_a_null_class_adds_one_condition():
+  shapes = {}
+  for null in (False, True):
+    model = tiny(null_class=null)
+    made = jax.eval_shape(
+        model.init, jax.random.key(0), codes(), condition(model), codebooks()
+    )
+    table = partitioning.unbox(made)['params']['condition_embedding']
+    shapes[null] = table.shape
+  assert shapes == {False: (5, 16), True: (6, 16)}
+
+
+def test_the_depth_transformer_may_have_a_gelu_of_its_own():
+  def outputs(**options):
+    model = tiny(**options)
+    return _apply(model)(
+        variables('codebook'), codes(), condition(model), codebooks()
+    )[0]
+
+  both = outputs(gelu='sigmoid')
+  spatial = outputs(gelu='sigmoid', depth_gelu='exact')
+  assert np.abs(both - spatial).max() > 1e-5
+  assert np.abs(spatial - logits('codebook')).max() > 1e-5

@@ -1,0 +1,81 @@
+"""Options are checked when they are made, and hold for one depth or for each."""
+
+import numpy as np
+import pytest
+
+from rq_jax.sampling.options import Sampling
+
+
+def test_by_default_nothing_is_filtered():
+  assert Sampling() == Sampling(temperature=1.0, top_k=None, top_p=1.0)
+
+
+def test_one_value_holds_at_all_depths():
+  sampling = Sampling(temperature=0.5, top_k=7, top_p=0.9)
+  assert sampling.by_depth('temperature', 3) == (0.5, 0.5, 0.5)
+  assert sampling.by_depth('top_k', 2) == (7, 7)
+  assert sampling.by_depth('top_p', 1) == (0.9,)
+  assert Sampling().by_depth('top_k', 2) == (None, None)
+
+
+def test_each_depth_may_have_its_own_value():
+  sampling = Sampling(temperature=(1, 2), top_k=[3, 4], top_p=(0.5, 1.0))
+  assert sampling.by_depth('temperature', 2) == (1, 2)
+  assert sampling.by_depth('top_k', 2) == (3, 4)
+  assert sampling.by_depth('top_p', 2) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize('name', ['temperature', 'top_k', 'top_p'])
+@pytest.mark.parametrize('depth', [1, 3])
+def test_values_for_another_depth_are_refused(name, depth):
+  sampling = Sampling(**{name: [1, 1]})
+  with pytest.raises(ValueError) as error:
+    sampling.by_depth(name, depth)
+  assert str(error.value) == (
+      f'{name}=(1, 1) has 2 numbers, but this model draws {depth} codes at each'
+      f' position. Give {depth}, or one for all.'
+  )
+
+
+def test_options_are_hashable_and_equal_by_value():
+  # They choose the compiled program.
+  lists = Sampling(temperature=[1.0, 0.5], top_k=[5, 6], top_p=[0.9, 1.0])
+  tuples = Sampling(temperature=(1.0, 0.5), top_k=(5, 6), top_p=(0.9, 1.0))
+  assert lists == tuples and hash(lists) == hash(tuples)
+  assert lists != Sampling(temperature=(1.0, 0.5))
+
+
+@pytest.mark.parametrize('value', [0, -1.0, float('nan'), float('inf')])
+@pytest.mark.parametrize('several', [False, True])
+def test_a_temperature_must_be_positive_and_finite(value, several):
+  with pytest.raises(ValueError) as error:
+    Sampling(temperature=[1.0, value] if several else value)
+  assert str(error.value) == (
+      f'temperature={value} must be positive; top_k=1 draws greedily.'
+  )
+
+
+@pytest.mark.parametrize('value', [0, -3, 2.0, np.float64(2)])
+@pytest.mark.parametrize('several', [False, True])
+def test_top_k_must_be_a_positive_whole_number(value, several):
+  with pytest.raises(ValueError) as error:
+    Sampling(top_k=(1, value) if several else value)
+  assert str(error.value) == (
+      f'top_k={value} must be a whole number of at least 1; None keeps all'
+      ' codes.'
+  )
+
+
+@pytest.mark.parametrize('value', [0, 0.0, -0.1, 1.01, float('nan')])
+@pytest.mark.parametrize('several', [False, True])
+def test_top_p_must_lie_between_0_and_1(value, several):
+  with pytest.raises(ValueError) as error:
+    Sampling(top_p=[0.5, value] if several else value)
+  assert str(error.value) == (
+      f'top_p={value} must lie in (0, 1]; 1 keeps all codes.'
+  )
+
+
+def test_the_smallest_and_largest_values_are_taken():
+  Sampling(temperature=1e-3, top_k=1, top_p=1e-6)
+  Sampling(temperature=1e3, top_k=np.int64(10**6), top_p=1)

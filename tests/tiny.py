@@ -1,0 +1,161 @@
+"""Tiny experiments on the digits, as fast as tests need them to be."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rq_jax import config
+from rq_jax import partitioning
+from rq_jax import tokenizer
+from rq_jax.data import sources
+from rq_jax.sampling import sampler
+from rq_jax.training import stage1
+from rq_jax.training import stage2
+
+SIZE = 16  # Pixels.
+BATCH = 8
+CODE_SHAPE = (2, 2, 2)
+WORDS = 12  # As no other dimension has.
+
+
+def merged(base, changes):
+  """Nested dictionaries, the second over the first."""
+  return base | {
+      name: merged(base.get(name, {}), value)
+      if isinstance(value, dict)
+      else value
+      for name, value in changes.items()
+  }
+
+
+def stage1_config(**changes):
+  """A checked stage-1 experiment; sections are given as dicts."""
+  base = dict(
+      stage=1,
+      data=dict(source='digits', image_size=SIZE, batch_size=BATCH),
+      model=dict(
+          image_size=SIZE,
+          channels=8,
+          channel_multipliers=(1, 2),
+          res_blocks=0,  # One in the decoder, and those in the middle.
+          attention_resolutions=(),
+          z_channels=8,
+          embed_dim=4,
+          code_shape=CODE_SHAPE,
+          codebook_size=WORDS,
+          norm_groups=4,
+      ),
+      discriminator=dict(channels=8, layers=1),
+      optimizer=dict(peak_lr=1e-3),
+      train=dict(steps=4, log_steps=1, eval_steps=1000, checkpoint_steps=2),
+  )
+  return config.check(merged(base, changes))
+
+
+def stage2_config(**changes):
+  """A checked stage-2 experiment; sections are given as dicts."""
+  base = dict(
+      stage=2,
+      tokenizer='unused',
+      data=dict(source='digits', image_size=SIZE, batch_size=BATCH),
+      model=dict(
+          code_shape=CODE_SHAPE,
+          codebook_size=WORDS,
+          embed_dim=64,  # A patch of 4x4 features of 4 channels.
+          width=16,
+          heads=2,
+          spatial_layers=1,
+          depth_layers=1,
+          num_classes=10,
+          null_class=True,
+      ),
+      loss=dict(temperature=20.0),  # Of the order of the squared distances.
+      optimizer=dict(peak_lr=1e-3),
+      train=dict(steps=4, log_steps=1, eval_steps=1000, checkpoint_steps=2),
+  )
+  return config.check(merged(base, changes))
+
+
+def one_device():
+  """A mesh of a single device."""
+  return partitioning.make_mesh({}, devices=jax.devices()[:1])
+
+
+@functools.cache
+def images(count=BATCH):
+  """The first held-out digits, float32[count, S, S, 3]."""
+  source = sources.Digits('test', SIZE)
+  pixels = np.stack([source[i]['image'] for i in range(count)])
+  return jnp.asarray(pixels / np.float32(127.5) - 1)
+
+
+@functools.cache
+def untrained_tokenizer(seed=0):
+  """A tokenizer as initialised, with codewords of the size of its features."""
+  experiment = stage1_config()
+  model = tokenizer.build_model(experiment)
+
+  @jax.jit
+  def init(key):
+    return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
+
+  return tokenizer.Tokenizer(
+      model=model, variables=init(jax.random.key(seed)), config=experiment
+  )
+
+
+def record_gradients():
+  """An optimizer that keeps the last gradients as its state, and passes them."""
+  return optax.GradientTransformation(
+      lambda params: jax.tree.map(jnp.zeros_like, params),
+      lambda updates, state, params=None: (updates, updates),
+  )
+
+
+def stage1_task(experiment, mesh=None, perceptual=None):
+  """A task whose optimizer states are (gradients, Adam's)."""
+  task = stage1.build(
+      experiment,
+      mesh or one_device(),
+      total_steps=experiment.train.steps,
+      perceptual=perceptual,
+  )
+  return task.replace(
+      optimizer=optax.chain(record_gradients(), task.optimizer),
+      disc_optimizer=optax.chain(record_gradients(), task.disc_optimizer),
+  )
+
+
+def stage2_task(experiment, mesh=None):
+  """A task whose optimizer state is (gradients, Adam's)."""
+  task = stage2.build(
+      experiment,
+      mesh or one_device(),
+      total_steps=experiment.train.steps,
+      tokenizer=untrained_tokenizer(),
+  )
+  return task.replace(
+      optimizer=optax.chain(record_gradients(), task.optimizer)
+  )
+
+
+def initial_state(stage, task, batch):
+  """The unboxed state that a stage, `stage1` or `stage2`, starts with."""
+
+  @jax.jit
+  def init(key, batch):
+    return partitioning.unbox(stage.init_state(task, key, batch))
+
+  return init(jax.random.key(0, impl='unsafe_rbg'), batch)
+
+
+def random_variables(prior, seed=0):
+  """Variables of an RQ-Transformer, all random, so that each of them counts."""
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+      lambda p: rng.normal(scale=0.5, size=p.shape).astype(np.float32),
+      partitioning.unbox(sampler.abstract_variables(prior)),
+  )
