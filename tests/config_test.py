@@ -306,3 +306,20 @@ def test_the_length_of_a_run_is_given_in_steps_or_epochs():
   epochs = _check(1, {'data.batch_size': 64}, epochs=2.5)
   # 2.5 * 1000 / 64 = 39.06
   assert config.total_steps(epochs, 1000) == 39
+
+
+def test_a_file_is_loaded_with_some_fields_set_and_checked(tmp_path):
+  file = tmp_path / 'experiment.py'
+  file.write_text(
+      'from rq_jax import config\n'
+      'def get_config():\n'
+      '  experiment = config.template(1)\n'
+      '  experiment.train.steps = 5\n'
+      '  return experiment\n'
+  )
+  assert config.load(str(file)) == _check(1, steps=5)
+  changes = {'train.log_steps': 7, 'data.path': 'images', 'seed': 3}
+  loaded = config.load(str(file), overrides=changes)
+  assert loaded == _check(1, changes | {'train.steps': 5})
+  with pytest.raises(ValueError, match='batch_size=0 must be positive'):
+    config.load(str(file), overrides={'data.batch_size': 0})

@@ -10,8 +10,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# Variance 1 / (3 fan_in) in a uniform draw is a bound of 1 / sqrt(fan_in).
-torch_kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+def torch_kernel_init(summed: int, ndim: int) -> nn.initializers.Initializer:
+  """Initializer of a kernel, uniform in +-1/sqrt(fan_in).
+
+  Args:
+    summed: How many of the first axes are summed over.
+    ndim: Number of all axes.
+  """
+  return nn.initializers.variance_scaling(
+      1 / 3,  # A uniform draw of this variance has that bound.
+      'fan_in',
+      'uniform',
+      in_axis=tuple(range(summed)),
+      out_axis=tuple(range(summed, ndim)),
+  )
 
 
 def torch_bias_init(fan_in: int) -> nn.initializers.Initializer:
@@ -52,7 +65,7 @@ class Conv(nn.Module):
         padding=padding if isinstance(padding, str) else (padding, padding),
         dtype=jnp.dtype(self.dtype),
         kernel_init=nn.with_logical_partitioning(
-            torch_kernel_init, (None, None, 'conv_in', 'conv_out')
+            torch_kernel_init(3, 4), (None, None, 'conv_in', 'conv_out')
         ),
         bias_init=torch_bias_init(x.shape[-1] * self.kernel_size**2),
         name='conv',

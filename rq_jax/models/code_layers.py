@@ -6,9 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import blocks
 from rq_jax.models import transformer
-from rq_jax.models.blocks import torch_bias_init
-from rq_jax.models.blocks import torch_kernel_init
 
 # What is masked gets a logit that no softmax notices, but that, unlike -inf,
 # gives 0 when multiplied by a target of 0.
@@ -37,14 +36,18 @@ class CodeClassifier(nn.Module):
     self.kernel = self.param(
         'kernel',
         nn.with_logical_partitioning(
-            torch_kernel_init if shared else nn.initializers.normal(0.02),
+            blocks.torch_kernel_init(1, 2)
+            if shared
+            else nn.initializers.normal(0.02),
             ('embed', 'vocab') if shared else (None, 'embed', 'vocab'),
         ),
         (self.width, size) if shared else (len(self.sizes), self.width, size),
     )
     self.bias = self.param(
         'bias',
-        torch_bias_init(self.width) if shared else nn.initializers.normal(0.02),
+        blocks.torch_bias_init(self.width)
+        if shared
+        else nn.initializers.normal(0.02),
         (size,) if shared else (len(self.sizes), size),
     )
 

@@ -106,8 +106,10 @@ class RQTransformer(nn.Module):
     )
     if self.condition_length > 1:
       self.condition_norm = transformer.layer_norm(self.dtype)
-      self.condition_classifier = self._dense(
-          self.condition_size, ('embed', 'vocab')
+      self.condition_classifier = transformer.Projection(
+          (self.width, self.condition_size),
+          ('embed', 'vocab'),
+          dtype=self.dtype,
       )
 
   @property
@@ -278,7 +280,9 @@ class RQTransformer(nn.Module):
   def _projection(self, kind: str) -> Callable[[jax.Array], jax.Array]:
     if kind == 'learned':
       return lambda embedded: embedded
-    return self._dense(self.width, ('code', 'embed'))
+    return transformer.Projection(
+        (self.embed_dim, self.width), ('code', 'embed'), dtype=self.dtype
+    )
 
   def _table(self, name: str, rows: int, scale: float) -> jax.Array:
     init = nn.initializers.normal(scale)
@@ -288,12 +292,6 @@ class RQTransformer(nn.Module):
   def _position(self, name: str, length: int) -> jax.Array:
     init = nn.initializers.normal(0.02)
     return self.param(name, init, (length, self.width))
-
-  def _dense(self, features: int, axes: tuple[str, str]) -> nn.Dense:
-    fan_in = self.embed_dim if axes[0] == 'code' else self.width
-    return nn.Dense(
-        features, **transformer.projection(axes, fan_in, True, self.dtype)
-    )
 
   @nn.nowrap
   def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:

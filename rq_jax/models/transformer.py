@@ -3,12 +3,13 @@
 Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rq_jax.models.blocks import torch_bias_init
-from rq_jax.models.blocks import torch_kernel_init
+from rq_jax.models import blocks
 
 # Keys and values of one layer, each [B, S, N, E/N].
 Cache = tuple[jax.Array, jax.Array]
@@ -17,6 +18,40 @@ GELUS = {
     'exact': lambda x: nn.gelu(x, approximate=False),
     'sigmoid': lambda x: x * nn.sigmoid(1.702 * x),
 }
+
+
+class Projection(nn.Module):
+  """A linear layer over the last axes, with PyTorch's initial weights.
+
+  Attributes:
+    shape: Of the kernel: the axes summed over, then those of the result.
+    axes: Names of the kernel's axes.
+    summed: How many of them are summed over.
+    use_bias: Whether a bias is added.
+    dtype: Of the computation.
+  """
+
+  shape: tuple[int, ...]
+  axes: tuple[str | None, ...]
+  summed: int = 1
+  use_bias: bool = True
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Projects: [..., *inputs] -> [..., *outputs]."""
+    inputs, outputs = self.shape[: self.summed], self.shape[self.summed :]
+    init = blocks.torch_kernel_init(self.summed, len(self.shape))
+    kernel = self.param(
+        'kernel', nn.with_logical_partitioning(init, self.axes), self.shape
+    )
+    dtype = jnp.dtype(self.dtype)
+    y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)
+    if self.use_bias:
+      bias_init = blocks.torch_bias_init(math.prod(inputs))
+      bias = self.param('bias', bias_init, outputs).astype(dtype)
+      y = y + bias.reshape((1,) * (y.ndim - bias.ndim) + outputs)
+    return y
 
 
 class Attention(nn.Module):
@@ -38,21 +73,18 @@ class Attention(nn.Module):
 
   def setup(self):
     head_dim = self.width // self.heads
-    self.query_key_value = nn.DenseGeneral(
-        (3, self.heads, head_dim),
-        **projection(
-            ('embed', None, 'heads', None),
-            self.width,
-            self.use_bias,
-            self.dtype,
-        ),
+    self.query_key_value = Projection(
+        (self.width, 3, self.heads, head_dim),
+        ('embed', None, 'heads', None),
+        use_bias=self.use_bias,
+        dtype=self.dtype,
     )
-    self.out = nn.DenseGeneral(
-        self.width,
-        axis=(-2, -1),
-        **projection(
-            ('heads', None, 'embed'), self.width, self.use_bias, self.dtype
-        ),
+    self.out = Projection(
+        (self.heads, head_dim, self.width),
+        ('heads', None, 'embed'),
+        summed=2,
+        use_bias=self.use_bias,
+        dtype=self.dtype,
     )
     self.drop = nn.Dropout(self.dropout)
 
@@ -132,14 +164,9 @@ class Block(nn.Module):
     )
     self.norm2 = layer_norm(self.dtype)
     hidden = 4 * self.width
-    self.mlp_in = nn.Dense(
-        hidden,
-        **projection(('embed', 'mlp'), self.width, self.mlp_bias, self.dtype),
-    )
-    self.mlp_out = nn.Dense(
-        self.width,
-        **projection(('mlp', 'embed'), hidden, self.mlp_bias, self.dtype),
-    )
+    options = dict(use_bias=self.mlp_bias, dtype=self.dtype)
+    self.mlp_in = Projection((self.width, hidden), ('embed', 'mlp'), **options)
+    self.mlp_out = Projection((hidden, self.width), ('mlp', 'embed'), **options)
     self.drop = nn.Dropout(self.dropout)
 
   def __call__(
@@ -248,14 +275,4 @@ def layer_norm(dtype: str) -> nn.LayerNorm:
   """Layer normalization with PyTorch's epsilon; statistics in float32."""
   return nn.LayerNorm(
       epsilon=1e-5, use_fast_variance=False, dtype=jnp.dtype(dtype)
-  )
-
-
-def projection(axes, fan_in: int, use_bias: bool, dtype: str) -> dict:
-  """Options of a dense layer: named axes, PyTorch's initial weights."""
-  return dict(
-      use_bias=use_bias,
-      dtype=jnp.dtype(dtype),
-      kernel_init=nn.with_logical_partitioning(torch_kernel_init, axes),
-      bias_init=torch_bias_init(fan_in),
   )
