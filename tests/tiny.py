@@ -149,13 +149,42 @@ def initial_state(stage, task, batch):
   def init(key, batch):
     return partitioning.unbox(stage.init_state(task, key, batch))
 
-  return init(jax.random.key(0, impl='unsafe_rbg'), batch)
+  # This generator compiles fastest; the run itself gets the usual one.
+  state = init(jax.random.key(0, impl='unsafe_rbg'), batch)
+  return state.replace(rng=jax.random.key(1))
 
 
-def random_variables(prior, seed=0):
-  """Variables of an RQ-Transformer, all random, so that each of them counts."""
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-      lambda p: rng.normal(scale=0.5, size=p.shape).astype(np.float32),
-      partitioning.unbox(sampler.abstract_variables(prior)),
+def assert_trees_close(actual, desired, tolerance):
+  """Compares leaf by leaf, relative to the largest entry of each leaf."""
+
+  def compare(path, a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    np.testing.assert_allclose(
+        a,
+        b,
+        rtol=0,
+        atol=tolerance * max(1e-3, np.max(np.abs(b), initial=0)),
+        err_msg=jax.tree_util.keystr(path),
+    )
+
+  jax.tree_util.tree_map_with_path(compare, actual, desired)
+
+
+def assert_trees_equal(actual, desired):
+  """Compares leaf by leaf, bit by bit; keys by their data."""
+
+  def compare(path, a, b):
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+      a, b = jax.random.key_data(a), jax.random.key_data(b)
+    np.testing.assert_array_equal(
+        np.asarray(a), np.asarray(b), err_msg=jax.tree_util.keystr(path)
+    )
+
+  jax.tree_util.tree_map_with_path(compare, actual, desired)
+
+
+def all_differ(a, b):
+  """Whether no leaf of a tree is what it is in another."""
+  return not any(
+      np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
   )

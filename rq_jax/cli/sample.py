@@ -32,6 +32,12 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_string('out', None, 'Folder of the images.', flag_values=values)
   flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
                                flag_values=values)  # fmt: skip
+  _define_drawing(values)
+  return values
+
+
+def _define_drawing(values: flags.FlagValues) -> None:
+  """Flags that change what is drawn, and how it is computed."""
   flags.DEFINE_multi_float(
       'temperature',
       [1.0],
@@ -76,7 +82,6 @@ def _define_flags() -> flags.FlagValues:
       'Another copy of the tokenizer; the model brings its own.',
       flag_values=values,
   )
-  return values
 
 
 def main(argv: list[str]) -> int:

@@ -35,7 +35,8 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
 
   Args:
     out: Folder of everything: `rqvae/` and `rqtransformer/`, the workdirs;
-      `features/`, the cache; `samples.npz`; `report.json`; `report.html`.
+      `features/`, the cache; `samples.npz` and `samples.png`; `report.json`;
+      `report.html`.
     seed: Of both trainings and of all draws.
 
   Returns:
@@ -151,6 +152,8 @@ def _write_page(folder, report, tokenizer, train, test, images, labels) -> None:
   originals = test[0][:16]
   codes = tokenizer.encode(originals)
   depth = tokenizer.model.code_shape[2]
+  generated = images_lib.grid(images[:100], columns=10)
+  images_lib.write_png(folder / 'samples.png', generated)
   rows = [originals] + [
       np.asarray(tokenizer.decode(codes, depth=d)) for d in range(1, depth + 1)
   ]
@@ -162,7 +165,7 @@ def _write_page(folder, report, tokenizer, train, test, images, labels) -> None:
           'real': images_lib.grid(
               np.stack(real, axis=1).reshape(-1, *images.shape[1:]), columns=10
           ),
-          'generated': images_lib.grid(images[:100], columns=10),
+          'generated': generated,
           'reconstructions': images_lib.grid(
               np.concatenate(rows), columns=len(originals)
           ),

@@ -44,7 +44,7 @@ class RQTransformer(nn.Module):
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLPs have biases.
     gelu: 'exact' or 'sigmoid', see `transformer.Block`.
-    depth_gelu: The same in the depth transformer; None for as in `gelu`.
+    depth_gelu: The same in the depth transformer; None for as `gelu`.
     dropout: Rate after each attention and MLP.
     attention_dropout: Rate on attention weights.
     embedding_dropout: Rate on the inputs of the spatial transformer.
@@ -200,9 +200,7 @@ class RQTransformer(nn.Module):
     inputs = self.drop(self._cast(inputs), deterministic=not train)
     spatial = self.spatial_stack(inputs, train)  # [B, S, E]
     known = self.condition_length - 1
-    context = spatial[:, known:, None]  # [B, T, 1, E]
-
-    inputs = context + self.depth_position[None, None, :1]
+    inputs = spatial[:, known:, None] + self.depth_position[None, None, :1]
     if self.depth > 1:
       earlier = self._depth_codes(stacks[..., :-1], codebooks)
       earlier = earlier + self.depth_position[None, None, 1:]
@@ -234,8 +232,7 @@ class RQTransformer(nn.Module):
   ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     """Inputs that each code contributes, computed once for all draws.
 
-    Both projections are linear in the codewords: the inputs are sums over rows
-    of these tables and over positions.
+    Projections are linear: inputs are sums of rows of these and of positions.
 
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
@@ -295,16 +292,9 @@ class RQTransformer(nn.Module):
 
   @nn.nowrap
   def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:
-    return (
-        ('width', self.width),
-        ('heads', self.heads),
-        ('attention_bias', self.attention_bias),
-        ('mlp_bias', self.mlp_bias),
-        ('gelu', gelu),
-        ('dropout', self.dropout),
-        ('attention_dropout', self.attention_dropout),
-        ('dtype', self.dtype),
-    )
+    shared = ('width', 'heads', 'attention_bias', 'mlp_bias')
+    shared += ('dropout', 'attention_dropout', 'dtype')
+    return ('gelu', gelu), *((name, getattr(self, name)) for name in shared)
 
   def _cast(self, x: jax.Array) -> jax.Array:
     return x.astype(jnp.dtype(self.dtype))

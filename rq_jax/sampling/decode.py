@@ -53,20 +53,15 @@ def draw_codes(
   caches = stack.empty_caches(batch, known + prior.positions)
   if known:
     _, caches = transformer.extend(stack, blocks, inputs[:, :known], caches, 0)
-  draw_stack = functools.partial(
-      _draw_stack,
-      prior,
-      sampling,
-      params,
-      depth_tables,
-      run(codebooks, method='depth_offsets'),
-  )
+  offsets = run(codebooks, method='depth_offsets')
 
   def advance(carry, position):
     x, caches = carry  # [B, 1, E]
     index, uniforms, embedded_position = position
     context, caches = transformer.extend(stack, blocks, x, caches, index)
-    codes, logits = draw_stack(context[:, 0], uniforms)
+    codes, logits = _draw_stack(
+        prior, sampling, params, depth_tables, offsets, context[:, 0], uniforms
+    )
     contributed = code_layers.look_up(spatial_tables, codes)  # [B, D, E]
     x = jnp.sum(contributed, axis=1) + embedded_position[None]
     return (_cast(prior, x[:, None]), caches), (codes, logits)

@@ -68,5 +68,5 @@ def update(task, state, stats, images, recons, step):
   )
   return state, {
       'discriminator': loss,
-      'discriminator_gradient_norm': optax.global_norm(grads),
+      'discriminator_gradient_norm': optax.tree.norm(grads),
   }

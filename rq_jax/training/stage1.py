@@ -180,7 +180,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
         )
     )
   metrics |= {
-      'gradient_norm': optax.global_norm(grads),
+      'gradient_norm': optax.tree.norm(grads),
       'learning_rate': task.schedule(state.step),
   }
   finite = [metrics['loss'], metrics['gradient_norm']]
@@ -204,19 +204,6 @@ def _gradients(task: Task, state: State, images, rng):
     Reconstructions, the moved codebook, the discriminator's statistics, the
     gradients, and metrics.
   """
-  rng_codebook, rng_dropout = jax.random.split(rng)
-
-  def hidden_fn(params):
-    (hidden, quantized), mutated = task.model.apply(
-        {'params': params, 'codebook': state.codebook},
-        images,
-        train=True,
-        rngs={'codebook': rng_codebook, 'dropout': rng_dropout},
-        mutable=['codebook'],
-        method='hidden',
-    )
-    outputs = (hidden, quantized.commitment_loss)
-    return outputs, (quantized, mutated['codebook'])
 
   def last_layer(params, hidden):
     return task.model.apply(
@@ -224,7 +211,9 @@ def _gradients(task: Task, state: State, images, rng):
     )
 
   (hidden, commitment), pull_hidden, (quantized, books) = jax.vjp(
-      hidden_fn, state.params, has_aux=True
+      lambda params: _hidden(task, params, state.codebook, images, rng),
+      state.params,
+      has_aux=True,
   )
   recons, pull_last = jax.vjp(last_layer, state.params['to_rgb'], hidden)
   reconstruction, image_grad = jax.value_and_grad(
@@ -258,9 +247,24 @@ def _gradients(task: Task, state: State, images, rng):
   (grads,) = pull_hidden(
       (hidden_grad, jnp.asarray(task.loss['commitment_weight'], jnp.float32))
   )
-  # `hidden_fn` stops before the last layer, whose gradients it leaves at zero.
+  # `_hidden` stops before the last layer, whose gradients it leaves at zero.
   grads = {**grads, 'to_rgb': rgb_grad}
   return recons, books, disc_stats, grads, metrics | {'loss': loss}
+
+
+def _hidden(task: Task, params, books, images, rng):
+  """All but the last layer: (hidden, commitment loss), and what moved."""
+  rng_codebook, rng_dropout = jax.random.split(rng)
+  (hidden, quantized), mutated = task.model.apply(
+      {'params': params, 'codebook': books},
+      images,
+      train=True,
+      rngs={'codebook': rng_codebook, 'dropout': rng_dropout},
+      mutable=['codebook'],
+      method='hidden',
+  )
+  outputs = (hidden, quantized.commitment_loss)
+  return outputs, (quantized, mutated['codebook'])
 
 
 def _image_loss(task: Task, images, recons) -> jax.Array:

@@ -172,7 +172,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   metrics = {
       'loss': loss,
       **{f'loss_depth{d}': x for d, x in enumerate(by_depth)},
-      'gradient_norm': optax.global_norm(grads),
+      'gradient_norm': optax.tree.norm(grads),
       'learning_rate': task.schedule(state.step),
   }
   if task.loss['condition_weight']:

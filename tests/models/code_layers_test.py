@@ -41,7 +41,7 @@ CASES = [((7, 7, 7), True), ((7, 7, 7), False), ((7, 4, 2), False)]
 @pytest.mark.parametrize(('sizes', 'shared'), CASES)
 def test_logits_are_products_of_what_is_normalized(sizes, shared):
   _, variables, logits = made(sizes, shared)
-  params = variables['params']
+  params = jax.tree.map(np.asarray, variables['params'])
   x = np.float64(hidden())
   x = x - x.mean(-1, keepdims=True)
   x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5)
@@ -49,7 +49,7 @@ def test_logits_are_products_of_what_is_normalized(sizes, shared):
     kernel, bias = params['kernel'], params['bias']
     if not shared:
       kernel, bias = kernel[d], bias[d]
-    expected = x[:, :, d] @ np.float64(kernel) + bias
+    expected = x[:, :, d] @ kernel + bias
     assert_close(logits[:, :, d, :size], expected[..., :size])
 
 

@@ -10,7 +10,7 @@ import pytest
 from rq_jax import partitioning
 from rq_jax.models import transformer
 
-WIDTH, HEADS, LAYERS = 16, 2, 3
+WIDTH, HEADS, LAYERS = 16, 2, 2
 BLOCK = (('width', WIDTH), ('heads', HEADS))
 STACK = transformer.Stack(LAYERS, BLOCK)
 
@@ -94,7 +94,7 @@ def test_scanned_layers_are_unrolled_layers():
 
 def test_no_position_sees_a_later_one():
   x = inputs()
-  x[:, 3] += 1
+  x[:, 3] = inputs(1)[:, 3]
   changed = jax.jit(STACK.apply)({'params': params()}, x)
   np.testing.assert_array_equal(changed[:, :3], outputs()[:, :3])
   assert (np.abs(changed[:, 3:] - outputs()[:, 3:]).max((0, 2)) > 1e-3).all()
@@ -125,7 +125,6 @@ def test_recomputed_blocks_have_the_same_gradients():
   def gradients(remat):
     stack = transformer.Stack(LAYERS, (*BLOCK, ('dropout', 0.2)), remat)
 
-    @jax.jit
     def loss(params, x):
       rngs = {'dropout': jax.random.key(7)}
       out = stack.apply({'params': params}, x, True, rngs=rngs)
@@ -133,7 +132,7 @@ def test_recomputed_blocks_have_the_same_gradients():
 
     text = str(jax.make_jaxpr(jax.grad(loss))(params(), inputs()))
     assert ('remat' in text or 'checkpoint' in text) == remat
-    return jax.jit(jax.grad(loss, argnums=(0, 1)))(params(), inputs())
+    return jax.jit(jax.grad(loss))(params(), inputs())
 
   jax.tree.map(assert_close, gradients(True), gradients(False))
 
@@ -254,7 +253,7 @@ def test_bfloat16_stays_close_to_float32():
   )
   assert out.dtype == jnp.bfloat16
   assert stack.empty_caches(2, 8)[0][0].dtype == jnp.bfloat16
-  # 8 bits of mantissa, three layers deep.
+  # 8 bits of mantissa, two layers deep.
   assert np.abs(np.float32(out) - outputs()).max() < 0.1
 
 

@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import partitioning
+from rq_jax.models import autoencoder
+
+NETWORK = dict(
+    image_size=16,
+    channels=8,
+    channel_multipliers=(1, 2, 3),
+    res_blocks=(1, 2, 1),
+    attention_resolutions=(8,),
+    norm_groups=4,
+)
+ENCODER = autoencoder.Encoder(**NETWORK, features=6)
+DECODER = autoencoder.Decoder(**NETWORK)
+IMAGES = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+FEATURES = jax.ShapeDtypeStruct((2, 4, 4, 6), jnp.float32)
+
+
+def _shapes(module, x):
+  """The output's shape, and those of the kernels by layer."""
+  out, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+  kernels = {
+      '/'.join(key.key for key in path[:-2]): value.shape
+      for path, value in jax.tree_util.tree_leaves_with_path(
+          partitioning.unbox(variables)['params']
+      )
+      if path[-1].key == 'kernel'
+  }
+  return out.shape, kernels
+
+
+def _levels(kernels, kind):
+  """Names of the blocks of a kind: {(level, index)}."""
+  parts = [name.split('/')[0].split('_') for name in kernels]
+  return {
+      (int(p[1]), int(p[3])) for p in parts if p[0] == 'level' and p[2] == kind
+  }
+
+
+def test_the_encoder_halves_the_image_at_every_level_after_the_first():
+  shape, kernels = _shapes(ENCODER, IMAGES)
+  assert shape == (2, 4, 4, 6)
+  assert _levels(kernels, 'block') == {(0, 0), (1, 0), (1, 1), (2, 0)}
+  assert 'level_1_downsample/conv' in kernels
+  assert 'level_2_downsample/conv' not in kernels
+  # Channels grow where a level starts.
+  assert kernels['conv_in'] == (3, 3, 3, 8)
+  assert kernels['level_0_block_0/conv1'] == (3, 3, 8, 8)
+  assert kernels['level_1_block_0/conv1'] == (3, 3, 8, 16)
+  assert kernels['level_2_block_0/conv1'] == (3, 3, 16, 24)
+  assert kernels['conv_out'] == (3, 3, 24, 6)
+
+
+def test_the_decoder_has_one_block_more_in_every_level():
+  shape, kernels = _shapes(DECODER, FEATURES)
+  assert shape == (2, 16, 16, 8)
+  assert _levels(kernels, 'block') == {
+      *((0, i) for i in range(2)),
+      *((1, i) for i in range(3)),
+      *((2, i) for i in range(2)),
+  }
+  assert kernels['conv_in'] == (3, 3, 6, 24)
+  assert kernels['level_2_block_0/conv1'] == (3, 3, 24, 24)
+  assert kernels['level_0_block_0/conv1'] == (3, 3, 16, 8)
+
+
+def test_levels_attend_at_the_resolutions_that_were_named():
+  for module, x in ((ENCODER, IMAGES), (DECODER, FEATURES)):
+    _, kernels = _shapes(module, x)
+    # A map of 8x8 is level 1, and every block of it attends.
+    attending = _levels(kernels, 'attention')
+    assert attending == {b for b in _levels(kernels, 'block') if b[0] == 1}
+    assert 'mid_attention/query' in kernels
+    _, none = _shapes(module.clone(attention_resolutions=()), x)
+    assert not _levels(none, 'attention')
+
+
+def test_recomputed_blocks_have_the_same_gradients():
+  options = dict(
+      image_size=8,
+      channels=8,
+      channel_multipliers=(1,),
+      res_blocks=(1,),
+      norm_groups=4,
+      dropout=0.3,
+  )
+  x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
+  encoder = autoencoder.Encoder(**options, features=4)
+  params = partitioning.unbox(
+      jax.jit(lambda: encoder.init(jax.random.key(0), x))()
+  )
+
+  def gradients(remat):
+    def loss(params):
+      out = encoder.clone(remat=remat).apply(
+          params, x, True, rngs={'dropout': jax.random.key(7)}
+      )
+      return jnp.sum(jnp.sin(out))
+
+    traced = jax.jit(jax.grad(loss)).trace(params)
+    text = str(traced.jaxpr)
+    assert ('remat' in text or 'checkpoint' in text) == remat
+    return traced.lower().compile()(params)
+
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+      gradients(True),
+      gradients(False),
+  )

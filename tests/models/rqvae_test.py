@@ -1,0 +1,174 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import partitioning
+from rq_jax.models import rqvae
+
+MODEL = rqvae.RQVAE(
+    image_size=8,
+    channels=8,
+    channel_multipliers=(1, 2),
+    res_blocks=1,
+    attention_resolutions=(),
+    z_channels=6,
+    embed_dim=5,
+    code_shape=(2, 4, 3),
+    codebook_size=8,
+    norm_groups=4,
+)
+
+assert_close = functools.partial(
+    np.testing.assert_allclose, rtol=1e-5, atol=1e-5
+)
+
+
+def images():
+  rng = np.random.default_rng(0)
+  return rng.uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
+
+
+@functools.cache
+def variables():
+  init = jax.jit(lambda: MODEL.init(jax.random.key(0), images()))
+  return partitioning.unbox(init())
+
+
+@functools.cache
+def _run(model):
+  """Compiled: what a model makes of images, step by step and at once."""
+
+  @jax.jit
+  def run(variables, images):
+    apply = functools.partial(model.apply, variables)
+    features = apply(images, method='features')
+    return dict(
+        whole=apply(images),
+        features=features,
+        quantized=apply(features, method='quantize'),
+    )
+
+  return run
+
+
+@functools.cache
+def _decode():
+  return jax.jit(lambda z: MODEL.apply(variables(), z, method='decode'))
+
+
+def test_the_steps_make_what_the_whole_model_makes():
+  made = _run(MODEL)(variables(), images())
+  assert made['features'].shape == (2, *MODEL.features_shape) == (2, 4, 4, 5)
+  assert made['quantized'].codes.shape == (2, 2, 4, 3)
+  jax.tree.map(assert_close, made['quantized'], made['whole'].quantized)
+  features = MODEL.apply(variables(), made['quantized'].codes, method='embed')
+  assert_close(features, made['whole'].quantized.features)
+  assert_close(_decode()(features), made['whole'].images)
+
+
+def test_codes_decode_to_what_the_sum_of_their_first_codewords_does():
+  codes = np.random.default_rng(1).integers(8, size=(2, 2, 4, 3))
+  words = np.asarray(MODEL.apply(variables(), method='codebooks')[0])
+
+  @functools.partial(jax.jit, static_argnums=1)
+  def decode_codes(codes, depth):
+    return MODEL.apply(variables(), codes, depth=depth, method='decode_codes')
+
+  for depth in (2, None):
+    # Each codeword covers two rows of the map: [B, 2, 4, (2, 1, 5)].
+    sums = words[codes][..., :depth, :].sum(-2).reshape(2, 2, 4, 2, 5)
+    features = sums.swapaxes(2, 3).reshape(2, 4, 4, 5)
+    assert_close(
+        MODEL.apply(variables(), codes, depth=depth, method='embed'), features
+    )
+    assert_close(decode_codes(codes, depth), _decode()(features))
+
+
+def test_soft_codes_need_no_images():
+  features = _run(MODEL)(variables(), images())['features']
+  codes, targets = MODEL.apply(
+      variables(), features, temperature=0.5, method='soft_codes'
+  )
+  assert targets.shape == (2, 2, 4, 3, 8)
+  assert_close(targets.sum(-1), np.ones((2, 2, 4, 3)))
+  # The nearest codeword is the most likely.
+  np.testing.assert_array_equal(targets.argmax(-1), codes)
+
+
+def _loss(model, params, books, rngs):
+  out, moved = model.apply(
+      {'params': params, 'codebook': books},
+      images(),
+      train=True,
+      rngs=rngs,
+      mutable=['codebook'],
+  )
+  error = jnp.mean(jnp.square(out.images - images()))
+  return error + 0.25 * out.quantized.commitment_loss, (out, moved)
+
+
+@functools.cache
+def _trained(**options):
+  model = MODEL.clone(**options)
+  rngs = {'dropout': jax.random.key(1), 'codebook': jax.random.key(2)}
+
+  @jax.jit
+  def train(variables):
+    return jax.grad(functools.partial(_loss, model), has_aux=True)(
+        variables['params'], variables['codebook'], rngs
+    )
+
+  return train(variables())
+
+
+def test_gradients_reach_every_parameter_and_no_codeword():
+  assert set(variables()) == {'params', 'codebook'}
+  assert 'quantizer' not in variables()['params']
+  gradients, _ = _trained(dropout=0.3)
+  for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+    assert np.abs(gradient).max() > 1e-6, path
+
+
+def test_training_drops_out_and_moves_the_codebook():
+  _, (out, moved) = _trained(dropout=0.3)
+  whole = _run(MODEL)(variables(), images())['whole']
+  assert np.abs(out.images - whole.images).max() > 1e-3
+  before = variables()['codebook']['quantizer']['shared']
+  after = moved['codebook']['quantizer']['shared']
+  assert (after.embedding != before.embedding).any()
+
+
+def test_recomputed_blocks_have_the_same_gradients():
+  again, _ = _trained(dropout=0.3, remat=True)
+  jax.tree.map(assert_close, again, _trained(dropout=0.3)[0])
+
+
+def test_options_of_the_quantizer_reach_it():
+  options = dict(
+      codebook_size=(8, 6, 4),
+      shared_codebook=False,
+      decay=(0.9, 0.8, 0.7),
+      codebook_update='depth',
+      restart='absolute',
+      restart_threshold=0.5,
+      code_shape=(4, 4, 3),
+  )
+  made = rqvae.RQVAE(image_size=16, **options).make_quantizer()
+  assert {name: getattr(made, name) for name in options} == options
+
+
+def test_the_quantizer_stays_float32_in_bfloat16():
+  made = _run(MODEL.clone(dtype='bfloat16'))(variables(), images())
+  exact = _run(MODEL)(variables(), images())
+  for name in ('features', 'quantized', 'whole'):
+    for value in jax.tree.leaves(made[name]):
+      assert value.dtype in (jnp.float32, jnp.int32)
+      assert np.isfinite(value).all()
+  assert (made['features'] != exact['features']).any()
+  # 8 bits of mantissa.
+  np.testing.assert_allclose(made['features'], exact['features'], atol=0.1)
+  # Sums of float32 codewords, as exact as ever.
+  words = MODEL.apply(variables(), made['quantized'].codes, method='embed')
+  assert_close(made['quantized'].features, words)

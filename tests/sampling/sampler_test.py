@@ -1,0 +1,322 @@
+"""A sampler from a folder draws what its model and its tokenizer say."""
+
+import functools
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rq_jax import checkpoint
+from rq_jax import partitioning
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+from rq_jax.sampling import build_prior
+from rq_jax.sampling import check_pair
+from rq_jax.sampling import decode
+from rq_jax.sampling import sampler as sampler_lib
+from tests import tiny
+
+_KEY = jax.random.key(1)
+_LABELS = np.array([3, 7, 3, 0, 9, 1, 2, 5])
+
+
+@functools.cache
+def _variables(seed=0):
+  return tiny.random_variables(build_prior(tiny.stage2_config()), seed)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """The folder of a stage-2 run; of its averages, one table is another."""
+  path = tmp_path_factory.mktemp('run')
+  tokenizer = tiny.untrained_tokenizer()
+  checkpoint.export(path / 'tokenizer', tokenizer.config, tokenizer.variables)
+  checkpoint.write_config(path, tiny.stage2_config())
+  with checkpoint.Checkpoints(path, keep=2) as checkpoints:
+    for step in (0, 1):
+      state = {
+          'params': _variables(2 * step)['params'],
+          'ema_params': _variables(2 * step + 1)['params'],
+      }
+      checkpoints.save(step, state, {})
+  return path
+
+
+@pytest.fixture(scope='module')
+def sampler(workdir):
+  return Sampler.restore(str(workdir), verbose=False)
+
+
+@pytest.fixture(scope='module')
+def codes(sampler):
+  return np.asarray(sampler.codes(_KEY, labels=_LABELS))
+
+
+def _params_are(sampler, seed):
+  expected = _variables(seed)['params']
+  actual = sampler.prior_variables['params']
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def test_restoring_takes_the_newest_averages_and_says_so(workdir, capsys):
+  sampler = Sampler.restore(str(workdir))
+  assert capsys.readouterr().out == (
+      f'Sampler: averaged parameters of step 1 from {workdir}.\n'
+  )
+  _params_are(sampler, 3)
+  assert sampler.prior == build_prior(tiny.stage2_config())
+  assert sampler.prior.dtype == 'float32'
+  tokenizer = tiny.untrained_tokenizer()
+  assert sampler.tokenizer.fingerprint == tokenizer.fingerprint
+  assert sampler.sampling == Sampling() and sampler.mesh is None
+
+
+@pytest.mark.parametrize(
+    ('options', 'seed'),
+    [(dict(ema=False), 2), (dict(step=0), 1), (dict(step=0, ema=False), 0)],
+    ids=str,
+)
+def test_restoring_takes_what_was_asked_for(workdir, options, seed, capsys):
+  _params_are(Sampler.restore(workdir, verbose=False, **options), seed)
+  assert not capsys.readouterr().out
+
+
+def test_a_moved_run_brings_its_tokenizer_along(workdir, codes, tmp_path):
+  moved = tmp_path / 'elsewhere'
+  shutil.copytree(workdir, moved)
+  sampler = Sampler.restore(moved, verbose=False)
+  np.testing.assert_array_equal(sampler.codes(_KEY, labels=_LABELS), codes)
+
+
+def test_the_tokenizer_may_be_another_copy(workdir, codes, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(workdir / 'tokenizer', copy)
+  sampler = Sampler.restore(workdir, tokenizer=str(copy), verbose=False)
+  np.testing.assert_array_equal(sampler.codes(_KEY, labels=_LABELS), codes)
+  # Without its own copy, the given one is trusted.
+  alone = tmp_path / 'alone'
+  shutil.copytree(workdir, alone, ignore=lambda *_: ['tokenizer'])
+  Sampler.restore(alone, tokenizer=copy, verbose=False)
+  with pytest.raises(ValueError, match='tokenizer holds no config.json'):
+    Sampler.restore(alone)
+
+
+def test_a_tokenizer_with_other_weights_is_refused(workdir, tmp_path):
+  other = tiny.untrained_tokenizer(seed=1)
+  checkpoint.export(tmp_path / 'other', other.config, other.variables)
+  with pytest.raises(ValueError) as error:
+    Sampler.restore(workdir, tokenizer=tmp_path / 'other')
+  assert f'The tokenizer has fingerprint {other.fingerprint}' in str(
+      error.value
+  )
+  assert tiny.untrained_tokenizer().fingerprint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('model', 'message'),
+    [
+        (
+            dict(code_shape=(2, 2, 3)),
+            r'config.model.code_shape=\(2, 2, 3\), but the tokenizer has'
+            r' \(2, 2, 2\)\. .* or set --config.model.code_shape',
+        ),
+        (
+            dict(codebook_size=16),
+            'config.model.codebook_size=16, but the tokenizer has 12',
+        ),
+        (
+            dict(embed_dim=4),
+            'config.model.embed_dim=4, but the tokenizer has 64',
+        ),
+    ],
+    ids=str,
+)
+def test_a_tokenizer_of_other_codes_is_refused(
+    workdir, tmp_path, model, message
+):
+  with pytest.raises(ValueError, match=message):
+    check_pair(tiny.stage2_config(model=model), tiny.untrained_tokenizer())
+  # A run is refused before its weights are read; it has none here.
+  checkpoint.write_config(tmp_path, tiny.stage2_config(model=model))
+  with pytest.raises(ValueError, match=message):
+    Sampler.restore(tmp_path, tokenizer=workdir / 'tokenizer')
+
+
+def test_a_folder_of_a_tokenizer_is_no_sampler(workdir):
+  with pytest.raises(ValueError, match='holds an RQ-VAE'):
+    Sampler.restore(workdir / 'tokenizer')
+
+
+def test_a_prior_is_all_that_its_experiment_says():
+  prior = build_prior(tiny.stage2_config(model=dict(gelu='sigmoid')))
+  assert prior.gelu == 'sigmoid' and prior.width == 16
+  assert prior.codebook_size == tiny.WORDS and prior.null_class
+  assert build_prior(tiny.stage2_config(), 'bfloat16').dtype == 'bfloat16'
+
+
+def test_codes_are_those_of_the_decode_loop(sampler, codes):
+  expected, _ = decode.draw_codes(
+      sampler.prior,
+      Sampling(),
+      _variables(3)['params'],
+      tiny.untrained_tokenizer().codebooks,
+      decode.uniforms(_KEY, np.arange(8), 4, 2),
+      _LABELS[:, None].astype(np.int32),
+  )
+  np.testing.assert_array_equal(codes, expected)
+  assert codes.dtype == np.int32 and codes.shape == (8, *tiny.CODE_SHAPE)
+
+
+def test_images_are_decoded_codes(sampler, codes):
+  images = sampler(_KEY, labels=_LABELS)
+  assert images.shape == (8, 16, 16, 3) and images.dtype == jnp.uint8
+  np.testing.assert_array_equal(images, sampler.tokenizer.decode(codes))
+  assert len(np.unique(np.asarray(images).reshape(8, -1), axis=0)) == 8
+
+
+def test_the_first_index_shifts_the_images(sampler, codes):
+  shifted = sampler.codes(_KEY, labels=np.roll(_LABELS, -2), first_index=2)
+  np.testing.assert_array_equal(shifted[:6], codes[2:])
+  assert not np.array_equal(shifted[6], codes[0])  # Same label, index 8.
+  images = sampler(_KEY, labels=np.roll(_LABELS, -2), first_index=2)
+  np.testing.assert_array_equal(images, sampler.tokenizer.decode(shifted))
+
+
+def test_codes_depend_on_the_key_and_on_the_label(sampler, codes):
+  other_key = sampler.codes(jax.random.key(2), labels=_LABELS)
+  assert (np.asarray(other_key) != codes).any(axis=(1, 2, 3)).all()
+  labels = np.where(np.arange(8) == 0, 4, _LABELS)
+  other_label = np.asarray(sampler.codes(_KEY, labels=labels))
+  assert (other_label[0] != codes[0]).any()
+  np.testing.assert_array_equal(other_label[1:], codes[1:])
+
+
+def test_a_call_may_say_how_to_draw(sampler, codes):
+  greedy = Sampling(top_k=1)
+  asked = sampler.codes(_KEY, labels=_LABELS, sampling=greedy)
+  logits = sampler.logits(asked, labels=_LABELS)
+  np.testing.assert_array_equal(asked, np.argmax(logits, axis=-1))
+  assert not np.array_equal(asked, codes)
+  # Or the sampler itself.
+  always = Sampler(
+      prior=sampler.prior,
+      prior_variables=sampler.prior_variables,
+      tokenizer=sampler.tokenizer,
+      sampling=greedy,
+  )
+  np.testing.assert_array_equal(always.codes(_KEY, labels=_LABELS), asked)
+  np.testing.assert_array_equal(
+      always(_KEY, labels=_LABELS), sampler.tokenizer.decode(asked)
+  )
+  np.testing.assert_array_equal(
+      sampler(_KEY, labels=_LABELS, sampling=greedy),
+      sampler.tokenizer.decode(asked),
+  )
+  np.testing.assert_array_equal(
+      always.codes(_KEY, labels=_LABELS, sampling=Sampling()), codes
+  )
+
+
+def test_options_for_another_depth_are_refused(sampler):
+  with pytest.raises(ValueError, match='this model draws 2 codes'):
+    sampler.codes(_KEY, labels=_LABELS, sampling=Sampling(top_k=(1, 2, 3)))
+
+
+def test_logits_are_those_of_the_model(sampler, codes):
+  logits = sampler.logits(codes, labels=_LABELS)
+  expected = jax.jit(sampler.prior.apply)(
+      _variables(3),
+      codes,
+      _LABELS[:, None],
+      tiny.untrained_tokenizer().codebooks,
+  )
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+  with pytest.raises(AssertionError, match=r'\(None, 2, 2, 2\)'):
+    sampler.logits(codes[..., :1], labels=_LABELS)
+
+
+@functools.cache
+def _of_kind(**model):
+  """A sampler of another kind of model, with random variables."""
+  config = tiny.stage2_config(
+      model=dict(num_classes=0, null_class=False, **model)
+  )
+  prior = build_prior(config)
+  return Sampler(
+      prior=prior,
+      prior_variables=tiny.random_variables(prior),
+      tokenizer=tiny.untrained_tokenizer(),
+  )
+
+
+def test_a_model_without_conditions_is_told_how_many():
+  sampler = _of_kind()
+  codes = sampler.codes(_KEY, num_images=3)
+  assert codes.shape == (3, *tiny.CODE_SHAPE)
+  np.testing.assert_array_equal(
+      sampler(_KEY, num_images=3), sampler.tokenizer.decode(codes)
+  )
+  logits = sampler.logits(codes)
+  assert logits.shape == (3, *tiny.CODE_SHAPE, tiny.WORDS)
+  with pytest.raises(ValueError, match='takes num_images and nothing else'):
+    sampler(_KEY, labels=[1, 2, 3])
+  with pytest.raises(ValueError, match='takes num_images and nothing else'):
+    sampler.logits(codes, labels=[1, 2, 3])
+
+
+def test_a_model_of_texts_takes_tokens():
+  sampler = _of_kind(text_vocab_size=9, text_length=3)
+  tokens = np.array([[1, 2, 3], [8, 2, 3], [1, 2, 3]])
+  codes = sampler.codes(_KEY, tokens=tokens)
+  np.testing.assert_array_equal(
+      sampler(_KEY, tokens=tokens), sampler.tokenizer.decode(codes)
+  )
+  logits = np.asarray(sampler.logits(np.zeros_like(codes), tokens=tokens))
+  np.testing.assert_allclose(logits[0], logits[2], rtol=1e-5, atol=1e-5)
+  # The first word is seen by all predictions.
+  assert (np.abs(logits[0] - logits[1]).max(axis=-1) > 1e-3).all()
+  for method in (sampler, sampler.codes):
+    with pytest.raises(ValueError, match='it has no text tokenizer'):
+      method(_KEY, prompts=['a cat'])
+    with pytest.raises(ValueError, match='takes tokens and nothing else'):
+      method(_KEY, labels=[1])
+  with pytest.raises(ValueError, match='it has no text tokenizer'):
+    sampler.logits(codes, prompts=['a cat'])
+
+
+@pytest.mark.parametrize('kind', ['labels', 'tokens', 'prompts', 'num_images'])
+def test_every_condition_is_passed_on(sampler, kind):
+  wrong = dict(labels=[99], tokens=[[0]], prompts=['a'], num_images=1)
+  # Labels are named for being out of range, the others for being there.
+  for method in (sampler, sampler.codes):
+    with pytest.raises(ValueError, match=f'(got |^){kind}[.=]'):
+      method(_KEY, **{kind: wrong[kind]})
+
+
+def test_on_a_mesh_the_same_is_drawn(workdir, codes):
+  mesh = partitioning.make_mesh(dict(data=2, fsdp=2, model=2))
+  spread = Sampler.restore(workdir, mesh=mesh, verbose=False)
+  abstract = sampler_lib.abstract_variables(spread.prior)
+  expected = partitioning.state_sharding(abstract, mesh)['params']
+  params = spread.prior_variables['params']
+  assert jax.tree.map(lambda p: p.sharding, params) == expected
+  assert any(not p.is_fully_replicated for p in jax.tree.leaves(params))
+  drawn = spread.codes(_KEY, labels=_LABELS)
+  np.testing.assert_array_equal(drawn, codes)
+  images = np.asarray(spread(_KEY, labels=_LABELS), np.int32)
+  alone = np.asarray(tiny.untrained_tokenizer().decode(codes), np.int32)
+  # Sums over devices round otherwise: a pixel may be one level off.
+  assert np.abs(images - alone).max() <= 1
+
+
+def test_in_bfloat16_parameters_and_computation_are(workdir):
+  half = Sampler.restore(workdir, dtype='bfloat16', verbose=False)
+  assert half.prior.dtype == half.tokenizer.model.dtype == 'bfloat16'
+  for variables in (half.prior_variables, half.tokenizer.variables):
+    dtypes = {p.dtype for p in jax.tree.leaves(variables['params'])}
+    assert dtypes == {jnp.dtype('bfloat16')}
+  codes = np.asarray(half.codes(_KEY, labels=_LABELS))
+  assert codes.min() >= 0 and codes.max() < tiny.WORDS
