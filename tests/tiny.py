@@ -20,6 +20,11 @@ BATCH = 8
 CODE_SHAPE = (2, 2, 2)
 WORDS = 12  # As no other dimension has.
 
+# These programs are run a few times: compiling them takes longer.
+jit = functools.partial(
+    jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+)
+
 
 def merged(base, changes):
   """Nested dictionaries, the second over the first."""
@@ -98,7 +103,7 @@ def untrained_tokenizer(seed=0):
   experiment = stage1_config()
   model = tokenizer.build_model(experiment)
 
-  @jax.jit
+  @jit
   def init(key):
     return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
 
@@ -145,7 +150,7 @@ def stage2_task(experiment, mesh=None):
 def initial_state(stage, task, batch):
   """The unboxed state that a stage, `stage1` or `stage2`, starts with."""
 
-  @jax.jit
+  @jit
   def init(key, batch):
     return partitioning.unbox(stage.init_state(task, key, batch))
 

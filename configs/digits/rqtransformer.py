@@ -37,7 +37,7 @@ def get_config() -> config_dict.ConfigDict:
       null_class=True,
       dropout=0.1,
   )
-  config.loss.update(temperature=0.5, label_dropout=0.1)
+  config.loss.update(temperature=0.12, label_dropout=0.1)
   config.optimizer.update(
       name='adamw',
       peak_lr=1.5e-3,
@@ -45,8 +45,9 @@ def get_config() -> config_dict.ConfigDict:
       weight_decay=0.05,
       clip_norm=1.0,
       schedule='cosine',
+      ema_decay=0.99,
   )
   config.train.update(
-      steps=600, log_steps=10, eval_steps=200, checkpoint_steps=200
+      steps=650, log_steps=10, eval_steps=325, checkpoint_steps=325
   )
   return config

@@ -18,21 +18,21 @@ def get_config() -> config_dict.ConfigDict:
   config.data.update(source='digits', image_size=32, batch_size=32)
   config.model.update(
       image_size=32,
-      channels=16,
-      channel_multipliers=(1, 2, 4, 4),
-      res_blocks=(0, 1, 1, 1),
+      channels=8,
+      channel_multipliers=(1, 2, 4, 8),
+      res_blocks=(0, 0, 1, 1),
       attention_resolutions=(),
       z_channels=32,
       embed_dim=32,
       code_shape=(4, 4, 4),
       codebook_size=128,
       decay=0.95,
-      norm_groups=8,
+      norm_groups=4,
   )
   config.optimizer.update(
       name='adam', peak_lr=3e-3, betas=(0.9, 0.99), schedule='cosine'
   )
   config.train.update(
-      steps=400, log_steps=10, eval_steps=200, checkpoint_steps=200
+      steps=700, log_steps=10, eval_steps=350, checkpoint_steps=350
   )
   return config

@@ -83,8 +83,10 @@ class Sampler:
         tokenizer or own, dtype=dtype, mesh=mesh, verbose=False
     )
     check_pair(config, restored)
-    if own.exists():
-      checkpoint.check_fingerprint(own, restored.fingerprint)
+    if tokenizer and own.exists():
+      # Of the parameters as trained; another dtype would round them.
+      given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
+      checkpoint.check_fingerprint(own, given.fingerprint)
     prior = build_prior(config, dtype)
     abstract = abstract_variables(prior)
     variables, found = checkpoint.restore_variables(

@@ -7,6 +7,7 @@ import pytest
 
 from rq_jax import partitioning
 from rq_jax.models import rqtransformer
+from tests.models import drawn
 
 SHAPE = (2, 3, 3)  # H, W, D: 6 positions.
 CODEWORD = 6
@@ -68,18 +69,8 @@ def codebooks(tables=1):
 
 @functools.cache
 def variables(name):
-  """Variables, none of them zero or one."""
   model = MODELS[name]
-  init = jax.jit(
-      lambda: model.init(
-          jax.random.key(0), codes(), condition(model), codebooks()
-      )
-  )
-  rng = np.random.default_rng(1)
-  return jax.tree.map(
-      lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32),
-      partitioning.unbox(init()),
-  )
+  return drawn.variables(model, codes(), condition(model), codebooks())
 
 
 @functools.cache
@@ -229,11 +220,10 @@ def test_embeddings_drop_out_in_training_alone():
   # Without layers, a context is the input of the spatial transformer.
   options = dict(spatial_layers=0, depth_layers=0, embedding_dropout=0.5)
   model = tiny(**options)
+  made = drawn.variables(model, codes(), condition(model), codebooks())
 
   @functools.partial(jax.jit, static_argnums=0)
   def run(train):
-    made = model.init(jax.random.key(0), codes(), condition(model), codebooks())
-    made = partitioning.unbox(made)
     hidden, _ = model.apply(
         made,
         codes(),

@@ -9,6 +9,7 @@ import pytest
 
 from rq_jax import partitioning
 from rq_jax.models import transformer
+from tests.models import drawn
 
 WIDTH, HEADS, LAYERS = 16, 2, 2
 BLOCK = (('width', WIDTH), ('heads', HEADS))
@@ -19,6 +20,10 @@ assert_close = functools.partial(
 )
 
 
+def key(seed):
+  return jax.random.key(seed, impl='unsafe_rbg')  # Compiles fastest.
+
+
 def inputs(seed=0, length=6):
   rng = np.random.default_rng(seed)
   return rng.normal(size=(2, length, WIDTH)).astype(np.float32)
@@ -26,13 +31,8 @@ def inputs(seed=0, length=6):
 
 @functools.cache
 def params():
-  """Parameters of `STACK`, none of them zero or one."""
-  init = jax.jit(lambda: STACK.init(jax.random.key(0), inputs()))
-  unboxed = partitioning.unbox(init()['params'])
-  rng = np.random.default_rng(1)
-  return jax.tree.map(
-      lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32), unboxed
-  )
+  """Parameters of `STACK`."""
+  return drawn.variables(STACK, inputs())['params']
 
 
 @functools.cache
@@ -126,7 +126,7 @@ def test_recomputed_blocks_have_the_same_gradients():
     stack = transformer.Stack(LAYERS, (*BLOCK, ('dropout', 0.2)), remat)
 
     def loss(params, x):
-      rngs = {'dropout': jax.random.key(7)}
+      rngs = {'dropout': key(7)}
       out = stack.apply({'params': params}, x, True, rngs=rngs)
       return jnp.sum(jnp.sin(out))
 
@@ -146,8 +146,8 @@ def test_dropout_acts_in_training_alone(rate):
     rngs = {'dropout': rng}
     return stack.apply({'params': params()}, inputs(), train, rngs=rngs)
 
-  assert_close(run(False, jax.random.key(0)), outputs())
-  first, second = (run(True, jax.random.key(k)) for k in (0, 1))
+  assert_close(run(False, key(0)), outputs())
+  first, second = (run(True, key(k)) for k in (0, 1))
   assert np.abs(first - outputs()).max() > 0.01
   assert np.abs(first - second).max() > 0.01
 
@@ -161,10 +161,10 @@ def test_layers_drop_out_differently():
 
   @jax.jit
   def run():
-    zeros = jax.tree.map(jnp.zeros_like, stack.init(jax.random.key(0), x))
+    zeros = jax.tree.map(jnp.zeros_like, stack.init(key(0), x))
     zeros = partitioning.unbox(zeros)['params']
     zeros['layers']['mlp_out']['bias'] += 1
-    rngs = {'dropout': jax.random.key(1)}
+    rngs = {'dropout': key(1)}
     return stack.apply({'params': zeros}, x, True, rngs=rngs)
 
   # Kept with 1/2 and doubled: sums of 20 such numbers are even, 20 on average.
@@ -258,7 +258,7 @@ def test_bfloat16_stays_close_to_float32():
 
 
 def test_layers_start_as_in_pytorch_and_differ():
-  init = jax.jit(lambda: STACK.init(jax.random.key(0), inputs()))
+  init = jax.jit(lambda: STACK.init(key(0), inputs()))
   layers = partitioning.unbox(init()['params'])['layers']
   for name, fan_in in (('mlp_in', WIDTH), ('mlp_out', 4 * WIDTH)):
     bound = 1 / math.sqrt(fan_in)

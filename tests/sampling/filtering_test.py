@@ -130,9 +130,7 @@ def test_probabilities_are_the_official_ones():
         fewer['ties'] += 1
         assert case['logits'].startswith('logits_ties')
         # All that we keep beyond are tied with the last that it keeps.
-        np.testing.assert_array_equal(
-            dropped[dropped > 0], actual[count - 1]
-        )
+        np.testing.assert_array_equal(dropped[dropped > 0], actual[count - 1])
       np.testing.assert_allclose(
           actual[:count] / actual[:count].sum(),
           row[:count],

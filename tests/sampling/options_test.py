@@ -1,4 +1,4 @@
-"""Options are checked when they are made, and hold for one depth or for each."""
+"""Options are checked when made, and hold for one depth or for each."""
 
 import numpy as np
 import pytest

@@ -60,7 +60,7 @@ def start(case):
 
 @functools.cache
 def stepper(case, chunks=1):
-  return jax.jit(functools.partial(stage2.train_step, task_of(case, chunks)))
+  return tiny.jit(functools.partial(stage2.train_step, task_of(case, chunks)))
 
 
 @functools.cache
@@ -134,7 +134,7 @@ def naive(case):
   codes, _ = stage2.draw_codes(task, batch, key_codes)
   codes = codes.reshape(tiny.BATCH, *tiny.CODE_SHAPE)
   loss = functools.partial(naive_loss, task)
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))(
+  return tiny.jit(jax.value_and_grad(loss, has_aux=True))(
       state.params, codes, condition, key_dropout
   )
 
@@ -174,22 +174,20 @@ def test_neither_chunks_nor_a_cache_of_features_change_a_step(kind, chunks):
 
 
 def test_logits_of_all_positions_never_exist_at_once():
+  # So many rows that they exceed all parameters.
+  batch = {'features': jnp.zeros((64, 8, 8, 4)), 'label': jnp.zeros(64, int)}
+  whole = (64, POSITIONS, DEPTH, WORDS)
+
   def shapes(chunks):
-    jaxpr = jax.make_jaxpr(
-        functools.partial(stage2.train_step, task_of('labels', chunks))
-    )(start('labels'), batch_of('labels'))
-    return set(shapes_in(jaxpr.jaxpr))
+    step = functools.partial(stage2.train_step, task_of('labels', chunks))
+    return set(shapes_in(jax.make_jaxpr(step)(start('labels'), batch).jaxpr))
 
-  def with_codewords(shapes):
-    return {
-        s for s in shapes
-        if WORDS in s and np.prod(s) >= tiny.BATCH * POSITIONS * DEPTH * WORDS
-    }  # fmt: skip
+  def as_large(shapes):
+    return {s for s in shapes if WORDS in s and np.prod(s) >= np.prod(whole)}
 
-  whole = (tiny.BATCH, POSITIONS, DEPTH, WORDS)
-  assert whole in with_codewords(shapes(1))
-  assert not with_codewords(shapes(POSITIONS))
-  assert (tiny.BATCH, 1, DEPTH, WORDS) in shapes(POSITIONS)
+  assert whole in as_large(shapes(1))
+  assert not as_large(shapes(POSITIONS))
+  assert (64, 1, DEPTH, WORDS) in shapes(POSITIONS)
 
 
 def shapes_in(jaxpr):
@@ -206,7 +204,7 @@ def shapes_in(jaxpr):
 
 @functools.cache
 def drawer(case):
-  return jax.jit(functools.partial(stage2.draw_codes, task_of(case)))
+  return tiny.jit(functools.partial(stage2.draw_codes, task_of(case)))
 
 
 def test_codes_are_drawn_anew_in_every_step_and_alike_in_the_same():

@@ -1,0 +1,111 @@
+"""A step on eight devices is the step on one, however they are arranged."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rq_jax import partitioning
+from rq_jax.training import stage1
+from rq_jax.training import stage2
+from tests import tiny
+
+MESHES = {
+    'data': dict(data=8),
+    'fsdp': dict(fsdp=8),
+    'all': dict(data=2, fsdp=2, model=2),
+}
+# Float32 sums over the batch, or over split channels, in another order; and
+# what GroupNorm and BatchNorm make of them.
+CLOSE = 5e-4
+
+
+@functools.cache
+def experiment(stage):
+  if stage is stage1:
+    return tiny.stage1_config(
+        loss=dict(adversarial_weight=0.5), model=dict(dropout=0.1)
+    )
+  return tiny.stage2_config(loss=dict(label_dropout=0.25))
+
+
+@functools.cache
+def problem(stage):
+  """A task, its first state on the host, and a batch."""
+  batch = {'image': np.asarray(tiny.images()), 'label': np.arange(tiny.BATCH)}
+  build = tiny.stage1_task if stage is stage1 else tiny.stage2_task
+  task = build(experiment(stage))
+  if stage is stage2:
+    # Two pieces, so that the loop over them is split over devices as well.
+    task = task.replace(chunks=2)
+  return task, tiny.initial_state(stage, task, batch), batch
+
+
+def step_on(stage, mesh):
+  """The state after one step on a mesh, and its metrics."""
+  task, state, batch = problem(stage)
+  with partitioning.activate(mesh):
+    abstract = jax.eval_shape(
+        functools.partial(stage.init_state, task), jax.random.key(0), batch
+    )
+    shardings = partitioning.state_sharding(abstract, mesh)
+    if stage is stage2:
+      replicated = partitioning.replicated(mesh)
+      variables = jax.device_put(task.tokenizer_variables, replicated)
+      task = task.replace(tokenizer_variables=variables)
+    step = tiny.jit(
+        stage.train_step,
+        out_shardings=(shardings, partitioning.replicated(mesh)),
+    )
+    return step(
+        task,
+        jax.device_put(state, shardings),
+        partitioning.global_batch(batch, mesh),
+    )
+
+
+@functools.cache
+def alone(stage):
+  return step_on(stage, tiny.one_device())
+
+
+@pytest.mark.parametrize('mesh', MESHES)
+@pytest.mark.parametrize(
+    'stage', [stage1, stage2], ids=lambda module: module.__name__[-6:]
+)
+def test_losses_and_gradients_do_not_depend_on_the_mesh(stage, mesh):
+  state, metrics = step_on(stage, partitioning.make_mesh(MESHES[mesh]))
+  expected, expected_metrics = alone(stage)
+  for name, value in expected_metrics.items():
+    np.testing.assert_allclose(
+        metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name
+    )
+  tiny.assert_trees_close(state.opt_state[0], expected.opt_state[0], CLOSE)
+  if stage is stage1:
+    tiny.assert_trees_close(
+        state.disc_opt_state[0], expected.disc_opt_state[0], CLOSE
+    )
+    # Sums over the global batch, and the vectors that replace unused words.
+    tiny.assert_trees_close(state.codebook, expected.codebook, CLOSE)
+    tiny.assert_trees_close(state.disc_stats, expected.disc_stats, CLOSE)
+  assert_spread(state.params, mesh)
+
+
+def assert_spread(params, mesh):
+  """Where a mesh is to split parameters, no device has all of the largest."""
+  largest = max(jax.tree.leaves(params), key=lambda p: p.size)
+  part = largest.addressable_shards[0].data.size / largest.size
+  assert part == {'data': 1, 'fsdp': 1 / 8, 'all': 1 / 4}[mesh]
+
+
+def test_a_condition_dropped_on_one_device_is_dropped_on_eight():
+  """The same rows of labels stay without a gradient."""
+  state, _ = step_on(stage2, partitioning.make_mesh(MESHES['data']))
+  unseen = [
+      ~np.any(np.asarray(s.opt_state[0]['condition_embedding']), axis=1)
+      for s in (state, alone(stage2)[0])
+  ]
+  assert 2 < np.sum(unseen[0][: tiny.BATCH].astype(int)) + 2
+  np.testing.assert_array_equal(*unseen)
