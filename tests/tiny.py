@@ -142,9 +142,7 @@ def stage2_task(experiment, mesh=None):
       total_steps=experiment.train.steps,
       tokenizer=untrained_tokenizer(),
   )
-  return task.replace(
-      optimizer=optax.chain(record_gradients(), task.optimizer)
-  )
+  return task.replace(optimizer=optax.chain(record_gradients(), task.optimizer))
 
 
 def initial_state(stage, task, batch):
@@ -191,5 +189,6 @@ def assert_trees_equal(actual, desired):
 def all_differ(a, b):
   """Whether no leaf of a tree is what it is in another."""
   return not any(
-      np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+      np.array_equal(x, y)
+      for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
   )

@@ -100,7 +100,7 @@ def prepare_workdir(workdir: str | epath.Path, config: Config) -> epath.Path:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / '.writable'
     probe.write_text('')
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # Other processes of the run do the same.
   except OSError as error:
     raise ValueError(
         f'--workdir={workdir} cannot be written: {error.strerror}. Choose'

@@ -100,7 +100,9 @@ class _Run:
     self._first_step = int(self._state.step)
     self._saved_step = checkpoints.latest_step()
     self._writer = metrics_lib.MetricWriter(
-        workdir, start_step=self._first_step
+        workdir,
+        start_step=self._first_step,
+        finished=self._first_step >= total_steps,
     )
     self._step_fn = jax.jit(
         stage.train_step,
@@ -139,10 +141,9 @@ class _Run:
             self._evaluate(step)
           stopping = signals.requested(step)
           if step % train.checkpoint_steps == 0 or last or stopping:
-            self._save(step, batches)
+            self._save(step, batches, bar)
           if stopping and not last:
             raise interrupts.Interrupted(step)
-        self._flush(bar)
         results = self._evaluate(max(self._first_step, self._total))
     finally:
       batches.close()
@@ -245,10 +246,13 @@ class _Run:
         f'The loss or its gradient at step {failed + 1} was not finite. The'
         ' step was not applied, and no checkpoint has it; the newest is of step'
         f' {saved}. Lower --config.optimizer.peak_lr or set'
-        ' --config.optimizer.clip_norm, and run the command again.'
+        ' --config.optimizer.clip_norm, in another --workdir, which'
+        ' --config.init_from can start from this one.'
     )
 
-  def _save(self, step: int, batches) -> None:
+  def _save(self, step: int, batches, bar: tqdm.tqdm) -> None:
+    # Should the run die after this, it will not take the step again.
+    self._flush(bar)
     self._check_finite()
     if step == self._saved_step:
       return

@@ -20,7 +20,21 @@ class MetricWriter:
   torn by a crash, are removed when the writer opens.
   """
 
-  def __init__(self, workdir: str | epath.Path, *, start_step: int):
+  def __init__(
+      self,
+      workdir: str | epath.Path,
+      *,
+      start_step: int,
+      finished: bool = False,
+  ):
+    """Opens the files.
+
+    Args:
+      workdir: The folder of the run.
+      start_step: Steps that the run has taken.
+      finished: Whether these are all, so that it only evaluates again: what it
+        wrote of that evaluation before is removed.
+    """
     self._active = jax.process_index() == 0
     if not self._active:
       return
@@ -32,6 +46,7 @@ class MetricWriter:
         json.dumps(line)
         for line in read_metrics(workdir)
         if line['step'] <= start_step
+        and not (finished and line['step'] == start_step and _evaluates(line))
     ]
     partial = self._folder / 'metrics.jsonl.partial'
     partial.write_text(''.join(line + '\n' for line in kept))
@@ -70,6 +85,10 @@ class MetricWriter:
     if self._active:
       self._file.close()
       self._board.close()
+
+
+def _evaluates(line: Mapping[str, float]) -> bool:
+  return any(name.startswith('eval/') for name in line)
 
 
 def read_metrics(workdir: str | epath.Path) -> list[dict[str, float]]:

@@ -39,7 +39,7 @@ def _prior(name, dtype='float32'):
       embed_dim=8,
       width=16,
       heads=2,
-      spatial_layers=2,
+      spatial_layers=1,
       depth_layers=1,
       dtype=dtype,
   )
@@ -96,11 +96,8 @@ def _forward(prior, params, codes, condition, words):
   return np.asarray(_apply(prior)(variables, codes, condition, words))
 
 
-@pytest.mark.parametrize(
-    # The others are in the repository as recordings, see below.
-    'name',
-    ['class', 'mixed', 'mixed2', 'unshared_mlpnb', 'unshared_vocabs'],
-)
+# Others are in the repository as recordings, see below.
+@pytest.mark.parametrize('name', ['class', 'mixed2', 'unshared_vocabs'])
 def test_logits_are_those_of_one_forward_pass(name):
   prior = _prior(name)
   codes, logits = _drawn(name)
@@ -188,7 +185,7 @@ def test_in_bfloat16_logits_are_near_those_of_float32():
       _prior('class'), _params('class'), codes, condition, words
   )
   error = np.abs(logits - expected).max() / expected.std()
-  # Eight bits of mantissa, through three layers.
+  # Eight bits of mantissa, through two layers.
   assert 1e-4 < error < 0.1
 
 

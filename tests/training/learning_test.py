@@ -23,16 +23,15 @@ def test_an_rqvae_learns_to_reconstruct_eight_digits():
   step = jax.jit(stage1.train_step, donate_argnums=1)
   for _ in range(250):
     state, metrics = step(task, state, batch)
-  # The digits differ from their own mean by more than thirty times as much.
-  spread = np.mean(np.var(tiny.images(), axis=0))
-  assert spread > 0.3
+  # The digits differ from their mean by more than fifteen times as much.
+  assert np.mean(np.var(tiny.images(), axis=0)) > 0.17
   assert metrics['reconstruction'] < 0.01
   # The codes alone tell the images: what the next stage relies on.
   variables = stage1.inference_variables(state)
-  recons = jax.jit(_through_codes, static_argnums=0)(
+  recons = tiny.jit(_through_codes, static_argnums=0)(
       task.model, variables, tiny.images()
   )
-  assert np.mean((recons - tiny.images()) ** 2) < 0.02
+  assert np.mean((recons - tiny.images()) ** 2) < 0.01
 
 
 def _through_codes(model: rqvae.RQVAE, variables, images):
@@ -57,7 +56,7 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   codes = np.asarray(codes).reshape(4, *tiny.CODE_SHAPE)
   assert len(np.unique(codes)) > tiny.WORDS / 2
   state = tiny.initial_state(stage2, task, batch)
-  step = jax.jit(stage2.train_step, donate_argnums=1)
+  step = tiny.jit(stage2.train_step, donate_argnums=1)
   for _ in range(150):
     state, metrics = step(task, state, batch)
   # Guessing costs log(12) = 2.5.

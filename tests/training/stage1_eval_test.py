@@ -85,9 +85,7 @@ def test_errors_are_exact_although_the_last_batch_is_padded(case):
 def test_the_use_of_the_codebook_leaves_out_the_padding(case):
   metrics, _, (_, quantized, _) = results(case)
   codes = np.asarray(quantized.codes)
-  groups = (
-      [codes] if case == 'shared' else [codes[..., 0], codes[..., 1]]
-  )
+  groups = [codes] if case == 'shared' else [codes[..., 0], codes[..., 1]]
   perplexities, used = [], []
   for group in groups:
     shares = np.bincount(group.ravel(), minlength=tiny.WORDS) / group.size

@@ -303,7 +303,9 @@ def test_a_step_that_is_not_finite_is_not_applied_nor_any_after_it():
 
 def test_a_perceptual_loss_needs_a_network():
   experiment = tiny.stage1_config(loss=dict(perceptual_weight=1.0))
-  with pytest.raises(ValueError, match='perceptual_weight=1.0 needs a .* network'):
+  with pytest.raises(
+      ValueError, match='perceptual_weight=1.0 needs a .* network'
+  ):
     tiny.stage1_task(experiment)
   unused = tiny.stage1_task(tiny.stage1_config(), perceptual=distance)
   assert unused.perceptual is None

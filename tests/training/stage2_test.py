@@ -86,7 +86,9 @@ def naive_loss(task, params, codes, condition, key):
   vectors = task.tokenizer.make_quantizer().fold(features())
   before = jnp.cumsum(words[codes], axis=-2) - words[codes]
   residuals = vectors[..., None, :] - before  # [B, H, W, D, C]
-  differences = residuals[..., None, :] - words.reshape(1, 1, 1, 1, *words.shape)
+  differences = residuals[..., None, :] - words.reshape(
+      1, 1, 1, 1, *words.shape
+  )
   distances = jnp.sum(differences**2, axis=-1)
   targets = jax.nn.softmax(-distances / task.loss['temperature'])
   if not task.loss['soft_targets']:
@@ -149,9 +151,7 @@ def test_loss_and_gradients_are_those_of_all_positions_at_once(case):
         metrics[f'loss_depth{depth}'], by_depth[depth], rtol=1e-5
     )
   if case == 'text':
-    np.testing.assert_allclose(
-        metrics['loss_condition'], text_loss, rtol=1e-5
-    )
+    np.testing.assert_allclose(metrics['loss_condition'], text_loss, rtol=1e-5)
   else:
     np.testing.assert_allclose(loss, np.mean(by_depth), rtol=1e-5)
     assert 'loss_condition' not in metrics
@@ -225,9 +225,7 @@ def test_codes_follow_the_softmax_of_the_negative_distances():
   """The first codes, and the second ones after the most frequent first one."""
   vector = np.asarray(features()[:1], np.float64)
   repeated = jnp.tile(features()[:1], (4096, 1, 1, 1))
-  codes, residuals = drawer('labels')(
-      {'features': repeated}, jax.random.key(3)
-  )
+  codes, residuals = drawer('labels')({'features': repeated}, jax.random.key(3))
   codes = np.asarray(codes)
   words = np.asarray(task_of('labels').codebooks[0], np.float64)
   # The first patch of features is its upper left quarter.
