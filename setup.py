@@ -43,7 +43,12 @@ setuptools.setup(
         'quickstart': ['scikit-learn>=1.6'],
         'text': ['tokenizers>=0.21'],
         'convert': ['safetensors>=0.5'],
-        'test': ['pytest>=9.0', 'pytest-cov>=7.0', 'scikit-learn>=1.6'],
+        'test': [
+            'pytest>=9.0',
+            'pytest-cov>=7.0',
+            'pytest-xdist>=3.8',
+            'scikit-learn>=1.6',
+        ],
         'dev': ['pyink>=25.1', 'pyright>=1.1.400', 'ruff>=0.12'],
     },
     entry_points={'console_scripts': ['rq_jax = rq_jax.__main__:main']},

@@ -17,6 +17,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 setup_venv "$TEST_EXTRAS"
 cd "$ROOT"
 if (($# == 0)); then
-  set -- --cov=rq_jax --cov-report=term --cov-fail-under=90
+  # Compiling takes most of the time, and keeps one core busy: two at a time.
+  set -- -n 2 --dist=loadfile --cov=rq_jax --cov-report=term \
+    --cov-fail-under=90
 fi
 exec "$VENV_PYTHON" -m pytest "$@"

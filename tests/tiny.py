@@ -1,17 +1,23 @@
 """Tiny experiments on the digits, as fast as tests need them to be."""
 
+import atexit
 import functools
+import json
+import pathlib
+import shutil
+import tempfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 
 from rq_jax import config
 from rq_jax import partitioning
 from rq_jax import tokenizer
 from rq_jax.data import sources
-from rq_jax.sampling import sampler
+from rq_jax.training import experiment
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 
@@ -100,32 +106,32 @@ def images(count=BATCH):
 @functools.cache
 def untrained_tokenizer(seed=0):
   """A tokenizer as initialised, with codewords of the size of its features."""
-  experiment = stage1_config()
-  model = tokenizer.build_model(experiment)
+  untrained = stage1_config()
+  model = tokenizer.build_model(untrained)
 
   @jit
   def init(key):
     return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
 
   return tokenizer.Tokenizer(
-      model=model, variables=init(jax.random.key(seed)), config=experiment
+      model=model, variables=init(jax.random.key(seed)), config=untrained
   )
 
 
 def record_gradients():
-  """An optimizer that keeps the last gradients as its state, and passes them."""
+  """An optimizer whose state is the last gradients, which it passes on."""
   return optax.GradientTransformation(
       lambda params: jax.tree.map(jnp.zeros_like, params),
       lambda updates, state, params=None: (updates, updates),
   )
 
 
-def stage1_task(experiment, mesh=None, perceptual=None):
+def stage1_task(checked, mesh=None, perceptual=None):
   """A task whose optimizer states are (gradients, Adam's)."""
   task = stage1.build(
-      experiment,
+      checked,
       mesh or one_device(),
-      total_steps=experiment.train.steps,
+      total_steps=checked.train.steps,
       perceptual=perceptual,
   )
   return task.replace(
@@ -134,12 +140,12 @@ def stage1_task(experiment, mesh=None, perceptual=None):
   )
 
 
-def stage2_task(experiment, mesh=None):
+def stage2_task(checked, mesh=None):
   """A task whose optimizer state is (gradients, Adam's)."""
   task = stage2.build(
-      experiment,
+      checked,
       mesh or one_device(),
-      total_steps=experiment.train.steps,
+      total_steps=checked.train.steps,
       tokenizer=untrained_tokenizer(),
   )
   return task.replace(optimizer=optax.chain(record_gradients(), task.optimizer))
@@ -192,3 +198,53 @@ def all_differ(a, b):
       np.array_equal(x, y)
       for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
   )
+
+
+def run_config(stage):
+  """An experiment of a whole run: with a GAN, averages, and redrawn words."""
+  train = dict(steps=12, log_steps=1, eval_steps=7, checkpoint_steps=2)
+  optimizer = dict(ema_decay=0.9)
+  if stage == 1:
+    return stage1_config(
+        loss=dict(adversarial_weight=0.5, adversarial_start=3),
+        optimizer=optimizer,
+        train=train,
+    )
+  return stage2_config(
+      tokenizer=str(finished_run(1)),
+      loss=dict(label_dropout=0.25),
+      optimizer=optimizer,
+      train=train,
+  )
+
+
+@functools.cache
+def finished_run(stage):
+  """The folder of a run of `run_config` that nothing disturbed."""
+  folder = pathlib.Path(tempfile.mkdtemp(prefix='rq_jax_test_'))
+  atexit.register(shutil.rmtree, folder)
+  experiment.train(run_config(stage), folder)
+  return folder
+
+
+def saved_state(workdir, step=None):
+  """All leaves of a checkpoint as they are on disk, the newest by default."""
+  checkpoints = pathlib.Path(workdir) / 'checkpoints'
+  newest = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+  folder = checkpoints / str(newest if step is None else step) / 'state'
+  checkpointer = ocp.PyTreeCheckpointer()
+  arguments = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+      checkpointer.metadata(folder).item_metadata.tree,
+  )
+  return checkpointer.restore(folder, restore_args=arguments)
+
+
+def metric_lines(workdir):
+  """Lines of metrics.jsonl, without what the clock tells."""
+  text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  clocks = ('time', 'speed/images_per_second')
+  return [
+      {name: x for name, x in json.loads(line).items() if name not in clocks}
+      for line in text.splitlines()
+  ]

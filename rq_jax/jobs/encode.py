@@ -1,5 +1,6 @@
 """Encodes a dataset once, into the cache that stage 2 trains from."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -35,11 +36,18 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
         f'config.data.image_size={data.image_size}, but the tokenizer encodes'
         f' images of {size}x{size}. Change --config.data.image_size.'
     )
+  mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
+  everywhere = jax.device_put(
+      tokenizer.variables, partitioning.replicated(mesh)
+  )
+  tokenizer = dataclasses.replace(tokenizer, variables=everywhere)
   for split in sources.SPLITS:
-    _encode_split(tokenizer, data, out, split)
+    _encode_split(tokenizer, data, out, split, mesh)
 
 
-def _encode_split(tokenizer: Tokenizer, data, out: str, split: str) -> None:
+def _encode_split(
+    tokenizer: Tokenizer, data, out: str, split: str, mesh: jax.sharding.Mesh
+) -> None:
   source = sources.open_source(data, split)
   writer = features.Writer(
       out,
@@ -51,7 +59,6 @@ def _encode_split(tokenizer: Tokenizer, data, out: str, split: str) -> None:
       num_shards=jax.process_count(),
   )
   _wait_for_all('opened')
-  mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
   devices = partitioning.batch_parallelism(mesh)
   batches = loader.eval_batches(
       _Range(source, writer.start, writer.stop),

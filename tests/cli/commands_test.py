@@ -61,7 +61,7 @@ def test_a_misspelt_command_offers_the_nearest(capsys):
         (['left', 'over'], ['Unexpected arguments: left over']),
         (
             ['--config.model.norm_groups=7'],
-            ['norm_groups=7', 'divisors of 16', '--config.model.norm_groups'],
+            ['norm_groups=7', 'divisors of 8', '--config.model.norm_groups'],
         ),
         (
             ['--config.model.code_shape=(3,3,4)'],

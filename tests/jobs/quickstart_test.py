@@ -4,8 +4,9 @@ import json
 
 import jax
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
+
 from rq_jax import __main__ as main_lib
 from rq_jax import config as config_lib
 from rq_jax import sampling

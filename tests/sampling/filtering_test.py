@@ -70,8 +70,10 @@ def test_the_code_that_reaches_p_exactly_is_the_last():
       for p in (0.4999, 0.5001, 0.7499, 0.7501)
   ]
   assert kept == [[0], [0, 2], [0, 2], [0, 1, 2, 3]]
-  equal = np.zeros((1, 4), np.float32)
-  np.testing.assert_array_equal(keep_top_p(equal, 0.25), equal)
+  # Different logits, of which each has a mass of exactly 1 in float32.
+  logits = np.float32([[1e-8, 3e-8, 0, 2e-8]])
+  expected = [[-np.inf, logits[0, 1], -np.inf, logits[0, 3]]]
+  np.testing.assert_array_equal(keep_top_p(logits, 0.5), expected)
 
 
 def test_both_zeros_are_one_value():

@@ -9,7 +9,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from PIL import Image
 import pytest
 
@@ -118,34 +117,13 @@ def run(workdir, task=None, *, steps=STEPS, config=None, stage=STAGE):
   )
 
 
-def metrics_of(workdir):
-  """Lines of metrics.jsonl, without the times."""
-  lines = [
-      json.loads(line)
-      for line in (workdir / 'metrics.jsonl').read_text().splitlines()
-  ]
-  return [
-      {k: v for k, v in line.items() if k not in ('time', RATE)}
-      for line in lines
-  ]
-
-
-RATE = 'speed/images_per_second'
-
-
 def saved(workdir):
   """Steps of the checkpoints of a folder."""
   return sorted(int(p.name) for p in (workdir / 'checkpoints').iterdir())
 
 
 def weights_at(workdir, step, name='params'):
-  folder = workdir / 'checkpoints' / str(step) / 'state'
-  checkpointer = ocp.PyTreeCheckpointer()
-  arguments = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-      checkpointer.metadata(folder).item_metadata.tree,
-  )
-  return checkpointer.restore(folder, restore_args=arguments)[name]['w']
+  return tiny.saved_state(workdir, step)[name]['w']
 
 
 def expected_states(steps=STEPS):
@@ -183,7 +161,7 @@ def test_a_run_takes_the_steps_it_is_to_take(finished):
     np.testing.assert_allclose(
         weights_at(folder, step), states[step].params['w'], rtol=1e-5
     )
-  lines = [x for x in metrics_of(folder) if 'train/loss' in x]
+  lines = [x for x in tiny.metric_lines(folder) if 'train/loss' in x]
   assert [line['step'] for line in lines] == [1, 2, 3, 4, 5]
   for line, state in zip(lines, states[1:]):
     np.testing.assert_allclose(
@@ -202,7 +180,7 @@ def test_evaluation_sees_every_held_out_example_once(finished):
   np.testing.assert_allclose(
       results['eval/pixel'], pixels / 127.5 - 1, rtol=1e-5
   )
-  lines = [x for x in metrics_of(folder) if 'eval/count' in x]
+  lines = [x for x in tiny.metric_lines(folder) if 'eval/count' in x]
   assert [line['step'] for line in lines] == [3, 5]
   assert lines[-1] == {'step': 5} | results
   weights = [np.sum(expected_states()[step].params['w']) for step in (3, 5)]
@@ -228,12 +206,12 @@ def test_metrics_may_be_logged_now_and_then_and_the_speed_with_them(tmp_path):
   text = (tmp_path / 'metrics.jsonl').read_text()
   lines = [json.loads(x) for x in text.splitlines() if 'train/loss' in x]
   assert [line['step'] for line in lines] == [2, 4, 5]
-  assert all(line[RATE] > 0 for line in lines)
+  assert all(line['speed/images_per_second'] > 0 for line in lines)
 
 
 def test_a_finished_run_only_evaluates_again(finished):
   folder, results = finished
-  before = metrics_of(folder)
+  before = tiny.metric_lines(folder)
   saved_before = weights_at(folder, STEPS)
 
   def fail(*_):
@@ -242,7 +220,7 @@ def test_a_finished_run_only_evaluates_again(finished):
   stage = dataclasses.replace(STAGE, train_step=fail)
   assert run(folder, config=experiment(eval_steps=3), stage=stage) == results
   # The same metrics once, not twice.
-  assert metrics_of(folder) == before
+  assert tiny.metric_lines(folder) == before
   np.testing.assert_array_equal(weights_at(folder, STEPS), saved_before)
 
 
@@ -256,7 +234,7 @@ def test_a_longer_run_continues_a_finished_one(finished, tmp_path):
 
 
 def train_lines(workdir):
-  return [line for line in metrics_of(workdir) if 'train/loss' in line]
+  return [line for line in tiny.metric_lines(workdir) if 'train/loss' in line]
 
 
 @pytest.mark.parametrize('step', [2, 3])

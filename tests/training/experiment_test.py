@@ -1,0 +1,236 @@
+"""Whole runs of both stages, and everything that is refused before one."""
+
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+
+from rq_jax import checkpoint
+from rq_jax import config as config_lib
+from rq_jax.data import features
+from rq_jax.data import sources
+from rq_jax.sampling import Sampler
+from rq_jax.tokenizer import Tokenizer
+from rq_jax.training import experiment
+from tests import tiny
+
+PICTURES = {
+    # Rows and columns of images.
+    1: ('reconstructions', 3, 8),
+    2: ('samples', 1, 8),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_step(request, monkeypatch):
+  """What is refused is refused before anything is trained."""
+  if 'refused' in request.node.name:
+
+    def fail(*_, **__):
+      raise AssertionError('Training began.')
+
+    monkeypatch.setattr(experiment.loop, 'run', fail)
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+def test_a_run_leaves_its_settings_metrics_pictures_and_weights(stage):
+  folder, config = tiny.finished_run(stage), tiny.run_config(stage)
+  assert json.loads((folder / 'config.json').read_text()) == json.loads(
+      config_lib.to_json(config)
+  )
+  assert checkpoint.read_config(folder, stage=stage) == config
+  lines = tiny.metric_lines(folder)
+  train = [line['step'] for line in lines if 'train/loss' in line]
+  held_out = [line['step'] for line in lines if 'eval/loss' in line]
+  held_out += [line['step'] for line in lines if 'eval/mse' in line]
+  assert (train, held_out) == (list(range(1, 13)), [7, 12])
+  name, rows, columns = PICTURES[stage]
+  for step in (7, 12):
+    with Image.open(folder / 'images' / f'{name}_{step:08d}.png') as picture:
+      size = [n * (tiny.SIZE + 2) + 2 for n in (columns, rows)]
+      assert list(picture.size) == size
+  steps = sorted(int(p.name) for p in (folder / 'checkpoints').iterdir())
+  assert steps == [10, 12]
+
+
+def test_a_finished_tokenizer_reconstructs_as_well_as_its_metrics_say():
+  """The weights restored are those that were evaluated: the averages."""
+  folder = tiny.finished_run(1)
+  tokenizer = Tokenizer.restore(str(folder), verbose=False)
+  images = tiny.images(len(sources.Digits('test', tiny.SIZE)))
+  recons = tokenizer.decode(tokenizer.encode(images))
+  mse = np.mean((np.asarray(recons) / 127.5 - 1 - images) ** 2)
+  lines = tiny.metric_lines(folder)
+  (line,) = [x for x in lines if x['step'] == 12 and 'eval/mse' in x]
+  # Decoded images are rounded to 1/127.5.
+  np.testing.assert_allclose(line['eval/mse'], mse, rtol=1e-3)
+  tiny.assert_trees_equal(
+      tokenizer.variables['params'], tiny.saved_state(folder)['ema_params']
+  )
+
+
+def test_a_finished_prior_brings_its_tokenizer_along():
+  folder = tiny.finished_run(2)
+  own = Tokenizer.restore(str(folder / 'tokenizer'), verbose=False)
+  given = Tokenizer.restore(str(tiny.finished_run(1)), verbose=False)
+  assert own.fingerprint == given.fingerprint
+  checkpoint.check_fingerprint(folder / 'tokenizer', given.fingerprint)
+  sampler = Sampler.restore(str(folder), verbose=False)
+  assert sampler.tokenizer.fingerprint == given.fingerprint
+  assert sampler.codes(jax.random.key(0), labels=[3]).shape == (1, 2, 2, 2)
+
+
+def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
+  """Though it is of the same size, and under the same path."""
+  config = tiny.run_config(2)
+  config.tokenizer = exported(tmp_path / 'other')
+  with pytest.raises(ValueError, match='fingerprint .* but the model was'):
+    experiment.train(config, tiny.finished_run(2))
+
+
+def exported(path, seed=1):
+  """The folder of an untrained tokenizer."""
+  other = tiny.untrained_tokenizer(seed)
+  checkpoint.export(path, other.config, other.variables)
+  return str(path)
+
+
+def test_features_of_another_tokenizer_are_refused(tmp_path):
+  cache = tmp_path / 'cache'
+  for split in ('train', 'test'):
+    writer = features.Writer(
+        cache,
+        split=split,
+        num_examples=8,
+        shape=(8, 8, 4),
+        fingerprint=tiny.untrained_tokenizer().fingerprint,
+    )
+    writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
+    writer.close()
+  changes = dict(data=dict(source='features', path=str(cache)))
+  mine = exported(tmp_path / 'mine', seed=0)
+  with pytest.raises(AssertionError, match='Training began'):
+    experiment.train(
+        tiny.stage2_config(tokenizer=mine, **changes), tmp_path / 'run'
+    )
+  other = exported(tmp_path / 'other', seed=1)
+  with pytest.raises(ValueError, match='was encoded by tokenizer'):
+    experiment.train(
+        tiny.stage2_config(tokenizer=other, **changes), tmp_path / 'run2'
+    )
+  assert not (tmp_path / 'run2').exists()
+
+
+def test_a_changed_field_is_refused_by_its_name():
+  config = tiny.run_config(1)
+  config.model.decay = 0.5
+  config.optimizer.peak_lr = 0.25
+  config.train.log_steps = 3  # This one may.
+  with pytest.raises(ValueError) as info:
+    experiment.train(config, tiny.finished_run(1))
+  assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
+  assert 'config.optimizer.peak_lr (was 0.001, is 0.25)' in str(info.value)
+  assert 'log_steps' not in str(info.value)
+  before = checkpoint.read_config(tiny.finished_run(1))
+  assert before == tiny.run_config(1)
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
+  config = tiny.stage1_config(data=dict(batch_size=12))
+  with pytest.raises(ValueError, match='batch_size=12 must be a multiple of 8'):
+    experiment.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_missing_tokenizer_is_refused(tmp_path):
+  config = tiny.stage2_config(tokenizer=str(tmp_path / 'none'))
+  with pytest.raises(ValueError, match='none holds no config.json'):
+    experiment.train(config, tmp_path / 'run')
+  config = tiny.stage2_config(tokenizer=str(tmp_path / 'empty'))
+  (tmp_path / 'empty').mkdir()
+  checkpoint.write_config(tmp_path / 'empty', tiny.stage1_config())
+  with pytest.raises(ValueError, match='no complete checkpoint yet'):
+    experiment.train(config, tmp_path / 'run')
+  config = tiny.stage2_config(tokenizer=str(tiny.finished_run(2)))
+  with pytest.raises(ValueError, match='holds an RQ-Transformer'):
+    experiment.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_tokenizer_with_other_codes_is_refused(tmp_path):
+  path = exported(tmp_path / 'tokenizer')
+  config = tiny.stage2_config(tokenizer=path, model=dict(codebook_size=16))
+  with pytest.raises(
+      ValueError, match='codebook_size=16, but the tokenizer has 12'
+  ):
+    experiment.train(config, tmp_path / 'run')
+  config = tiny.stage2_config(tokenizer=path, model=dict(code_shape=(2, 2, 1)))
+  with pytest.raises(ValueError, match=r'code_shape=\(2, 2, 1\), but'):
+    experiment.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_perceptual_loss_without_a_network_is_refused(tmp_path):
+  config = tiny.stage1_config(loss=dict(perceptual_weight=0.5))
+  with pytest.raises(ValueError, match='needs a perceptual network'):
+    experiment.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  # With one, it gets as far as training.
+  with pytest.raises(AssertionError, match='Training began'):
+    experiment.train(
+        config,
+        tmp_path / 'run',
+        perceptual=lambda a, b: jnp.mean(jnp.abs(a - b), axis=(1, 2, 3)),
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(ValueError, match='--workdir=.*file.* cannot be written'):
+    experiment.train(tiny.stage1_config(), tmp_path / 'file')
+  with pytest.raises(ValueError, match='--workdir=.*run cannot be written'):
+    experiment.train(tiny.stage1_config(), tmp_path / 'file' / 'run')
+  if os.geteuid():  # Root may write everywhere.
+    closed = tmp_path / 'closed'
+    closed.mkdir(mode=0o500)
+    with pytest.raises(ValueError, match='Permission denied'):
+      experiment.train(tiny.stage1_config(), closed)
+
+
+def test_a_folder_of_a_run_is_prepared_once_and_checked_then(tmp_path):
+  config = tiny.stage1_config()
+  folder = experiment.prepare_workdir(tmp_path / 'a' / 'run', config)
+  assert [p.name for p in folder.iterdir()] == ['config.json']
+  config.train.steps = 9
+  experiment.prepare_workdir(folder, config)
+  assert checkpoint.read_config(folder).train.steps == 9
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path):
+  """Of all that stage 1 has learned, the codebook and the opponent too."""
+  config = tiny.run_config(1)
+  config.init_from = str(tiny.finished_run(1))
+  config.train.steps = 1
+  experiment.train(config, tmp_path)
+  before = tiny.saved_state(tiny.finished_run(1))
+  after = tiny.saved_state(tmp_path)
+  assert after['step'] == 1
+  # Adam's first step moves parameters by the learning rate, 1e-3, at most.
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1.01e-3),
+      [after['params'], after['ema_params']],
+      [before['ema_params']] * 2,
+  )
+  # The discriminator has not started again.
+  for name in ('disc_params', 'disc_stats'):
+    tiny.assert_trees_equal(after[name], before[name])
+  counts = [
+      np.sum(state['codebook']['quantizer']['shared']['count'])
+      for state in (after, before)
+  ]
+  # 64 codes count one hundredth; so do, about, the codewords drawn anew.
+  np.testing.assert_allclose(counts[0], 0.99 * counts[1] + 0.64, rtol=0.2)
