@@ -8,11 +8,11 @@ from PIL import Image
 import pytest
 
 from rq_jax import __main__ as main_lib
-from rq_jax import config as config_lib
 from rq_jax import sampling
 from rq_jax.data import features
 from rq_jax.jobs import quickstart
 from rq_jax.jobs import sample
+from rq_jax.models import rqtransformer
 from rq_jax.tokenizer import Tokenizer
 
 TINY = {
@@ -141,7 +141,8 @@ def test_sample_command_writes_the_images_of_the_python_call(folder, tmp_path):
   for i in (0, 1):
     written = np.asarray(Image.open(out / f'{2 + i:06d}.png'))
     np.testing.assert_array_equal(written, expected[i])
-  assert Image.open(out / 'grid.png').size[0] > 3 * 32
+  with Image.open(out / 'grid.png') as grid:  # 3 columns, 2 rows.
+    assert grid.size[0] > 3 * 32 > grid.size[1]
 
 
 def test_sample_command_refuses_a_label_out_of_range(folder, tmp_path, capsys):
@@ -182,11 +183,8 @@ def test_encode_command_refuses_images_of_another_size(
   assert 'encodes images of 32x32' in capsys.readouterr().err
 
 
-def test_labels_are_taken_in_turn(folder):
-  prior = sampling.build_prior(
-      config_lib.check({'stage': 2, 'tokenizer': 'x', 'model': {
-          'num_classes': 3, 'width': 24, 'heads': 24}})
-  )  # fmt: skip
+def test_labels_are_taken_in_turn():
+  prior = rqtransformer.RQTransformer(num_classes=3)
   np.testing.assert_array_equal(
       sample.labels_in_turn(prior, None, 5), [0, 1, 2, 0, 1]
   )
