@@ -148,7 +148,9 @@ def restore_variables(
   names['params'] = 'ema_params' if averaged else 'params'
   target = {names[name]: tree for name, tree in abstract.items()}
   _check_shapes(path, target, saved)
-  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  sharding = sharding or jax.sharding.SingleDeviceSharding(
+      jax.local_devices()[0]
+  )
   if not isinstance(sharding, jax.sharding.Sharding):
     sharding = {names[name]: tree for name, tree in sharding.items()}
   else:

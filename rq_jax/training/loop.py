@@ -115,7 +115,7 @@ class _Run:
     self._eval_fn = replicated(stage.eval_step)
     self._preview_fn = replicated(stage.preview)
     # Metrics still on the devices, logged when the next are due: no step waits.
-    self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+    self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
 
   def train(self) -> dict[str, float]:
@@ -219,20 +219,19 @@ class _Run:
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
     self._flush(bar)
-    self._pending = (step, metrics)
+    before, since = self._logged
+    self._logged = (step, time.perf_counter())
+    images = (step - before) * self._config.data.batch_size
+    self._pending = (step, metrics, images / (self._logged[1] - since))
 
   def _flush(self, bar: tqdm.tqdm) -> None:
     """Writes the metrics that were last due."""
     if self._pending is None:
       return
-    step, metrics = self._pending
+    step, metrics, rate = self._pending
     self._pending = None
     values = {name: np.asarray(value) for name, value in metrics.items()}
     self._check_finite()
-    before, since = self._logged
-    now = time.perf_counter()
-    self._logged = (step, now)
-    rate = (step - before) * self._config.data.batch_size / (now - since)
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
     self._writer.write(step, named | {'speed/images_per_second': rate})
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')

@@ -88,8 +88,9 @@ def build(
   return Task(
       model=model,
       tokenizer=tokenizer.model,
+      # By way of the host: each process has a copy on a device of its own.
       tokenizer_variables=jax.device_put(
-          tokenizer.variables, partitioning.replicated(mesh)
+          jax.device_get(tokenizer.variables), partitioning.replicated(mesh)
       ),
       optimizer=optim.make_optimizer(config.optimizer, total_steps),
       schedule=optim.make_schedule(config.optimizer, total_steps),

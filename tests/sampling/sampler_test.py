@@ -308,6 +308,8 @@ def test_on_a_mesh_the_same_is_drawn(workdir, codes):
   assert any(not p.is_fully_replicated for p in jax.tree.leaves(params))
   drawn = spread.codes(_KEY, labels=_LABELS)
   np.testing.assert_array_equal(drawn, codes)
+  batch = partitioning.batch_sharding(mesh)
+  assert drawn.sharding.is_equivalent_to(batch, drawn.ndim)
   images = np.asarray(spread(_KEY, labels=_LABELS), np.int32)
   alone = np.asarray(models.random_tokenizer().decode(codes), np.int32)
   # Sums over devices round otherwise: a pixel may be one level off.
