@@ -18,7 +18,7 @@ setup_venv "$TEST_EXTRAS"
 cd "$ROOT"
 if (($# == 0)); then
   # Compiling takes most of the time, and keeps one core busy: two at a time.
-  set -- -n 2 --dist=loadfile --cov=rq_jax --cov-report=term \
-    --cov-fail-under=90
+  set -- --cov=rq_jax --cov-report=term --cov-fail-under=90 \
+    -n 2 --dist=loadfile
 fi
 exec "$VENV_PYTHON" -m pytest "$@"

@@ -30,11 +30,33 @@ class Checkpoints:
   Use as a context manager: leaving it waits for writes under way.
   """
 
-  def __init__(self, workdir: str | epath.Path, *, keep: int):
+  def __init__(
+      self, workdir: str | epath.Path, *, keep: int, alone: bool = False
+  ):
+    """Opens the folder.
+
+    Args:
+      workdir: The folder of the run.
+      keep: Number of checkpoints to keep.
+      alone: Whether this process writes without the others of its program.
+    """
+    folder = epath.Path(workdir).resolve() / 'checkpoints'
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = ocp.options.MultiprocessingOptions()
+    if alone and jax.process_count() > 1:
+      this = jax.process_index()
+      processes = ocp.options.MultiprocessingOptions(
+          primary_host=this,
+          active_processes={this},
+          barrier_sync_key_prefix=f'process_{this}',
+      )
     self._manager = ocp.CheckpointManager(
-        epath.Path(workdir).resolve() / 'checkpoints',
+        folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            create=False,  # Which Orbax does not do for one process alone.
+            multiprocessing_options=processes,
         ),
         item_names=_ITEMS,
     )
@@ -188,6 +210,8 @@ def export(
 ) -> None:
   """Writes an inference copy: `config.json` and the variables, as step 0.
 
+  One process does it, alone.
+
   It appears whole or not at all; one that is there already is replaced.
   """
   path = epath.Path(path)
@@ -195,10 +219,9 @@ def export(
   partial.rmtree(missing_ok=True)
   partial.mkdir(parents=True)
   write_config(partial, config)
-  with Checkpoints(partial, keep=1) as checkpoints:
-    checkpoints.save(
-        0, dict(variables), {'fingerprint': fingerprint(variables)}
-    )
+  on_host = jax.device_get(dict(variables))
+  with Checkpoints(partial, keep=1, alone=True) as checkpoints:
+    checkpoints.save(0, on_host, {'fingerprint': fingerprint(variables)})
   if path.exists():
     path.rmtree()
   partial.rename(path)
