@@ -25,31 +25,21 @@ _ITEMS = ('state', 'meta')
 
 
 class Checkpoints:
-  """The checkpoints of one run, written in the background.
+  """The newest `keep` checkpoints of one run, written in the background.
 
-  Use as a context manager: leaving it waits for writes under way.
+  Use as a context manager: leaving it waits for writes under way. All processes
+  of a program take part, unless one is `alone`.
   """
 
   def __init__(
       self, workdir: str | epath.Path, *, keep: int, alone: bool = False
   ):
-    """Opens the folder.
-
-    Args:
-      workdir: The folder of the run.
-      keep: Number of checkpoints to keep.
-      alone: Whether this process writes without the others of its program.
-    """
     folder = epath.Path(workdir).resolve() / 'checkpoints'
     folder.mkdir(parents=True, exist_ok=True)
     processes = ocp.options.MultiprocessingOptions()
-    if alone and jax.process_count() > 1:
+    if alone:
       this = jax.process_index()
-      processes = ocp.options.MultiprocessingOptions(
-          primary_host=this,
-          active_processes={this},
-          barrier_sync_key_prefix=f'process_{this}',
-      )
+      processes = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
     self._manager = ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
@@ -210,9 +200,8 @@ def export(
 ) -> None:
   """Writes an inference copy: `config.json` and the variables, as step 0.
 
-  One process does it, alone.
-
-  It appears whole or not at all; one that is there already is replaced.
+  It appears whole or not at all; one that is there already is replaced. One
+  process of a program writes it, alone.
   """
   path = epath.Path(path)
   partial = path.with_name(path.name + '.partial')
