@@ -124,7 +124,7 @@ def init_state(task: Task, rng: jax.Array, batch: Batch) -> State:
   Args:
     task: What stays fixed over the run.
     rng: The key of the whole run.
-    batch: A first batch, from which ActNorm takes its scales.
+    batch: A first batch, for its shapes alone.
   """
   rng_model, rng_disc, rng_run = jax.random.split(rng, 3)
   images = batch['image']
