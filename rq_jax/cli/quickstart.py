@@ -2,7 +2,7 @@
 
   python -m rq_jax quickstart --out=runs/quickstart
 
-About eight minutes on two CPU cores. Open report.html in the folder afterwards.
+About seven minutes on two CPU cores. Open report.html in the folder afterwards.
 """
 
 import sys
