@@ -4,7 +4,8 @@ The format is that of PyTorch 1.6 and later: a zip file with a pickle, which
 describes what was saved, and the bytes of each storage. All that the pickle
 says is checked against the file before any tensor is read. What is checked by
 checksum: the pickle always, a tensor where it is all of its storage (as the
-parameters of models are), everything by `TorchFile.verify`.
+parameters of models are), everything by `TorchFile.verify`. Only files saved
+under `torch.serialization.set_crc32_options(False)` have no checksums.
 """
 
 from collections.abc import Callable
@@ -121,7 +122,7 @@ class TorchFile:
       self._check(key, crc)
 
   def _check(self, key: str, crc: int) -> None:
-    if crc != self._members[key].crc:
+    if self._has_checksums and crc != self._members[key].crc:
       raise self._damaged(
           f'storage {torch_pickle.shown(key)} differs from its checksum'
       )
@@ -150,6 +151,13 @@ class TorchFile:
           f'{self.path} is a TorchScript program, not a checkpoint. Save its'
           ' state_dict() with torch.save and give the path of that.'
       )
+    packed = [name for name in members if not members[name].stored]
+    if packed:
+      raise ValueError(
+          f'{self.path} holds {torch_pickle.shown(packed[0])} compressed or'
+          ' encrypted; PyTorch stores files as they are. Save it again with'
+          ' torch.save.'
+      )
     order = members.get(f'{prefix}byteorder')
     if order and self._member(order, limit=16) != b'little':
       raise ValueError(
@@ -158,7 +166,9 @@ class TorchFile:
       )
     member = members[pickles[0]]
     pickled = self._member(member, limit=torch_pickle.MAX_BYTES)
-    if zlib.crc32(pickled) != member.crc:
+    # PyTorch can be told to leave out all checksums.
+    self._has_checksums = member.crc != 0
+    if self._has_checksums and zlib.crc32(pickled) != member.crc:
       raise self._damaged('data.pkl differs from its checksum')
     tree, storages = torch_pickle.parse(pickled, self.path)
     for storage in storages.values():

@@ -1,9 +1,9 @@
 """Where the files inside of a PyTorch archive lie.
 
-`torch.save` writes a zip file whose members are stored, not compressed. What
-Python's `zipfile` would accept beyond that (compression, encryption, comments,
-bytes before the archive, members that overlap or share a name) is refused here:
-then a member is a range of the file, and nothing in it can grow.
+`torch.save` writes a zip file whose members are stored, not compressed: each is
+a range of the file, and nothing in it can grow. What Python's `zipfile` would
+accept beyond that (comments, bytes before the archive, members that overlap or
+share a name) is refused here; compressed members are marked.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,19 @@ _IN_ZIP64 = 0xFFFFFFFF
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-  """A file inside of an archive: `size` bytes from byte `start` on."""
+  """A file inside of an archive: `size` bytes from byte `start` on.
+
+  Attributes:
+    start: Of its data in the archive.
+    size: Of its data in the archive.
+    crc: Checksum of its contents.
+    stored: Whether the data are the contents, not compressed or encrypted.
+  """
 
   start: int
   size: int
   crc: int
+  stored: bool
 
 
 def read_into(fd: int, start: int, view: memoryview, path: os.PathLike) -> None:
@@ -64,13 +72,12 @@ def directory(fd: int, path: os.PathLike) -> dict[str, Member]:
   """
   start, size, count = _find_directory(fd, path)
   members, ranges = {}, []
-  for name, offset, member_size, crc in _entries(
+  for name, offset, member_size, crc, stored in _entries(
       read_bytes(fd, start, size, path), count, path
   ):
     shown = repr(name[:80].decode(errors='replace'))
-    member = Member(
-        _data_start(fd, offset, name, start, path), member_size, crc
-    )
+    data_start = _data_start(fd, offset, name, start, path)
+    member = Member(data_start, member_size, crc, stored)
     if member.start + member.size > start:
       raise _damaged(path, f'{shown} is cut off')
     try:
@@ -129,8 +136,8 @@ def _find_directory(fd: int, path: os.PathLike) -> tuple[int, int, int]:
 
 def _entries(
     data: bytes, count: int, path: os.PathLike
-) -> Iterator[tuple[bytes, int, int, int]]:
-  """Name, offset of the local header, size and CRC of each member."""
+) -> Iterator[tuple[bytes, int, int, int, bool]]:
+  """Name, offset of the header, size, CRC, and whether stored, of all."""
   at = 0
   while at < len(data):
     if len(data) - at < _ENTRY.size or data[at : at + 4] != b'PK\1\2':
@@ -143,14 +150,10 @@ def _entries(
     at += name_size + extra_size + comment_size
     size, packed, offset = _wide(extra, (size, packed, offset), path)
     shown = repr(name[:80].decode(errors='replace'))
-    if method or flags & _ENCRYPTED:
-      raise ValueError(
-          f'{path} holds {shown} compressed or encrypted; PyTorch stores files'
-          ' as they are. Save it again with torch.save.'
-      )
-    if packed != size:
+    stored = not method and not flags & _ENCRYPTED
+    if stored and packed != size:
       raise _damaged(path, f'{shown} has two different sizes')
-    yield name, offset, size, crc
+    yield name, offset, packed, crc, stored
     count -= 1
   if count or at != len(data):
     raise _damaged(path, 'its directory lists another number of files')
@@ -184,7 +187,7 @@ def _data_start(
     data = read_bytes(fd, offset, _LOCAL.size + len(name), path)
     header, found = _LOCAL.unpack_from(data), data[_LOCAL.size :]
   # The sizes in this header are 0 where they were not known in time.
-  if header[0] != b'PK\3\4' or header[3] or header[9] != len(name):
+  if header[0] != b'PK\3\4' or header[9] != len(name):
     raise _damaged(path, 'its directory points to where no file starts')
   if found != name:
     raise _damaged(path, 'a file has two different names')

@@ -141,10 +141,6 @@ HOSTILE = {
     ),
     'encrypted': (lambda path: _patch(path, ENTRY, 8, '<H', 1), 'encrypted'),
     'compressed': (lambda path: _patch(path, ENTRY, 10, '<H', 8), 'compressed'),
-    'compressed by its own header': (
-        lambda path: _patch(path, LOCAL, 8, '<H', 8),
-        'no file starts',
-    ),
     'two sizes': (lambda path: _patch(path, ENTRY, 24, '<L', 9), 'two diff'),
     'incomplete 64-bit entry': (
         lambda path: _patch(path, ENTRY, 24, '<L', 2**32 - 1),
