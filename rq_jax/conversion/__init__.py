@@ -1,0 +1,1 @@
+"""Reads and writes checkpoints of the official implementation."""

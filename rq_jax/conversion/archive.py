@@ -1,0 +1,191 @@
+"""Finds official checkpoints: in an archive, in a folder, or alone."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import yaml
+
+from rq_jax.conversion import tarball
+
+_TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
+_MAX_DEPTH = 32
+_MAX_TEXT = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Official checkpoints, each with a `config.yaml` beside it.
+
+  Attributes:
+    stage1: Path of the RQ-VAE, or None.
+    stage2: Path of the RQ-Transformer, or None.
+  """
+
+  stage1: pathlib.Path | None = None
+  stage2: pathlib.Path | None = None
+
+
+@contextlib.contextmanager
+def open_source(
+    src: str | os.PathLike,
+    scratch: str | os.PathLike,
+    *,
+    limit: int = 64 * 2**30,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Source]:
+  """The checkpoints in `src`, as long as the context lasts.
+
+  Args:
+    src: One of these. A .tar.gz or .tar file as released, which holds
+      `NAME/stage1/model.pt`, its `config.yaml`, and the same in `stage2`; a
+      folder laid out so; a folder with one .pt file and a `config.yaml`; a .pt
+      file with a `config.yaml` beside it. Either stage may be missing.
+    scratch: Folder for what an archive is unpacked to; removed in the end.
+    limit: How many bytes an archive may have, decompressed.
+    progress: Is told how many bytes of an archive were read, of how many.
+
+  Raises:
+    ValueError: If `src` is none of these.
+  """
+  src = pathlib.Path(src)
+  if src.is_dir():
+    yield _in_folder(src)
+  elif not src.is_file():
+    raise ValueError(
+        f'{src} does not exist. Give the path of a .tar.gz file, of a folder'
+        ' with stage1 or stage2 in it, or of a .pt file.'
+    )
+  elif src.suffix == '.pt':
+    yield _alone(src)
+  else:
+    scratch = pathlib.Path(scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='official-', dir=scratch) as folder:
+      unpacked = pathlib.Path(folder)
+      tarball.extract(src, unpacked, limit=limit, progress=progress)
+      yield _staged(unpacked, src)
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+  """Reads a `config.yaml`: dicts, lists, strings and numbers.
+
+  Raises:
+    ValueError: If it is none, or not as small and plain as a config is.
+  """
+  with open(path, 'rb') as file:
+    text = file.read(tarball.MAX_CONFIG + 1)
+  config = None
+  problem = f'it has more than {tarball.MAX_CONFIG} bytes'
+  if len(text) <= tarball.MAX_CONFIG:
+    try:
+      problem = _trap(text)
+      config = None if problem else yaml.safe_load(text)
+    # Dates and numbers that do not exist raise errors of many other kinds.
+    except Exception as error:
+      problem = ' '.join(str(error).split())
+  if not isinstance(config, dict):
+    raise ValueError(
+        f'{path} is no config of an official checkpoint:'
+        f' {problem or "it holds no dict"}. Take the one that came with the'
+        ' checkpoint.'
+    )
+  return config
+
+
+def _trap(text: bytes) -> str | None:
+  """What would make reading a small text long or deep, or None."""
+  depth = 0
+  for event in yaml.parse(text, yaml.SafeLoader):
+    if isinstance(event, yaml.AliasEvent):
+      return 'it refers back to a part of itself'
+    if len(getattr(event, 'value', '')) > _MAX_TEXT:
+      return f'it holds a text of more than {_MAX_TEXT} characters'
+    depth += isinstance(event, yaml.CollectionStartEvent)
+    depth -= isinstance(event, yaml.CollectionEndEvent)
+    if depth > _MAX_DEPTH:
+      return f'it is nested more than {_MAX_DEPTH} deep'
+  return None
+
+
+def _in_folder(folder: pathlib.Path) -> Source:
+  """The checkpoints in a folder, or in the one folder in it that has stages."""
+  children = sorted(child for child in folder.iterdir() if child.is_dir())
+  staged = [child for child in (folder, *children) if _has_stages(child)]
+  if staged and staged[0] == folder:
+    return _staged(folder, folder)
+  if len(staged) == 1:
+    return _staged(staged[0], staged[0])
+  if staged:
+    raise ValueError(
+        f'{folder} holds several models: {[child.name for child in staged]}.'
+        ' Give the path of one of them.'
+    )
+  models = sorted(
+      path for path in folder.glob('*.pt') if not path.name.startswith('._')
+  )
+  if len(models) != 1:
+    raise ValueError(
+        f'{folder} holds neither stage1 nor stage2, and {len(models)} files'
+        f' *.pt: {[path.name for path in models][:10]}. Give the path of a'
+        ' folder with stages, or of one .pt file.'
+    )
+  return _alone(models[0])
+
+
+def _has_stages(folder: pathlib.Path) -> bool:
+  return any((folder / stage).is_dir() for stage in tarball.STAGES)
+
+
+def _staged(folder: pathlib.Path, src: pathlib.Path) -> Source:
+  """The checkpoints in `stage1` and `stage2` of a folder, taken from `src`."""
+  found = {}
+  for stage in tarball.STAGES:
+    if not (folder / stage).is_dir():
+      continue
+    for file in tarball.FILES:
+      if not (folder / stage / file).is_file():
+        raise ValueError(
+            f'{src} holds {stage}, but not {stage}/{file}. Add what is missing;'
+            ' a checkpoint is converted together with its config.'
+        )
+    model = folder / stage / 'model.pt'
+    found[stage] = model
+    if _stage(model.with_name('config.yaml')) != stage:
+      raise ValueError(
+          f'{src} holds a config of the other stage in {stage}/config.yaml: RQ-'
+          'VAEs belong into stage1, RQ-Transformers into stage2. Move them.'
+      )
+  if not found:
+    raise ValueError(
+        f'{src} holds neither stage1/model.pt nor stage2/model.pt. Give an'
+        ' archive or a folder as the authors released it.'
+    )
+  return Source(**found)
+
+
+def _alone(model: pathlib.Path) -> Source:
+  """A checkpoint whose stage only its config tells."""
+  config = model.with_name('config.yaml')
+  if not config.is_file():
+    raise ValueError(
+        f'{model} has no config.yaml beside it. Put the one there that came'
+        ' with the checkpoint.'
+    )
+  return Source(**{_stage(config): model})
+
+
+def _stage(config: pathlib.Path) -> str:
+  arch = read_config(config).get('arch')
+  kind = arch.get('type') if isinstance(arch, dict) else None
+  stage = _TYPES.get(kind) if isinstance(kind, str) else None
+  if stage is None:
+    raise ValueError(
+        f'{config} has the arch.type {ascii(kind)[:80]}; it has to be one of'
+        f' {sorted(_TYPES)}. Take the config that came with the checkpoint.'
+    )
+  return stage

@@ -1,0 +1,217 @@
+"""Reads files of `torch.save` without PyTorch, and without executing them.
+
+The format is that of PyTorch 1.6 and later: a zip file with a pickle, which
+describes what was saved, and the bytes of each storage. All that the pickle
+says is checked against the file before any tensor is read. What is checked by
+checksum: the pickle always, a tensor where it is all of its storage (as the
+parameters of models are), everything by `TorchFile.verify`. Only files saved
+under `torch.serialization.set_crc32_options(False)` have no checksums.
+"""
+
+from collections.abc import Callable
+import json
+import os
+import pathlib
+import shlex
+from typing import Any
+import zlib
+
+import numpy as np
+
+from rq_jax.conversion import torch_pickle
+from rq_jax.conversion import torch_tensors
+from rq_jax.conversion import torch_zip
+from rq_jax.conversion.torch_tensors import LazyTensor
+
+_CHUNK = 16 * 2**20
+
+
+class TorchFile:
+  """A file of `torch.save`, opened for reading. Use as a context manager.
+
+  Attributes:
+    path: Where it lies.
+    tree: What was saved: dicts, lists, tuples, strings, numbers, None, and a
+      `LazyTensor` for each tensor. A `torch.Size` is a tuple, a `torch.device`
+      a string.
+
+  Raises:
+    ValueError: If the file is none of PyTorch's, is damaged, or holds anything
+      that models and optimizers do not need.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path)
+    if not self.path.is_file():
+      raise ValueError(
+          f'{path} is no file. Give the path of a checkpoint, a .pt file.'
+      )
+    self._fd = os.open(self.path, os.O_RDONLY)
+    try:
+      self.tree, self._storages, self._members = self._open()
+    except BaseException:
+      self.close()
+      raise
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def close(self) -> None:
+    """Closes the file; tensors that were read stay valid."""
+    if self._fd is not None:
+      os.close(self._fd)
+    self._fd = None
+
+  def read(self, tensor: LazyTensor) -> np.ndarray:
+    """The values of a tensor, in memory of its own and in C order.
+
+    Raises:
+      ValueError: If they are damaged, or the tensor is not of this file.
+    """
+    storage = self._storages.get(tensor.storage)
+    if storage is None or storage.dtype != tensor.dtype:
+      problem = 'is of no storage in this file'
+    else:
+      problem = torch_tensors.misfit(tensor, storage.numel)
+    if problem:
+      raise ValueError(
+          f'{self.path} was asked for a tensor that {problem}. Take it from the'
+          ' tree of the same file.'
+      )
+    if not tensor.nbytes:
+      return np.empty(tensor.shape, tensor.dtype)
+    size = tensor.dtype.itemsize
+    member = self._members[tensor.storage]
+    data = np.empty(tensor.span * size, np.uint8)
+    start = member.start + tensor.offset * size
+    torch_zip.read_into(self._fd, start, memoryview(data), self.path)
+    if data.nbytes == member.size:
+      self._check(tensor.storage, zlib.crc32(data))
+    if tensor.dtype == np.bool_ and data.max() > 1:
+      raise self._damaged(
+          f'storage {torch_pickle.shown(tensor.storage)} holds'
+          ' bytes that are neither true nor false'
+      )
+    strides = [stride * size for stride in tensor.stride]
+    view = np.lib.stride_tricks.as_strided(
+        data.view(tensor.dtype), tensor.shape, strides
+    )
+    return np.asarray(view, order='C')
+
+  def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
+    """Compares all storages with their checksums.
+
+    Args:
+      progress: Is told how many bytes were read, and of how many.
+
+    Raises:
+      ValueError: If one differs.
+    """
+    done, total = 0, sum(member.size for member in self._members.values())
+    for key, member in self._members.items():
+      crc, start = 0, member.start
+      while start < member.start + member.size:
+        count = min(_CHUNK, member.start + member.size - start)
+        data = torch_zip.read_bytes(self._fd, start, count, self.path)
+        crc, start, done = zlib.crc32(data, crc), start + count, done + count
+        if progress is not None:
+          progress(done, total)
+      self._check(key, crc)
+
+  def _check(self, key: str, crc: int) -> None:
+    if self._has_checksums and crc != self._members[key].crc:
+      raise self._damaged(
+          f'storage {torch_pickle.shown(key)} differs from its checksum'
+      )
+
+  def _damaged(self, what: str) -> ValueError:
+    return ValueError(
+        f'{self.path} is damaged: {what}. Download or copy it again.'
+    )
+
+  def _open(self) -> tuple[Any, dict, dict[str, torch_zip.Member]]:
+    """The tree, its storages, and where each of them lies."""
+    self._check_kind()
+    members = torch_zip.directory(self._fd, self.path)
+    pickles = [name for name in members if name.endswith('/data.pkl')]
+    if len(pickles) != 1 or pickles[0].count('/') != 1:
+      raise ValueError(
+          f'{self.path} is a zip file, but none of torch.save: it holds'
+          f' {len(pickles)} files data.pkl in a folder, not one. Give the path'
+          ' of a checkpoint.'
+      )
+    prefix = pickles[0].removesuffix('data.pkl')
+    if any(name.startswith(f'{prefix}code/') for name in members) or (
+        f'{prefix}constants.pkl' in members
+    ):
+      raise ValueError(
+          f'{self.path} is a TorchScript program, not a checkpoint. Save its'
+          ' state_dict() with torch.save and give the path of that.'
+      )
+    packed = [name for name in members if not members[name].stored]
+    if packed:
+      raise ValueError(
+          f'{self.path} holds {torch_pickle.shown(packed[0])} compressed or'
+          ' encrypted; PyTorch stores files as they are. Save it again with'
+          ' torch.save.'
+      )
+    order = members.get(f'{prefix}byteorder')
+    if order and self._member(order, limit=16) != b'little':
+      raise ValueError(
+          f'{self.path} was written on a big-endian machine. Load it there and'
+          ' save it on a little-endian one, which nearly all machines are.'
+      )
+    member = members[pickles[0]]
+    pickled = self._member(member, limit=torch_pickle.MAX_BYTES)
+    # PyTorch can be told to leave out all checksums.
+    self._has_checksums = member.crc != 0
+    if self._has_checksums and zlib.crc32(pickled) != member.crc:
+      raise self._damaged('data.pkl differs from its checksum')
+    tree, storages = torch_pickle.parse(pickled, self.path)
+    for storage in storages.values():
+      self._check_storage(storage, members.get(f'{prefix}data/{storage.key}'))
+    found = {key: members[f'{prefix}data/{key}'] for key in storages}
+    return tree, storages, found
+
+  def _check_kind(self) -> None:
+    size = min(os.fstat(self._fd).st_size, 262)
+    head = torch_zip.read_bytes(self._fd, 0, size, self.path)
+    if head[:4] == b'PK\3\4':
+      return
+    if head[:1] == b'\x80' or head[257:] == b'ustar':
+      name = json.dumps(str(self.path), ensure_ascii=False)
+      code = (
+          f'import torch; torch.save(torch.load({name}, map_location="cpu",'
+          f' weights_only=True), {name})'
+      )
+      raise ValueError(
+          f'{self.path} is in the format of PyTorch before 1.6. Save it anew'
+          f' where PyTorch is installed: python -c {shlex.quote(code)}'
+      )
+    raise ValueError(
+        f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
+        ' Check the path, and that the download is complete.'
+    )
+
+  def _member(self, member: torch_zip.Member, *, limit: int) -> bytes:
+    if member.size > limit:
+      raise ValueError(
+          f'{self.path} is no checkpoint: what describes its contents has'
+          f' {member.size} bytes, and {limit} are read at most. Save only'
+          ' tensors, numbers and strings.'
+      )
+    return torch_zip.read_bytes(self._fd, member.start, member.size, self.path)
+
+  def _check_storage(
+      self, storage: torch_tensors.Storage, member: torch_zip.Member | None
+  ) -> None:
+    size = storage.numel * storage.dtype.itemsize
+    found = 'none' if member is None else member.size
+    if found != size:
+      raise self._damaged(
+          f'storage {torch_pickle.shown(storage.key)} should have {size} bytes,'
+          f' and it has {found}'
+      )

@@ -1,0 +1,194 @@
+"""Where the files inside of a PyTorch archive lie.
+
+`torch.save` writes a zip file whose members are stored, not compressed: each is
+a range of the file, and nothing in it can grow. What Python's `zipfile` would
+accept beyond that (comments, bytes before the archive, members that overlap or
+share a name) is refused here; compressed members are marked.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import os
+import struct
+
+# Of 100 bytes for each tensor; the largest official model has a thousand.
+MAX_DIRECTORY = 16 * 2**20
+
+_END = struct.Struct('<4s4H2LH')
+_END64_LOCATOR = struct.Struct('<4sLQL')
+_END64 = struct.Struct('<4sQ2H2L4Q')
+_ENTRY = struct.Struct('<4s6H3L5H2L')
+_LOCAL = struct.Struct('<4s5H3L2H')
+_ENCRYPTED = 1
+_IN_ZIP64 = 0xFFFFFFFF
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """A file inside of an archive: `size` bytes from byte `start` on.
+
+  Attributes:
+    start: Of its data in the archive.
+    size: Of its data in the archive.
+    crc: Checksum of its contents.
+    stored: Whether the data are the contents, not compressed or encrypted.
+  """
+
+  start: int
+  size: int
+  crc: int
+  stored: bool
+
+
+def read_into(fd: int, start: int, view: memoryview, path: os.PathLike) -> None:
+  """Fills a view with the bytes of a file from `start` on.
+
+  Raises:
+    ValueError: If the file ends before.
+  """
+  while len(view):
+    count = os.preadv(fd, [view], start)
+    if not count:
+      raise _damaged(path, 'it ends too early')
+    start, view = start + count, view[count:]
+
+
+def read_bytes(fd: int, start: int, size: int, path: os.PathLike) -> bytes:
+  """A range of a file (see `read_into`)."""
+  data = bytearray(size)
+  read_into(fd, start, memoryview(data), path)
+  return bytes(data)
+
+
+def directory(fd: int, path: os.PathLike) -> dict[str, Member]:
+  """The members of an archive by name.
+
+  Args:
+    fd: The opened file.
+    path: Its path, for messages.
+
+  Raises:
+    ValueError: If the file is damaged, or no archive as PyTorch writes it.
+  """
+  start, size, count = _find_directory(fd, path)
+  members, ranges = {}, []
+  for name, offset, member_size, crc, stored in _entries(
+      read_bytes(fd, start, size, path), count, path
+  ):
+    shown = repr(name[:80].decode(errors='replace'))
+    data_start = _data_start(fd, offset, name, start, path)
+    member = Member(data_start, member_size, crc, stored)
+    if member.start + member.size > start:
+      raise _damaged(path, f'{shown} is cut off')
+    try:
+      text = name.decode()
+    except UnicodeDecodeError as error:
+      raise _damaged(path, f'it names a file {shown}') from error
+    if text in members:
+      raise ValueError(
+          f'{path} holds two files named {shown}, which PyTorch never writes,'
+          ' and only one can be meant. Save it again with torch.save.'
+      )
+    members[text] = member
+    ranges.append((offset, member.start + member.size))
+  ranges.sort()
+  if any(end > later for (_, end), (later, _) in zip(ranges, ranges[1:])):
+    raise _damaged(path, 'its files overlap')
+  return members
+
+
+def _damaged(path: os.PathLike, what: str) -> ValueError:
+  return ValueError(
+      f'{path} is damaged: {what}. Download or copy it again, or save it again'
+      ' with torch.save.'
+  )
+
+
+def _find_directory(fd: int, path: os.PathLike) -> tuple[int, int, int]:
+  """Start, size and number of entries of the directory at the end."""
+  size = os.fstat(fd).st_size
+  end = size - _END.size
+  if end < 0:
+    raise _damaged(path, f'it has only {size} bytes')
+  fields = _END.unpack(read_bytes(fd, end, _END.size, path))
+  if fields[0] != b'PK\5\6' or fields[-1]:
+    raise _damaged(path, 'the directory at its end is missing, as if cut off')
+  _, _, _, _, count, length, start, _ = fields
+  # PyTorch always writes the 64-bit fields as well, then those count.
+  at = end - _END64_LOCATOR.size - _END64.size
+  if at >= 0:
+    record = read_bytes(fd, at, _END64.size + _END64_LOCATOR.size, path)
+    signature, _, offset, _ = _END64_LOCATOR.unpack(record[_END64.size :])
+    if signature == b'PK\6\7':
+      fields = _END64.unpack(record[: _END64.size])
+      if fields[0] != b'PK\6\6' or offset != at:
+        raise _damaged(path, 'the directory at its end is not where it says')
+      count, length, start, end = *fields[7:10], at
+  if start + length != end:
+    raise _damaged(path, 'the directory at its end has another size')
+  if length > MAX_DIRECTORY:
+    raise ValueError(
+        f'{path} lists its files in {length} bytes; at most {MAX_DIRECTORY} are'
+        ' read. No checkpoint of an RQ-VAE or RQ-Transformer needs so many.'
+    )
+  return start, length, count
+
+
+def _entries(
+    data: bytes, count: int, path: os.PathLike
+) -> Iterator[tuple[bytes, int, int, int, bool]]:
+  """Name, offset of the header, size, CRC, and whether stored, of all."""
+  at = 0
+  while at < len(data):
+    if len(data) - at < _ENTRY.size or data[at : at + 4] != b'PK\1\2':
+      raise _damaged(path, 'an entry of its directory cannot be read')
+    _, _, _, flags, method, _, _, crc, *rest = _ENTRY.unpack_from(data, at)
+    packed, size, name_size, extra_size, comment_size, _, _, _, offset = rest
+    at += _ENTRY.size
+    name = data[at : at + name_size]
+    extra = data[at + name_size : at + name_size + extra_size]
+    at += name_size + extra_size + comment_size
+    size, packed, offset = _wide(extra, (size, packed, offset), path)
+    shown = repr(name[:80].decode(errors='replace'))
+    stored = not method and not flags & _ENCRYPTED
+    if stored and packed != size:
+      raise _damaged(path, f'{shown} has two different sizes')
+    yield name, offset, packed, crc, stored
+    count -= 1
+  if count or at != len(data):
+    raise _damaged(path, 'its directory lists another number of files')
+
+
+def _wide(
+    extra: bytes, values: tuple[int, ...], path: os.PathLike
+) -> Iterator[int]:
+  """The values, from the extra field where they do not fit into 32 bits."""
+  wide = b''
+  while len(extra) >= 4:
+    kind, size = struct.unpack_from('<2H', extra)
+    if kind == 1:
+      wide = extra[4 : 4 + size]
+    extra = extra[4 + size :]
+  for value in values:
+    if value == _IN_ZIP64:
+      if len(wide) < 8:
+        raise _damaged(path, 'a 64-bit entry of its directory is incomplete')
+      value, wide = int.from_bytes(wide[:8], 'little'), wide[8:]
+    yield value
+
+
+def _data_start(
+    fd: int, offset: int, name: bytes, limit: int, path: os.PathLike
+) -> int:
+  """Where the data of a member starts, after a header of its own."""
+  start = offset + _LOCAL.size
+  header, found = (b'',) * 11, b''
+  if start + len(name) <= limit:
+    data = read_bytes(fd, offset, _LOCAL.size + len(name), path)
+    header, found = _LOCAL.unpack_from(data), data[_LOCAL.size :]
+  # The sizes in this header are 0 where they were not known in time.
+  if header[0] != b'PK\3\4' or header[9] != len(name):
+    raise _damaged(path, 'its directory points to where no file starts')
+  if found != name:
+    raise _damaged(path, 'a file has two different names')
+  return start + len(name) + header[10]

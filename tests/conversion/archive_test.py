@@ -1,0 +1,150 @@
+"""Checkpoints are found wherever they lie, and configs are only read."""
+
+import os
+import tarfile
+
+import pytest
+
+from rq_jax.conversion import archive
+
+RQVAE = 'arch:\n  type: rq-vae\n'
+RQTRANSFORMER = 'arch:\n  type: rq-transformer\n'
+BOTH = {
+    'stage1/model.pt': 'one',
+    'stage1/config.yaml': RQVAE,
+    'stage2/model.pt': 'two',
+    'stage2/config.yaml': RQTRANSFORMER,
+}
+
+
+def lay_out(folder, files):
+  for name, text in files.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+  return folder
+
+
+def found(src, scratch):
+  """What is in the files that were found, by stage."""
+  with archive.open_source(src, scratch) as source:
+    for path in (source.stage1, source.stage2):
+      assert path is None or path.with_name('config.yaml').is_file()
+    return [
+        path and path.read_text() for path in (source.stage1, source.stage2)
+    ]
+
+
+@pytest.mark.parametrize('around', ['', 'imagenet_1.4B'])
+def test_a_folder_with_both_stages(tmp_path, around):
+  lay_out(tmp_path / 'src' / around, BOTH)
+  assert found(tmp_path / 'src', tmp_path / 'scratch') == ['one', 'two']
+  assert not (tmp_path / 'scratch').exists()
+
+
+@pytest.mark.parametrize(
+    ('stage', 'expected'),
+    [('stage1', ['one', None]), ('stage2', [None, 'two'])],
+)
+def test_a_folder_with_one_stage(tmp_path, stage, expected):
+  files = {name: text for name, text in BOTH.items() if stage in name}
+  src = lay_out(tmp_path / 'src', files)
+  assert found(src, tmp_path) == expected
+  assert found(src / stage, tmp_path) == expected
+  assert found(src / stage / 'model.pt', tmp_path) == expected
+
+
+@pytest.mark.parametrize('suffix', ['tar', 'tar.gz', 'tgz'])
+def test_an_archive_is_unpacked_for_as_long_as_it_is_open(tmp_path, suffix):
+  src = tmp_path / f'imagenet.{suffix}'
+  folder = lay_out(tmp_path / 'imagenet', BOTH)
+  with tarfile.open(src, 'w:gz' if 'g' in suffix else 'w') as tar:
+    tar.add(folder, 'imagenet')
+  scratch = tmp_path / 'scratch'
+  assert found(src, scratch) == ['one', 'two']
+  with archive.open_source(src, scratch) as source:
+    assert source.stage1.is_relative_to(scratch)
+  assert os.listdir(scratch) == []
+  with pytest.raises(KeyError), archive.open_source(src, scratch):
+    raise KeyError
+  assert os.listdir(scratch) == []
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ({'README': ''}, 'neither stage1 nor stage2, and 0 files'),
+        ({'a.pt': '', 'b.pt': '', 'config.yaml': RQVAE}, 'and 2 files'),
+        ({'a.pt': ''}, 'has no config.yaml'),
+        ({'stage1/model.pt': ''}, 'stage1, but not stage1/config.yaml'),
+        ({'stage1/config.yaml': RQVAE}, 'stage1, but not stage1/model.pt'),
+        ({**BOTH, 'stage1/config.yaml': RQTRANSFORMER}, 'the other stage'),
+        ({'a/stage1/x': '', 'b/stage1/x': ''}, r"several models: \['a', 'b'\]"),
+        ({'a.pt': '', 'config.yaml': 'arch: {type: vq-gan}'}, "'vq-gan'"),
+        ({'a.pt': '', 'config.yaml': 'arch: {type: [1]}'}, r'\[1\]'),
+        ({'a.pt': '', 'config.yaml': 'arch: 7'}, 'arch.type None'),
+    ],
+)
+def test_a_folder_that_is_none_of_these_is_refused(tmp_path, files, message):
+  src = lay_out(tmp_path / 'src', files)
+  with (
+      pytest.raises(ValueError, match=message),
+      archive.open_source(src, tmp_path),
+  ):
+    pass
+
+
+def test_what_macos_leaves_beside_files_is_passed_over(tmp_path):
+  files = {'._a.pt': '', 'a.pt': 'one', 'config.yaml': RQVAE}
+  assert found(lay_out(tmp_path, files), tmp_path) == ['one', None]
+
+
+def test_what_does_not_exist_is_refused(tmp_path):
+  with (
+      pytest.raises(ValueError, match='does not exist'),
+      archive.open_source(tmp_path / 'missing.tar.gz', tmp_path),
+  ):
+    pass
+
+
+def test_a_config_is_read_with_its_types(tmp_path):
+  path = tmp_path / 'config.yaml'
+  path.write_text('arch: {type: rq-vae, code_shape: [8, 8, 4], bias: 0.25}')
+  arch = {'type': 'rq-vae', 'code_shape': [8, 8, 4], 'bias': 0.25}
+  assert archive.read_config(path) == {'arch': arch}
+
+
+ALIASES = 'a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n'
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('!!python/object/apply:os.system ["touch executed"]', 'constructor'),
+        ('a: !!python/name:os.system', 'constructor'),
+        ('a: !!python/object/new:os.system [touch executed]', 'constructor'),
+        (ALIASES, 'refers back'),
+        ('a: &a {b: *a}', 'refers back'),
+        ('[' * 100 + ']' * 100, 'nested more than 32'),
+        ('[' * 100_000, 'nested more than 32'),
+        ('a: ' + '1:1' * 3000, 'more than 4096 characters'),
+        ('a: [', 'parsing'),
+        ('a: 2024-99-99', 'month'),
+        ('a: !!timestamp x', 'no config'),
+        ('a: !!int ""', 'no config'),
+        ('\0', 'no config'),
+        ('- a', 'no dict'),
+        ('', 'no dict'),
+        ('#' * (2**20 + 1), 'more than 1048576 bytes'),
+    ],
+)
+def test_a_hostile_config_is_refused_and_executes_nothing(
+    tmp_path, monkeypatch, text, message
+):
+  monkeypatch.chdir(tmp_path)
+  path = tmp_path / 'config.yaml'
+  path.write_text(text)
+  with pytest.raises(ValueError, match=message) as refusal:
+    archive.read_config(path)
+  assert type(refusal.value) is ValueError
+  assert str(refusal.value).startswith(str(path))
+  assert os.listdir(tmp_path) == ['config.yaml']

@@ -1,0 +1,77 @@
+"""PyTorch archives put together instruction by instruction, good or bad."""
+
+import pickle
+import struct
+import warnings
+import zipfile
+
+EMPTY = pickle.EMPTY_TUPLE + pickle.REDUCE
+VALUES = struct.pack('<4f', 1, 2, 3, 4)
+
+
+def name(module, attribute):
+  return pickle.GLOBAL + f'{module}\n{attribute}\n'.encode()
+
+
+def text(value):
+  data = value.encode()
+  return pickle.BINUNICODE + struct.pack('<I', len(data)) + data
+
+
+def number(value):
+  if -(2**31) <= value < 2**31:
+    return pickle.BININT + struct.pack('<i', value)
+  data = pickle.encode_long(value)
+  return pickle.LONG1 + bytes([len(data)]) + data
+
+
+def together(*values):
+  return pickle.MARK + b''.join(values) + pickle.TUPLE
+
+
+def numbers(values):
+  return together(*map(number, values))
+
+
+def storage(kind='FloatStorage', key='0', numel=4, *, tag='storage'):
+  identity = (name('torch', kind), text(key), text('cpu'), number(numel))
+  return together(text(tag), *identity) + pickle.BINPERSID
+
+
+def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
+  arguments = together(
+      storage() if view is None else view,
+      number(offset),
+      numbers(shape),
+      numbers(stride),
+      pickle.NEWFALSE,
+      name('collections', 'OrderedDict') + EMPTY,
+      *more,
+  )
+  function = name('torch._utils', '_rebuild_tensor_v2')
+  return function + arguments + pickle.REDUCE
+
+
+def whole(*instructions):
+  """A pickle of protocol 2."""
+  return pickle.PROTO + b'\2' + b''.join(instructions) + pickle.STOP
+
+
+def write(path, pickled, storages=None, *, files=(), compress=False):
+  """An archive as PyTorch writes it, by default with one storage of 1 to 4.
+
+  `files` are further members, or such that replace one: (name, data).
+  """
+  storages = {'0': VALUES} if storages is None else storages
+  members = [('archive/data.pkl', pickled), ('archive/byteorder', b'little')]
+  members += [(f'archive/data/{k}', data) for k, data in storages.items()]
+  members += [('archive/version', b'3\n')]
+  replaced = {member for member, _ in files}
+  members = [m for m in members if m[0] not in replaced] + list(files)
+  method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+  with zipfile.ZipFile(path, 'w', method) as archive:
+    for member, data in members:
+      with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Duplicate name')
+        archive.writestr(zipfile.ZipInfo(member), data, method)
+  return path
