@@ -6,7 +6,6 @@ written by Orbax: `state`, everything a training step reads and writes, and
 the same; its state has parameters and codebook alone.
 """
 
-import hashlib
 import json
 from typing import Any
 
@@ -14,7 +13,6 @@ from etils import epath
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import config as config_lib
@@ -28,25 +26,15 @@ class Checkpoints:
   """The newest `keep` checkpoints of one run, written in the background.
 
   Use as a context manager: leaving it waits for writes under way. All processes
-  of a program take part, unless one is `alone`.
+  of a program take part.
   """
 
-  def __init__(
-      self, workdir: str | epath.Path, *, keep: int, alone: bool = False
-  ):
+  def __init__(self, workdir: str | epath.Path, *, keep: int):
     folder = epath.Path(workdir).resolve() / 'checkpoints'
-    folder.mkdir(parents=True, exist_ok=True)
-    processes = ocp.options.MultiprocessingOptions()
-    if alone:
-      this = jax.process_index()
-      processes = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
     self._manager = ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            cleanup_tmp_directories=True,
-            create=False,  # Which Orbax does not do for one process alone.
-            multiprocessing_options=processes,
+            max_to_keep=keep, cleanup_tmp_directories=True
         ),
         item_names=_ITEMS,
     )
@@ -193,62 +181,6 @@ def has_collection(path: str | epath.Path, name: str) -> bool:
   """Whether the newest checkpoint holds variables of this name."""
   folder = _state_folder(path, _find_step(path, None))
   return bool(_saved(folder).get(name))
-
-
-def export(
-    path: str | epath.Path, config: Config, variables: Variables
-) -> None:
-  """Writes an inference copy: `config.json` and the variables, as step 0.
-
-  It appears whole or not at all; one that is there already is replaced. One
-  process of a program writes it, alone.
-  """
-  path = epath.Path(path)
-  partial = path.with_name(path.name + '.partial')
-  partial.rmtree(missing_ok=True)
-  partial.mkdir(parents=True)
-  write_config(partial, config)
-  on_host = jax.device_get(dict(variables))
-  with Checkpoints(partial, keep=1, alone=True) as checkpoints:
-    checkpoints.save(0, on_host, {'fingerprint': fingerprint(variables)})
-  if path.exists():
-    path.rmtree()
-  partial.rename(path)
-
-
-def check_fingerprint(path: str | epath.Path, expected: str) -> None:
-  """Checks that an inference copy holds the variables of that fingerprint.
-
-  Raises:
-    ValueError: If it holds others.
-  """
-  meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
-  found = json.loads(meta.read_text())['fingerprint']
-  if found != expected:
-    raise ValueError(
-        f'The tokenizer has fingerprint {expected}, but the model was trained'
-        f' with {found}, of which {path} is a copy. Codes of one mean nothing'
-        ' to the other: leave out the path of a tokenizer to use the copy.'
-    )
-
-
-def fingerprint(variables: Variables) -> str:
-  """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
-
-  Names, shapes and values of all arrays go into it, as float32 and wherever
-  they are placed.
-  """
-  digest = hashlib.sha256()
-  leaves = jax.tree_util.tree_leaves_with_path(
-      flax.serialization.to_state_dict(dict(variables))
-  )
-  for name, leaf in sorted(
-      (jax.tree_util.keystr(keys), leaf) for keys, leaf in leaves
-  ):
-    value = np.ascontiguousarray(np.asarray(leaf, np.float32))
-    digest.update(f'{name} {value.shape} '.encode())
-    digest.update(value.data)
-  return digest.hexdigest()[:16]
 
 
 def _find_step(path: str | epath.Path, step: int | None) -> int:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import checkpoint
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.config import Config
 from rq_jax.models import rqvae
@@ -80,7 +81,7 @@ class Tokenizer:
   @functools.cached_property
   def fingerprint(self) -> str:
     """Names the weights; caches of features record whose they are."""
-    return checkpoint.fingerprint(self.variables)
+    return inference_copy.fingerprint(self.variables)
 
   @functools.cached_property
   def codebooks(self) -> tuple[jax.Array, ...]:

@@ -17,7 +17,7 @@ LAYERS = (
     {'jobs'},
     {'training', 'evaluation', 'conversion'},
     {'tokenizer', 'sampling'},
-    {'checkpoint', 'data', 'optim'},
+    {'checkpoint', 'data', 'inference_copy', 'optim'},
     {'models', 'losses'},
     {'partitioning', 'config', 'typing'},
 )

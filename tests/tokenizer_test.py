@@ -10,6 +10,7 @@ import pytest
 
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.tokenizer import Tokenizer
@@ -54,7 +55,7 @@ def _variables():
 def folder(tmp_path_factory):
   """An inference copy of the tokenizer."""
   path = tmp_path_factory.mktemp('exported') / 'rqvae'
-  checkpoint.export(path, _config(), _variables())
+  inference_copy.export(path, _config(), _variables())
   return path
 
 
@@ -174,8 +175,8 @@ def test_a_copied_folder_is_the_same_tokenizer(
       f'Tokenizer: parameters of step 0 from {moved}.\n'
   )
   assert other.fingerprint == tokenizer.fingerprint
-  assert other.fingerprint == checkpoint.fingerprint(_variables())
-  checkpoint.check_fingerprint(moved, other.fingerprint)
+  assert other.fingerprint == inference_copy.fingerprint(_variables())
+  inference_copy.check_fingerprint(moved, other.fingerprint)
   assert other.config == _config() and other.model == tokenizer.model
   expected = _leaves(_variables())
   for name, leaf in _leaves(other.variables).items():

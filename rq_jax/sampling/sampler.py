@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import checkpoint
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.config import Config
 from rq_jax.models import rqtransformer
@@ -86,7 +87,7 @@ class Sampler:
     if tokenizer and own.exists():
       # Of the parameters as trained; another dtype would round them.
       given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
-      checkpoint.check_fingerprint(own, given.fingerprint)
+      inference_copy.check_fingerprint(own, given.fingerprint)
     prior = build_prior(config, dtype)
     abstract = abstract_variables(prior)
     variables, found = checkpoint.restore_variables(

@@ -5,6 +5,7 @@ import jax
 
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.config import Config
 from rq_jax.data import features
@@ -84,9 +85,9 @@ def train(
 def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
   """Leaves an inference copy in the run's folder, which is then complete."""
   if path.exists():
-    checkpoint.check_fingerprint(path, tokenizer.fingerprint)
+    inference_copy.check_fingerprint(path, tokenizer.fingerprint)
   elif jax.process_index() == 0:
-    checkpoint.export(path, tokenizer.config, tokenizer.variables)
+    inference_copy.export(path, tokenizer.config, tokenizer.variables)
 
 
 def prepare_workdir(workdir: str | epath.Path, config: Config) -> epath.Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rq_jax import checkpoint
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -33,7 +34,9 @@ def workdir(tmp_path_factory):
   """The folder of a stage-2 run; all its parameters differ from each other."""
   path = tmp_path_factory.mktemp('run')
   tokenizer = models.random_tokenizer()
-  checkpoint.export(path / 'tokenizer', tokenizer.config, tokenizer.variables)
+  inference_copy.export(
+      path / 'tokenizer', tokenizer.config, tokenizer.variables
+  )
   checkpoint.write_config(path, tiny.stage2_config())
   with checkpoint.Checkpoints(path, keep=2) as checkpoints:
     for step in (0, 1):
@@ -107,7 +110,7 @@ def test_the_tokenizer_may_be_another_copy(workdir, codes, tmp_path):
 
 def test_a_tokenizer_with_other_weights_is_refused(workdir, tmp_path):
   other = models.random_tokenizer(seed=1)
-  checkpoint.export(tmp_path / 'other', other.config, other.variables)
+  inference_copy.export(tmp_path / 'other', other.config, other.variables)
   with pytest.raises(ValueError) as error:
     Sampler.restore(workdir, tokenizer=tmp_path / 'other')
   assert f'The tokenizer has fingerprint {other.fingerprint}' in str(

@@ -11,6 +11,7 @@ import pytest
 
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
+from rq_jax import inference_copy
 from rq_jax.data import features
 from rq_jax.data import sources
 from rq_jax.sampling import Sampler
@@ -78,7 +79,7 @@ def test_a_finished_prior_brings_its_tokenizer_along():
   own = Tokenizer.restore(str(folder / 'tokenizer'), verbose=False)
   given = Tokenizer.restore(str(tiny.finished_run(1)), verbose=False)
   assert own.fingerprint == given.fingerprint
-  checkpoint.check_fingerprint(folder / 'tokenizer', given.fingerprint)
+  inference_copy.check_fingerprint(folder / 'tokenizer', given.fingerprint)
   sampler = Sampler.restore(str(folder), verbose=False)
   assert sampler.tokenizer.fingerprint == given.fingerprint
   assert sampler.codes(jax.random.key(0), labels=[3]).shape == (1, 2, 2, 2)
@@ -95,7 +96,7 @@ def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
 def exported(path, seed=1):
   """The folder of an untrained tokenizer."""
   other = tiny.untrained_tokenizer(seed)
-  checkpoint.export(path, other.config, other.variables)
+  inference_copy.export(path, other.config, other.variables)
   return str(path)
 
 

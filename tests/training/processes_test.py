@@ -10,8 +10,8 @@ import sys
 import jax
 import numpy as np
 
-from rq_jax import checkpoint
 from rq_jax import config as config_lib
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.data import loader
 from rq_jax.data import sources
@@ -97,7 +97,7 @@ def step_of_one(config):
 
 def test_two_processes_take_the_step_that_one_takes(tmp_path):
   tokenizer = tiny.untrained_tokenizer()
-  checkpoint.export(
+  inference_copy.export(
       tmp_path / 'tokenizer', tokenizer.config, tokenizer.variables
   )
   config = tiny.stage2_config(
@@ -118,4 +118,4 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   # One of them left a copy of the tokenizer.
   copy = Tokenizer.restore(str(tmp_path / 'run' / 'tokenizer'), verbose=False)
   assert copy.fingerprint == tokenizer.fingerprint
-  checkpoint.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)
+  inference_copy.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)

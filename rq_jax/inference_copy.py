@@ -1,0 +1,96 @@
+"""Writes models for inference, and names them by their contents.
+
+An inference copy is a folder like that of a run, with `config.json` and one
+checkpoint, of step 0, that holds the variables of the model alone.
+"""
+
+import hashlib
+import json
+
+from etils import epath
+import flax
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rq_jax import checkpoint
+from rq_jax.config import Config
+from rq_jax.typing import Variables
+
+# What a copy is named by; a discriminator that comes along is not part of it.
+_NAMED = ('params', 'codebook')
+_WRITTEN_AT_ONCE_GB = 1
+
+
+def export(
+    path: str | epath.Path, config: Config | None, variables: Variables
+) -> None:
+  """Writes an inference copy.
+
+  It appears whole or not at all; one that is there already is replaced. One
+  process of a program writes it, alone. Arrays are written a gigabyte at a
+  time, so that little is needed beyond the variables themselves.
+
+  Args:
+    path: Its folder.
+    config: The experiment of the model; None for a network that has none.
+    variables: Collections of arrays, on host or devices.
+  """
+  path = epath.Path(path).resolve()
+  partial = path.with_name(path.name + '.partial')
+  partial.rmtree(missing_ok=True)
+  step = partial / 'checkpoints' / '0'
+  step.mkdir(parents=True)
+  if config is not None:
+    checkpoint.write_config(partial, config)
+  this = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
+  handler = ocp.PyTreeCheckpointHandler(
+      save_concurrent_gb=_WRITTEN_AT_ONCE_GB, multiprocessing_options=alone
+  )
+  with ocp.Checkpointer(handler, multiprocessing_options=alone) as writer:
+    writer.save(
+        step / 'state', ocp.args.PyTreeSave(jax.device_get(dict(variables)))
+    )
+  (step / 'meta').mkdir()
+  meta = {'fingerprint': fingerprint(variables)}
+  (step / 'meta' / 'metadata').write_text(json.dumps(meta))
+  if path.exists():
+    path.rmtree()
+  partial.rename(path)
+
+
+def fingerprint(variables: Variables) -> str:
+  """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
+
+  Names, shapes and values of all parameters and codebooks go into it, as
+  float32 and wherever they are placed.
+  """
+  digest = hashlib.sha256()
+  named = {n: variables[n] for n in _NAMED if n in variables}
+  leaves = jax.tree_util.tree_leaves_with_path(
+      flax.serialization.to_state_dict(named)
+  )
+  for name, leaf in sorted(
+      (jax.tree_util.keystr(keys), leaf) for keys, leaf in leaves
+  ):
+    value = np.ascontiguousarray(np.asarray(leaf, np.float32))
+    digest.update(f'{name} {value.shape} '.encode())
+    digest.update(value.data)
+  return digest.hexdigest()[:16]
+
+
+def check_fingerprint(path: str | epath.Path, expected: str) -> None:
+  """Checks that an inference copy holds the variables of that fingerprint.
+
+  Raises:
+    ValueError: If it holds others.
+  """
+  meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
+  found = json.loads(meta.read_text())['fingerprint']
+  if found != expected:
+    raise ValueError(
+        f'The tokenizer has fingerprint {expected}, but the model was trained'
+        f' with {found}, of which {path} is a copy. Codes of one mean nothing'
+        ' to the other: leave out the path of a tokenizer to use the copy.'
+    )
