@@ -8,6 +8,7 @@ COMMANDS = {
     'train': 'Train an RQ-VAE or an RQ-Transformer; resume where it can.',
     'encode': 'Cache the features of a dataset for training in stage 2.',
     'sample': 'Draw images with a trained model.',
+    'convert': 'Bring official checkpoints here, and back.',
     'quickstart': 'Train both stages on digits, draw some, and report.',
 }
 

@@ -1,0 +1,284 @@
+"""Official `config.yaml` files, read into experiments and written from them.
+
+Fields and defaults are those of rqvae/models/rqtransformer/configs.py and
+rqvae/utils/config.py. What the architecture of a checkpoint is, only the file
+that was released with it says: those in the official repository differ.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from rq_jax import config as config_lib
+from rq_jax.config import Config
+
+_GELU = {'v1': 'exact', 'v2': 'sigmoid'}
+# Upstream reads these, but nothing depends on them in a trained model.
+_INERT = (
+    'type', 'ema', 'ar_hierarchy', 'use_padding_emb', 'scaled_head_emb_vqvae',
+    'code_hier', 'checkpointing', 'hparams.bottleneck_type',
+    'hparams.latent_shape', 'hparams.use_padding_idx',
+    'hparams.masked_dropout', 'hparams.loss_type',
+    'hparams.latent_loss_weight', 'ddconfig.double_z', 'ddconfig.in_channels',
+    'ddconfig.out_ch', 'body.block.embed_dim', 'head.block.embed_dim',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What an official file says of a checkpoint.
+
+  Attributes:
+    config: The experiment: enough to build the model.
+    discriminator: Whether its training had a discriminator, too.
+    unknown: Names of architecture fields that mean nothing to us.
+  """
+
+  config: Config
+  discriminator: bool
+  unknown: tuple[str, ...]
+
+
+class _Fields:
+  """Fields of a section by dotted name; remembers which were asked for."""
+
+  def __init__(self, section: Mapping[str, Any], source: str):
+    self._values = dict(_flatten(section, ''))
+    self._source, self._used = source, set(_INERT)
+
+  def get(self, name: str, default: Any = None) -> Any:
+    self._used.add(name)
+    value = self._values.get(name)
+    return default if value is None else value
+
+  def need(self, name: str) -> Any:
+    value = self.get(name)
+    if value is None:
+      raise ValueError(
+          f'{self._source} has no arch.{name}, without which the model cannot'
+          ' be built. Use the config.yaml that was released with the weights.'
+      )
+    return value
+
+  def must_be(self, name: str, *possible: Any) -> None:
+    """Refuses what we cannot build; the first value is the default."""
+    value = self.get(name, possible[0])
+    if value not in possible:
+      raise ValueError(
+          f'{self._source}: arch.{name}={value!r}, but rq_jax builds'
+          f' {" or ".join(map(repr, possible))} alone.'
+      )
+
+  def unknown(self) -> tuple[str, ...]:
+    return tuple(sorted(set(self._values) - self._used))
+
+
+def _flatten(section: Mapping[str, Any], prefix: str):
+  for name, value in section.items():
+    if isinstance(value, Mapping):
+      yield from _flatten(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}', value
+
+
+def stage_of(raw: Any, source: str) -> int:
+  """Which stage a parsed file describes.
+
+  Raises:
+    ValueError: If neither.
+  """
+  arch = raw.get('arch') if isinstance(raw, Mapping) else None
+  kind = arch.get('type') if isinstance(arch, Mapping) else None
+  stages = {'rq-vae': 1, 'rq-transformer': 2}
+  if kind not in stages:
+    raise ValueError(
+        f"{source}: arch.type={kind!r} must be 'rq-vae' or 'rq-transformer'."
+        ' Use the config.yaml that was released with the weights.'
+    )
+  return stages[kind]
+
+
+def read(raw: Mapping[str, Any], source: str) -> Description:
+  """Reads a parsed `config.yaml`.
+
+  Args:
+    raw: What is in the file.
+    source: Its path, for errors.
+
+  Raises:
+    ValueError: If a field is missing or means a model that we do not build.
+  """
+  if stage_of(raw, source) == 1:
+    return _read_stage1(raw, source)
+  return _read_stage2(raw, source)
+
+
+def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
+  fields = _Fields(raw['arch'], source)
+  fields.must_be('hparams.bottleneck_type', 'rq')
+  fields.must_be('ddconfig.double_z', False)
+  fields.must_be('ddconfig.in_channels', 3)
+  fields.must_be('ddconfig.out_ch', 3)
+  restart = fields.get('hparams.restart_unused_codes', True)
+  model = dict(
+      image_size=fields.need('ddconfig.resolution'),
+      channels=fields.need('ddconfig.ch'),
+      channel_multipliers=fields.need('ddconfig.ch_mult'),
+      res_blocks=fields.need('ddconfig.num_res_blocks'),
+      attention_resolutions=fields.need('ddconfig.attn_resolutions'),
+      z_channels=fields.need('ddconfig.z_channels'),
+      dropout=fields.get('ddconfig.dropout', 0.0),
+      embed_dim=fields.need('hparams.embed_dim'),
+      code_shape=fields.need('hparams.code_shape'),
+      codebook_size=fields.need('hparams.n_embed'),
+      shared_codebook=fields.get('hparams.shared_codebook', False),
+      decay=fields.get('hparams.decay', 0.99),
+      restart='relative' if restart else 'off',
+  )
+  model = _check_latent_shape(model, fields.get('hparams.latent_shape'), source)
+  against = _read_discriminator(raw)
+  config = config_lib.check(
+      {
+          'stage': 1,
+          'data': _data(raw, model['image_size']),
+          'model': model,
+          'discriminator': against,
+          'train': {'epochs': 1.0},
+      }
+  )
+  return Description(config, bool(against), fields.unknown())
+
+
+def _check_latent_shape(model, latent_shape, source):
+  side = model['image_size'] // 2 ** (len(model['channel_multipliers']) - 1)
+  expected = [side, side, model['embed_dim']]
+  if latent_shape is not None and list(latent_shape) != expected:
+    raise ValueError(
+        f'{source}: arch.hparams.latent_shape={list(latent_shape)} contradicts'
+        f' arch.ddconfig and embed_dim, which give {expected}.'
+    )
+  if model['shared_codebook']:
+    for name in ('codebook_size', 'decay'):
+      model[name] = _one_for_all(model[name], name, source)
+  return model
+
+
+def _one_for_all(value, name: str, source: str):
+  """One number for a list that repeats it, as a shared codebook may have."""
+  if not isinstance(value, list | tuple):
+    return value
+  if len(set(value)) != 1:
+    raise ValueError(
+        f'{source}: {name}={list(value)} differs by depth, but the codebook is'
+        ' shared.'
+    )
+  return value[0]
+
+
+def _read_discriminator(raw: Mapping[str, Any]) -> dict[str, Any]:
+  """Fields of the discriminator; none if there is none."""
+  section = raw.get('gan') or {}
+  arch = (section.get('disc') or {}).get('arch')
+  if arch is None:
+    return {}
+  return dict(
+      channels=arch.get('ndf', 64),
+      layers=arch.get('num_layers', 3),
+      norm='act' if arch.get('use_actnorm', False) else 'batch',
+  )
+
+
+def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
+  fields = _Fields(raw['arch'], source)
+  # Shipped files keep this one under `dataset`, where upstream looks in vain.
+  shipped = (raw.get('dataset') or {}).get('vocab_size')
+  codebook_size = fields.get('vocab_size', shipped) or fields.need('vocab_size')
+  length = max(fields.get('block_size_cond', 0), 1)
+  conditions = max(fields.get('vocab_size_cond', 0), 1)
+  depth_layers = fields.need('head.n_layer')
+  if depth_layers:
+    for name in (
+        'n_head',
+        'mlp_bias',
+        'attn_bias',
+        'attn_pdrop',
+        'resid_pdrop',
+    ):
+      _same_in_both(fields, name, source)
+  else:
+    # Nothing is built of these.
+    for name in ('n_head', 'gelu', *_BLOCK_DEFAULTS):
+      fields.get(f'head.block.{name}')
+  model = dict(
+      code_shape=fields.need('block_size'),
+      codebook_size=codebook_size,
+      embed_dim=fields.get('input_embed_dim', fields.need('embed_dim')),
+      width=fields.need('embed_dim'),
+      heads=fields.need('body.block.n_head'),
+      spatial_layers=fields.need('body.n_layer'),
+      depth_layers=depth_layers,
+      num_classes=conditions if length == 1 and conditions > 1 else 0,
+      text_vocab_size=conditions if length > 1 else 0,
+      text_length=length if length > 1 else 0,
+      spatial_input=_input(fields.get('input_emb_vqvae', False)),
+      depth_input=_input(fields.get('head_emb_vqvae', False)),
+      shared_embedding=fields.get('shared_tok_emb', False),
+      cumulative_depth_input=fields.get('cumsum_depth_ctx', False),
+      shared_classifier=fields.get('shared_cls_emb', False),
+      attention_bias=_block(fields, 'body', 'attn_bias'),
+      mlp_bias=_block(fields, 'body', 'mlp_bias'),
+      gelu=_gelu(fields, 'body', source),
+      depth_gelu=_gelu(fields, 'head', source) if depth_layers else None,
+      dropout=float(_block(fields, 'body', 'resid_pdrop')),
+      attention_dropout=float(_block(fields, 'body', 'attn_pdrop')),
+      embedding_dropout=float(fields.get('embd_pdrop', 0.0)),
+  )
+  if model['depth_gelu'] == model['gelu']:
+    model['depth_gelu'] = None
+  config = config_lib.check(
+      {
+          'stage': 2,
+          'data': _data(raw, 256),
+          'tokenizer': 'tokenizer',
+          'model': model,
+          'train': {'epochs': 1.0},
+      }
+  )
+  return Description(config, False, fields.unknown())
+
+
+_BLOCK_DEFAULTS = {
+    'mlp_bias': True,
+    'attn_bias': True,
+    'attn_pdrop': 0.0,
+    'resid_pdrop': 0.1,
+}
+
+
+def _block(fields: _Fields, stack: str, name: str) -> Any:
+  return fields.get(f'{stack}.block.{name}', _BLOCK_DEFAULTS.get(name))
+
+
+def _same_in_both(fields: _Fields, name: str, source: str) -> None:
+  body, head = (_block(fields, stack, name) for stack in ('body', 'head'))
+  if body != head:
+    raise ValueError(
+        f'{source}: arch.body.block.{name}={body}, but arch.head.block.{name}='
+        f'{head}; rq_jax builds both transformers with the same.'
+    )
+
+
+def _gelu(fields: _Fields, stack: str, source: str) -> str:
+  fields.must_be(f'{stack}.block.gelu', *_GELU)
+  return _GELU[fields.get(f'{stack}.block.gelu', 'v1')]
+
+
+def _input(from_codebook: bool) -> str:
+  return 'codebook' if from_codebook else 'learned'
+
+
+def _data(raw: Mapping[str, Any], image_size: int) -> dict[str, Any]:
+  """What the checkpoint was trained on, by its official name."""
+  dataset = raw.get('dataset') or {}
+  name = dataset.get('type') or dataset.get('dataset') or 'unknown'
+  return dict(source='image_folder', path=str(name), image_size=image_size)

@@ -1,0 +1,152 @@
+"""Layouts of arrays, ours and the official ones, in both directions.
+
+A layout is a pair of functions between lists of arrays, inverse to each other,
+bit by bit. They move values and never compute with them, so they work on any
+dtype, and on arrays that only stand for a shape.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Arrays = Sequence[np.ndarray]
+
+
+class Layout(NamedTuple):
+  """How some official arrays become some of ours, and back."""
+
+  to_ours: Callable[[Arrays], list[np.ndarray]]
+  to_theirs: Callable[[Arrays], list[np.ndarray]]
+
+
+def _each(
+    to_ours: Callable[[np.ndarray], np.ndarray],
+    to_theirs: Callable[[np.ndarray], np.ndarray],
+) -> Layout:
+  """A layout of arrays one by one."""
+  return Layout(
+      lambda arrays: [to_ours(a) for a in arrays],
+      lambda arrays: [to_theirs(a) for a in arrays],
+  )
+
+
+SAME = _each(lambda a: a, lambda a: a)
+# Kernels of dense layers: [out, in] <-> [in, out].
+DENSE = _each(np.transpose, np.transpose)
+# Kernels of convolutions: [out, in, h, w] <-> [h, w, in, out].
+CONV = _each(
+    lambda a: np.transpose(a, (2, 3, 1, 0)),
+    lambda a: np.transpose(a, (3, 2, 0, 1)),
+)
+# A leading axis of size 1 that we do not have.
+LEADING = _each(lambda a: np.squeeze(a, 0), lambda a: a[None])
+# One value for each channel: [1, C, 1, 1] <-> [C].
+CHANNELS = _each(
+    lambda a: np.reshape(a, a.shape[1:2]), lambda a: a[None, :, None, None]
+)
+# The last row of an official codebook stands for padding and is zero.
+PADDED = _each(
+    lambda a: a[:-1],
+    lambda a: np.concatenate([a, np.zeros_like(a[:1])]),
+)
+
+
+def copies(count: int, layout: Layout = SAME) -> Layout:
+  """One array of ours that is listed `count` times in an official file."""
+
+  def to_ours(arrays):
+    if any(a is not arrays[0] for a in arrays) and not all(
+        np.array_equal(a, arrays[0], equal_nan=True) for a in arrays
+    ):
+      raise ValueError('they should be copies of one array, but differ')
+    return layout.to_ours(arrays[:1])
+
+  return Layout(to_ours, lambda arrays: layout.to_theirs(arrays) * count)
+
+
+def stacked(layout: Layout, *, layers: int) -> Layout:
+  """One array [L, ...] for what is listed layer by layer."""
+
+  def to_ours(arrays):
+    each = len(arrays) // layers
+    parts = [
+        layout.to_ours(arrays[i * each : (i + 1) * each])[0]
+        for i in range(layers)
+    ]
+    return [np.stack(parts)]
+
+  def to_theirs(arrays):
+    return [a for layer in arrays[0] for a in layout.to_theirs([layer])]
+
+  return Layout(to_ours, to_theirs)
+
+
+def fused(*, heads: int) -> Layout:
+  """Query, key and value: three [E, E] or [E] <-> [E, 3, N, E/N] or [3, ...].
+
+  Official kernels are [out, in]; heads are contiguous in `out`.
+  """
+
+  def to_ours(arrays):
+    parts = [a.T.reshape(*a.shape[1:], heads, -1) for a in arrays]
+    return [np.stack(parts, axis=-3)]
+
+  def to_theirs(arrays):
+    parts = np.moveaxis(arrays[0], -3, 0)
+    return [p.reshape(*p.shape[:-2], -1).T for p in parts]
+
+  return Layout(to_ours, to_theirs)
+
+
+def merged(*, heads: int) -> Layout:
+  """The projection that merges the heads: [E, E] <-> [N, E/N, E]."""
+  return _each(
+      lambda a: a.T.reshape(heads, -1, a.shape[0]),
+      lambda a: a.reshape(-1, a.shape[-1]).T,
+  )
+
+
+def per_depth(sizes: Sequence[int]) -> Layout:
+  """Tables [K, E] of all depths <-> one [sum of K, E] and where each starts."""
+  starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
+
+  def to_ours(arrays):
+    table, offsets = arrays
+    if not np.array_equal(offsets, starts):
+      raise ValueError(
+          f'the tables of the depths should start at {starts.tolist()}, but'
+          f' start at {np.asarray(offsets).tolist()}'
+      )
+    return np.split(table, starts[1:])
+
+  return Layout(to_ours, lambda arrays: [np.concatenate(arrays), starts])
+
+
+def _batch_statistics_to_ours(arrays):
+  mean, var, _ = arrays  # The last counts batches, which nothing reads.
+  return [mean, var]
+
+
+# Statistics of BatchNorm; a count of batches comes with the official ones.
+BATCH_STATISTICS = Layout(
+    _batch_statistics_to_ours,
+    lambda arrays: [*arrays, np.zeros((), np.int64)],
+)
+
+
+def _act_norm_to_ours(arrays):
+  shift, scale, fitted = arrays
+  shift, scale = CHANNELS.to_ours([shift, scale])
+  zero = np.zeros_like(shift)
+  return [zero, zero, shift, scale, np.asarray(fitted, bool).reshape(())]
+
+
+def _act_norm_to_theirs(arrays):
+  shift, scale, start_shift, start_scale, fitted = arrays
+  sums = CHANNELS.to_theirs([start_shift + shift, start_scale + scale])
+  return [*sums, np.asarray(fitted, np.uint8)]
+
+
+# ActNorm: ours keeps where it started apart from what training added to it.
+ACT_NORM = Layout(_act_norm_to_ours, _act_norm_to_theirs)

@@ -1,0 +1,136 @@
+"""Renames and lays out arrays by a table, strictly and in both directions.
+
+Nothing is left over on either side: every name is used exactly once, and every
+array has the shape that the model needs, or one error lists all that differ.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from rq_jax.conversion.tables import Row
+from rq_jax.conversion.tables import Shapes
+from rq_jax.typing import PyTree
+
+_LISTED = 12  # Names of each kind that an error spells out.
+
+
+def flatten(tree: PyTree) -> dict[str, object]:
+  """Leaves by path, such as 'params/encoder/conv_in/conv/kernel'."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {
+      jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+      for path, leaf in leaves
+  }
+
+
+def unflatten(like: PyTree, leaves: Mapping[str, object]) -> PyTree:
+  """The inverse of `flatten`: leaves in a tree of the structure of `like`."""
+  paths, structure = jax.tree_util.tree_flatten_with_path(like)
+  names = [
+      jax.tree_util.keystr(path, simple=True, separator='/')
+      for path, _ in paths
+  ]
+  return jax.tree_util.tree_unflatten(structure, [leaves[n] for n in names])
+
+
+def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+  """Shapes of leaves by path."""
+  return {name: tuple(leaf.shape) for name, leaf in flatten(tree).items()}
+
+
+def official_shapes(
+    rows: Sequence[Row], ours: Shapes
+) -> dict[str, tuple[int, ...]]:
+  """Shapes of the official arrays that hold ours, from shapes alone."""
+  expected = {}
+  for row in rows:
+    # One zero, seen as an array: layouts move it without storing it.
+    stand_ins = [np.broadcast_to(np.int8(0), ours[name]) for name in row.ours]
+    arrays = row.layout.to_theirs(stand_ins)
+    expected |= {
+        name: np.shape(array)
+        for name, array in zip(row.theirs, arrays, strict=True)
+    }
+  return expected
+
+
+def check(rows: Sequence[Row], ours: Shapes, theirs: Shapes, source) -> None:
+  """Compares what a model needs with what a file holds.
+
+  Args:
+    rows: The table of the model.
+    ours: Shapes of our arrays, by path.
+    theirs: Shapes of the arrays in the file, by official name.
+    source: Path of the file, for the error.
+
+  Raises:
+    ValueError: Listing all names that are missing, unexpected or mis-shaped.
+  """
+  expected = official_shapes(rows, ours)
+  problems = {
+      'missing': [n for n in expected if n not in theirs],
+      'unexpected': [n for n in theirs if n not in expected],
+      'of another shape': [
+          f'{n} (is {list(theirs[n])}, should be {list(shape)})'
+          for n, shape in expected.items()
+          if n in theirs and tuple(theirs[n]) != tuple(shape)
+      ],
+  }
+  if any(problems.values()):
+    listed = '; '.join(
+        f'{len(names)} {kind}: {_some(names)}'
+        for kind, names in problems.items()
+        if names
+    )
+    raise ValueError(
+        f'{source} does not hold the model that its config.yaml describes:'
+        f' {listed}. Use the config.yaml that was released with it.'
+    )
+
+
+def to_ours(
+    rows: Sequence[Row],
+    read: Callable[[str], np.ndarray],
+    dtypes: Mapping[str, np.dtype],
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Converts official arrays, one row at a time.
+
+  Args:
+    rows: The table of the model.
+    read: Reads one official array.
+    dtypes: Of our arrays, by path; narrower numbers are widened exactly.
+
+  Yields:
+    Path and array.
+
+  Raises:
+    ValueError: If values contradict each other, such as copies that differ.
+  """
+  for row in rows:
+    try:
+      arrays = row.layout.to_ours([read(name) for name in row.theirs])
+    except ValueError as error:
+      raise ValueError(f'{_some(row.theirs)}: {error}.') from error
+    for name, array in zip(row.ours, arrays, strict=True):
+      if not np.can_cast(array.dtype, dtypes[name], 'safe'):
+        raise ValueError(
+            f'{_some(row.theirs)} is {array.dtype}, which does not fit in'
+            f' {np.dtype(dtypes[name])} without loss.'
+        )
+      yield name, np.ascontiguousarray(array, dtypes[name])
+
+
+def to_theirs(
+    rows: Sequence[Row], read: Callable[[str], np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Converts our arrays, one row at a time; yields official name and array."""
+  for row in rows:
+    arrays = row.layout.to_theirs([np.asarray(read(name)) for name in row.ours])
+    yield from zip(row.theirs, arrays, strict=True)
+
+
+def _some(names: Sequence[str]) -> str:
+  more = len(names) - _LISTED
+  return ', '.join(names[:_LISTED]) + (f' and {more} more' if more > 0 else '')

@@ -1,0 +1,185 @@
+"""A model in an official file: what it is, and its arrays as ours."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import partitioning
+from rq_jax import sampling
+from rq_jax import tokenizer
+from rq_jax.config import Config
+from rq_jax.conversion import archive
+from rq_jax.conversion import config_reader
+from rq_jax.conversion import mapping
+from rq_jax.conversion import tables
+from rq_jax.conversion import torch_file
+from rq_jax.models import discriminator
+from rq_jax.sampling import sampler
+from rq_jax.typing import PyTree, Variables
+
+# Called with the number of bytes just read.
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfficialModel:
+  """A model in an open official file.
+
+  Attributes:
+    source: Path of the file.
+    config: The experiment that its `config.yaml` describes.
+    unknown: Fields of its architecture that mean nothing to us.
+    abstract: Shapes of our variables; those of a discriminator, too, where the
+      file has one.
+    rows: The table between both sides.
+    file: Reads the official arrays.
+    tensors: Those arrays by name, not read yet.
+  """
+
+  source: pathlib.Path
+  config: Config
+  unknown: tuple[str, ...]
+  abstract: PyTree
+  rows: list[tables.Row]
+  file: torch_file.TorchFile
+  tensors: Mapping[str, torch_file.LazyTensor]
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of all official arrays."""
+    return sum(t.nbytes for t in self.tensors.values())
+
+  def arrays(self, progress: Progress) -> Iterator[tuple[str, np.ndarray]]:
+    """Reads all arrays, as ours: yields path and array, a row at a time."""
+
+    def read(name: str) -> np.ndarray:
+      tensor = self.tensors[name]
+      progress(tensor.nbytes)
+      return self.file.read(tensor)
+
+    flat = mapping.flatten(self.abstract)
+    dtypes = {name: leaf.dtype for name, leaf in flat.items()}
+    return mapping.to_ours(self.rows, read, dtypes)
+
+  def variables(self, progress: Progress) -> Variables:
+    """Reads the variables of the model, on the host.
+
+    Raises:
+      ValueError: If a number is not finite.
+    """
+    leaves = {}
+    for name, array in self.arrays(progress):
+      if not np.all(np.isfinite(array)):
+        raise ValueError(
+            f'{self.source}: {name} has numbers that are not finite. The file'
+            ' is damaged, or its training had diverged; get it again.'
+        )
+      leaves[name] = array
+    return mapping.unflatten(self.abstract, leaves)
+
+
+@contextlib.contextmanager
+def open_model(
+    path: pathlib.Path, *, ema: bool = False
+) -> Iterator[OfficialModel]:
+  """Opens an official `.pt` file with the `config.yaml` beside it.
+
+  Args:
+    path: The `.pt` file.
+    ema: Whether to take its averaged parameters.
+
+  Raises:
+    ValueError: If either file is missing or damaged, or they do not fit.
+  """
+  file = path.with_name('config.yaml')
+  if not file.exists():
+    raise ValueError(
+        f'There is no config.yaml beside {path}. Put the one there that was'
+        ' released with the weights: it says how large the model is.'
+    )
+  description = config_reader.read(archive.read_config(file), str(file))
+  with torch_file.TorchFile(path) as file:
+    parts = _state_dicts(file.tree, path, ema)
+    if not description.discriminator:
+      parts.pop('discriminator', None)
+    abstract, rows = model_table(
+        description.config, has_discriminator='discriminator' in parts
+    )
+    tensors = {n: t for part in parts.values() for n, t in part.items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    mapping.check(rows, mapping.shapes(abstract), found, path)
+    yield OfficialModel(
+        source=path,
+        config=description.config,
+        unknown=description.unknown,
+        abstract=abstract,
+        rows=rows,
+        file=file,
+        tensors=tensors,
+    )
+
+
+def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
+  """The state dicts of the model and of the discriminator, if any."""
+  wanted = 'state_dict_ema' if ema else 'state_dict'
+  if not isinstance(tree, Mapping) or tree.get(wanted) is None:
+    has = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree)
+    hint = ' Leave out --ema.' if ema else ''
+    raise ValueError(f'{path} has no {wanted}; it holds {has}.{hint}')
+  parts = {'model': tree[wanted]}
+  if tree.get('discriminator') is not None:
+    parts['discriminator'] = tree['discriminator']
+  for part in parts.values():
+    entries = part.items() if isinstance(part, Mapping) else [('?', part)]
+    for name, value in entries:
+      if not isinstance(value, torch_file.LazyTensor):
+        raise ValueError(f'{path}: {name} should be a tensor.')
+  return parts
+
+
+def model_table(
+    config: Config, *, has_discriminator: bool = False
+) -> tuple[PyTree, list[tables.Row]]:
+  """Shapes of the variables of an experiment's model, and its table.
+
+  Args:
+    config: A checked experiment.
+    has_discriminator: Whether the variables of its discriminator come along.
+  """
+  if config.stage == 1:
+    model = tokenizer.build_model(config)
+    abstract = partitioning.unbox(tokenizer.abstract_variables(model))
+    shapes = mapping.shapes(abstract)
+    rows = tables.rqvae(shapes, depth=config.model.code_shape[2])
+  else:
+    prior = sampling.build_prior(config)
+    abstract = partitioning.unbox(sampler.abstract_variables(prior))
+    shapes = mapping.shapes(abstract)
+    rows = tables.rqtransformer(shapes, heads=prior.heads, sizes=prior.sizes)
+  if has_discriminator:
+    abstract = abstract | _abstract_discriminator(config)
+    rows = rows + tables.discriminator(
+        layers=config.discriminator.layers, norm=config.discriminator.norm
+    )
+  return abstract, rows
+
+
+def _abstract_discriminator(config: Config) -> PyTree:
+  """Shapes of a discriminator, under the names of stage 1's state."""
+  model = discriminator.PatchDiscriminator(**vars(config.discriminator))
+  size = config.model.image_size
+  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  made = partitioning.unbox(
+      jax.eval_shape(
+          lambda key, x: model.init(key, x, train=True),
+          jax.random.key(0),
+          image,
+      )
+  )
+  return {'disc_params': made['params'], 'disc_stats': made['batch_stats']}

@@ -1,0 +1,253 @@
+"""Which official arrays are which of ours: one table for each model.
+
+Official names are those of rqvae/models in kakaobrain/rq-vae-transformer, and
+of the VGG16 of torchvision. Ours are paths in the variables, such as
+'params/encoder/conv_in/conv/kernel'. Tables are read in both directions.
+"""
+
+from collections.abc import Mapping, Sequence
+import re
+from typing import NamedTuple
+
+from rq_jax.conversion import layouts
+from rq_jax.conversion.layouts import Layout
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Row(NamedTuple):
+  """Some of our arrays, and the official ones that hold the same values."""
+
+  ours: tuple[str, ...]
+  theirs: tuple[str, ...]
+  layout: Layout
+
+
+# Names of the RQ-VAE's modules, rewritten one after the other.
+_RQVAE_MODULES = (
+    (r'^to_features/', 'quant_conv/'),
+    (r'^from_features/', 'post_quant_conv/'),
+    (r'^to_rgb/', 'decoder/conv_out/'),
+    (r'/mid_block_0/', '/mid/block_1/'),
+    (r'/mid_attention/', '/mid/attn_1/'),
+    (r'/mid_block_1/', '/mid/block_2/'),
+    (r'/level_(\d+)_(block|attention)_(\d+)/', r'/level/\1/\2/\3/'),
+    (r'/level_(\d+)_', r'/level/\1/'),
+    (r'^encoder/level/', 'encoder/down/'),
+    (r'^decoder/level/', 'decoder/up/'),
+    (r'/attention/', '/attn/'),
+    (r'/query/', '/q/'),
+    (r'/key/', '/k/'),
+    (r'/value/', '/v/'),
+    (r'/out/', '/proj_out/'),
+    (r'/shortcut/', '/nin_shortcut/'),
+)
+_RQVAE_LEAVES = {
+    '/conv/kernel': ('.weight', layouts.CONV),
+    '/conv/bias': ('.bias', layouts.SAME),
+    '/norm/scale': ('.weight', layouts.SAME),
+    '/norm/bias': ('.bias', layouts.SAME),
+}
+_CODEBOOK = {
+    'embedding': ('weight', layouts.PADDED),
+    'count': ('cluster_size_ema', layouts.SAME),
+    'total': ('embed_ema', layouts.SAME),
+}
+
+
+def rqvae(shapes: Shapes, *, depth: int) -> list[Row]:
+  """Rows of an RQ-VAE with variables of these shapes, and D codes deep."""
+  rows = []
+  for ours in shapes:
+    collection, _, name = ours.partition('/')
+    if collection == 'codebook':
+      rows.append(_codebook_row(ours, depth))
+      continue
+    for pattern, module in _RQVAE_MODULES:
+      name = re.sub(pattern, module, name)
+    leaf = '/' + '/'.join(name.rsplit('/', 2)[1:])
+    theirs, layout = _RQVAE_LEAVES[leaf]
+    theirs = name.removesuffix(leaf).replace('/', '.') + theirs
+    rows.append(Row((ours,), (theirs,), layout))
+  return rows
+
+
+def _codebook_row(ours: str, depth: int) -> Row:
+  _, _, book, field = ours.split('/')
+  theirs, layout = _CODEBOOK[field]
+  # A shared codebook is listed once for each depth.
+  depths = range(depth) if book == 'shared' else [int(book.split('_')[1])]
+  names = tuple(f'quantizer.codebooks.{d}.{theirs}' for d in depths)
+  return Row((ours,), names, layouts.copies(len(names), layout))
+
+
+_TRANSFORMER = {
+    'condition_position': ('pos_emb_cond', layouts.LEADING),
+    'spatial_position': ('pos_emb_hw', layouts.LEADING),
+    'depth_position': ('pos_emb_d', layouts.LEADING),
+    'condition_embedding': ('cond_emb.weight', layouts.SAME),
+    'code_embedding': ('tok_emb.weight', layouts.SAME),
+    'spatial_projection/kernel': ('input_mlp.weight', layouts.DENSE),
+    'spatial_projection/bias': ('input_mlp.bias', layouts.SAME),
+    'depth_projection/kernel': ('head_mlp.weight', layouts.DENSE),
+    'depth_projection/bias': ('head_mlp.bias', layouts.SAME),
+    'classifier/norm/scale': ('classifier.layer_norm.weight', layouts.SAME),
+    'classifier/norm/bias': ('classifier.layer_norm.bias', layouts.SAME),
+    'classifier/bias': ('classifier.linear.bias', layouts.SAME),
+    'condition_norm/scale': ('cond_classifier.layer_norm.weight', layouts.SAME),
+    'condition_norm/bias': ('cond_classifier.layer_norm.bias', layouts.SAME),
+    'condition_classifier/kernel': (
+        'cond_classifier.linear.weight',
+        layouts.DENSE,
+    ),
+    'condition_classifier/bias': ('cond_classifier.linear.bias', layouts.SAME),
+}
+_STACKS = {
+    'spatial_stack': 'body_transformer',
+    'depth_stack': 'head_transformer',
+}
+_QUERY_KEY_VALUE = ('attn.query', 'attn.key', 'attn.value')
+
+
+def rqtransformer(
+    shapes: Shapes, *, heads: int, sizes: Sequence[int]
+) -> list[Row]:
+  """Rows of an RQ-Transformer with variables of these shapes.
+
+  Args:
+    shapes: By path.
+    heads: Attention heads, N.
+    sizes: Codewords at each depth.
+  """
+  block = _block_rows(heads)
+  rows, embeddings = [], []
+  for ours, shape in shapes.items():
+    name = ours.removeprefix('params/')
+    stack, _, rest = name.partition('/layers/')
+    if stack in _STACKS:
+      layers = shape[0]
+      names, layout = block[rest]
+      prefix = f'{_STACKS[stack]}.blocks'
+      theirs = [f'{prefix}.{i}.{n}' for i in range(layers) for n in names]
+      layout = layouts.stacked(layout, layers=layers)
+      rows.append(Row((ours,), tuple(theirs), layout))
+    elif name.startswith('code_embedding_'):
+      embeddings.append(ours)
+    elif name == 'classifier/kernel':
+      # Upstream keeps those of each depth as [D, in, out], as we do.
+      layout = layouts.DENSE if len(shape) == 2 else layouts.SAME
+      rows.append(Row((ours,), ('classifier.linear.weight',), layout))
+    else:
+      theirs, layout = _TRANSFORMER[name]
+      rows.append(Row((ours,), (theirs,), layout))
+  if embeddings:
+    by_depth = sorted(embeddings, key=lambda n: int(n.rsplit('_', 1)[1]))
+    theirs = ('tok_emb.weight', 'tok_emb.offsets')
+    rows.append(Row(tuple(by_depth), theirs, layouts.per_depth(sizes)))
+  return rows
+
+
+def _block_rows(heads: int) -> dict[str, tuple[tuple[str, ...], Layout]]:
+  fused, merged = layouts.fused(heads=heads), layouts.merged(heads=heads)
+  attention = 'attention/query_key_value'
+  return {
+      'norm1/scale': (('ln1.weight',), layouts.SAME),
+      'norm1/bias': (('ln1.bias',), layouts.SAME),
+      'norm2/scale': (('ln2.weight',), layouts.SAME),
+      'norm2/bias': (('ln2.bias',), layouts.SAME),
+      f'{attention}/kernel': (
+          tuple(f'{name}.weight' for name in _QUERY_KEY_VALUE),
+          fused,
+      ),
+      f'{attention}/bias': (
+          tuple(f'{name}.bias' for name in _QUERY_KEY_VALUE),
+          fused,
+      ),
+      'attention/out/kernel': (('attn.proj.weight',), merged),
+      'attention/out/bias': (('attn.proj.bias',), layouts.SAME),
+      'mlp_in/kernel': (('mlp.0.weight',), layouts.DENSE),
+      'mlp_in/bias': (('mlp.0.bias',), layouts.SAME),
+      'mlp_out/kernel': (('mlp.2.weight',), layouts.DENSE),
+      'mlp_out/bias': (('mlp.2.bias',), layouts.SAME),
+  }
+
+
+def discriminator(*, layers: int, norm: str) -> list[Row]:
+  """Rows of a patch discriminator; see `models.discriminator`.
+
+  Args:
+    layers: Its convolutions that halve the resolution.
+    norm: 'batch' or 'act'.
+  """
+  rows = []
+  for i in range(layers + 2):
+    # Convolution, normalization, activation; the first has no normalization.
+    conv = f'main.{3 * i - 1 if i else 0}'
+    inner = 0 < i <= layers
+    ours = f'disc_params/conv_{i}'
+    rows.append(Row((f'{ours}/kernel',), (f'{conv}.weight',), layouts.CONV))
+    if not inner or norm == 'act':
+      rows.append(Row((f'{ours}/bias',), (f'{conv}.bias',), layouts.SAME))
+    if inner:
+      rows += _norm_rows(norm, f'norm_{i}', f'main.{3 * i}')
+  return rows
+
+
+def _norm_rows(norm: str, ours: str, theirs: str) -> list[Row]:
+  params, stats = f'disc_params/{ours}', f'disc_stats/{ours}'
+  if norm == 'act':
+    names = (f'{params}/shift', f'{params}/scale')
+    names += tuple(f'{stats}/{n}' for n in ('shift', 'scale', 'fitted'))
+    official = tuple(f'{theirs}.{n}' for n in ('loc', 'scale', 'initialized'))
+    return [Row(names, official, layouts.ACT_NORM)]
+  moving = ('running_mean', 'running_var', 'num_batches_tracked')
+  return [
+      Row((f'{params}/scale',), (f'{theirs}.weight',), layouts.SAME),
+      Row((f'{params}/bias',), (f'{theirs}.bias',), layouts.SAME),
+      Row(
+          (f'{stats}/mean', f'{stats}/var'),
+          tuple(f'{theirs}.{n}' for n in moving),
+          layouts.BATCH_STATISTICS,
+      ),
+  ]
+
+
+# Convolutions of torchvision's VGG16, as numbers of its layers.
+_VGG16 = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+
+def lpips() -> list[Row]:
+  """Rows of the perceptual network; see `models.lpips`."""
+  rows = []
+  for i, layer in enumerate(_VGG16):
+    ours, theirs = f'params/conv_{i}', f'features.{layer}'
+    rows.append(Row((f'{ours}/kernel',), (f'{theirs}.weight',), layouts.CONV))
+    rows.append(Row((f'{ours}/bias',), (f'{theirs}.bias',), layouts.SAME))
+  return rows + [
+      Row(
+          (f'params/weight_{i}',), (f'lin{i}.model.1.weight',), layouts.CHANNELS
+      )
+      for i in range(5)
+  ]
+
+
+# Parts of official names in the order in which a state dict lists them.
+_ORDER = (
+    'pos_emb_cond', 'pos_emb_hw', 'pos_emb_d', 'cond_emb', 'input_mlp',
+    'head_mlp', 'tok_emb', 'body_transformer', 'head_transformer',
+    'classifier', 'cond_classifier', 'ln1', 'ln2', 'key', 'query', 'value',
+    'layer_norm', 'linear', 'encoder', 'decoder', 'quantizer', 'quant_conv',
+    'post_quant_conv', 'conv_in', 'down', 'mid', 'up', 'norm_out', 'conv_out',
+    'block', 'block_1', 'attn_1', 'block_2', 'attn', 'downsample', 'upsample',
+    'mlp', 'norm', 'norm1', 'conv1', 'norm2', 'conv2', 'nin_shortcut', 'q',
+    'k', 'v', 'proj_out', 'proj', 'weight', 'loc', 'scale', 'initialized',
+    'offsets', 'bias', 'running_mean', 'running_var', 'num_batches_tracked',
+    'cluster_size_ema', 'embed_ema',
+)  # fmt: skip
+_RANK = {name: rank for rank, name in enumerate(_ORDER)}
+
+
+def official_order(name: str) -> tuple[int, ...]:
+  """Sorts names as the official state dicts list them."""
+  parts = name.split('.')
+  return tuple(int(p) if p.isdigit() else _RANK.get(p, -1) for p in parts)

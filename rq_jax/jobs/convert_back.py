@@ -1,0 +1,128 @@
+"""Writes our checkpoints in the official layout, without PyTorch."""
+
+import collections
+from collections.abc import Mapping
+import pathlib
+
+import numpy as np
+import tqdm
+import yaml
+
+from rq_jax import checkpoint
+from rq_jax.conversion import config_writer
+from rq_jax.conversion import mapping
+from rq_jax.conversion import official_model
+from rq_jax.conversion import tables
+from rq_jax.conversion import torch_file
+from rq_jax.conversion import torch_writer
+from rq_jax.jobs import convert
+
+
+def to_official(
+    src: str,
+    dst: str,
+    *,
+    layout: str = 'official',
+    step: int | None = None,
+    ema: bool = True,
+) -> None:
+  """Writes `stage1/` and, of an RQ-Transformer, `stage2/`, as in the archives.
+
+  Each holds `config.yaml` and `model.pt` or `model.safetensors`, with arrays
+  under official names and in official layouts.
+
+  Args:
+    src: A run's folder, or a converted checkpoint.
+    dst: Folder to write; it appears whole or not at all.
+    layout: 'official' or 'safetensors'.
+    step: Which checkpoint; the newest if None.
+    ema: Whether to take averaged parameters, where the run kept them.
+
+  Raises:
+    ValueError: If the official code cannot build the model, or `src` holds
+      none.
+  """
+  config = checkpoint.read_config(src)
+  stages = {config.stage: (pathlib.Path(src), step)}
+  if config.stage == 2:
+    stages[1] = (pathlib.Path(src) / 'tokenizer', None)
+  # What cannot be written is refused before anything is.
+  for path, _ in stages.values():
+    config_writer.write(checkpoint.read_config(path))
+  with convert.written_whole(dst) as partial:
+    for stage, (path, step) in sorted(stages.items()):
+      _write(path, partial / f'stage{stage}', layout, step, ema)
+  print(f'Wrote {dst}.')
+
+
+def _write(
+    src: pathlib.Path,
+    folder: pathlib.Path,
+    layout: str,
+    step: int | None,
+    ema: bool,
+) -> None:
+  config = checkpoint.read_config(src)
+  has_discriminator = config.stage == 1 and checkpoint.has_collection(
+      src, 'disc_params'
+  )
+  abstract, rows = official_model.model_table(
+      config, has_discriminator=has_discriminator
+  )
+  variables, found = checkpoint.restore_variables(
+      src, abstract, step=step, ema=ema
+  )
+  print(f'{convert.kind(config)}: {found}.')
+  leaves = mapping.flatten(variables)
+  arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
+  names = sorted(arrays, key=tables.official_order)
+  parts = {'state_dict': [n for n in names if not n.startswith('main.')]}
+  if has_discriminator:
+    parts['discriminator'] = [n for n in names if n.startswith('main.')]
+  tree = {
+      part: collections.OrderedDict((n, arrays[n]) for n in listed)
+      for part, listed in parts.items()
+  }
+  folder.mkdir(parents=True)
+  raw = config_writer.write(config, discriminator=has_discriminator)
+  (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
+  if layout == 'official':
+    torch_writer.write(folder / 'model.pt', tree)
+    _compare_torch(folder / 'model.pt', tree)
+  else:
+    _write_safetensors(folder / 'model.safetensors', arrays)
+
+
+def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
+  """Reads a file just written, and compares it with what it should hold."""
+  with torch_file.TorchFile(path) as file:
+    for part, arrays in tree.items():
+      for name, array in tqdm.tqdm(arrays.items(), desc='comparing'):
+        _require_same(path, name, array, file.read(file.tree[part][name]))
+
+
+def _write_safetensors(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Writes all arrays in one file, which must be read back alike."""
+  try:
+    import safetensors
+    from safetensors import numpy as safetensors_numpy
+  except ImportError as error:
+    raise ImportError(
+        "--to=safetensors needs the package safetensors: pip install 'rq_jax"
+        "[convert]'."
+    ) from error
+  contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+  safetensors_numpy.save_file(contiguous, path)
+  with safetensors.safe_open(path, framework='numpy') as file:
+    for name, array in tqdm.tqdm(arrays.items(), desc='comparing'):
+      _require_same(path, name, array, file.get_tensor(name))
+
+
+def _require_same(path, name, array, written) -> None:
+  if np.ascontiguousarray(array).tobytes() != written.tobytes():
+    raise ValueError(
+        f'{path}: {name} is not what was to be written. The disk may be'
+        ' failing; write to another one.'
+    )

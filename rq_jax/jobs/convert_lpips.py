@@ -1,0 +1,79 @@
+"""Brings the weights of the perceptual loss here."""
+
+import collections
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import inference_copy
+from rq_jax import partitioning
+from rq_jax.conversion import mapping
+from rq_jax.conversion import tables
+from rq_jax.conversion import torch_file
+from rq_jax.jobs import convert
+from rq_jax.models import lpips
+
+
+def from_torchvision(src: str, heads: str, dst: str) -> None:
+  """Converts VGG16 and the linear heads of LPIPS for stage 1.
+
+  Args:
+    src: State dict of torchvision's VGG16; its classifier is not needed.
+    heads: The linear heads, `vgg.pth` of taming-transformers.
+    dst: Folder to write, for --config.loss.perceptual_path.
+
+  Raises:
+    ValueError: If a file is damaged, or lacks what is needed.
+  """
+  network = lpips.LPIPS()
+  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  abstract = partitioning.unbox(
+      jax.eval_shape(network.init, jax.random.key(0), image, image)
+  )
+  rows = tables.lpips()
+  with convert.written_whole(dst) as partial:
+    with (
+        torch_file.TorchFile(pathlib.Path(src)) as vgg,
+        torch_file.TorchFile(pathlib.Path(heads)) as linear,
+    ):
+      files = collections.ChainMap(
+          _tensors(vgg, 'features.'), _tensors(linear, 'lin')
+      )
+      found = {name: tensor.shape for name, (_, tensor) in files.items()}
+      mapping.check(rows, mapping.shapes(abstract), found, f'{src} or {heads}')
+
+      def read(name: str) -> np.ndarray:
+        file, tensor = files[name]
+        return file.read(tensor)
+
+      flat = mapping.flatten(abstract)
+      dtypes = {name: leaf.dtype for name, leaf in flat.items()}
+      leaves = dict(mapping.to_ours(rows, read, dtypes))
+    variables = mapping.unflatten(abstract, leaves)
+    ramp = jnp.broadcast_to(
+        jnp.linspace(-1.0, 1.0, 64)[:, None], (1, 64, 64, 3)
+    )
+    distance = network.apply(variables, ramp, -ramp)
+    convert.require_finite(distance, 'the distance of two fixed images')
+    inference_copy.export(partial, None, variables)
+  print(
+      f'LPIPS {inference_copy.fingerprint(variables)}: a ramp and its reverse'
+      f' are {float(distance[0]):.6f} apart. Wrote {dst}; give it as'
+      ' --config.loss.perceptual_path.'
+  )
+
+
+def _tensors(file: torch_file.TorchFile, prefix: str):
+  """Tensors whose names begin so, each with the file that holds it."""
+  if not isinstance(file.tree, dict):
+    raise ValueError(
+        f'{file.path} should hold a state dict, but holds'
+        f' {type(file.tree).__name__}.'
+    )
+  return {
+      name: (file, tensor)
+      for name, tensor in file.tree.items()
+      if str(name).startswith(prefix)
+  }
