@@ -1,57 +1,46 @@
-"""The whole RQ-VAE against recordings of the official one.
+"""The whole RQ-VAE against recordings of the official one, within 1e-5.
 
-Within 1e-5; float32 noise of the recordings is 2e-6 on features and 6e-6 on
-pixels, so that pixels are allowed 2e-5.
+Only one of the recorded variants is in the repository; the others run where
+`RQ_JAX_FIXTURES` names a folder that holds them. Each is converted by the same
+tables as released checkpoints.
 """
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax.models import rqvae
+from rq_jax import losses
+from rq_jax import tokenizer
+from rq_jax.models import codebook
 from tests import official
 
-MODEL = rqvae.RQVAE(
-    image_size=32,
-    channels=32,
-    channel_multipliers=(1, 2, 1),
-    res_blocks=1,
-    attention_resolutions=(8,),
-    z_channels=32,
-    embed_dim=32,
-    code_shape=(8, 8, 4),
-    codebook_size=64,
-)
+NAMES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
 
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )
-assert_close_pixels = functools.partial(
-    np.testing.assert_allclose, rtol=1e-5, atol=2e-5
-)
 
 
 @functools.cache
-def recorded():
-  return official.recording('rqvae_shared')
+def _model(name):
+  return tokenizer.build_model(official.config(name))
+
+
+def _apply(name, method, *args, **options):
+  fn = functools.partial(_model(name).apply, method=method, **options)
+  return jax.jit(fn)(official.variables(name), *args)
 
 
 @functools.cache
-def variables():
-  return official.rqvae_variables(official.weights('rqvae_shared'), 4)
-
-
-@functools.cache
-def _run():
+def _run(name):
   """Reconstructs the recorded images; also what some blocks made of them."""
 
   @jax.jit
   def run(variables, images):
-    return MODEL.apply(
+    return _model(name).apply(
         variables,
         images,
         capture_intermediates=lambda module, _: module.name
@@ -64,21 +53,35 @@ def _run():
         ),
     )
 
-  return run(variables(), official.images(recorded()['x']))
+  images = official.images(official.recording(name)['x'])
+  return run(official.variables(name), images)
 
 
 @functools.cache
-def _decode():
-  """Decodes, compiled once for all tests."""
-  return jax.jit(lambda z: MODEL.apply(variables(), z, method='decode'))
+def _words(name, codes):
+  """Codewords of recorded codes, [B, h, w, D, C'], and the bound quantizer."""
+  model = _model(name).bind(official.variables(name))
+  return model.quantizer.embed(official.recording(name)[codes])
 
 
-def test_the_official_weights_are_all_the_weights_there_are():
-  ours = jax.eval_shape(
-      MODEL.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
-  )
-  shapes = functools.partial(jax.tree.map, jnp.shape)
-  assert shapes(nn.unbox(ours)) == shapes(variables())
+def _unfold(name, words):
+  return _model(name).bind(official.variables(name)).quantizer.unfold(words)
+
+
+@functools.cache
+def _residuals(name, codes):
+  """What every depth has left to code, [B, h, w, D, C']."""
+  recorded = official.recording(name)
+  model = _model(name).bind(official.variables(name))
+  words = _words(name, codes)
+  folded = model.quantizer.fold(jnp.asarray(recorded['z_e'])[: len(words)])
+  return folded[..., None, :] - jnp.cumsum(words, axis=-2) + words
+
+
+def _distances(name, residuals, d):
+  books = _apply(name, 'codebooks')
+  words = books[0] if len(books) == 1 else books[d]
+  return codebook.squared_distances(residuals[..., d, :], words)
 
 
 @pytest.mark.parametrize(
@@ -92,56 +95,114 @@ def test_the_official_weights_are_all_the_weights_there_are():
     ],
 )
 def test_a_block_makes_of_its_input_what_the_official_one_makes(ours, theirs):
-  found = _run()[1]['intermediates']
+  found = _run('rqvae_shared')[1]['intermediates']
   for name in ours.split('/'):
     found = found[name]
-  expected = official.images(recorded()[f'act/{theirs}'])
-  assert_close(found['__call__'][0][:1], expected)
+  recorded = official.recording('rqvae_shared')[f'act/{theirs}']
+  assert_close(found['__call__'][0][:1], official.images(recorded))
 
 
-def test_features_are_the_official_ones():
-  actual = _run()[1]['intermediates']['to_features']['__call__'][0]
-  assert_close(actual, recorded()['z_e'])
+@pytest.mark.parametrize('name', NAMES)
+def test_features_and_reconstructions_are_the_official_ones(name):
+  recorded = official.recording(name)
+  actual, blocks = _run(name)
+  features = blocks['intermediates']['to_features']['__call__'][0]
+  assert_close(features, recorded['z_e'])
+  np.testing.assert_array_equal(actual.quantized.codes, recorded['codes'])
+  assert_close(actual.quantized.features, recorded['z_q'])
+  assert_close(actual.quantized.commitment_loss, recorded['commitment_loss'])
+  assert_close(actual.images, official.images(recorded['out']))
 
 
-def test_reconstructions_are_the_official_ones():
-  actual, _ = _run()
-  np.testing.assert_array_equal(actual.quantized.codes, recorded()['codes'])
-  assert_close(actual.quantized.features, recorded()['z_q'])
-  assert_close(actual.quantized.commitment_loss, recorded()['commitment_loss'])
-  assert_close_pixels(actual.images, official.images(recorded()['out']))
+@pytest.mark.parametrize('name', NAMES)
+def test_losses_are_the_official_ones(name):
+  recorded = official.recording(name)
+  images = official.images(recorded['x'])
+  actual = _run(name)[0]
+  latent = actual.quantized.commitment_loss
+  for kind in ('mse', 'l1'):
+    recon = losses.reconstruction(images, actual.images, kind)
+    assert_close(recon, recorded[f'loss_{kind}_recon'])
+    assert_close(latent, recorded[f'loss_{kind}_latent'])
+    assert_close(recon + 0.25 * latent, recorded[f'loss_{kind}_total'])
+    # In validation upstream sums over images and channels; ours is the mean in
+    # both, so that the two can be compared.
+    b, channels = len(images), images.shape[-1]
+    valid = recorded[f'loss_{kind}_valid_recon'] / (b * channels)
+    assert_close(recon, valid)
+    assert_close(latent, recorded[f'loss_{kind}_valid_latent'] / b)
 
 
-def test_codes_are_embedded_as_by_the_official_model():
-  actual = MODEL.apply(variables(), recorded()['codes'], method='embed')
-  assert_close(actual, recorded()['embed_code'])
+@pytest.mark.parametrize('name', NAMES)
+def test_partial_sums_and_distances_are_the_official_ones(name):
+  recorded = official.recording(name)
+  sums = jnp.cumsum(_words(name, 'codes'), axis=-2)
+  residuals = _residuals(name, 'codes')
+  for d in range(sums.shape[-2]):
+    assert_close(sums[..., d, :], recorded[f'quant_list_{d}'])
+    expected = recorded[f'distances_{d}']
+    actual = _distances(name, residuals, d)[: len(expected)]
+    # Sums of squares that cancel: float32 noise is that of the sums.
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_first_codes_of_every_stack_decode_to_the_official_images():
-  # Recorded of random codes, to the depths 1 to 4.
-  codes = recorded()['rand_codes'][:1]
-  partial = [
-      MODEL.apply(variables(), codes, depth=d + 1, method='embed')
-      for d in range(4)
-  ]
-  for d in range(4):
-    assert_close(partial[d], recorded()[f'embed_partial_add_{d}'])
-  actual = _decode()(jnp.concatenate(partial))
-  expected = [recorded()[f'decode_partial_add_{d}'] for d in range(4)]
-  assert_close_pixels(actual, official.images(np.concatenate(expected)))
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('codes', ['codes', 'rand_codes'])
+def test_codes_are_embedded_and_decoded_as_by_the_official_model(name, codes):
+  recorded = official.recording(name)
+  prefix = codes.removesuffix('codes')
+  expected = recorded[f'{prefix}emb_with_depth']
+  assert_close(_words(name, codes)[: len(expected)], expected)
+  actual = _apply(name, 'embed', recorded[codes])
+  assert_close(actual, recorded[f'{prefix}embed_code'])
+  pixels = _apply(name, 'decode_codes', recorded[codes])
+  expected = official.images(recorded[f'{prefix}decode_code'])
+  assert_close(pixels, expected)
 
 
-def test_codes_decode_to_the_official_images():
-  decode = jax.jit(functools.partial(MODEL.apply, method='decode_codes'))
-  assert_close_pixels(
-      decode(variables(), recorded()['codes']),
-      official.images(recorded()['decode_code']),
+@pytest.mark.parametrize('name', NAMES)
+def test_parts_of_every_stack_decode_to_the_official_images(name):
+  # The first codes of each stack ('add'), or one of them alone ('select').
+  recorded = official.recording(name)
+  words = _words(name, 'rand_codes')[:1]
+  for kind, parts in {
+      'add': jnp.cumsum(words, axis=-2),
+      'select': words,
+  }.items():
+    embedded = [_unfold(name, parts[..., d, :]) for d in range(words.shape[-2])]
+    for d, actual in enumerate(embedded):
+      assert_close(actual, recorded[f'embed_partial_{kind}_{d}'])
+    pixels = _apply(name, 'decode', jnp.concatenate(embedded))
+    for d, actual in enumerate(pixels):
+      expected = official.images(recorded[f'decode_partial_{kind}_{d}'])
+      assert_close(actual[None], expected)
+  for d in range(words.shape[-2]):
+    codes = recorded['rand_codes'][:1]
+    actual = _apply(name, 'embed', codes, depth=d + 1)
+    assert_close(actual, recorded[f'embed_partial_add_{d}'])
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(('label', 'temperature'), [('t05', 0.5), ('t1', 1.0)])
+def test_soft_codes_are_the_official_ones(name, label, temperature):
+  recorded = official.recording(name)
+  if f'soft_codes_{label}' not in recorded:
+    pytest.skip('the official method fails for codebooks of several sizes')
+  codes, targets = _apply(
+      name, 'soft_codes', recorded['z_e'], temperature=temperature
   )
+  np.testing.assert_array_equal(codes, recorded['codes'])
+  expected = recorded[f'soft_codes_{label}']
+  assert_close(targets[: len(expected)], expected)
 
 
-def test_soft_codes_are_the_official_ones():
-  codes, targets = MODEL.apply(
-      variables(), recorded()['z_e'], temperature=0.5, method='soft_codes'
-  )
-  np.testing.assert_array_equal(codes, recorded()['soft_codes_t05_codes'])
-  assert_close(targets[:1], recorded()['soft_codes_t05'])
+@pytest.mark.parametrize('name', NAMES)
+def test_soft_targets_of_drawn_codes_are_the_official_ones(name):
+  recorded = official.recording(name)
+  if 'stoch_codes_t05' not in recorded:
+    pytest.skip('the official method fails for codebooks of several sizes')
+  # Every depth codes what the drawn codes before it have left.
+  residuals = _residuals(name, 'stoch_codes_t05')
+  for d in range(residuals.shape[-2]):
+    actual = jax.nn.softmax(-_distances(name, residuals, d) / 0.5)
+    assert_close(actual, recorded['stoch_soft_codes_t05'][..., d, :])

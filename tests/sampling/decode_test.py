@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rq_jax import sampling
+from rq_jax import tokenizer
 from rq_jax.models import rqtransformer
-from rq_jax.models import rqvae
 from rq_jax.sampling import decode
 from rq_jax.sampling.options import Sampling
 from tests import official
-from tests.models.rqtransformer_parity_test import VARIANTS
 from tests.sampling import models
 from tests.sampling import reference
 
@@ -28,6 +28,35 @@ _OPTIONS = Sampling(
     top_k=[64, 5, 20, 30],
     top_p=[0.95, 1.0, 0.9, 0.5],
 )
+
+
+_LEARNED = dict(
+    spatial_input='learned',
+    depth_input='learned',
+    cumulative_depth_input=False,
+)
+_PER_DEPTH = dict(_LEARNED, shared_embedding=False, shared_classifier=False)
+_TEXT = dict(text_vocab_size=50, text_length=6)
+VARIANTS = {
+    'uncond': {},
+    'class': dict(num_classes=10),
+    'text': _TEXT,
+    'unshared': dict(
+        _PER_DEPTH, num_classes=10, attention_bias=False, gelu='sigmoid'
+    ),
+    'unshared_mlpnb': dict(
+        _PER_DEPTH, **_TEXT, mlp_bias=False, depth_gelu='sigmoid'
+    ),
+    'unshared_vocabs': dict(_PER_DEPTH, codebook_size=(64, 48, 32, 16)),
+    'mixed': dict(
+        num_classes=10,
+        shared_classifier=False,
+        depth_input='learned',
+        cumulative_depth_input=False,
+    ),
+    'mixed2': dict(spatial_input='learned', cumulative_depth_input=False),
+    'd1': dict(_LEARNED, num_classes=10, code_shape=(4, 4, 1), depth_layers=0),
+}
 
 
 @functools.cache
@@ -207,22 +236,12 @@ def _recorded(name):
 
 @functools.cache
 def _greedy(name):
-  options = dict(
-      code_shape=(4, 4, 4),
-      codebook_size=64,
-      embed_dim=32,
-      width=64,
-      heads=4,
-      spatial_layers=3,
-      depth_layers=2,
-  )
-  prior = rqtransformer.RQTransformer(**{**options, **VARIANTS[name]})
-  state = official.weights(f'rqtransformer_{name}')
+  prior = sampling.build_prior(official.config(f'rqtransformer_{name}'))
   partner = official.codebooks(official.weights('rqvae_aux'), 4)
   codes, logits = decode.draw_codes(
       prior,
       Sampling(top_k=1),
-      official.rqtransformer_params(state, 4, prior.sizes),
+      official.variables(f'rqtransformer_{name}')['params'],
       (partner['shared'].embedding,),
       _numbers(prior, np.arange(2)),
       _recorded(name).get('cond', np.zeros((2, 1))).astype(np.int32),
@@ -230,24 +249,12 @@ def _greedy(name):
   return np.asarray(codes), np.asarray(logits)
 
 
-@pytest.mark.parametrize('name', ['text', 'class'])
+@pytest.mark.parametrize('name', ['uncond', 'class', 'text', 'mixed'])
 def test_images_of_greedy_codes_are_the_official_ones(name):
-  recorded, state = _recorded(name), official.weights('rqvae_aux')
-  if 'greedy_decoded' not in recorded or 'post_quant_conv.weight' not in state:
-    pytest.skip('decoded images are not in the repository')
-  model = rqvae.RQVAE(
-      image_size=16,
-      channels=32,
-      channel_multipliers=(1, 1, 1),
-      res_blocks=1,
-      attention_resolutions=(4,),
-      z_channels=32,
-      embed_dim=32,
-      code_shape=(4, 4, 4),
-      codebook_size=64,
-  )
+  recorded = _recorded(name)
+  model = tokenizer.build_model(official.config('rqvae_aux'))
   images = jax.jit(functools.partial(model.apply, method='decode_codes'))(
-      official.rqvae_variables(state, 4), _greedy(name)[0]
+      official.variables('rqvae_aux'), _greedy(name)[0]
   )
   assert_close(images, official.images(recorded['greedy_decoded']))
 
