@@ -68,7 +68,7 @@ def test_a_mesh_may_take_some_of_the_devices():
 def test_a_mesh_of_another_number_of_devices_is_refused(shape, needed):
   with pytest.raises(ValueError, match='config.mesh.data.* to -1') as error:
     partitioning.make_mesh(shape)
-  assert f'{shape} needs {needed} devices, but JAX sees 8' in str(error.value)
+  assert f'{shape} needs {needed} devices, but there are 8' in str(error.value)
 
 
 def test_an_unknown_mesh_axis_is_named():

@@ -125,7 +125,7 @@ def test_dry_run_prints_the_resolved_experiment(capsys):
       ]
   )
   assert code == 0
-  resolved = json.loads(capsys.readouterr().out)
+  resolved, _ = json.JSONDecoder().raw_decode(capsys.readouterr().out)
   assert resolved['optimizer']['peak_lr'] == 0.5
   assert resolved['model']['code_shape'] == [4, 4, 4]
 
