@@ -12,7 +12,9 @@ No command reads captions yet, so that this one only plans; in Python,
       --config.tokenizer=runs/imagenet256/rqvae \
       --config.data.path=cache/cc3m256 --dry_run --devices=64
 
-COST
+The run takes 470 x 10^9 operations an image and 1.6e20 in all, of 3.3 million
+pairs: at 40 % of the peak of a chip, about 110 hours of an H100, 350 of an A100
+or 390 of a TPU v4.
 """
 
 from rq_jax import recipes

@@ -9,7 +9,8 @@ The paper's tokenizer of faces, of 150 epochs. It attends at 16x16.
 
 The folder has 60000 images in train/ and 10000 in test/.
 
-COST
+The run takes 1324 x 10^9 operations an image and 1.2e19 in all: at 40 % of the
+peak of a chip, about 17 hours of an H100, 53 of an A100 or 30 of a TPU v4.
 
 The authors' batch is 32 images a process; how many processes they ran is not
 published, and four are our choice. What else differs is told in

@@ -8,7 +8,8 @@ The paper's tokenizer, of 10 epochs; its best results stand on one of 50:
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/imagenet256/rqvae
 
-COST
+The run takes 1317 x 10^9 operations an image and 1.7e19 in all: at 40 % of the
+peak of a chip, about 24 hours of an H100, 75 of an A100 or 43 of a TPU v4.
 
 The authors' batch is 32 images a process, of which we take four. Theirs are
 float32 and recompute blocks in the backward pass; --config.model.dtype=bfloat16

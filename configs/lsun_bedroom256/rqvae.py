@@ -9,7 +9,8 @@ One epoch over 3 million images of bedrooms, from the RQ-VAE of ImageNet.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/lsun_bedroom256/rqvae
 
-COST
+The run takes 1317 x 10^9 operations an image and 4.0e18 in all: at 40 % of the
+peak of a chip, about 6 hours of an H100, 18 of an A100 or 10 of a TPU v4.
 
 The authors' batch is 32 images a process; how many processes they ran is not
 published, and four are our choice. That so short a run starts from ImageNet is

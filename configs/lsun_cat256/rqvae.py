@@ -9,7 +9,8 @@ One epoch over 1.7 million images of cats, from the RQ-VAE of ImageNet.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/lsun_cat256/rqvae
 
-COST
+The run takes 1317 x 10^9 operations an image and 2.2e18 in all: at 40 % of the
+peak of a chip, about 3 hours of an H100, 10 of an A100 or 6 of a TPU v4.
 
 The authors' batch is 32 images a process; how many processes they ran is not
 published, and four are our choice. That so short a run starts from ImageNet is

@@ -9,7 +9,8 @@ One epoch over 126 thousand images of churches, from the RQ-VAE of ImageNet.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/lsun_church256/rqvae
 
-COST
+The run takes 1317 x 10^9 operations an image and 1.7e17 in all: at 40 % of the
+peak of a chip, about 0.2 hours of an H100, 0.7 of an A100 or 0.4 of a TPU v4.
 
 The authors' batch is 32 images a process; how many processes they ran is not
 published, and four are our choice. That so short a run starts from ImageNet is

@@ -14,7 +14,8 @@ No command reads captions yet, so that this one only plans:
       --config.tokenizer=runs/imagenet256/rqvae \
       --config.data.path=cache/text256 --dry_run --devices=256
 
-COST
+The run takes 2721 x 10^9 operations an image and 8.2e20 in all: at 40 % of the
+peak of a chip, about 570 hours of an H100, 1800 of an A100 or 2100 of a TPU v4.
 """
 
 from rq_jax import recipes

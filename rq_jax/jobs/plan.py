@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 from rq_jax.training import plan as plan_lib
 
-# Dense bfloat16 operations per second that their makers state.
+# Dense operations per second that their makers state: of 16 bit, and of float32
+# as JAX computes it unless told otherwise, in TF32 on GPUs, bfloat16 on TPUs.
 CHIPS = {
-    'H100': 989e12,
-    'A100': 312e12,
-    'TPU v4': 275e12,
-    'TPU v5p': 459e12,
+    'H100': (989e12, 494e12),
+    'A100': (312e12, 156e12),
+    'TPU v4': (275e12, 275e12),
+    'TPU v5p': (459e12, 459e12),
 }
 UTILISATION = 0.4
 # Rows of the table of arrays; the rest is summed up.
@@ -30,8 +31,10 @@ def text(plan: plan_lib.Plan) -> str:
 
 def images_per_second(plan: plan_lib.Plan) -> dict[str, float]:
   """Training rate of one chip of each kind, at `UTILISATION` of its peak."""
+  column = 1 if plan.dtype == 'float32' else 0
   return {
-      name: UTILISATION * peak / plan.step_flops for name, peak in CHIPS.items()
+      name: UTILISATION * peaks[column] / plan.step_flops
+      for name, peaks in CHIPS.items()
   }
 
 
@@ -77,7 +80,8 @@ def _memory(plan: plan_lib.Plan) -> Iterable[str]:
   for name, size in plan.memory.items():
     yield f'  {name:26}{_mebibytes(size):>16}'
   yield f'  {"together":26}{_mebibytes(sum(plan.memory.values())):>16}'
-  yield f'  Not counted: {"; ".join(plan.notes)}.'
+  for note in plan.notes:
+    yield f'  not counted: {note}'
 
 
 def _mebibytes(size: int) -> str:
@@ -92,6 +96,7 @@ def _operations(plan: plan_lib.Plan) -> Iterable[str]:
       f'{name} {rate:,.0f}' for name, rate in images_per_second(plan).items()
   )
   yield (
-      f'Images a second on one device at {UTILISATION:.0%} of its bfloat16 peak:'
+      f'Images a second of one device at {UTILISATION:.0%} of its peak for'
+      f' {plan.dtype}:'
   )
   yield f'  {rates}.'

@@ -18,7 +18,7 @@ from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.typing import Batch
 
-# Channels and convolutions of each resolution of VGG-16, the perceptual network.
+# The perceptual network: channels and convolutions at each resolution.
 _VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
@@ -100,9 +100,7 @@ def _stage2(config: Config, mesh) -> Problem:
   else:
     batch['image'] = _floats(size, model.image_size, model.image_size, 3)
   if not known:
-    notes += (
-        f'the networks of the tokenizer, as there is no {config.tokenizer}',
-    )
+    notes += ('the networks of the tokenizer, which is not there yet',)
   return Problem(task=task, batch=batch, forward=forward, notes=notes)
 
 

@@ -18,7 +18,7 @@ from rq_jax.training import experiment
 from rq_jax.training import flops
 from rq_jax.typing import PyTree
 
-# Modules of a model by the part they belong to; the rest is the last part.
+# Modules of a model by the part they belong to; None for all others.
 _PARTS = {
     1: {
         'encoder': ('encoder', 'to_features'),
@@ -35,6 +35,8 @@ _PARTS = {
         'embeddings': None,
     },
 }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Array:
   """Arrays of the state that are alike in all but their name.
@@ -65,6 +67,7 @@ class Plan:
   Attributes:
     mesh: Devices along each mesh axis.
     batch_size: Images of a step, on all devices together.
+    dtype: Of the computation.
     parameters: Number of parameters that gradients move, by part of the model.
     others: The same of what is not the model itself: the codebook, which moves
       by averaging, and the discriminator.
@@ -78,6 +81,7 @@ class Plan:
 
   mesh: Mapping[str, int]
   batch_size: int
+  dtype: str
   parameters: Mapping[str, int]
   others: Mapping[str, int]
   arrays: tuple[Array, ...]
@@ -105,7 +109,8 @@ def make(config: Config, devices: int) -> Plan:
   step = flops.count(stage.train_step, task, state, batch) / size
   others = {}
   if config.stage == 1:
-    step += 3 * abstract.perceptual_flops(config)  # Both images, and one gradient.
+    # Of the image, of its reconstruction, and of the latter's gradient.
+    step += 3 * abstract.perceptual_flops(config)
     others = {
         'codebook': sum(
             book.embedding.size for book in state.codebook['quantizer'].values()
@@ -115,6 +120,7 @@ def make(config: Config, devices: int) -> Plan:
   return Plan(
       mesh=dict(mesh.shape),
       batch_size=size,
+      dtype=config.model.dtype,
       parameters=_by_part(state.params, config.stage),
       others={name: number for name, number in others.items() if number},
       arrays=_arrays(boxed, mesh),
@@ -178,6 +184,7 @@ def _arrays(state, mesh) -> tuple[Array, ...]:
     leaves = jax.tree.leaves_with_path(partitioning.unbox(tree))
     for (path, leaf), spec, sharding in zip(leaves, specs, shardings):
       name = jax.tree_util.keystr(path, simple=True, separator='/')
+      name = name if field == 'params' else f'{field}/{name}'
       key = (leaf.shape, str(leaf.dtype), tuple(spec), sharding)
       groups.setdefault(key, []).append(name)
   arrays = []
@@ -196,9 +203,8 @@ def _arrays(state, mesh) -> tuple[Array, ...]:
             bytes_per_device=_shard_bytes(leaf, sharding),
         )
     )
-  return tuple(
-      sorted(arrays, key=lambda a: (-a.count * a.bytes_per_device, a.name))
-  )
+  sizes = {a: a.count * math.prod(a.shape) for a in arrays}
+  return tuple(sorted(arrays, key=lambda a: (-sizes[a], a.name)))
 
 
 def _devices(axis: str | tuple[str, ...] | None, mesh) -> str:
