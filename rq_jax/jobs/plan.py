@@ -90,8 +90,8 @@ def _mebibytes(size: int) -> str:
 
 def _operations(plan: plan_lib.Plan) -> Iterable[str]:
   yield 'Floating-point operations of an image, 10^9'
-  yield f'  {"forward pass":26}{plan.forward_flops / 1e9:>16,.1f}'
-  yield f'  {"training step":26}{plan.step_flops / 1e9:>16,.1f}'
+  yield f'  {"forward pass":26}{_billions(plan.forward_flops):>16}'
+  yield f'  {"training step":26}{_billions(plan.step_flops):>16}'
   rates = ', '.join(
       f'{name} {rate:,.0f}' for name, rate in images_per_second(plan).items()
   )
@@ -100,3 +100,7 @@ def _operations(plan: plan_lib.Plan) -> Iterable[str]:
       f' {plan.dtype}:'
   )
   yield f'  {rates}.'
+
+
+def _billions(number: float) -> str:
+  return f'{number / 1e9:,.1f}' if number > 1e10 else f'{number / 1e9:.3g}'
