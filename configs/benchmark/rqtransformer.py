@@ -1,10 +1,10 @@
 r"""RQ-Transformers whose sampling the paper times, of ImageNet's classes.
 
 The argument is SIZE-f{8,16,32}-d{depth}-k{codebook size}, as in
-huge-f32-d4-k16384, the paper's model of 0.02 s an image on an A100; sizes are
-small, medium, large and huge. With d1, all layers are spatial. vqgan_large and
-vqgan_huge stand for VQ-GAN's transformers, for f16-d1-k1024 and f16-d1-k16384.
-The tokenizers are those of configs/benchmark/rqvae.py.
+huge-f32-d4-k16384, which takes 0.02 s an image on an A100 at batch 500 in the
+paper. Sizes are small, medium, large and huge. With d1, all layers are spatial.
+vqgan_large and vqgan_huge are the transformers of VQ-GAN, for f16-d1-k1024 and
+f16-d1-k16384. The tokenizers are those of configs/benchmark/rqvae.py.
 
   python -m rq_jax train \
       --config=configs/benchmark/rqtransformer.py:huge-f32-d4-k16384 \
