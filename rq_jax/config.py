@@ -184,11 +184,17 @@ def total_steps(config: Config, num_examples: int) -> int:
 
 
 def load(path: str, *, overrides: Mapping[str, Any] | None = None) -> Config:
-  """Runs a configuration file, sets fields by dotted name, and checks it."""
-  spec = importlib.util.spec_from_file_location('experiment', path)
+  """Runs a configuration file, sets fields by dotted name, and checks it.
+
+  Args:
+    path: The file; `FILE:ARGUMENT` hands its `get_config` an argument.
+    overrides: Values by dotted name, such as 'data.path'.
+  """
+  file, *argument = path.split(':', 1)
+  spec = importlib.util.spec_from_file_location('experiment', file)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  experiment = module.get_config()
+  experiment = module.get_config(*argument)
   for name, value in (overrides or {}).items():
     experiment.update_from_flattened_dict({name: value})
   return check(experiment.to_dict())

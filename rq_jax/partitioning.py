@@ -10,7 +10,7 @@ import math
 
 import flax.linen as nn
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 import numpy as np
 
 from rq_jax.typing import Batch, PyTree
@@ -54,6 +54,26 @@ def make_mesh(
       exactly.
   """
   devices = jax.devices() if devices is None else devices
+  # Logical rules steer the partitioner by hints, hence `Auto` axes.
+  return jax.make_mesh(
+      _sizes(shape, len(devices)),
+      MESH_AXES,
+      axis_types=(AxisType.Auto,) * len(MESH_AXES),
+      devices=devices,
+  )
+
+
+def abstract_mesh(shape: Mapping[str, int], devices: int) -> AbstractMesh:
+  """The mesh that `make_mesh` would build of so many devices, without them."""
+  return AbstractMesh(
+      _sizes(shape, devices),
+      MESH_AXES,
+      axis_types=(AxisType.Auto,) * len(MESH_AXES),
+  )
+
+
+def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
+  """Devices along each of `MESH_AXES`, -1 resolved."""
   if unknown := set(shape) - set(MESH_AXES):
     raise ValueError(
         f'config.mesh has unknown axes {sorted(unknown)}; the mesh axes are'
@@ -61,20 +81,14 @@ def make_mesh(
     )
   sizes = [shape.get(axis, 1) for axis in MESH_AXES]
   if sizes.count(-1) == 1:
-    sizes[sizes.index(-1)] = max(1, len(devices) // -math.prod(sizes))
-  if min(sizes) < 1 or math.prod(sizes) != len(devices):
+    sizes[sizes.index(-1)] = max(1, devices // -math.prod(sizes))
+  if min(sizes) < 1 or math.prod(sizes) != devices:
     raise ValueError(
         f'config.mesh={dict(shape)} needs {abs(math.prod(sizes))} devices, but'
-        f' JAX sees {len(devices)}. Set one of --config.mesh.data,'
+        f' there are {devices}. Set one of --config.mesh.data,'
         ' --config.mesh.fsdp and --config.mesh.model to -1 to use them all.'
     )
-  # Logical rules steer the partitioner by hints, hence `Auto` axes.
-  return jax.make_mesh(
-      tuple(sizes),
-      MESH_AXES,
-      axis_types=(AxisType.Auto,) * len(sizes),
-      devices=devices,
-  )
+  return tuple(sizes)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Every configuration file builds, and the commands it shows parse."""
 
+import functools
+import math
 import pathlib
 import re
 import shlex
@@ -11,21 +13,121 @@ from rq_jax import __main__ as main_lib
 from rq_jax import config as config_lib
 from rq_jax import sampling
 from rq_jax import tokenizer
+from rq_jax.jobs import plan as plan_text
 from rq_jax.sampling import sampler
+from rq_jax.training import plan
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / 'configs').rglob('*.py'))
+FILES = sorted(
+    str(file.relative_to(ROOT)) for file in (ROOT / 'configs').rglob('*.py')
+)
+# What the files of these can be told after a colon.
+ARGUMENTS = {
+    'configs/imagenet256/rqtransformer.py': ('480m', '821m', '1.4b', '3.8b'),
+    'configs/text256/rqtransformer.py': ('32', '64'),
+    'configs/studies/rqvae.py': (
+        *(f'8x8x{depth}' for depth in (1, 2, 4, 8, 16)),
+        '8x8x1-k65536',
+        '8x8x1-k131072',
+    ),
+    'configs/benchmark/rqvae.py': (
+        'f32-d4-k16384',
+        'f16-d1-k1024',
+        'f16-d1-k16384',
+        'f8-d2-k2048',
+    ),
+    'configs/benchmark/rqtransformer.py': (
+        'small-f32-d4-k16384',
+        'medium-f16-d2-k16384',
+        'large-f8-d2-k2048',
+        'huge-f32-d4-k16384',
+        'huge-f32-d1-k16384',
+        'vqgan_large-f16-d1-k1024',
+        'vqgan_huge-f16-d1-k16384',
+    ),
+}
+CONFIGS = FILES + [
+    f'{file}:{argument}'
+    for file, arguments in ARGUMENTS.items()
+    for argument in arguments
+]
 # What only the user of an experiment knows.
-PATHS = {'tokenizer': 'TOKENIZER', 'data.path': 'FEATURES'}
+PATHS = {
+    'rqvae': {'loss.perceptual_path': 'LPIPS'},
+    'rqtransformer': {'tokenizer': 'TOKENIZER', 'data.path': 'FEATURES'},
+}
+# As published; those of the text model follow from its 3.9 billion.
+SIZES = {
+    'ffhq256/rqvae.py': 100_207_491,
+    'lsun_church256/rqvae.py': 100_207_491,
+    'lsun_cat256/rqvae.py': 100_207_491,
+    'lsun_bedroom256/rqvae.py': 100_207_491,
+    'imagenet256/rqvae.py': 100_207_491,
+    'studies/rqvae.py:8x8x16': 100_207_491,
+    'benchmark/rqvae.py': 100_207_491,
+    'ffhq256/rqtransformer.py': 355_393_536,
+    'lsun_church256/rqtransformer.py': 370_087_936,
+    'lsun_cat256/rqtransformer.py': 612_061_184,
+    'lsun_bedroom256/rqtransformer.py': 612_061_184,
+    'imagenet256/rqtransformer.py:480m': 480_921_088,
+    'imagenet256/rqtransformer.py:821m': 820_899_328,
+    'imagenet256/rqtransformer.py': 1_387_529_728,
+    'imagenet256/rqtransformer.py:1.4b': 1_387_529_728,
+    'imagenet256/rqtransformer.py:3.8b': 3_822_488_064,
+    'benchmark/rqtransformer.py:large-f32-d4-k16384': 820_899_328,
+    'benchmark/rqtransformer.py': 1_387_529_728,
+    'cc3m256/rqtransformer.py': 654_061_568,
+    'text256/rqtransformer.py': 3_903_915_008,
+    'text256/rqtransformer.py:64': 3_903_996_928,
+}
+TOKENIZERS = {
+    'digits/rqtransformer.py': 'digits/rqvae.py',
+    'ffhq256/rqtransformer.py': 'ffhq256/rqvae.py',
+    'lsun_church256/rqtransformer.py': 'lsun_church256/rqvae.py',
+    'lsun_cat256/rqtransformer.py': 'lsun_cat256/rqvae.py',
+    'lsun_bedroom256/rqtransformer.py': 'lsun_bedroom256/rqvae.py',
+    'imagenet256/rqtransformer.py': 'imagenet256/rqvae.py',
+    'imagenet256/rqtransformer.py:3.8b': 'imagenet256/rqvae.py',
+    'cc3m256/rqtransformer.py': 'imagenet256/rqvae.py',
+    'text256/rqtransformer.py': 'imagenet256/rqvae.py',
+    'benchmark/rqtransformer.py': 'benchmark/rqvae.py',
+    'benchmark/rqtransformer.py:huge-f32-d1-k16384': (
+        'benchmark/rqvae.py:f32-d1-k16384'
+    ),
+    'benchmark/rqtransformer.py:large-f8-d2-k2048': (
+        'benchmark/rqvae.py:f8-d2-k2048'
+    ),
+    'benchmark/rqtransformer.py:vqgan_large-f16-d1-k1024': (
+        'benchmark/rqvae.py:f16-d1-k1024'
+    ),
+}
 
 
-def load(file):
-  raw = config_lib.load(str(file), overrides=PATHS) if is_stage2(file) else None
-  return raw or config_lib.load(str(file))
+def load(path):
+  """The checked experiment of a file under the root, `FILE[:ARGUMENT]`."""
+  stage = pathlib.Path(path.partition(':')[0]).stem
+  return config_lib.load(str(ROOT / path), overrides=PATHS[stage])
 
 
-def is_stage2(file):
-  return 'stage=2' in file.read_text()
+@functools.cache
+def shapes_of(model):
+  """Shapes of a model's variables; many experiments share theirs."""
+  made = (
+      sampler.abstract_variables(model)
+      if hasattr(model, 'depth_layers')
+      else tokenizer.abstract_variables(model)
+  )
+  return {name: sizes(tree) for name, tree in made.items()}
+
+
+def sizes(tree):
+  return [math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)]
+
+
+def model_of(config):
+  if config.stage == 1:
+    return tokenizer.build_model(config)
+  return sampling.build_prior(config)
 
 
 def commands(text):
@@ -35,43 +137,99 @@ def commands(text):
   return [shlex.split(line.split('  #')[0]) for line in found]
 
 
-@pytest.mark.parametrize('file', FILES, ids=lambda f: f.parent.name + f.stem)
-def test_model_builds(file):
-  config = load(file)
-  if config.stage == 1:
-    shapes = tokenizer.abstract_variables(tokenizer.build_model(config))
-  else:
-    shapes = sampler.abstract_variables(sampling.build_prior(config))
-  assert jax.tree.leaves(shapes['params'])
+@pytest.mark.parametrize('path', CONFIGS)
+def test_model_builds(path):
+  assert sum(shapes_of(model_of(load(path)))['params']) > 0
 
 
-def test_digits_prior_models_the_codes_of_the_digits_tokenizer():
-  stage1 = load(ROOT / 'configs' / 'digits' / 'rqvae.py')
-  stage2 = load(ROOT / 'configs' / 'digits' / 'rqtransformer.py')
+@pytest.mark.parametrize('path', SIZES)
+def test_size_is_the_published_one(path):
+  shapes = shapes_of(model_of(load(f'configs/{path}')))
+  assert sum(shapes['params']) == SIZES[path]
+
+
+@pytest.mark.parametrize(
+    ('path', 'words'),
+    [
+        ('ffhq256/rqvae.py', 2048),
+        ('imagenet256/rqvae.py', 16384),
+        ('studies/rqvae.py:8x8x1-k131072', 131072),
+    ],
+)
+def test_the_codebook_has_no_row_for_padding(path, words):
+  shapes = shapes_of(model_of(load(f'configs/{path}')))
+  # Codewords, how often each was chosen, and sums of what chose it.
+  assert sorted(shapes['codebook']) == [words, words * 256, words * 256]
+
+
+@pytest.mark.parametrize('path', TOKENIZERS)
+def test_prior_models_the_codes_of_its_tokenizer(path):
+  stage1 = load(f'configs/{TOKENIZERS[path]}')
   restored = tokenizer.Tokenizer(
       model=tokenizer.build_model(stage1), variables={}, config=stage1
   )
-  sampling.check_pair(stage2, restored)
+  sampling.check_pair(load(f'configs/{path}'), restored)
 
 
-@pytest.mark.parametrize('file', FILES, ids=lambda f: f.parent.name + f.stem)
-def test_docstring_shows_how_to_train_it(file):
-  config = str(file.relative_to(ROOT))
-  shown = commands(file.read_text())
-  assert any(f'--config={config}' in words for words in shown)
-  check_train_commands(shown)
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'digits' not in p])
+def test_the_paper_has_no_null_class_and_no_average(path):
+  config = load(path)
+  assert config.optimizer.ema_decay == 0
+  if config.stage == 2:
+    assert not config.model.null_class
+    assert config.loss.label_dropout == 0
 
 
-def test_commands_of_the_readme_parse():
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('imagenet256/rqtransformer.py:2b', '480m, 821m, 1.4b, 3.8b'),
+        ('text256/rqtransformer.py:77', '32, 64'),
+        ('studies/rqvae.py:8x8', '8x8x4-k16384'),
+        ('benchmark/rqtransformer.py:tiny-f32-d4-k16384', 'vqgan_huge'),
+        ('benchmark/rqtransformer.py:vqgan_huge-f32-d4-k1', 'f16-d1-k16384'),
+        ('ffhq256/rqvae.py:350m', 'takes nothing after its name'),
+    ],
+)
+def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
+  words = ['train', f'--config={ROOT}/configs/{argument}', '--dry_run']
+  assert main_lib.main(words) == 1
+  error = capsys.readouterr().err
+  assert error.startswith(('Error: The ', 'Error: This '))
+  assert error.count('\n') == 1
+  assert message in error
+
+
+@pytest.fixture
+def no_plans(monkeypatch):
+  """Leaves out of `--dry_run` what takes seconds; see `jobs/plan_test.py`."""
+  monkeypatch.setattr(plan, 'make', lambda *_: None)
+  monkeypatch.setattr(plan_text, 'text', lambda _: '')
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_docstring_shows_how_to_train_it(file, no_plans):
+  shown = commands((ROOT / file).read_text())
+  flag = re.compile(rf'--config={re.escape(file)}(:|$)')
+  assert any(
+      words[0] == 'train' and any(map(flag.match, words)) for words in shown
+  )
+  check_commands(shown)
+
+
+def test_commands_of_the_readme_parse(no_plans):
   shown = commands((ROOT / 'README.md').read_text())
-  assert {words[0] for words in shown} == {'train', 'encode', 'sample'}
-  check_train_commands(shown)
+  assert {words[0] for words in shown} >= {'train', 'encode', 'sample'}
+  check_commands(shown)
 
 
-def check_train_commands(shown):
-  for words in shown:
-    if words[0] == 'train':
-      assert main_lib.main([*words, '--dry_run']) == 0
+def check_commands(shown):
+  for name, *words in shown:
+    if name == 'train':
+      assert main_lib.main([name, *words, '--dry_run']) == 0
+    else:
+      # These have no dry run: flags alone, and the files that they name.
+      assert main_lib.main([name, *words, '--help']) == 0
 
 
 def test_python_of_the_readme_compiles():

@@ -22,8 +22,12 @@ LAYERS = (
     {'partitioning', 'config', 'typing'},
 )
 
-# Modules that are part of another one, split off for their length.
-PARTS = {'config_fields': 'config', 'config_rules': 'config'}
+# Modules that are part of another component.
+PARTS = {
+    'config_fields': 'config',
+    'config_rules': 'config',
+    'recipes': 'config',
+}
 
 # These must work where only jax, flax, optax and orbax are installed.
 LIGHT = (

@@ -68,7 +68,17 @@ def test_a_mesh_may_take_some_of_the_devices():
 def test_a_mesh_of_another_number_of_devices_is_refused(shape, needed):
   with pytest.raises(ValueError, match='config.mesh.data.* to -1') as error:
     partitioning.make_mesh(shape)
-  assert f'{shape} needs {needed} devices, but JAX sees 8' in str(error.value)
+  assert f'{shape} needs {needed} devices, but there are 8' in str(error.value)
+
+
+def test_an_abstract_mesh_is_that_of_as_many_devices():
+  shape = dict(data=-1, fsdp=2)
+  there = partitioning.make_mesh(shape).abstract_mesh
+  planned = partitioning.abstract_mesh(shape, 8)
+  assert planned.shape_tuple == there.shape_tuple
+  assert planned.axis_types == there.axis_types
+  more = partitioning.abstract_mesh(shape, 256)
+  assert dict(more.shape) == {'data': 128, 'fsdp': 2, 'model': 1}
 
 
 def test_an_unknown_mesh_axis_is_named():

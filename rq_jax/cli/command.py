@@ -51,7 +51,7 @@ def run(
   except (AttributeError, KeyError) as error:
     return _fail(_unknown_field(error))
   except (flags.Error, ValueError, OSError) as error:
-    return _fail(f'{error} See {argv[0]} --help.')
+    return _fail(_refused(error) or f'{error} See {argv[0]} --help.')
   try:
     return work(values) or 0
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
@@ -73,6 +73,16 @@ def _unknown_field(error: Exception) -> str:
   if near:
     return f'No field is named {near[2]}. Did you mean {near[1]}?'
   return f'A --config flag names no field: {error}.'
+
+
+def _refused(error: Exception) -> str | None:
+  """What a configuration file itself said, from the trace around it."""
+  if 'Error whilst parsing config file' not in str(error):
+    return None
+  kind, _, message = str(error).splitlines()[-1].partition(': ')
+  if kind == 'TypeError' and 'get_config() takes 0' in message:
+    return 'This --config takes nothing after its name: leave out the colon.'
+  return message if kind == 'ValueError' else None
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

@@ -42,7 +42,10 @@ def main(argv: list[str]) -> int:
 
 def _encode(values: flags.FlagValues) -> None:
   command.require(values, 'config', 'tokenizer', 'out')
-  experiment = config.check(values.config.to_dict())
+  raw = values.config.to_dict()
+  # No loss is computed, and so no perceptual network asked for.
+  raw.get('loss', {}).pop('perceptual_weight', None)
+  experiment = config.check(raw)
   from rq_jax import tokenizer
   from rq_jax.jobs import encode
 

@@ -3,6 +3,11 @@ r"""Trains either stage, as its configuration says; resumes where it can.
   python -m rq_jax train --config=configs/digits/rqvae.py --workdir=runs/rqvae
   python -m rq_jax train --config=configs/digits/rqvae.py --workdir=runs/rqvae \
       --config.optimizer.peak_lr=1e-3
+  python -m rq_jax train --config=configs/imagenet256/rqvae.py --dry_run \
+      --devices=64 --config.loss.perceptual_path=checkpoints/lpips
+
+The last only tells what the experiment takes: parameters, how a mesh splits
+them, memory and floating-point operations.
 
 Run the same command again to go on after an interruption. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
@@ -43,7 +48,15 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_bool(
       'dry_run',
       False,
-      'Check the experiment and stop, before anything is built.',
+      'Print the experiment and what it will take, from shapes alone, and stop:'
+      ' neither data nor weights need to exist.',
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'devices',
+      None,
+      'With --dry_run: plan for so many devices, instead of those present.',
+      lower_bound=1,
       flag_values=values,
   )
   return values
@@ -55,10 +68,15 @@ def main(argv: list[str]) -> int:
 
 
 def _train(values: flags.FlagValues) -> int:
-  command.require(values, 'config', 'workdir')
+  command.require(values, 'config', *([] if values.dry_run else ['workdir']))
+  if values.devices is not None and not values.dry_run:
+    raise ValueError(
+        f'--devices={values.devices} only plans: add --dry_run, or leave it out'
+        ' to train on all devices.'
+    )
   experiment = config.check(values.config.to_dict())
   if values.dry_run:
-    print(config.to_json(experiment))
+    _plan(experiment, values.devices)
     return 0
   import jax  # After the checks: a typo should not wait for it.
 
@@ -75,3 +93,15 @@ def _train(values: flags.FlagValues) -> int:
   for name, value in results.items():
     print(f'{name:32}{value:.5g}')
   return 0
+
+
+def _plan(experiment: config.Config, devices: int | None) -> None:
+  """Prints the experiment, and what it will take."""
+  import jax
+
+  from rq_jax.jobs import plan as plan_text
+  from rq_jax.training import plan
+
+  print(config.to_json(experiment))
+  made = plan.make(experiment, devices or jax.device_count())
+  print(f'\n{plan_text.text(made)}')

@@ -1,0 +1,33 @@
+r"""RQ-VAEs whose decoding the paper times: 8, 16 or 32 pixels a position.
+
+The argument is f{8,16,32}-d{depth}-k{codebook size}; f32-d4-k16384 is the
+paper's RQ-VAE. They are there to be timed, with weights as initialised, and to
+be planned:
+
+  python -m rq_jax train --config=configs/benchmark/rqvae.py:f16-d1-k1024 \
+      --config.loss.perceptual_path=checkpoints/lpips --dry_run
+"""
+
+from rq_jax import recipes
+
+MULTIPLIERS = {
+    '8': (1, 2, 2, 4),
+    '16': (1, 1, 2, 2, 4),
+    '32': (1, 1, 2, 2, 4, 4),
+}
+
+
+def get_config(shape='f32-d4-k16384'):
+  shape = recipes.parse(
+      r'f(8|16|32)-d([1-9]\d*)-k([1-9]\d*)', shape, 'f32-d4-k16384'
+  )
+  side = 256 // int(shape[1])
+  config = recipes.rqvae()
+  config.model.update(
+      channel_multipliers=MULTIPLIERS[shape[1]],
+      attention_resolutions=(side,),
+      code_shape=(side, side, int(shape[2])),
+      codebook_size=int(shape[3]),
+  )
+  config.train.epochs = 1.0
+  return config

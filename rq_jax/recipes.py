@@ -1,0 +1,107 @@
+"""What the experiments of the paper have in common, one recipe a stage.
+
+The files of `configs/` start from these, and set what is their own. Some take
+an argument, as in `--config=configs/imagenet256/rqtransformer.py:1.4b`, which
+the functions at the end read.
+"""
+
+from collections.abc import Mapping
+import re
+from typing import Any
+
+from rq_jax import config as config_lib
+
+
+def rqvae():
+  """Stage 1: an RQ-VAE of 8x8x4 codes against a patch discriminator.
+
+  Mean squared error, a quarter of the commitment loss, LPIPS, and 0.75 of an
+  adaptively weighted adversarial loss from the first step on. The learning rate
+  stays where the warm-up, if an experiment has one, has taken it.
+  """
+  config = config_lib.template(stage=1)
+  config.data.update(
+      source='image_folder', image_size=256, batch_size=128, workers=8
+  )
+  config.model.update(
+      image_size=256,
+      channels=128,
+      channel_multipliers=(1, 1, 2, 2, 4, 4),
+      res_blocks=2,
+      attention_resolutions=(8,),
+      embed_dim=256,
+      code_shape=(8, 8, 4),
+      codebook_size=16384,
+  )
+  config.loss.update(
+      reconstruction='mse',
+      commitment_weight=0.25,
+      perceptual_weight=1.0,
+      adversarial_weight=0.75,
+      adversarial_start=0,
+      discriminator='hinge',
+  )
+  config.optimizer.update(
+      name='adam', peak_lr=4e-5, betas=(0.5, 0.9), schedule='constant'
+  )
+  config.train.update(eval_steps=5000, checkpoint_steps=1000)
+  return config
+
+
+def rqtransformer():
+  """Stage 2: an RQ-Transformer trained on stochastic codes and soft targets.
+
+  AdamW from 5e-4 down to 0 along a cosine, without a warm-up. No condition is
+  ever dropped: the published models have no null class.
+  """
+  config = config_lib.template(stage=2)
+  config.data.update(source='features', image_size=256, batch_size=2048)
+  config.model.update(
+      code_shape=(8, 8, 4),
+      codebook_size=16384,
+      embed_dim=256,
+      null_class=False,
+      dropout=0.1,
+      dtype='bfloat16',
+  )
+  config.loss.update(temperature=0.5, stochastic_codes=True, soft_targets=True)
+  config.optimizer.update(
+      name='adamw',
+      peak_lr=5e-4,
+      betas=(0.9, 0.95),
+      weight_decay=1e-4,
+      clip_norm=1.0,
+      schedule='cosine',
+      min_lr=0.0,
+  )
+  config.train.update(epochs=100.0, eval_steps=1000, checkpoint_steps=500)
+  return config
+
+
+def choose(name: str, chosen: str, options: Mapping[str, Any]) -> Any:
+  """The option that the argument of a configuration file names.
+
+  Raises:
+    ValueError: If there is none of that name.
+  """
+  if chosen not in options:
+    raise ValueError(
+        f'The {name} {chosen!r} of --config is not known. Possible are'
+        f' {", ".join(options)}.'
+    )
+  return options[chosen]
+
+
+def parse(pattern: str, argument: str, example: str) -> re.Match[str]:
+  """Matches the argument of a configuration file with a pattern.
+
+  Raises:
+    ValueError: If it is of another form than the example's.
+  """
+  match = re.fullmatch(pattern, argument)
+  if match is None:
+    raise ValueError(
+        f'The argument {argument!r} of --config must be of the form of'
+        f' {example}, that is {pattern}.'
+    )
+  return match
