@@ -6,6 +6,7 @@ neither are skipped.
 """
 
 import functools
+import json
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from rq_jax.models import codebook
+from tests import recipe
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 
@@ -28,6 +30,13 @@ def recording(name):
 def weights(name):
   """The state dict of a recorded model, or the part of it that tests use."""
   return _load(f'{name}/model.npz')
+
+
+@functools.cache
+def drawn_weights(name):
+  """The state dict of a model whose weights were drawn for its recording."""
+  meta = json.loads((FIXTURES / name / 'meta.json').read_text())
+  return recipe.weights(meta['recipe_seed'], meta['recipe_shapes'])
 
 
 def _load(file):
@@ -135,6 +144,18 @@ def _attention(state, prefix):
       'value': conv(state, f'{prefix}.v'),
       'out': conv(state, f'{prefix}.proj_out'),
   }
+
+
+def lpips_params(state):
+  """Parameters of `LPIPS`, from the state dicts of VGG16 and of the heads."""
+  indices = {int(n.split('.')[1]) for n in state if n.startswith('features.')}
+  params = {
+      f'conv_{i}': conv(state, f'features.{index}')['conv']
+      for i, index in enumerate(sorted(indices))
+  }
+  for i in range(5):
+    params[f'weight_{i}'] = np.ravel(state[f'lin{i}.model.1.weight'])
+  return params
 
 
 def rqtransformer_params(state, heads, sizes):
