@@ -60,6 +60,7 @@ STAGE1 = dict(
         reconstruction='mse',
         commitment_weight=0.25,
         perceptual_weight=0.0,
+        perceptual_path=None,  # Folder of a converted LPIPS network.
         adversarial_weight=0.0,
         adversarial_start=0,  # Step.
         discriminator='hinge',
@@ -113,6 +114,7 @@ OPTIONAL = {
     'train.steps': int,
     'train.epochs': float,
     'model.depth_gelu': str,
+    'loss.perceptual_path': str,
 }
 # Fields that take one number, or one for each level or depth.
 PER_DEPTH = ('model.codebook_size', 'model.decay', 'model.res_blocks')
@@ -196,4 +198,4 @@ FRACTIONS = (
 )
 # A resumed run may differ in these; anything else would make it another run.
 RESUMABLE = ('train.', 'mesh.', 'data.workers', 'data.path', 'init_from',
-              'tokenizer')  # fmt: skip
+              'tokenizer', 'loss.perceptual_path')  # fmt: skip
