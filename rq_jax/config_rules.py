@@ -13,7 +13,7 @@ def check(config: Config) -> None:
   for rule in (_ranges, _code_shape, _optimizer, _duration):
     rule(config)
   stage = (
-      (_levels, _code_map, _codebooks, _groups)
+      (_levels, _code_map, _codebooks, _groups, _perceptual)
       if config.stage == 1
       else (_paths, _heads, _conditions, _guidance, _vocabularies)
   )
@@ -158,6 +158,28 @@ def _groups(config: Config) -> None:
         f' are the divisors of {math.gcd(*widths)}',
         '--config.model.norm_groups',
     )
+
+
+def _perceptual(config: Config) -> None:
+  weight, size = config.loss.perceptual_weight, config.model.image_size
+  if weight == 0:
+    return
+  _require(
+      config.loss.perceptual_path is not None,
+      f'config.loss.perceptual_weight={weight}',
+      'needs config.loss.perceptual_path, the folder of an LPIPS network, whose'
+      ' weights do not come with rq_jax; `python -m rq_jax convert --from=lpips'
+      ' --src=vgg16.pth --heads=vgg.pth --dst=checkpoints/lpips` makes one',
+      '--config.loss.perceptual_path to that folder, or'
+      ' --config.loss.perceptual_weight to 0',
+  )
+  _require(
+      size >= 16,
+      f'config.model.image_size={size} with'
+      f' config.loss.perceptual_weight={weight}',
+      'must be at least 16, as LPIPS halves images four times',
+      '--config.model.image_size, or --config.loss.perceptual_weight to 0',
+  )
 
 
 def _paths(config: Config) -> None:

@@ -27,6 +27,16 @@ def _check(stage, **fields):
   return config.check(raw)
 
 
+def _sized(size):
+  """Fields of an experiment of stage 1 on images of any size."""
+  return dict(
+      data__image_size=size,
+      model__image_size=size,
+      model__channel_multipliers=(1,),
+      model__code_shape=(8, 8, 1),
+  )
+
+
 def _refused(stage, **fields):
   with pytest.raises(ValueError) as error:
     _check(stage, **fields)
@@ -228,6 +238,27 @@ _RULES = [
              model__norm_groups=32),
     ),
     (
+        1,
+        dict(loss__perceptual_weight=0.5),
+        ['perceptual_weight=0.5', 'needs config.loss.perceptual_path',
+         'python -m rq_jax convert --from=lpips --src=vgg16.pth'
+         ' --heads=vgg.pth --dst=checkpoints/lpips'],
+        ['loss.perceptual_path', 'loss.perceptual_weight to 0'],
+        dict(loss__perceptual_weight=0.5,
+             loss__perceptual_path='checkpoints/lpips'),
+    ),
+    *(
+        (
+            1,
+            dict(**_sized(8), **loss, loss__perceptual_weight=0.5),
+            ['image_size=8', 'perceptual_weight=0.5', 'must be at least 16'],
+            ['model.image_size', 'loss.perceptual_weight to 0'],
+            dict(**_sized(size), **loss, loss__perceptual_weight=weight),
+        )
+        for loss in [dict(loss__perceptual_path='checkpoints/lpips')]
+        for size, weight in ((16, 0.5), (8, 0.0))
+    ),
+    (
         2,
         dict(model__width=100),
         ['width=100', 'must be a multiple of config.model.heads=24'],
@@ -338,4 +369,5 @@ def test_paths_that_only_the_user_can_know_are_asked_for(fields, flags):
 def test_the_published_sizes_break_no_rule():
   _check(2, model__spatial_layers=42, model__depth_layers=6,
          model__num_classes=1000, model__null_class=True)  # fmt: skip
-  _check(1, loss__adversarial_weight=0.75, loss__perceptual_weight=1.0)
+  _check(1, loss__adversarial_weight=0.75, loss__perceptual_weight=1.0,
+         loss__perceptual_path='checkpoints/lpips')  # fmt: skip

@@ -270,6 +270,7 @@ _RESUMABLE = {
     'data.workers': 3,
     'data.path': 'elsewhere',
     'init_from': 'elsewhere',
+    'loss.perceptual_path': 'elsewhere',
     'mesh.data': 1,
     'mesh.fsdp': 2,
     'mesh.model': 2,
@@ -297,6 +298,9 @@ def test_a_run_may_not_be_resumed_as_another_one():
   message = str(error.value)
   assert all(f'config.{name} (was' in message for name in changes)
   assert 'mesh' not in message and '--workdir' in message
+  perceptual = {'loss.perceptual_path': 'lpips', 'loss.perceptual_weight': 1.0}
+  with pytest.raises(ValueError, match=r'perceptual_weight \(was 1.0, is 0.0'):
+    config.check_resumable(_check(1, perceptual), _check(1))
   with pytest.raises(ValueError, match=r'config.stage \(was 1, is 2\)'):
     config.check_resumable(_check(1), _check(2))
 

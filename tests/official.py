@@ -6,9 +6,11 @@ neither are skipped.
 """
 
 import functools
+import json
 import os
 import pathlib
 
+import flax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ import yaml
 from rq_jax.conversion import config_reader
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
+from rq_jax.conversion import tables
 from rq_jax.conversion import torch_file
 from rq_jax.models import codebook
+from tests import recipe
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 _MORE = os.environ.get('RQ_JAX_FIXTURES')
@@ -54,6 +58,13 @@ def config(name):
     if (path := folder / name / 'config.yaml').exists():
       return config_reader.read(yaml.safe_load(path.read_text()), name).config
   return _skip(f'{name}/config.yaml')
+
+
+@functools.cache
+def drawn_weights(name):
+  """The state dict of a model whose weights were drawn for its recording."""
+  meta = json.loads((FIXTURES / name / 'meta.json').read_text())
+  return recipe.weights(meta['recipe_seed'], meta['recipe_shapes'])
 
 
 def _load(file):
@@ -112,6 +123,14 @@ def codebook_of(state, prefix, separator='.'):
       count=jnp.asarray(state[f'{prefix}{separator}cluster_size_ema']),
       total=jnp.asarray(state[f'{prefix}{separator}embed_ema']),
   )
+
+
+def lpips_params(state):
+  """Parameters of `LPIPS`, from the state dicts of VGG16 and of the heads."""
+  rows = tables.lpips()
+  dtypes = {name: np.dtype('f4') for row in rows for name in row.ours}
+  leaves = mapping.to_ours(rows, state.__getitem__, dtypes)
+  return flax.traverse_util.unflatten_dict(dict(leaves), sep='/')['params']
 
 
 def classifier(state):

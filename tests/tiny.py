@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
+from rq_jax import checkpoint
 from rq_jax import config
 from rq_jax import partitioning
 from rq_jax import tokenizer
@@ -20,6 +21,7 @@ from rq_jax.data import sources
 from rq_jax.training import experiment
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from tests import official
 
 SIZE = 16  # Pixels.
 BATCH = 8
@@ -118,6 +120,17 @@ def untrained_tokenizer(seed=0):
   )
 
 
+@functools.cache
+def perceptual_folder():
+  """The folder of a perceptual network, whose weights are drawn."""
+  folder = tempfile.mkdtemp(prefix='rq_jax_test_')
+  atexit.register(shutil.rmtree, folder)
+  params = official.lpips_params(official.drawn_weights('lpips'))
+  with checkpoint.Checkpoints(folder, keep=1, alone=True) as checkpoints:
+    checkpoints.save(0, {'params': params}, {})
+  return folder
+
+
 def record_gradients():
   """An optimizer whose state is the last gradients, which it passes on."""
   return optax.GradientTransformation(
@@ -126,13 +139,10 @@ def record_gradients():
   )
 
 
-def stage1_task(checked, mesh=None, perceptual=None):
+def stage1_task(checked, mesh=None):
   """A task whose optimizer states are (gradients, Adam's)."""
   task = stage1.build(
-      checked,
-      mesh or one_device(),
-      total_steps=checked.train.steps,
-      perceptual=perceptual,
+      checked, mesh or one_device(), total_steps=checked.train.steps
   )
   return task.replace(
       optimizer=optax.chain(record_gradients(), task.optimizer),

@@ -37,18 +37,12 @@ STAGES = {
 }
 
 
-def train(
-    config: Config,
-    workdir: str | epath.Path,
-    *,
-    perceptual: stage1.Perceptual | None = None,
-) -> dict[str, float]:
+def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
   """Trains either stage, as its configuration says; resumes where it can.
 
   Args:
     config: A checked experiment.
     workdir: Folder of checkpoints and metrics.
-    perceptual: A perceptual distance for stage 1, see `stage1.build`.
 
   Returns:
     Metrics of the last evaluation.
@@ -64,9 +58,7 @@ def train(
   source = sources.open_source(config.data, 'train')
   total_steps = config_lib.total_steps(config, len(source))
   if config.stage == 1:
-    task = stage1.build(
-        config, mesh, total_steps=total_steps, perceptual=perceptual
-    )
+    task = stage1.build(config, mesh, total_steps=total_steps)
     folder = prepare_workdir(workdir, config)
   else:
     tokenizer = Tokenizer.restore(config.tokenizer)

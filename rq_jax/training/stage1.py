@@ -3,7 +3,6 @@
 Section 3.1 of the paper; the adversarial part follows VQ-GAN.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -19,13 +18,12 @@ from rq_jax import tokenizer
 from rq_jax.config import Config
 from rq_jax.models import codebook
 from rq_jax.models import discriminator
+from rq_jax.models import lpips
 from rq_jax.models import rqvae
 from rq_jax.training import adversary
 from rq_jax.training import guard
-from rq_jax.typing import Batch, Metrics, PyTree
-
-# Distance of images as eyes see it: two float32[B, S, S, 3] -> float32[B].
-Perceptual = Callable[[jax.Array, jax.Array], jax.Array]
+from rq_jax.training import perceptual as perceptual_lib
+from rq_jax.typing import Batch, Metrics, PyTree, Variables
 
 
 @flax.struct.dataclass
@@ -57,7 +55,8 @@ class Task:
     schedule: Learning rate by step.
     loss: The section `loss` of the experiment, as items.
     ema_decay: Of the averaged parameters; 0 keeps none.
-    perceptual: Perceptual distance; None to train without.
+    perceptual: The network of the perceptual loss; None to train without.
+    perceptual_variables: Its parameters, which are never trained.
   """
 
   model: rqvae.RQVAE = flax.struct.field(pytree_node=False)
@@ -69,36 +68,25 @@ class Task:
   schedule: optax.Schedule = flax.struct.field(pytree_node=False)
   loss: flax.core.FrozenDict = flax.struct.field(pytree_node=False)
   ema_decay: float = flax.struct.field(pytree_node=False)
-  perceptual: Perceptual | None = flax.struct.field(pytree_node=False)
+  perceptual: lpips.LPIPS | None = flax.struct.field(pytree_node=False)
+  perceptual_variables: Variables | None
 
 
-def build(
-    config: Config,
-    mesh: jax.sharding.Mesh,
-    *,
-    total_steps: int,
-    perceptual: Perceptual | None = None,
-) -> Task:
+def build(config: Config, mesh: jax.sharding.Mesh, *, total_steps: int) -> Task:
   """Builds what stays fixed over a run.
 
   Args:
     config: A checked stage-1 experiment.
     mesh: Where it will run.
     total_steps: Length of the run, for the learning rate.
-    perceptual: A perceptual distance; needed for a positive
-      `loss.perceptual_weight`.
 
   Raises:
-    ValueError: If a perceptual loss is wanted, but no network is given.
+    ValueError: If `loss.perceptual_path` holds no network, but is needed.
   """
-  del mesh  # Nothing that stays fixed lives on devices.
-  weight = config.loss.perceptual_weight
-  if weight > 0 and perceptual is None:
-    raise ValueError(
-        f'config.loss.perceptual_weight={weight} needs a perceptual network,'
-        ' whose weights do not come with rq_jax. Pass one in Python, to'
-        ' stage1.build(..., perceptual=FUNCTION), or train without it:'
-        ' --config.loss.perceptual_weight=0.'
+  perceptual, perceptual_variables = None, None
+  if config.loss.perceptual_weight > 0:
+    perceptual, perceptual_variables = perceptual_lib.restore(
+        config.loss.perceptual_path, mesh, dtype=config.model.dtype
     )
   adversarial = config.loss.adversarial_weight > 0
   optimizer = optim.make_optimizer(config.optimizer, total_steps)
@@ -114,7 +102,8 @@ def build(
       schedule=optim.make_schedule(config.optimizer, total_steps),
       loss=flax.core.FrozenDict(vars(config.loss)),
       ema_decay=config.optimizer.ema_decay,
-      perceptual=perceptual if weight > 0 else None,
+      perceptual=perceptual,
+      perceptual_variables=perceptual_variables,
   )
 
 
@@ -216,13 +205,13 @@ def _gradients(task: Task, state: State, images, rng):
       has_aux=True,
   )
   recons, pull_last = jax.vjp(last_layer, state.params['to_rgb'], hidden)
-  reconstruction, image_grad = jax.value_and_grad(
-      lambda x: _image_loss(task, images, x)
+  (image_loss, parts), image_grad = jax.value_and_grad(
+      lambda x: _image_loss(task, images, x), has_aux=True
   )(recons)
   pulled = pull_last(image_grad)
-  loss = reconstruction + task.loss['commitment_weight'] * commitment
+  loss = image_loss + task.loss['commitment_weight'] * commitment
   metrics = {
-      'reconstruction': reconstruction,
+      **parts,
       'commitment': commitment,
       'quantization_error': quantized.error,
       **_codebook_metrics(task.model, quantized.codes),
@@ -267,12 +256,15 @@ def _hidden(task: Task, params, books, images, rng):
   return outputs, (quantized, mutated['codebook'])
 
 
-def _image_loss(task: Task, images, recons) -> jax.Array:
+def _image_loss(task: Task, images, recons) -> tuple[jax.Array, Metrics]:
+  """How far images are, by pixels and as eyes see it; and both parts."""
   loss = losses.reconstruction(images, recons, task.loss['reconstruction'])
+  parts = {'reconstruction': loss}
   if task.perceptual is not None:
-    distance = jnp.mean(task.perceptual(images, recons))
-    loss = loss + task.loss['perceptual_weight'] * distance
-  return loss
+    distances = task.perceptual.apply(task.perceptual_variables, images, recons)
+    parts['perceptual'] = jnp.mean(distances)
+    loss = loss + task.loss['perceptual_weight'] * parts['perceptual']
+  return loss, parts
 
 
 def _codebook_metrics(model: rqvae.RQVAE, codes: jax.Array) -> Metrics:

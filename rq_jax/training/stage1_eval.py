@@ -31,9 +31,15 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
     )
     squared = jnp.square(jnp.clip(recons, -1, 1) - images)
     mse.append(jnp.sum(valid * jnp.mean(squared, axis=(1, 2, 3))))
+  sums = {}
+  if task.perceptual is not None:
+    distances = task.perceptual.apply(
+        task.perceptual_variables, images, jnp.clip(recons, -1, 1)
+    )
+    sums['perceptual'] = jnp.sum(valid * distances)
   mask = valid[:, None, None, None]
   codes = jnp.where(mask > 0, quantized.codes, -1)  # Counted nowhere.
-  return {
+  return sums | {
       'count': jnp.sum(valid),
       'mse': jnp.stack(mse),
       'residual': jnp.sum(mask * jnp.square(features - quantized.features)),
@@ -51,13 +57,16 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
   spread = sums['features_squared'] - np.sum(sums['features'] ** 2) / vectors
   shares = sums['hits'] / np.sum(sums['hits'], axis=-1, keepdims=True)
   perplexity = np.exp(-np.sum(shares * np.log(np.maximum(shares, 1e-30)), -1))
-  return {
+  metrics = {
       'mse': mse[-1],
       **{f'psnr_depth{d}': losses.psnr(x) for d, x in enumerate(mse, 1)},
       'quantization_error': sums['residual'] / spread,
       'codebook_perplexity': np.mean(perplexity),
       'codebook_used': np.mean(shares > 0),
   }
+  if task.perceptual is not None:
+    metrics['perceptual'] = sums['perceptual'] / sums['count']
+  return metrics
 
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:

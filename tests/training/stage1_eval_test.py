@@ -24,14 +24,18 @@ CASES = {
 @functools.cache
 def results(case):
   """Metrics and a preview, from batches, and what NumPy needs to check them."""
-  task = tiny.stage1_task(tiny.stage1_config(**CASES[case]))
+  changes = CASES[case]
+  if case == 'by depth':
+    loss = dict(perceptual_weight=1.0, perceptual_path=tiny.perceptual_folder())
+    changes = changes | {'loss': loss}
+  task = tiny.stage1_task(tiny.stage1_config(**changes))
   images = tiny.images(COUNT)
   state = tiny.initial_state(stage1, task, {'image': images[:8]})
   if state.ema_params is not None:
     # These must not be used.
     state = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
   program = tiny.jit(
-      lambda batch: (
+      lambda task, batch: (
           stage1_eval.eval_step(task, state, batch),
           stage1_eval.preview(task, state, batch),
       )
@@ -43,13 +47,13 @@ def results(case):
         'image': images[np.minimum(index, COUNT - 1)],
         'valid': jnp.asarray(index < COUNT),
     }
-    new, preview = program(batch)
+    new, preview = program(task, batch)
     sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
     previews.append(preview['reconstructions'])
   sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
 
   @tiny.jit
-  def whole(images):
+  def whole(task, images):
     variables = stage1.inference_variables(state)
     features = task.model.apply(variables, images, method='features')
     quantized = task.model.apply(variables, features, method='quantize')
@@ -57,14 +61,19 @@ def results(case):
         task.model.apply, variables, quantized.codes, method='decode_codes'
     )
     recons = [decode(depth=1), decode(depth=2)]
-    return features, quantized, recons
+    distances = None
+    if task.perceptual:
+      distances = task.perceptual.apply(
+          task.perceptual_variables, images, jnp.clip(recons[1], -1, 1)
+      )
+    return features, quantized, recons, distances
 
-  return stage1_eval.summarize(task, sums), previews, whole(images)
+  return stage1_eval.summarize(task, sums), previews, whole(task, images)
 
 
 @pytest.mark.parametrize('case', CASES)
 def test_errors_are_exact_although_the_last_batch_is_padded(case):
-  metrics, _, (features, quantized, recons) = results(case)
+  metrics, _, (features, quantized, recons, _) = results(case)
   images = np.asarray(tiny.images(COUNT), np.float64)
   for depth, recon in enumerate(recons, 1):
     mse = np.mean((np.clip(recon, -1, 1) - images) ** 2)
@@ -83,7 +92,7 @@ def test_errors_are_exact_although_the_last_batch_is_padded(case):
 
 @pytest.mark.parametrize('case', CASES)
 def test_the_use_of_the_codebook_leaves_out_the_padding(case):
-  metrics, _, (_, quantized, _) = results(case)
+  metrics, _, (_, quantized, *_) = results(case)
   codes = np.asarray(quantized.codes)
   groups = [codes] if case == 'shared' else [codes[..., 0], codes[..., 1]]
   perplexities, used = [], []
@@ -98,8 +107,16 @@ def test_the_use_of_the_codebook_leaves_out_the_padding(case):
   np.testing.assert_allclose(metrics['codebook_used'], np.mean(used))
 
 
+def test_the_perceptual_distance_is_reported_where_there_is_a_network():
+  metrics, _, (*_, distances) = results('by depth')
+  np.testing.assert_allclose(
+      metrics['perceptual'], np.mean(distances), rtol=1e-5
+  )
+  assert 'perceptual' not in results('shared')[0]
+
+
 def test_previews_show_images_over_their_reconstructions_by_depth():
-  _, previews, (_, _, recons) = results('shared')
+  _, previews, (_, _, recons, _) = results('shared')
   rows = [tiny.images(COUNT)[:8], recons[0][:8], recons[1][:8]]
   pixels = np.clip((np.stack(rows) + 1) * 127.5, 0, 255)
   assert previews[0].shape == (3, 8, tiny.SIZE, tiny.SIZE, 3)

@@ -14,17 +14,10 @@ from tests import tiny
 CLOSE = 2e-4
 
 
-def distance(images, recons):
-  """Stands in for a perceptual network."""
-  return jnp.mean(jnp.abs(jnp.diff(images - recons, axis=1)), axis=(1, 2, 3))
-
-
 CASES = {
     'plain': dict(
         model=dict(dropout=0.1),
-        loss=dict(
-            reconstruction='l1', commitment_weight=0.4, perceptual_weight=0.3
-        ),
+        loss=dict(reconstruction='l1', commitment_weight=0.4),
     ),
     'batch': dict(
         loss=dict(adversarial_weight=0.5, adversarial_start=1),
@@ -33,7 +26,10 @@ CASES = {
     'act': dict(
         model=dict(shared_codebook=False, codebook_size=(6, tiny.WORDS)),
         loss=dict(
-            adversarial_weight=0.5, adversarial_start=1, discriminator='vanilla'
+            perceptual_weight=100.0,  # Else it is lost among the others.
+            adversarial_weight=0.5,
+            adversarial_start=1,
+            discriminator='vanilla',
         ),
         discriminator=dict(norm='act'),
     ),
@@ -43,25 +39,29 @@ ADVERSARIAL = ['batch', 'act']
 
 @functools.cache
 def task_of(case):
-  return tiny.stage1_task(
-      tiny.stage1_config(**CASES[case]),
-      perceptual=distance if case == 'plain' else None,
-  )
+  changes = CASES[case]
+  if 'perceptual_weight' in changes['loss']:
+    path = {'loss': {'perceptual_path': tiny.perceptual_folder()}}
+    changes = tiny.merged(changes, path)
+  return tiny.stage1_task(tiny.stage1_config(**changes))
 
 
-@functools.cache
-def stepper(case):
-  return tiny.jit(functools.partial(stage1.train_step, task_of(case)))
+def images_of(case):
+  # VGG16 is slow on CPUs, however small the images.
+  return tiny.images(2 if 'perceptual_weight' in CASES[case]['loss'] else 8)
+
+
+train_step = tiny.jit(stage1.train_step)
 
 
 @functools.cache
 def run(case):
   """The states before and after two steps, and the metrics of both."""
-  batch = {'image': tiny.images()}
+  batch = {'image': images_of(case)}
   states = [tiny.initial_state(stage1, task_of(case), batch)]
   metrics = []
   for _ in range(2):
-    state, values = stepper(case)(states[-1], batch)
+    state, values = train_step(task_of(case), states[-1], batch)
     states.append(state)
     metrics.append(jax.tree.map(np.asarray, values))
   return states, metrics
@@ -86,7 +86,7 @@ def naive_losses(task, state, images, params):
     image_loss = jnp.mean(error**2)
   if task.perceptual:
     image_loss += task.loss['perceptual_weight'] * jnp.mean(
-        distance(images, output.images)
+        task.perceptual.apply(task.perceptual_variables, images, output.images)
     )
   generator = jnp.zeros(())
   if task.discriminator:
@@ -124,33 +124,27 @@ def naive_discriminator(task, state, images, recons, params):
   return task.loss['adversarial_weight'] * mean, stats
 
 
-@functools.cache
-def naive_program(case):
-  task = task_of(case)
-
-  @tiny.jit
-  def program(state, images):
-    grads, aux = jax.jacrev(
-        functools.partial(naive_losses, task, state, images), has_aux=True
-    )(state.params)
-    disc = None
-    if task.discriminator:
-      disc = jax.value_and_grad(
-          functools.partial(
-              naive_discriminator, task, state, images, aux[1].images
-          ),
-          has_aux=True,
-      )(state.disc_params)
-    return grads, aux, disc
-
-  return program
+@tiny.jit
+def naive_gradients(task, state, images):
+  grads, aux = jax.jacrev(
+      functools.partial(naive_losses, task, state, images), has_aux=True
+  )(state.params)
+  disc = None
+  if task.discriminator:
+    disc = jax.value_and_grad(
+        functools.partial(
+            naive_discriminator, task, state, images, aux[1].images
+        ),
+        has_aux=True,
+    )(state.disc_params)
+  return grads, aux, disc
 
 
 @functools.cache
 def naive(case, step):
   """Gradients [3, ...] of the three losses, what they came from, and more."""
   states, _ = run(case)
-  return naive_program(case)(states[step], tiny.images())
+  return naive_gradients(task_of(case), states[step], images_of(case))
 
 
 def naive_weight(case):
@@ -291,9 +285,10 @@ def test_each_depth_may_have_a_codebook_of_its_own_size():
 def test_a_step_that_is_not_finite_is_not_applied_nor_any_after_it():
   states, _ = run('batch')
   broken = tiny.images().at[3, 5, 5, 0].set(jnp.nan)
-  after, _ = stepper('batch')(states[1], {'image': broken})
+  task = task_of('batch')
+  after, _ = train_step(task, states[1], {'image': broken})
   assert after.failed_step == 1
-  later, metrics = stepper('batch')(after, {'image': tiny.images()})
+  later, metrics = train_step(task, after, {'image': tiny.images()})
   assert np.isfinite(metrics['loss'])
   for state in (after, later):
     unmarked = state.replace(failed_step=states[1].failed_step)
@@ -301,11 +296,57 @@ def test_a_step_that_is_not_finite_is_not_applied_nor_any_after_it():
   assert later.failed_step == 1
 
 
-def test_a_perceptual_loss_needs_a_network():
-  experiment = tiny.stage1_config(loss=dict(perceptual_weight=1.0))
-  with pytest.raises(
-      ValueError, match='perceptual_weight=1.0 needs a .* network'
-  ):
-    tiny.stage1_task(experiment)
-  unused = tiny.stage1_task(tiny.stage1_config(), perceptual=distance)
-  assert unused.perceptual is None
+def test_the_perceptual_distance_is_a_part_of_the_loss():
+  _, metrics = run('act')
+  _, (_, output, _), _ = naive('act', 0)
+  task, images = task_of('act'), images_of('act')
+  distances = tiny.jit(task.perceptual.apply)(
+      task.perceptual_variables, images, output.images
+  )
+  perceptual = np.mean(distances)
+  assert perceptual > 0.01
+  np.testing.assert_allclose(metrics[0]['perceptual'], perceptual, rtol=1e-5)
+  error = np.mean(np.square(output.images - images))
+  np.testing.assert_allclose(metrics[0]['reconstruction'], error, rtol=1e-5)
+  # The adversarial part has not begun.
+  commitment = 0.25 * output.quantized.commitment_loss
+  np.testing.assert_allclose(
+      metrics[0]['loss'], error + commitment + 100 * perceptual, rtol=1e-5
+  )
+
+
+def test_the_adaptive_weight_balances_the_perceptual_part_too():
+  states, metrics = run('act')
+  blind = task_of('act').replace(perceptual=None, perceptual_variables=None)
+  grads, _, _ = naive_gradients(blind, states[1], images_of('act'))
+  kernel = grads['to_rgb']['conv']['kernel']
+  without = 0.5 * np.linalg.norm(kernel[0]) / np.linalg.norm(kernel[2])
+  assert abs(metrics[1]['adversarial_weight'] / without - 1) > 0.01
+
+
+def test_the_weights_of_the_perceptual_network_are_given_to_each_step():
+  task, states = task_of('act'), run('act')[0]
+  sizes = {leaf.size for leaf in jax.tree.leaves(states[0])}
+  assert max(sizes) < 512 * 512  # The state has none of them: they never move.
+  blind = task.replace(
+      perceptual_variables=jax.tree.map(
+          lambda x: jax.device_put(jnp.zeros_like(x), x.sharding),
+          task.perceptual_variables,
+      )
+  )
+  compiled = train_step._cache_size()
+  _, metrics = train_step(blind, states[0], {'image': images_of('act')})
+  assert train_step._cache_size() == compiled
+  assert metrics['perceptual'] == 0
+  np.testing.assert_allclose(
+      metrics['loss'],
+      metrics['reconstruction'] + 0.25 * metrics['commitment'],
+      rtol=1e-6,
+  )
+
+
+def test_without_a_perceptual_loss_no_network_is_restored(tmp_path):
+  loss = dict(perceptual_path=str(tmp_path / 'none'))
+  task = tiny.stage1_task(tiny.stage1_config(loss=loss))
+  assert task.perceptual is None and task.perceptual_variables is None
+  assert 'perceptual' not in run('plain')[1][0]

@@ -1,0 +1,91 @@
+"""LPIPS, the perceptual distance of stage 1 (Zhang et al., CVPR 2018).
+
+Images are compared by what VGG16 makes of them. Its weights, and those of the
+distance, are taken from elsewhere and never trained here.
+"""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Channels of the convolutions between one halving of the map and the next.
+_LEVELS = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
+# Images smaller than this have no pixel left after the last halving.
+MIN_SIZE = 2 ** (len(_LEVELS) - 1)
+# Mean and deviation of the pixels that VGG16 was trained on, in [-1, 1].
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_EPSILON = 1e-10
+
+
+class LPIPS(nn.Module):
+  """Distance of images as eyes see it.
+
+  Features after the last convolution of each level of VGG16 are scaled to
+  length 1; their squared differences are weighted by channel, averaged over the
+  map, and summed over the five levels.
+
+  Parameters are `conv_0` to `conv_12`, each {'kernel', 'bias'}, which are
+  `features.N` of torchvision's VGG16 for N = 0, 2 | 5, 7 | 10, 12, 14 |
+  17, 19, 21 | 24, 26, 28; and `weight_0` to `weight_4`, float32[C], the 1x1
+  convolutions `lin0` to `lin4` of the authors.
+
+  Attributes:
+    dtype: Of the convolutions. Parameters, and all that follows the features,
+      are float32.
+  """
+
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
+    """Compares images: float[B, S, S, 3] twice, in [-1, 1] -> float32[B].
+
+    Raises:
+      ValueError: If the images are too small to be halved four times.
+    """
+    chex.assert_equal_shape([images, others])
+    b, *size, _ = images.shape
+    if min(size) < MIN_SIZE:
+      raise ValueError(
+          f'Images of {size[0]}x{size[1]} pixels are too small for LPIPS, which'
+          f' halves them {len(_LEVELS) - 1} times: take {MIN_SIZE} or more.'
+      )
+    # In pairs: where a mesh splits the batch, no image changes its device.
+    x = jnp.stack([images, others], axis=1).reshape(2 * b, *size, 3)
+    x = (x - _over_maps(_SHIFT)) / _over_maps(_SCALE)
+    distance, index = jnp.zeros(b), 0
+    for level, widths in enumerate(_LEVELS):
+      if level > 0:
+        x = nn.max_pool(x, (2, 2), strides=(2, 2))
+      for width in widths:
+        x = nn.relu(self._conv(x, width, index))
+        index += 1
+      weight = self.param(f'weight_{level}', nn.initializers.ones, x.shape[-1:])
+      distance += _distance(x.reshape(b, 2, *x.shape[1:]), weight)
+    return distance
+
+  def _conv(self, x, width, index):
+    return nn.Conv(
+        width,
+        (3, 3),
+        padding=1,
+        dtype=jnp.dtype(self.dtype),
+        name=f'conv_{index}',
+    )(x)
+
+
+def _distance(x: jax.Array, weight: jax.Array) -> jax.Array:
+  """Compares the features of pairs: [B, 2, H, W, C], [C] -> float32[B]."""
+  x = x.astype(jnp.float32)
+  # Where nothing is active, the root has an infinite derivative, of which the
+  # relu before it lets nothing through.
+  norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
+  units = x / (norm + _EPSILON)
+  squared = jnp.square(units[:, 0] - units[:, 1])  # [B, H, W, C]
+  return jnp.sum(weight[None] * jnp.mean(squared, axis=(1, 2)), axis=-1)
+
+
+def _over_maps(values: tuple[float, ...]) -> jax.Array:
+  return jnp.asarray(values)[None, None, None]
