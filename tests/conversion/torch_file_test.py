@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import shlex
 import struct
+import zipfile
 import zlib
 
 import ml_dtypes
@@ -184,6 +185,14 @@ def test_bfloat16_is_that_of_ml_dtypes():
   assert dtype == ml_dtypes.bfloat16
 
 
+def test_archives_of_pytorch_1_have_less_beside_the_tensors(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'a.pt', 'w') as archive:
+    archive.writestr('model/data.pkl', pickles.whole(pickles.tensor()))
+    archive.writestr('model/data/0', pickles.VALUES)
+    archive.writestr('model/version', b'3\n')
+  np.testing.assert_array_equal(values_of(tmp_path / 'a.pt'), [1, 2, 3, 4])
+
+
 @pytest.mark.parametrize('length', [0, 1, 3, 21, 22, 100, 300, 500, 600, -1])
 def test_a_file_that_is_cut_off_is_refused(tmp_path, length):
   path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
@@ -331,3 +340,14 @@ def test_the_checksum_of_the_pickle_is_compared(tmp_path):
   path.write_bytes(data.replace(pickled, other))
   with pytest.raises(ValueError, match='data.pkl differs from its checksum'):
     torch_file.TorchFile(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
+  data = bytearray(path.read_bytes())
+  at = data.index(b'PK\1\2')
+  while at >= 0:
+    data[at + 16 : at + 20] = bytes(4)
+    at = data.find(b'PK\1\2', at + 1)
+  path.write_bytes(data)
+  np.testing.assert_array_equal(values_of(path), [1, 2, 3, 4])
