@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import io
 import os
 import pickletools
-from typing import Any
+from typing import Any, NoReturn
 
 from rq_jax.conversion import torch_tensors
 from rq_jax.conversion.torch_tensors import LazyTensor
@@ -84,7 +84,7 @@ class _Machine:
     self._check_tree(self._stack[0])
     return self._stack[0]
 
-  def _refuse(self, what: str):
+  def _refuse(self, what: str) -> NoReturn:
     raise ValueError(
         f'{self._path} cannot be read: its pickle {what}. A checkpoint holds'
         ' tensors, numbers, strings, lists and dicts; save it again with'

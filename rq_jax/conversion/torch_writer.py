@@ -9,7 +9,7 @@ import os
 import pathlib
 import pickle
 import struct
-from typing import Any
+from typing import Any, NoReturn
 import zipfile
 
 import numpy as np
@@ -111,7 +111,7 @@ class _Pickler:
       self._refuse(f'{len(self._out)} bytes beside the tensors')
     return bytes(self._out)
 
-  def _refuse(self, what: str):
+  def _refuse(self, what: str) -> NoReturn:
     raise ValueError(
         f'{self._path} cannot be written: it would hold {what}. Give arrays,'
         ' numbers, strings, lists, tuples and dicts.'

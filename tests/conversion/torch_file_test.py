@@ -107,6 +107,14 @@ def test_arrays_are_independent_of_the_file_and_of_each_other(tmp_path):
   np.testing.assert_array_equal(values_of(path)[0], [1, 2, 3, 4])
 
 
+def test_a_closed_file_is_not_read(tmp_path):
+  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
+  with torch_file.TorchFile(path) as file:
+    pass
+  with pytest.raises(ValueError, match='is closed'):
+    file.read(file.tree)
+
+
 def test_only_the_bytes_of_a_tensor_are_read(tmp_path, monkeypatch):
   path = pickles.write(
       tmp_path / 'a.pt', pickles.whole(pickles.tensor(shape=(2,), offset=1))
