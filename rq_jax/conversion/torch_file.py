@@ -89,9 +89,9 @@ class TorchFile:
     member = self._members[tensor.storage]
     data = np.empty(tensor.span * size, np.uint8)
     start = member.start + tensor.offset * size
-    torch_zip.read_into(self._fd, start, memoryview(data), self.path)
+    torch_zip.read_into(self._fd, start, data.data, self.path)
     if data.nbytes == member.size:
-      self._check(tensor.storage, zlib.crc32(data))
+      self._check(tensor.storage, zlib.crc32(data.data))
     if tensor.dtype == np.bool_ and data.max() > 1:
       raise self._damaged(
           f'storage {torch_pickle.shown(tensor.storage)} holds'

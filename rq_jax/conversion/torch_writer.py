@@ -86,7 +86,7 @@ def _values(leaf: Any, path: pathlib.Path) -> memoryview:
         f' {array.dtype}{list(array.shape)}. Its `read` has to return the'
         ' former.'
     )
-  return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+  return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class _Pickler:
