@@ -44,6 +44,7 @@ setuptools.setup(
         'text': ['tokenizers>=0.21'],
         'convert': ['safetensors>=0.5'],
         'test': [
+            'hypothesis>=6.130',
             'pytest>=9.0',
             'pytest-cov>=7.0',
             'pytest-xdist>=3.8',

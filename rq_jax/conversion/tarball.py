@@ -8,11 +8,11 @@ lead elsewhere do not occur in a release, so an archive with one is refused.
 
 from collections.abc import Callable, Iterator
 import gzip
+import io
 import os
 import pathlib
 import shutil
 import tarfile
-from typing import BinaryIO
 
 STAGES = ('stage1', 'stage2')
 FILES = ('model.pt', 'config.yaml')
@@ -63,20 +63,14 @@ def extract(
       progress(size, size)
   except _RefusedError as refusal:
     raise ValueError(f'{path} {refusal}') from None
-  except (OSError, ValueError) as error:
-    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-      raise  # Of the disk, not of the archive.
-    raise _damaged(path, error) from error
   # What tarfile and zlib make of damage differs from one Python to the next.
   except Exception as error:
-    raise _damaged(path, error) from error
-
-
-def _damaged(path: str | os.PathLike, error: Exception) -> ValueError:
-  return ValueError(
-      f'{path} is damaged, or no .tar or .tar.gz file: {error}. Download it'
-      ' again.'
-  )
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+      raise  # Of the disk, not of the archive.
+    raise ValueError(
+        f'{path} is damaged, or no .tar or .tar.gz file: {error}. Download it'
+        ' again.'
+    ) from error
 
 
 class _RefusedError(Exception):
@@ -97,7 +91,7 @@ class _Forward:
   where it was before, and pass over a member of any size.
   """
 
-  def __init__(self, stream: BinaryIO, limit: int):
+  def __init__(self, stream: io.BufferedIOBase, limit: int):
     self.last = b''
     self._stream = stream
     self._limit = limit

@@ -61,9 +61,9 @@ class TorchFile:
 
   def close(self) -> None:
     """Closes the file; tensors that were read stay valid."""
-    if self._fd is not None:
+    if self._fd >= 0:
       os.close(self._fd)
-    self._fd = None
+    self._fd = -1
 
   def read(self, tensor: LazyTensor) -> np.ndarray:
     """The values of a tensor, in memory of its own and in C order.
@@ -81,15 +81,17 @@ class TorchFile:
           f'{self.path} was asked for a tensor that {problem}. Take it from the'
           ' tree of the same file.'
       )
+    if self._fd < 0:
+      raise ValueError(f'{self.path} is closed. Read tensors while it is open.')
     if not tensor.nbytes:
       return np.empty(tensor.shape, tensor.dtype)
     size = tensor.dtype.itemsize
     member = self._members[tensor.storage]
     data = np.empty(tensor.span * size, np.uint8)
     start = member.start + tensor.offset * size
-    torch_zip.read_into(self._fd, start, memoryview(data), self.path)
+    torch_zip.read_into(self._fd, start, data.data, self.path)
     if data.nbytes == member.size:
-      self._check(tensor.storage, zlib.crc32(data))
+      self._check(tensor.storage, zlib.crc32(data.data))
     if tensor.dtype == np.bool_ and data.max() > 1:
       raise self._damaged(
           f'storage {torch_pickle.shown(tensor.storage)} holds'

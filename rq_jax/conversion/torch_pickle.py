@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import io
 import os
 import pickletools
-from typing import Any
+from typing import Any, NoReturn
 
 from rq_jax.conversion import torch_tensors
 from rq_jax.conversion.torch_tensors import LazyTensor
@@ -84,7 +84,7 @@ class _Machine:
     self._check_tree(self._stack[0])
     return self._stack[0]
 
-  def _refuse(self, what: str):
+  def _refuse(self, what: str) -> NoReturn:
     raise ValueError(
         f'{self._path} cannot be read: its pickle {what}. A checkpoint holds'
         ' tensors, numbers, strings, lists and dicts; save it again with'
@@ -104,9 +104,12 @@ class _Machine:
       if opcode.name not in _INSTRUCTIONS:
         self._refuse(f'has the instruction {opcode.name}, unlike torch.save')
       try:
-        argument = opcode.arg.reader(stream) if opcode.arg else None
+        if opcode.name == 'GLOBAL':
+          argument = _read_name(stream)
+        else:
+          argument = opcode.arg.reader(stream) if opcode.arg else None
       except ValueError:
-        self._refuse(f'is cut off in the instruction {opcode.name}')
+        self._refuse(f'is cut off or wrong in an instruction {opcode.name}')
       yield opcode.name, argument
     self._refuse(f'has more than {MAX_INSTRUCTIONS} instructions')
 
@@ -273,6 +276,14 @@ _HANDLERS = {
 _MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}
 _INSTRUCTIONS = {*_LITERALS, *_CONSTANTS, *_TUPLES, *_MEMO, *_HANDLERS}
 _OPCODES = {op.code.encode('latin-1'): op for op in pickletools.opcodes}
+
+
+def _read_name(stream: io.BytesIO) -> str:
+  """Module and name, each a line, which pickletools would unescape."""
+  lines = [stream.readline(), stream.readline()]
+  if not lines[1].endswith(b'\n'):
+    raise ValueError('no end of line')
+  return ' '.join(line[:-1].decode('ascii') for line in lines)
 
 
 def _are(values: Any, types: tuple[type, ...]) -> bool:

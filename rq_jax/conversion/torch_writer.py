@@ -9,7 +9,7 @@ import os
 import pathlib
 import pickle
 import struct
-from typing import Any
+from typing import Any, NoReturn
 import zipfile
 
 import numpy as np
@@ -86,7 +86,7 @@ def _values(leaf: Any, path: pathlib.Path) -> memoryview:
         f' {array.dtype}{list(array.shape)}. Its `read` has to return the'
         ' former.'
     )
-  return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+  return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class _Pickler:
@@ -111,7 +111,7 @@ class _Pickler:
       self._refuse(f'{len(self._out)} bytes beside the tensors')
     return bytes(self._out)
 
-  def _refuse(self, what: str):
+  def _refuse(self, what: str) -> NoReturn:
     raise ValueError(
         f'{self._path} cannot be written: it would hold {what}. Give arrays,'
         ' numbers, strings, lists, tuples and dicts.'

@@ -181,14 +181,12 @@ def _data_start(
     fd: int, offset: int, name: bytes, limit: int, path: os.PathLike
 ) -> int:
   """Where the data of a member starts, after a header of its own."""
-  start = offset + _LOCAL.size
-  header, found = (b'',) * 11, b''
-  if start + len(name) <= limit:
-    data = read_bytes(fd, offset, _LOCAL.size + len(name), path)
-    header, found = _LOCAL.unpack_from(data), data[_LOCAL.size :]
-  # The sizes in this header are 0 where they were not known in time.
-  if header[0] != b'PK\3\4' or header[9] != len(name):
+  size = _LOCAL.size + len(name)
+  data = read_bytes(fd, offset, size, path) if offset + size <= limit else b''
+  if data[:4] != b'PK\3\4':
     raise _damaged(path, 'its directory points to where no file starts')
-  if found != name:
+  # The sizes in this header are 0 where they were not known in time.
+  *_, name_size, extra_size = _LOCAL.unpack_from(data)
+  if name_size != len(name) or data[_LOCAL.size :] != name:
     raise _damaged(path, 'a file has two different names')
-  return start + len(name) + header[10]
+  return offset + size + extra_size

@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import shlex
 import struct
+import zipfile
 import zlib
 
 import ml_dtypes
@@ -106,6 +107,14 @@ def test_arrays_are_independent_of_the_file_and_of_each_other(tmp_path):
   np.testing.assert_array_equal(values_of(path)[0], [1, 2, 3, 4])
 
 
+def test_a_closed_file_is_not_read(tmp_path):
+  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
+  with torch_file.TorchFile(path) as file:
+    pass
+  with pytest.raises(ValueError, match='is closed'):
+    file.read(file.tree)
+
+
 def test_only_the_bytes_of_a_tensor_are_read(tmp_path, monkeypatch):
   path = pickles.write(
       tmp_path / 'a.pt', pickles.whole(pickles.tensor(shape=(2,), offset=1))
@@ -182,6 +191,14 @@ def test_storages_of_all_types_are_read(tmp_path, kind, dtype):
 def test_bfloat16_is_that_of_ml_dtypes():
   dtype = torch_tensors.STORAGE_TYPES['BFloat16Storage']
   assert dtype == ml_dtypes.bfloat16
+
+
+def test_archives_of_pytorch_1_have_less_beside_the_tensors(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'a.pt', 'w') as archive:
+    archive.writestr('model/data.pkl', pickles.whole(pickles.tensor()))
+    archive.writestr('model/data/0', pickles.VALUES)
+    archive.writestr('model/version', b'3\n')
+  np.testing.assert_array_equal(values_of(tmp_path / 'a.pt'), [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize('length', [0, 1, 3, 21, 22, 100, 300, 500, 600, -1])
@@ -331,3 +348,14 @@ def test_the_checksum_of_the_pickle_is_compared(tmp_path):
   path.write_bytes(data.replace(pickled, other))
   with pytest.raises(ValueError, match='data.pkl differs from its checksum'):
     torch_file.TorchFile(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
+  data = bytearray(path.read_bytes())
+  at = data.index(b'PK\1\2')
+  while at >= 0:
+    data[at + 16 : at + 20] = bytes(4)
+    at = data.find(b'PK\1\2', at + 1)
+  path.write_bytes(data)
+  np.testing.assert_array_equal(values_of(path), [1, 2, 3, 4])

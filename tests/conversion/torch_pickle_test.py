@@ -230,7 +230,24 @@ HOSTILE = {
     ),
     'text that is cut off': (
         pickle.BINUNICODE + b'\xff\xff\xff\xff',
-        'cut off in the instruction BINUNICODE',
+        'cut off or wrong in an instruction BINUNICODE',
+    ),
+    # Python's pickletools would warn of these, and decode the second one.
+    'name with a backslash': (
+        pickles.name('torch', '\\oStorage'),
+        'torch.\\\\oStorage',
+    ),
+    'name that is escaped': (
+        pickles.name('torch', '\\x46loatStorage'),
+        'torch.\\\\x46loat',
+    ),
+    'name that is cut off': (
+        pickle.GLOBAL + b'torch\nFlo',
+        'wrong in an instr',
+    ),
+    'name of other letters': (
+        pickle.GLOBAL + b'torch\n\xc3\x85\n',
+        'wrong in an instruction GLOBAL',
     ),
     'memo that was never put': (pickle.BINGET + b'\7', 'never put'),
     'empty stack': (b'', 'exactly one value'),

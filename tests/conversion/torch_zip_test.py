@@ -89,16 +89,11 @@ def _prepend(path):
 
 
 def _overlap(path):
-  # The second entry claims the data of the first one: same header, same name.
-  data = bytearray(path.read_bytes())
-  first = data.index(ENTRY)
-  second = data.index(ENTRY, first + 1)
-  offset = struct.unpack_from('<L', data, second + 42)[0]
-  inner = offset + 30 + len('archive/byteorder')
-  # A header within the data of another member.
-  data[inner : inner + 6] = b'little'
-  struct.pack_into('<2L', data, first + 20, *[offset - 30] * 2)
-  path.write_bytes(data)
+  data = path.read_bytes()
+  second = data.index(ENTRY, data.index(ENTRY) + 1)
+  (reaching_into_second,) = struct.unpack_from('<L', data, second + 42)
+  for field in (20, 24):
+    _patch(path, ENTRY, field, '<L', reaching_into_second)
 
 
 HOSTILE = {

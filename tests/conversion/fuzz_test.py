@@ -1,0 +1,254 @@
+"""Whatever the bytes are, reading them ends in a value or in a ValueError.
+
+Short and the same every time; with a number in the variable RQ_JAX_FUZZ, that
+many random examples of each kind. What was found so is kept as examples.
+"""
+
+import io
+import os
+import pickle
+import pickletools
+import struct
+import tarfile
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from rq_jax.conversion import archive
+from rq_jax.conversion import torch_file
+from rq_jax.conversion import torch_pickle
+from rq_jax.conversion import torch_writer
+from tests.conversion import pickles
+
+EXAMPLES = os.environ.get('RQ_JAX_FUZZ')
+fuzz = hypothesis.settings(
+    max_examples=int(EXAMPLES or 150),
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=5000,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+# A mutation: where, how many bytes go, and which come.
+MUTATIONS = st.lists(
+    st.tuples(
+        st.floats(0, 1),
+        st.sampled_from([0, 1, 1, 1, 2, 4, 8, 50]),
+        st.one_of(
+            st.binary(max_size=1),
+            st.binary(max_size=8),
+            st.sampled_from([b'\0' * 4, b'\xff' * 4, b'\xff' * 8, b'PK\1\2']),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def mutated(data, mutations):
+  data = bytearray(data)
+  for where, count, new in mutations:
+    at = int(where * len(data))
+    data[at : at + count] = new
+  return bytes(data)
+
+
+def read_all(path):
+  """Reads whatever a file holds; a ValueError is a fine answer."""
+  try:
+    with torch_file.TorchFile(path) as file:
+      waiting = [file.tree]
+      while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+          waiting += value.values()
+        elif isinstance(value, list | tuple):
+          waiting += value
+        elif isinstance(value, torch_file.LazyTensor):
+          array = file.read(value)
+          assert array.shape == value.shape and array.dtype == value.dtype
+      file.verify()
+  except ValueError as error:
+    # One plain sentence that names the file.
+    assert type(error) is ValueError
+    assert str(error).startswith(str(path)) and len(str(error)) < 1000
+    str(error).encode()
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('fuzz')
+
+
+@pytest.fixture(scope='module')
+def valid(folder):
+  """The bytes of a small file with a bit of everything."""
+  weight = np.arange(4, dtype=np.float32).reshape(2, 2)
+  tree = {
+      'epoch': 7,
+      'state_dict': {'a': weight, 'b': weight, 'c': np.array(True)},
+      'optimizer': [{'lr': 0.1, 'betas': (0.5, 0.9)}, None, 2**40],
+  }
+  torch_writer.write(folder / 'valid.pt', tree)
+  return (folder / 'valid.pt').read_bytes()
+
+
+@hypothesis.given(MUTATIONS)
+@fuzz
+def test_any_bytes_in_a_file(folder, valid, mutations):
+  path = folder / 'mutated.pt'
+  path.write_bytes(mutated(valid, mutations))
+  read_all(path)
+
+
+@hypothesis.given(MUTATIONS, st.sampled_from([b'PK\1\2', b'PK\5\6', b'PK\3\4']))
+@fuzz
+def test_any_bytes_in_the_headers_of_a_file(folder, valid, mutations, header):
+  path = folder / 'headers.pt'
+  at = valid.index(header)
+  end = at + 200
+  path.write_bytes(valid[:at] + mutated(valid[at:end], mutations) + valid[end:])
+  read_all(path)
+
+
+def _pickled(valid):
+  start = valid.index(pickle.PROTO + b'\2')
+  return valid[start : valid.index(pickle.STOP + b'PK', start) + 1]
+
+
+@hypothesis.given(MUTATIONS)
+@fuzz
+def test_any_bytes_in_a_pickle_with_the_right_checksum(
+    folder, valid, mutations
+):
+  path = folder / 'pickle.pt'
+  storages = {'0': struct.pack('<4f', 0, 1, 2, 3), '1': b'\1'}
+  pickles.write(path, mutated(_pickled(valid), mutations), storages)
+  read_all(path)
+
+
+NUMBERS = st.one_of(
+    st.integers(-2, 5), st.sampled_from([2**31, 2**62, 2**63, -(2**63)])
+)
+CODES = [op.code.encode('latin-1') for op in pickletools.opcodes]
+KNOWN = [
+    op.code.encode('latin-1')
+    for op in pickletools.opcodes
+    if op.name in torch_pickle._INSTRUCTIONS and op.arg is None
+]
+INSTRUCTIONS = st.one_of(
+    st.sampled_from(KNOWN),
+    st.sampled_from(KNOWN),
+    st.builds(bytes.__add__, st.sampled_from(CODES), st.binary(max_size=9)),
+    NUMBERS.map(pickles.number),
+    st.sampled_from(['storage', 'cpu', '0', 'a']).map(pickles.text),
+    st.sampled_from(sorted(torch_pickle._NAMES)).map(
+        lambda name: pickles.name(*name.split(' '))
+    ),
+    st.builds(
+        bytes.__add__,
+        st.sampled_from([pickle.BINPUT, pickle.BINGET]),
+        st.sampled_from([b'\0', b'\1', b'\2']),
+    ),
+    st.builds(pickles.storage, numel=NUMBERS),
+    st.builds(
+        pickles.tensor,
+        offset=NUMBERS,
+        shape=st.lists(NUMBERS, max_size=3),
+        stride=st.lists(NUMBERS, max_size=3),
+    ),
+    st.just(pickle.EMPTY_TUPLE + pickle.REDUCE),
+)
+
+
+@hypothesis.given(st.lists(INSTRUCTIONS, max_size=40))
+@fuzz
+def test_any_instructions(folder, instructions):
+  path = folder / 'instructions.pt'
+  pickles.write(path, pickles.whole(*instructions))
+  read_all(path)
+
+
+def _tar():
+  buffer = io.BytesIO()
+  files = {
+      'net/README': b'x' * 600,
+      'net/stage1/model.pt': b'weights',
+      'net/stage1/config.yaml': b'arch:\n  type: rq-vae\n',
+  }
+  with tarfile.open(fileobj=buffer, mode='w', format=tarfile.GNU_FORMAT) as tar:
+    for name, data in files.items():
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      tar.addfile(info, io.BytesIO(data))
+  return buffer.getvalue()
+
+
+@hypothesis.given(
+    st.sampled_from([0, 1536, 2560]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 20, 124, 135, 156, 157, 257, 345, 482]),
+            st.one_of(
+                st.binary(min_size=1, max_size=12),
+                st.sampled_from(
+                    [b'\x80', b'\xff' * 12, b'L', b'K', b'x', b'g']
+                ),
+                st.sampled_from([b'S', b'00000000000', b'77777777777', b'../']),
+            ),
+        ),
+        max_size=4,
+    ),
+    MUTATIONS,
+    st.booleans(),
+)
+@fuzz
+def test_any_bytes_in_an_archive(folder, header, fields, mutations, sound):
+  place = folder / 'archive'
+  scratch = place / 'scratch'
+  scratch.mkdir(parents=True, exist_ok=True)
+  data = bytearray(_tar())
+  for offset, value in fields:
+    data[header + offset : header + offset + len(value)] = value
+  # A checksum that is right lets tarfile go further.
+  data[header + 148 : header + 156] = b' ' * 8
+  checksum = b'%06o\0 ' % sum(data[header : header + 512])
+  data[header + 148 : header + 156] = checksum
+  src = place / 'net.tar'
+  src.write_bytes(data if sound else mutated(data, mutations))
+  try:
+    with archive.open_source(src, scratch, limit=2**22) as source:
+      assert source.stage1.is_relative_to(scratch)
+  except ValueError as error:
+    assert type(error) is ValueError and str(place) in str(error)
+    str(error).encode()
+  assert os.listdir(scratch) == []
+  assert sorted(os.listdir(place)) == ['net.tar', 'scratch']
+
+
+@hypothesis.given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ['!!int ', '!!float ', '!!timestamp ', '!!binary ', '!!set ']
+                + ['!!omap ', '!!pairs ', '!!merge ', '!!null ', '!!bool ']
+                + ['!!python/name:os.system ', '&a ', '*a', '<<: ', '? ', '- ']
+                + ['a: ', '[', ']', '{', '}', ', ', '\n', '  ', '"', '=', '|']
+                + ['0x', '1:1', '1e999', '.inf', '2001-13-01', '%', '---']
+            ),
+            st.characters(codec='latin-1'),
+        ),
+        max_size=20,
+    ).map(''.join)
+)
+@fuzz
+def test_any_text_in_a_config(folder, text):
+  path = folder / 'config.yaml'
+  path.write_text(text)
+  try:
+    assert isinstance(archive.read_config(path), dict)
+  except ValueError as error:
+    assert type(error) is ValueError and str(error).startswith(str(path))
+    str(error).encode()
