@@ -1,4 +1,4 @@
-"""Settings of the tests: eight simulated devices, a compilation cache.
+"""Settings of the tests: eight simulated devices, quick compilation, a cache.
 
 They are environment variables, set before jax is imported, so that programs
 started by tests inherit them. A warm cache makes the suite several times
@@ -13,6 +13,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
     [
         *os.environ.get('XLA_FLAGS', '').split(),
         '--xla_force_host_platform_device_count=8',
+        # Programs run a few times each: compiling them takes longer.
+        '--xla_backend_optimization_level=0',
     ]
 )
 os.environ.setdefault(

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from rq_jax import checkpoint
 from rq_jax import config
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax import tokenizer
 from rq_jax.data import sources
@@ -27,11 +27,6 @@ SIZE = 16  # Pixels.
 BATCH = 8
 CODE_SHAPE = (2, 2, 2)
 WORDS = 12  # As no other dimension has.
-
-# These programs are run a few times: compiling them takes longer.
-jit = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 def merged(base, changes):
@@ -111,7 +106,7 @@ def untrained_tokenizer(seed=0):
   untrained = stage1_config()
   model = tokenizer.build_model(untrained)
 
-  @jit
+  @jax.jit
   def init(key):
     return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
 
@@ -126,8 +121,7 @@ def perceptual_folder():
   folder = tempfile.mkdtemp(prefix='rq_jax_test_')
   atexit.register(shutil.rmtree, folder)
   params = official.lpips_params(official.drawn_weights('lpips'))
-  with checkpoint.Checkpoints(folder, keep=1, alone=True) as checkpoints:
-    checkpoints.save(0, {'params': params}, {})
+  inference_copy.export(folder, None, {'params': params})
   return folder
 
 
@@ -164,7 +158,7 @@ def stage2_task(checked, mesh=None):
 def initial_state(stage, task, batch):
   """The unboxed state that a stage, `stage1` or `stage2`, starts with."""
 
-  @jit
+  @jax.jit
   def init(key, batch):
     return partitioning.unbox(stage.init_state(task, key, batch))
 

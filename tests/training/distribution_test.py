@@ -54,7 +54,7 @@ def step_on(stage, mesh):
       replicated = partitioning.replicated(mesh)
       variables = jax.device_put(task.tokenizer_variables, replicated)
       task = task.replace(tokenizer_variables=variables)
-    step = tiny.jit(
+    step = jax.jit(
         stage.train_step,
         out_shardings=(shardings, partitioning.replicated(mesh)),
     )

@@ -28,7 +28,7 @@ def test_an_rqvae_learns_to_reconstruct_eight_digits():
   assert metrics['reconstruction'] < 0.01
   # The codes alone tell the images: what the next stage relies on.
   variables = stage1.inference_variables(state)
-  recons = tiny.jit(_through_codes, static_argnums=0)(
+  recons = jax.jit(_through_codes, static_argnums=0)(
       task.model, variables, tiny.images()
   )
   assert np.mean((recons - tiny.images()) ** 2) < 0.01
@@ -56,7 +56,7 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   codes = np.asarray(codes).reshape(4, *tiny.CODE_SHAPE)
   assert len(np.unique(codes)) > tiny.WORDS / 2
   state = tiny.initial_state(stage2, task, batch)
-  step = tiny.jit(stage2.train_step, donate_argnums=1)
+  step = jax.jit(stage2.train_step, donate_argnums=1)
   for _ in range(150):
     state, metrics = step(task, state, batch)
   # Guessing costs log(12) = 2.5.

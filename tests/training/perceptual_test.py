@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import checkpoint
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.models import lpips
 from rq_jax.training import perceptual
@@ -31,8 +31,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, holds):
   path = tmp_path / 'lpips'
   if holds != 'nothing':
     state = {'params': {'conv_0': {'kernel': np.zeros((3, 3, 3, 64))}}}
-    with checkpoint.Checkpoints(path, keep=1, alone=True) as checkpoints:
-      checkpoints.save(0, state, {})
+    inference_copy.export(path, None, state)
   with pytest.raises(ValueError) as error:
     perceptual.restore(str(path), tiny.one_device())
   message = str(error.value)

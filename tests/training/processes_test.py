@@ -87,7 +87,7 @@ def step_of_one(config):
   batch = next(batches)
   batches.close()
 
-  @tiny.jit
+  @jax.jit
   def step(key, batch):
     state = partitioning.unbox(stage2.init_state(task, key, batch))
     return stage2.train_step(task, state, batch)[1]

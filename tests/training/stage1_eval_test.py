@@ -34,7 +34,7 @@ def results(case):
   if state.ema_params is not None:
     # These must not be used.
     state = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
-  program = tiny.jit(
+  program = jax.jit(
       lambda task, batch: (
           stage1_eval.eval_step(task, state, batch),
           stage1_eval.preview(task, state, batch),
@@ -52,7 +52,7 @@ def results(case):
     previews.append(preview['reconstructions'])
   sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
 
-  @tiny.jit
+  @jax.jit
   def whole(task, images):
     variables = stage1.inference_variables(state)
     features = task.model.apply(variables, images, method='features')

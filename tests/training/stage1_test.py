@@ -51,7 +51,7 @@ def images_of(case):
   return tiny.images(2 if 'perceptual_weight' in CASES[case]['loss'] else 8)
 
 
-train_step = tiny.jit(stage1.train_step)
+train_step = jax.jit(stage1.train_step)
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def naive_discriminator(task, state, images, recons, params):
   return task.loss['adversarial_weight'] * mean, stats
 
 
-@tiny.jit
+@jax.jit
 def naive_gradients(task, state, images):
   grads, aux = jax.jacrev(
       functools.partial(naive_losses, task, state, images), has_aux=True
@@ -300,7 +300,7 @@ def test_the_perceptual_distance_is_a_part_of_the_loss():
   _, metrics = run('act')
   _, (_, output, _), _ = naive('act', 0)
   task, images = task_of('act'), images_of('act')
-  distances = tiny.jit(task.perceptual.apply)(
+  distances = jax.jit(task.perceptual.apply)(
       task.perceptual_variables, images, output.images
   )
   perceptual = np.mean(distances)

@@ -48,14 +48,14 @@ def batches():
 
 
 def test_losses_are_exact_although_the_last_batch_is_padded():
-  program = tiny.jit(functools.partial(stage2_eval.eval_step, task()))
+  program = jax.jit(functools.partial(stage2_eval.eval_step, task()))
   results = [program(state(), batch) for batch in batches()]
   sums = jax.tree.map(lambda *x: np.sum(np.float64(x), axis=0), *results)
   metrics = stage2_eval.summarize(task(), sums)
 
   codes = np.asarray(tiny.untrained_tokenizer().encode(tiny.images(COUNT)))
   logits = np.float64(
-      tiny.jit(task().model.apply)(
+      jax.jit(task().model.apply)(
           {'params': state().ema_params},
           codes,
           jnp.asarray(LABELS)[:, None],

@@ -60,7 +60,7 @@ def start(case):
 
 @functools.cache
 def stepper(case, chunks=1):
-  return tiny.jit(functools.partial(stage2.train_step, task_of(case, chunks)))
+  return jax.jit(functools.partial(stage2.train_step, task_of(case, chunks)))
 
 
 @functools.cache
@@ -136,7 +136,7 @@ def naive(case):
   codes, _ = stage2.draw_codes(task, batch, key_codes)
   codes = codes.reshape(tiny.BATCH, *tiny.CODE_SHAPE)
   loss = functools.partial(naive_loss, task)
-  return tiny.jit(jax.value_and_grad(loss, has_aux=True))(
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))(
       state.params, codes, condition, key_dropout
   )
 
@@ -204,7 +204,7 @@ def shapes_in(jaxpr):
 
 @functools.cache
 def drawer(case):
-  return tiny.jit(functools.partial(stage2.draw_codes, task_of(case)))
+  return jax.jit(functools.partial(stage2.draw_codes, task_of(case)))
 
 
 def test_codes_are_drawn_anew_in_every_step_and_alike_in_the_same():
