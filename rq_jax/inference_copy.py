@@ -28,8 +28,8 @@ def export(
   """Writes an inference copy.
 
   It appears whole or not at all; one that is there already is replaced. One
-  process of a program writes it, alone. Arrays are written a gigabyte at a
-  time, so that little is needed beyond the variables themselves.
+  process of a program writes it, alone. While it does, memory is needed for the
+  variables once more.
 
   Args:
     path: Its folder.
@@ -46,7 +46,9 @@ def export(
   this = jax.process_index()
   alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
   handler = ocp.PyTreeCheckpointHandler(
-      save_concurrent_gb=_WRITTEN_AT_ONCE_GB, multiprocessing_options=alone
+      save_concurrent_gb=_WRITTEN_AT_ONCE_GB,
+      use_compression=False,  # Which saves a twelfth, and needs as much memory.
+      multiprocessing_options=alone,
   )
   with ocp.Checkpointer(handler, multiprocessing_options=alone) as writer:
     writer.save(

@@ -131,6 +131,16 @@ def to_theirs(
     yield from zip(row.theirs, arrays, strict=True)
 
 
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+  """Whether two arrays are equal bit by bit, shapes and dtypes included."""
+  if (a.shape, a.dtype) != (b.shape, b.dtype):
+    return False
+  bits = [
+      np.ascontiguousarray(x).reshape(-1).view(f'u{x.itemsize}') for x in (a, b)
+  ]
+  return np.array_equal(*bits)
+
+
 def _some(names: Sequence[str]) -> str:
   more = len(names) - _LISTED
   return ', '.join(names[:_LISTED]) + (f' and {more} more' if more > 0 else '')

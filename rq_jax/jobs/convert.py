@@ -142,11 +142,12 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
   Raises:
     ValueError: If anything differs.
   """
-  restored, _ = checkpoint.restore_variables(target, model.abstract)
-  written = mapping.flatten(restored)
+  written = mapping.flatten(
+      checkpoint.restore_variables(target, model.abstract)[0]
+  )
   with _bar('comparing', model) as bar:
     for name, array in model.arrays(bar.update):
-      if array.tobytes() != np.asarray(written.pop(name)).tobytes():
+      if not mapping.same_bits(array, np.asarray(written.pop(name))):
         raise ValueError(
             f'{target}: {name} is not what {model.source} holds. The disk may'
             ' be failing; convert again to another one.'

@@ -121,7 +121,7 @@ def _write_safetensors(
 
 
 def _require_same(path, name, array, written) -> None:
-  if np.ascontiguousarray(array).tobytes() != written.tobytes():
+  if not mapping.same_bits(array, written):
     raise ValueError(
         f'{path}: {name} is not what was to be written. The disk may be'
         ' failing; write to another one.'
