@@ -45,7 +45,7 @@ def weights(name, part='state_dict', *, whole=False):
       with torch_file.TorchFile(path) as file:
         tensors = file.tree[part]
         return {n: file.read(tensor) for n, tensor in tensors.items()}
-    has_part = part == 'state_dict' and not (whole and name in _PARTS)
+    has_part = part != 'state_dict_ema' and not (whole and name in _PARTS)
     if has_part and (folder / name / 'model.npz').exists():
       return _load(f'{name}/model.npz')
   return _skip(f'{name}/model.pt')

@@ -58,7 +58,7 @@ def _images(name):
 
 
 def _batch_norm_model():
-  state = official.weights('discriminator')
+  state = official.weights('discriminator', 'discriminator')
   variables = {'params': _params(state), 'batch_stats': _statistics(state)}
   model = discriminator.PatchDiscriminator(channels=16)
   return model, jax.tree.map(jnp.asarray, variables)
