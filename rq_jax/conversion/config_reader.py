@@ -133,7 +133,10 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
       codebook_size=fields.need('hparams.n_embed'),
       shared_codebook=fields.get('hparams.shared_codebook', False),
       decay=fields.get('hparams.decay', 0.99),
-      restart='relative' if restart else 'off',
+      # As the official code trains codebooks.
+      codebook_update='depth',
+      restart='absolute' if restart else 'off',
+      restart_threshold=1.0,
   )
   model = _check_latent_shape(model, fields.get('hparams.latent_shape'), source)
   against = _read_discriminator(raw)

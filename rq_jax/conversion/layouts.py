@@ -45,9 +45,17 @@ LEADING = _each(lambda a: np.squeeze(a, 0), lambda a: a[None])
 CHANNELS = _each(
     lambda a: np.reshape(a, a.shape[1:2]), lambda a: a[None, :, None, None]
 )
+
+
+def _without_padding(a: np.ndarray) -> np.ndarray:
+  if np.any(a[-1]):
+    raise ValueError('the last row stands for padding and should be zero')
+  return a[:-1]
+
+
 # The last row of an official codebook stands for padding and is zero.
 PADDED = _each(
-    lambda a: a[:-1],
+    _without_padding,
     lambda a: np.concatenate([a, np.zeros_like(a[:1])]),
 )
 

@@ -20,6 +20,12 @@ from rq_jax.conversion import official_model
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 
+_STALE_AVERAGES = (
+    'Warning: the official training of RQ-VAEs never updates its averaged'
+    ' parameters. These may be the ones it started with; leave out --ema if the'
+    ' reconstructions are poor.'
+)
+
 
 def from_official(
     src: str, dst: str, *, ema: bool = False, tokenizer: str | None = None
@@ -75,7 +81,8 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
     )
   partial = target.with_name(f'{target.name}.partial')
   try:
-    partial.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # Of one that was killed.
+    partial.mkdir(parents=True)
   except OSError as error:
     raise ValueError(
         f'--dst={dst} cannot be written: {error.strerror}. Choose another.'
@@ -128,6 +135,8 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       print(f'Its config.yaml has fields that mean nothing here: {names}.')
+    if ema and model.config.stage == 1:
+      print(_STALE_AVERAGES)
     with _bar('reading', model) as bar:
       variables = model.variables(bar.update)
     print('Writing ...')

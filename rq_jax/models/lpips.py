@@ -38,7 +38,15 @@ class LPIPS(nn.Module):
 
   dtype: str = 'float32'
 
-  @nn.compact
+  def setup(self):
+    widths = [width for level in _LEVELS for width in level]
+    dtype = jnp.dtype(self.dtype)
+    self.conv = [nn.Conv(w, (3, 3), padding=1, dtype=dtype) for w in widths]
+    self.weights = [
+        self.param(f'weight_{i}', nn.initializers.ones, level[-1:])
+        for i, level in enumerate(_LEVELS)
+    ]
+
   def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
     """Compares images: float[B, S, S, 3] twice, in [-1, 1] -> float32[B].
 
@@ -52,39 +60,36 @@ class LPIPS(nn.Module):
           f'Images of {size[0]}x{size[1]} pixels are too small for LPIPS, which'
           f' halves them {len(_LEVELS) - 1} times: take {MIN_SIZE} or more.'
       )
-    # In pairs: where a mesh splits the batch, no image changes its device.
-    x = jnp.stack([images, others], axis=1).reshape(2 * b, *size, 3)
+    # Apart, so that no gradient is computed for images that need none.
+    levels = zip(self._features(images), self._features(others), self.weights)
+    return sum((_distance(*level) for level in levels), jnp.zeros(b))
+
+  def _features(self, x: jax.Array) -> list[jax.Array]:
+    """Features of each level, [B, H, W, C]."""
     x = (x - _over_maps(_SHIFT)) / _over_maps(_SCALE)
-    distance, index = jnp.zeros(b), 0
+    features, convs = [], iter(self.conv)
     for level, widths in enumerate(_LEVELS):
       if level > 0:
         x = nn.max_pool(x, (2, 2), strides=(2, 2))
-      for width in widths:
-        x = nn.relu(self._conv(x, width, index))
-        index += 1
-      weight = self.param(f'weight_{level}', nn.initializers.ones, x.shape[-1:])
-      distance += _distance(x.reshape(b, 2, *x.shape[1:]), weight)
-    return distance
-
-  def _conv(self, x, width, index):
-    return nn.Conv(
-        width,
-        (3, 3),
-        padding=1,
-        dtype=jnp.dtype(self.dtype),
-        name=f'conv_{index}',
-    )(x)
+      for _ in widths:
+        x = nn.relu(next(convs)(x))
+      features.append(x)
+    return features
 
 
-def _distance(x: jax.Array, weight: jax.Array) -> jax.Array:
-  """Compares the features of pairs: [B, 2, H, W, C], [C] -> float32[B]."""
+def _distance(x: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
+  """Compares features: [B, H, W, C] twice, [C] -> float32[B]."""
+  squared = jnp.square(_unit(x) - _unit(y))
+  return jnp.sum(weight[None] * jnp.mean(squared, axis=(1, 2)), axis=-1)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+  """Scales features to length 1."""
   x = x.astype(jnp.float32)
   # Where nothing is active, the root has an infinite derivative, of which the
   # relu before it lets nothing through.
   norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
-  units = x / (norm + _EPSILON)
-  squared = jnp.square(units[:, 0] - units[:, 1])  # [B, H, W, C]
-  return jnp.sum(weight[None] * jnp.mean(squared, axis=(1, 2)), axis=-1)
+  return x / (norm + _EPSILON)
 
 
 def _over_maps(values: tuple[float, ...]) -> jax.Array:

@@ -14,12 +14,10 @@ from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import Config
 from rq_jax.models import rqvae
+from rq_jax.training import perceptual
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.typing import Batch
-
-# The perceptual network: channels and convolutions at each resolution.
-_VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,8 +47,7 @@ def _stage1(config: Config, mesh) -> Problem:
       config,
       mesh,
       total_steps=config.train.steps or 1,
-      # In place of the network, whose operations are counted apart.
-      perceptual=lambda images, recons: jnp.mean(images - recons, (1, 2, 3)),
+      perceptual=perceptual.abstract(dtype=config.model.dtype),
   )
   shape = (config.data.image_size, config.data.image_size, 3)
 
@@ -61,10 +58,9 @@ def _stage1(config: Config, mesh) -> Problem:
     ).images
 
   batch = {'image': _floats(config.data.batch_size, *shape)}
-  notes = ('activations',)
-  if config.loss.perceptual_weight:
-    notes += ("the perceptual network's 56 MiB and activations",)
-  return Problem(task=task, batch=batch, forward=forward, notes=notes)
+  return Problem(
+      task=task, batch=batch, forward=forward, notes=('activations',)
+  )
 
 
 def _stage2(config: Config, mesh) -> Problem:
@@ -133,16 +129,3 @@ def _tokenizer(config: Config) -> tuple[rqvae.RQVAE, bool]:
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def perceptual_flops(config: Config) -> int:
-  """Operations of the perceptual network on one image; 0 without one."""
-  if not config.loss.perceptual_weight:
-    return 0
-  side, before, total = config.data.image_size, 3, 0
-  for channels, convolutions in _VGG16:
-    for _ in range(convolutions):
-      total += 2 * 9 * side**2 * before * channels
-      before = channels
-    side //= 2
-  return total

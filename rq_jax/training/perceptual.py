@@ -9,6 +9,18 @@ from rq_jax.models import lpips
 from rq_jax.typing import Variables
 
 
+def abstract(*, dtype: str = 'float32') -> tuple[lpips.LPIPS, Variables]:
+  """The network, and the shapes of its parameters.
+
+  Args:
+    dtype: Of the convolutions.
+  """
+  network = lpips.LPIPS(dtype=dtype)
+  size = lpips.MIN_SIZE
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  return network, jax.eval_shape(network.init, jax.random.key(0), image, image)
+
+
 def restore(
     path: str, mesh: jax.sharding.Mesh, *, dtype: str = 'float32'
 ) -> tuple[lpips.LPIPS, Variables]:
@@ -22,13 +34,10 @@ def restore(
   Raises:
     ValueError: If the folder holds no such network.
   """
-  network = lpips.LPIPS(dtype=dtype)
-  size = lpips.MIN_SIZE
-  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-  abstract = jax.eval_shape(network.init, jax.random.key(0), image, image)
+  network, shapes = abstract(dtype=dtype)
   try:
     variables, _ = checkpoint.restore_variables(
-        path, abstract, sharding=partitioning.replicated(mesh)
+        path, shapes, sharding=partitioning.replicated(mesh)
     )
   except ValueError as error:
     raise ValueError(

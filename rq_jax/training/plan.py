@@ -109,8 +109,6 @@ def make(config: Config, devices: int) -> Plan:
   step = flops.count(stage.train_step, task, state, batch) / size
   others = {}
   if config.stage == 1:
-    # Of the image, of its reconstruction, and of the latter's gradient.
-    step += 3 * abstract.perceptual_flops(config)
     others = {
         'codebook': sum(
             book.embedding.size for book in state.codebook['quantizer'].values()
@@ -166,6 +164,7 @@ def _memory(state, task, mesh) -> dict[str, int]:
       'gradients': trained,
       'codebook': getattr(state, 'codebook', None),
       'frozen tokenizer': getattr(task, 'tokenizer_variables', None),
+      'perceptual network': getattr(task, 'perceptual_variables', None),
   }
   found = {name: _bytes(tree, mesh) for name, tree in memory.items()}
   return {name: number for name, number in found.items() if number}

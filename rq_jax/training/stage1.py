@@ -72,20 +72,28 @@ class Task:
   perceptual_variables: Variables | None
 
 
-def build(config: Config, mesh: jax.sharding.Mesh, *, total_steps: int) -> Task:
+def build(
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    *,
+    total_steps: int,
+    perceptual: tuple[lpips.LPIPS, Variables] | None = None,
+) -> Task:
   """Builds what stays fixed over a run.
 
   Args:
     config: A checked stage-1 experiment.
     mesh: Where it will run.
     total_steps: Length of the run, for the learning rate.
+    perceptual: Network and parameters of the perceptual loss, if there is one;
+      those at `loss.perceptual_path` if None.
 
   Raises:
     ValueError: If `loss.perceptual_path` holds no network, but is needed.
   """
-  perceptual, perceptual_variables = None, None
+  network, network_variables = None, None
   if config.loss.perceptual_weight > 0:
-    perceptual, perceptual_variables = perceptual_lib.restore(
+    network, network_variables = perceptual or perceptual_lib.restore(
         config.loss.perceptual_path, mesh, dtype=config.model.dtype
     )
   adversarial = config.loss.adversarial_weight > 0
@@ -102,8 +110,8 @@ def build(config: Config, mesh: jax.sharding.Mesh, *, total_steps: int) -> Task:
       schedule=optim.make_schedule(config.optimizer, total_steps),
       loss=flax.core.FrozenDict(vars(config.loss)),
       ema_decay=config.optimizer.ema_decay,
-      perceptual=perceptual,
-      perceptual_variables=perceptual_variables,
+      perceptual=network,
+      perceptual_variables=network_variables,
   )
 
 

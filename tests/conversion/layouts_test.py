@@ -43,6 +43,9 @@ def test_the_row_of_padding_is_dropped_and_comes_back_as_zeros():
   theirs = np.float32([[1, 2], [3, 4], [0, 0]])
   (ours,) = _assert_inverse(layouts.PADDED, [theirs])
   assert ours.tolist() == [[1, 2], [3, 4]]
+  theirs[-1, 1] = 5
+  with pytest.raises(ValueError, match='padding and should be zero'):
+    layouts.PADDED.to_ours([theirs])
 
 
 def test_copies_must_be_equal():

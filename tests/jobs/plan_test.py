@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rq_jax import __main__ as main_lib
-from rq_jax import checkpoint
+from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.jobs import plan as plan_text
 from rq_jax.training import plan
@@ -130,7 +130,7 @@ def test_axes_tell_which_devices_split_them(planned):
 def test_the_tokenizer_is_counted_where_it_is(tmp_path):
   folder = tmp_path / 'tokenizer'
   tokenizer = tiny.untrained_tokenizer()
-  checkpoint.export(folder, tokenizer.config, tokenizer.variables)
+  inference_copy.export(folder, tokenizer.config, tokenizer.variables)
   known = plan.make(tiny.stage2_config(tokenizer=str(folder)), 1)
   unknown = plan.make(tiny.stage2_config(), 1)
   # Its encoder is part of the step, as there are images and no features.

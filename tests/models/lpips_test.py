@@ -55,8 +55,8 @@ def compare(params, x, y, dtype='float32'):
   grad, (distances, captured) = jax.grad(total, has_aux=True)(y)
   features = []
   for index in LAST:
-    pairs = jax.nn.relu(captured[f'conv_{index}']['__call__'][0])
-    features.append(pairs.reshape(len(x), 2, *pairs.shape[1:]))
+    pairs = jnp.stack(captured[f'conv_{index}']['__call__'], axis=1)
+    features.append(jax.nn.relu(pairs))
   return distances, features, grad
 
 

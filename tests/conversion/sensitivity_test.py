@@ -1,0 +1,201 @@
+"""No official weight is read in vain, none at a wrong place.
+
+One element of each array of a recorded model is changed. Converted, it must be
+another model, or be refused; and the changed model must differ from what was
+recorded, except for arrays whose values nothing in a recording depends on.
+"""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from rq_jax import sampling
+from rq_jax import tokenizer
+from rq_jax.conversion import mapping
+from rq_jax.conversion import official_model
+from tests import official
+
+RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
+RQTRANSFORMERS = tuple(
+    f'rqtransformer_{name}'
+    for name in (
+        'uncond',
+        'class',
+        'text',
+        'unshared',
+        'unshared_mlpnb',
+        'unshared_vocabs',
+        'mixed',
+        'mixed2',
+        'd1',
+    )
+)
+
+# Arrays that cannot be seen in the outputs of a model, and why.
+INVISIBLE = {
+    # A softmax over keys does not change when all scores do.
+    r'attn\.key\.bias|attn_1\.k\.bias|attn\.\d+\.k\.bias': (
+        lambda name, array: True
+    ),
+    # GroupNorm subtracts what it adds where each group is one channel.
+    r'\.conv1\.bias': lambda name, array: len(array) == 32,
+    # Only training reads the averages of the codebook.
+    r'cluster_size_ema|embed_ema': lambda name, array: True,
+}
+
+
+def _is_invisible(name, array):
+  return any(
+      re.search(pattern, name) and applies(name, array)
+      for pattern, applies in INVISIBLE.items()
+  )
+
+
+def _changed(name, array, row=0):
+  """A copy with one element changed, in this row if there are rows."""
+  rng = np.random.default_rng(sum(map(ord, name)))
+  index = tuple(int(rng.integers(n)) for n in array.shape)
+  index = (row, *index[1:]) if index else index
+  changed = array.copy()
+  changed[index] += np.asarray(1, array.dtype)
+  return changed
+
+
+@functools.cache
+def _table(name):
+  """Shapes of our variables, and the table."""
+  return official_model.model_table(official.config(name))
+
+
+def _converted(name, state):
+  return dict(_rows(name, state, _table(name)[1]))
+
+
+def _rows(name, state, rows):
+  dtypes = {n: a.dtype for n, a in mapping.flatten(_table(name)[0]).items()}
+  return mapping.to_ours(rows, state.__getitem__, dtypes)
+
+
+@pytest.mark.parametrize('name', RQVAES + RQTRANSFORMERS)
+def test_a_change_of_any_official_array_is_a_change_of_ours(name):
+  state = official.weights(name, whole=True)
+  rows = _table(name)[1]
+  assert sorted(n for row in rows for n in row.theirs) == sorted(state)
+  for row in rows:
+    before = dict(_rows(name, state, [row]))
+    for theirs in row.theirs:
+      changed = state | {theirs: _changed(theirs, state[theirs])}
+      try:
+        after = dict(_rows(name, changed, [row]))
+      except ValueError as error:
+        # Copies of a shared codebook must agree, and tables start where they
+        # must.
+        assert 'quantizer.codebooks' in theirs or 'tok_emb.offsets' in theirs
+        assert theirs.rsplit('.', 1)[0] in str(error)
+        continue
+      same = [mapping.same_bits(before[n], after[n]) for n in row.ours]
+      assert same.count(False) == 1, theirs
+
+
+@functools.cache
+def _rqvae_outputs(name):
+  """Makes of variables what was recorded, by its recorded name."""
+  model = tokenizer.build_model(official.config(name))
+  recorded = official.recording(name)
+  images, codes = official.images(recorded['x']), recorded['rand_codes']
+
+  @jax.jit
+  def outputs(variables):
+    bound = model.bind(variables)
+    words = bound.quantizer.embed(codes)
+    return {
+        'z_e': bound.features(images),
+        'out': bound.decode(recorded['z_q']).transpose(0, 3, 1, 2),
+        'rand_emb_with_depth': words,
+    }
+
+  return outputs
+
+
+@functools.cache
+def _rqtransformer_outputs(name):
+  """Makes of variables what was recorded, by its recorded name."""
+  model = sampling.build_prior(official.config(name))
+  recorded = official.recording(name)
+  codes = recorded['codes']
+  condition = recorded.get('cond', np.zeros((len(codes), 1), np.int32))
+  book = official.codebooks(official.weights('rqvae_aux'), 4)['shared']
+
+  @jax.jit
+  def outputs(variables):
+    bound = model.bind(variables)
+    hidden, spatial = bound.hidden(codes, condition, (book.embedding,))
+    logits = bound.classify(hidden).reshape(*codes.shape, -1)
+    made = {'logits': logits}
+    if model.condition_length > 1:
+      made['cond_logits'] = bound.condition_logits(spatial)
+    return made
+
+  return outputs
+
+
+def _as_recorded(name, state):
+  """Whether a model makes what was recorded, at the tolerance of parity."""
+  abstract, rows = _table(name)
+  variables = mapping.unflatten(abstract, dict(_rows(name, state, rows)))
+  make = _rqvae_outputs if name in RQVAES else _rqtransformer_outputs
+  made = make(name)(variables)
+  recorded = official.recording(name)
+  return all(_close(name, made[key], recorded[key]) for key in made)
+
+
+def _close(name, made, recorded):
+  made = np.asarray(made)
+  if name == 'rqtransformer_unshared_vocabs':
+    made = np.where(np.isfinite(made), made, recorded)
+  made = made[: len(recorded)]
+  return np.allclose(made, recorded, rtol=1e-5, atol=1e-5)
+
+
+def _visible_row(name, theirs):
+  """A row of an array that the recorded inputs use."""
+  recorded = official.recording(name)
+  if theirs == 'cond_emb.weight' and 'cond' in recorded:
+    return int(recorded['cond'].flat[0])
+  if theirs == 'tok_emb.weight':
+    return int(recorded['codes'].flat[0])
+  if 'quantizer.codebooks' in theirs:
+    depth = int(theirs.split('.')[2])
+    return int(recorded['rand_codes'][0, 0, 0, depth])
+  return 0
+
+
+@pytest.mark.parametrize('name', RQVAES + RQTRANSFORMERS)
+def test_a_change_of_any_array_is_seen_but_of_those_listed(name):
+  state = official.weights(name, whole=True)
+  assert _as_recorded(name, state)
+  unseen, listed = [], []
+  for theirs, array in state.items():
+    if theirs.endswith('offsets'):
+      continue  # They cannot differ: conversion refuses to.
+    changed = _changed(theirs, array, _visible_row(name, theirs))
+    alike = [n for n in state if state[n] is array or _is_copy(n, theirs, name)]
+    if _as_recorded(name, state | dict.fromkeys(alike, changed)):
+      unseen.append(theirs)
+    if _is_invisible(theirs, array):
+      listed.append(theirs)
+  assert unseen == listed
+
+
+def _is_copy(a, b, name):
+  """Whether two names are of one shared codebook."""
+  shared = name in RQVAES and official.config(name).model.shared_codebook
+  parts = [n.split('.') for n in (a, b)]
+  return (
+      shared
+      and all(p[:2] == ['quantizer', 'codebooks'] for p in parts)
+      and (parts[0][3:] == parts[1][3:])
+  )

@@ -1,0 +1,367 @@
+"""Official checkpoints come here and go back without losing a bit."""
+
+import functools
+import re
+import tarfile
+
+import jax
+import numpy as np
+import pytest
+import yaml
+
+from rq_jax import checkpoint
+from rq_jax import inference_copy
+from rq_jax.conversion import config_reader
+from rq_jax.conversion import torch_file
+from rq_jax.conversion import torch_writer
+from rq_jax.jobs import convert
+from rq_jax.jobs import convert_back
+from rq_jax.sampling import Sampler
+from rq_jax.tokenizer import Tokenizer
+from tests import official
+from tests import tiny
+from tests.conversion import checkpoints
+
+CLASS = 'rqtransformer_unshared'
+
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory):
+  """The folder of an archive with both stages."""
+  return checkpoints.write_both(tmp_path_factory.mktemp('official'))
+
+
+@pytest.fixture(scope='module')
+def converted(archive):
+  """What it was converted to."""
+  path = archive.parent / 'converted'
+  convert.from_official(str(archive), str(path))
+  return path
+
+
+def _stage1_archive(folder, state=None, config=None, **others):
+  config = config or checkpoints.raw('rqvae_shared')
+  state = state or official.weights('rqvae_shared')
+  checkpoints.write(folder, config, state, **others)
+  return folder
+
+
+def _read(path, part='state_dict'):
+  with torch_file.TorchFile(path) as file:
+    return {name: file.read(t) for name, t in file.tree[part].items()}
+
+
+def _assert_same(actual, expected):
+  assert list(actual) == list(expected)
+  for name, array in expected.items():
+    np.testing.assert_array_equal(actual[name], array, name, strict=True)
+
+
+def test_a_converted_prior_gives_the_official_logits(converted):
+  recorded = official.recording(CLASS)
+  sampler = Sampler.restore(str(converted), verbose=False)
+  logits = sampler.logits(recorded['codes'], labels=recorded['cond'][:, 0])
+  np.testing.assert_allclose(logits, recorded['logits'], rtol=1e-5, atol=1e-5)
+
+
+def test_its_tokenizer_comes_along(converted):
+  embedding = (
+      Tokenizer.restore(str(converted / 'tokenizer'), verbose=False)
+      .variables['codebook']['shared']
+      .embedding
+  )
+  expected = checkpoints.partner()['quantizer.codebooks.0.weight'][:-1]
+  np.testing.assert_array_equal(embedding, expected)
+
+
+@pytest.mark.parametrize('layout', ['official', 'safetensors'])
+def test_there_and_back_nothing_changes(layout, archive, converted, tmp_path):
+  convert_back.to_official(
+      str(converted), str(tmp_path / 'back'), layout=layout
+  )
+  for stage in ('stage1', 'stage2'):
+    folder = tmp_path / 'back' / stage
+    expected = _read(archive / stage / 'model.pt')
+    if layout == 'official':
+      assert sorted(p.name for p in folder.iterdir()) == [
+          'config.yaml',
+          'model.pt',
+      ]
+      _assert_same(_read(folder / 'model.pt'), expected)
+    else:
+      numpy_files = pytest.importorskip('safetensors.numpy')
+      arrays = numpy_files.load_file(folder / 'model.safetensors')
+      _assert_same({name: arrays[name] for name in expected}, expected)
+      assert len(arrays) == len(expected)
+    before, after = (
+        config_reader.read(
+            yaml.safe_load((path / 'config.yaml').read_text()), 'config.yaml'
+        ).config
+        for path in (archive / stage, folder)
+    )
+    assert after.model == before.model
+
+
+def test_a_packed_archive_gives_the_same(archive, converted, tmp_path, capsys):
+  packed = tmp_path / 'imagenet.tar.gz'
+  with tarfile.open(packed, 'w:gz', compresslevel=1) as tar:
+    tar.add(archive, 'imagenet')
+  convert.from_official(str(packed), str(tmp_path / 'new' / 'dst'))
+  assert [p.name for p in (tmp_path / 'new').iterdir()] == ['dst']
+  said = capsys.readouterr().out
+  for path in (converted / 'tokenizer', converted):
+    restored = (
+        Sampler.restore(str(path), verbose=False).prior_variables
+        if path == converted
+        else Tokenizer.restore(str(path), verbose=False).variables
+    )
+    assert inference_copy.fingerprint(restored) in said
+  assert said.count('Every array equals its source, bit by bit.') == 2
+
+
+def test_a_prior_alone_takes_a_converted_tokenizer(
+    archive, converted, tmp_path
+):
+  src = str(archive / 'stage2' / 'model.pt')
+  with pytest.raises(ValueError, match='without its RQ-VAE.*--tokenizer'):
+    convert.from_official(src, str(tmp_path / 'dst'))
+  assert list(tmp_path.iterdir()) == []
+  tokenizer = converted / 'tokenizer'
+  convert.from_official(src, str(tmp_path / 'dst'), tokenizer=str(tokenizer))
+  sampler = Sampler.restore(str(tmp_path / 'dst'), verbose=False)
+  given = Tokenizer.restore(str(tokenizer), verbose=False)
+  assert sampler.tokenizer.fingerprint == given.fingerprint
+
+
+def test_a_tokenizer_for_a_tokenizer_is_refused(archive, converted, tmp_path):
+  with pytest.raises(ValueError, match='Leave out --tokenizer'):
+    convert.from_official(
+        str(archive / 'stage1'),
+        str(tmp_path / 'dst'),
+        tokenizer=str(converted / 'tokenizer'),
+    )
+
+
+def test_a_prior_as_tokenizer_is_refused(archive, converted, tmp_path):
+  with pytest.raises(ValueError, match='stage'):
+    convert.from_official(
+        str(archive / 'stage2'),
+        str(tmp_path / 'dst'),
+        tokenizer=str(converted),
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_averaged_parameters_are_taken_on_request(tmp_path, capsys):
+  state = official.weights('rqvae_shared')
+  averages = {n: a for n, a in state.items()}
+  averages['encoder.conv_in.bias'] = state['encoder.conv_in.bias'] + 1
+  src = _stage1_archive(tmp_path / 'src', state_dict_ema=averages)
+  convert.from_official(str(src), str(tmp_path / 'dst'), ema=True)
+  assert 'never updates its averaged parameters' in ' '.join(
+      capsys.readouterr().out.split()
+  )
+  params = Tokenizer.restore(str(tmp_path / 'dst'), verbose=False).variables
+  np.testing.assert_array_equal(
+      params['params']['encoder']['conv_in']['conv']['bias'],
+      averages['encoder.conv_in.bias'],
+  )
+
+
+def test_averages_that_are_not_there_are_missed(archive, tmp_path):
+  message = r"no state_dict_ema; it holds \['state_dict'\]. Leave out --ema"
+  with pytest.raises(ValueError, match=message):
+    convert.from_official(
+        str(archive / 'stage1'), str(tmp_path / 'dst'), ema=True
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_never_overwritten(archive, converted, tmp_path):
+  (tmp_path / 'dst').mkdir()
+  (tmp_path / 'dst' / 'mine').write_text('precious')
+  dst = str(tmp_path / 'dst')
+  with pytest.raises(ValueError, match='exists already'):
+    convert.from_official(str(archive / 'stage1'), dst)
+  with pytest.raises(ValueError, match='exists already'):
+    convert_back.to_official(str(converted), dst)
+  assert (tmp_path / 'dst' / 'mine').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(bad, tmp_path):
+  state = dict(official.weights('rqvae_shared'))
+  state['decoder.conv_out.bias'] = np.float32([0, bad, 0])
+  src = _stage1_archive(tmp_path / 'src', state)
+  with pytest.raises(ValueError, match='decoder/conv_out/.*not finite'):
+    convert.from_official(str(src), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def test_weights_that_overflow_are_refused(tmp_path):
+  state = dict(official.weights('rqvae_shared'))
+  state['decoder.conv_out.weight'] = np.full((3, 32, 3, 3), 3e38, np.float32)
+  src = _stage1_archive(tmp_path / 'src', state)
+  with pytest.raises(ValueError, match='reconstruction of a fixed image'):
+    convert.from_official(str(src), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def test_names_that_do_not_fit_are_all_listed(tmp_path):
+  state = dict(official.weights('rqvae_shared'))
+  state['extra'] = state.pop('quant_conv.bias')
+  state['decoder.conv_out.bias'] = np.zeros(4, np.float32)
+  src = _stage1_archive(tmp_path / 'src', state)
+  message = (
+      r'1 missing: quant_conv.bias; 1 unexpected: extra; 1 of another shape:'
+      r' decoder.conv_out.bias \(is \[4\], should be \[3\]\)'
+  )
+  with pytest.raises(ValueError, match=message):
+    convert.from_official(str(src), str(tmp_path / 'dst'))
+
+
+@pytest.mark.parametrize('tree', [[1], {'state_dict': 3}, {'model': {}}])
+def test_a_file_without_a_model_is_refused(tree, tmp_path):
+  src = _stage1_archive(tmp_path / 'src')
+  torch_writer.write(src / 'model.pt', tree)
+  with pytest.raises(ValueError, match='no state_dict|should be a tensor'):
+    convert.from_official(str(src), str(tmp_path / 'dst'))
+
+
+def test_fields_that_mean_nothing_are_reported(tmp_path, capsys):
+  config = checkpoints.raw('rqvae_shared')
+  config['arch']['hparams']['fancy'] = True
+  src = _stage1_archive(tmp_path / 'src', config=config)
+  convert.from_official(str(src), str(tmp_path / 'dst'))
+  said = capsys.readouterr().out
+  assert 'fields that mean nothing here: arch.hparams.fancy.' in said
+  assert re.search(r'RQ-VAE [0-9a-f]{12,}: reconstructs a color ramp', said)
+
+
+def _one_changed(tree):
+  """The tree with one element of its largest array changed."""
+  leaves, structure = jax.tree.flatten(tree)
+  i = int(np.argmax([leaf.size for leaf in leaves]))
+  changed = np.array(leaves[i])
+  changed.flat[-1] = np.nextafter(changed.flat[-1], np.float32(np.inf))
+  return jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
+
+
+def test_one_wrong_bit_on_the_way_here_is_found(tmp_path, monkeypatch):
+  export = inference_copy.export
+  monkeypatch.setattr(
+      inference_copy,
+      'export',
+      lambda path, config, variables: export(
+          path, config, _one_changed(variables)
+      ),
+  )
+  src = _stage1_archive(tmp_path / 'src')
+  with pytest.raises(ValueError, match=r'is not what .*model\.pt holds'):
+    convert.from_official(str(src), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def test_one_wrong_bit_on_the_way_back_is_found(
+    converted, tmp_path, monkeypatch
+):
+  write = torch_writer.write
+  monkeypatch.setattr(
+      torch_writer, 'write', lambda path, tree: write(path, _one_changed(tree))
+  )
+  with pytest.raises(ValueError, match='is not what was to be written'):
+    convert_back.to_official(
+        str(converted / 'tokenizer'), str(tmp_path / 'back')
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_one_wrong_bit_in_safetensors_is_found(
+    converted, tmp_path, monkeypatch
+):
+  numpy_files = pytest.importorskip('safetensors.numpy')
+  save = numpy_files.save_file
+  monkeypatch.setattr(
+      numpy_files,
+      'save_file',
+      lambda tree, path: save(_one_changed(tree), path),
+  )
+  with pytest.raises(ValueError, match='is not what was to be written'):
+    convert_back.to_official(
+        str(converted / 'tokenizer'),
+        str(tmp_path / 'back'),
+        layout='safetensors',
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+def _discriminator(norm):
+  file = {'batch': 'model.npz', 'act': 'model_actnorm.npz'}[norm]
+  with np.load(official.FIXTURES / 'discriminator' / file) as arrays:
+    return dict(arrays)
+
+
+@pytest.mark.parametrize('norm', ['batch', 'act'])
+def test_a_discriminator_comes_along_and_goes_back(norm, tmp_path):
+  config = checkpoints.raw('rqvae_shared')
+  config['gan']['disc']['arch']['use_actnorm'] = norm == 'act'
+  state = _discriminator(norm)
+  src = checkpoints.write(
+      tmp_path / 'src',
+      config,
+      official.weights('rqvae_shared'),
+      name='epoch5_model.pt',
+      epoch=5,
+      discriminator=state,
+      optimizer={'state': {}, 'param_groups': []},
+  )
+  convert.from_official(str(src), str(tmp_path / 'dst'))
+  assert checkpoint.has_collection(tmp_path / 'dst', 'disc_params')
+  convert_back.to_official(str(tmp_path / 'dst'), str(tmp_path / 'back'))
+  back = tmp_path / 'back' / 'stage1' / 'model.pt'
+  _assert_same(_read(back, 'discriminator'), state)
+  _assert_same(_read(back), official.weights('rqvae_shared'))
+
+
+def test_a_model_that_cannot_go_back_is_refused_before_anything(tmp_path):
+  tokenizer = tiny.untrained_tokenizer()
+  inference_copy.export(tmp_path / 'src', tokenizer.config, tokenizer.variables)
+  with pytest.raises(ValueError, match='cannot build this model: .*32 groups'):
+    convert_back.to_official(str(tmp_path / 'src'), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def test_a_run_gives_averaged_or_plain_parameters_of_a_step(
+    converted, tmp_path
+):
+  path = converted / 'tokenizer'
+  tokenizer = Tokenizer.restore(str(path), verbose=False)
+  params = tokenizer.variables['params']
+  run = tmp_path / 'run'
+  run.mkdir()
+  (run / 'config.json').write_text((path / 'config.json').read_text())
+  with checkpoint.Checkpoints(run, keep=2) as saved:
+    for step in (1, 2):
+      state = tokenizer.variables | {
+          'params': jax.tree.map(functools.partial(np.add, step), params),
+          'ema_params': jax.tree.map(functools.partial(np.add, -step), params),
+      }
+      saved.save(step, state, {})
+  bias = params['encoder']['conv_in']['conv']['bias']
+  for options, expected in (
+      ({}, bias - 2),
+      ({'ema': False}, bias + 2),
+      ({'step': 1}, bias - 1),
+  ):
+    dst = tmp_path / f'{len(list(tmp_path.iterdir()))}'
+    convert_back.to_official(str(run), str(dst), **options)
+    state = _read(dst / 'stage1' / 'model.pt')
+    np.testing.assert_array_equal(state['encoder.conv_in.bias'], expected)
+
+
+def test_the_folder_of_a_lost_conversion_is_used_again(archive, tmp_path):
+  partial = tmp_path / 'dst.partial'
+  partial.mkdir()
+  (partial / 'left').write_text('over')
+  convert.from_official(str(archive / 'stage1'), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['dst']
