@@ -119,7 +119,7 @@ def to_ours(
             f'{_some(row.theirs)} is {array.dtype}, which does not fit in'
             f' {np.dtype(dtypes[name])} without loss.'
         )
-      yield name, np.ascontiguousarray(array, dtypes[name])
+      yield name, np.array(array, dtypes[name], order='C', copy=None)
 
 
 def to_theirs(

@@ -173,7 +173,7 @@ def _check_tokenizer(tokenizer: Tokenizer) -> None:
   )
   made = jax.jit(tokenizer.model.apply)(tokenizer.variables, image[None]).images
   require_finite(made, 'the reconstruction of a fixed image')
-  error = float(jnp.mean(jnp.square(made - image)))
+  error = float(jnp.mean(jnp.square(made[0] - image)))
   print(
       f'RQ-VAE {tokenizer.fingerprint}: reconstructs a color ramp with a mean'
       f' squared error of {error:.6f}.'

@@ -78,6 +78,29 @@ def test_ours_are_contiguous_and_their_own():
   assert not np.shares_memory(ours['params/a/kernel'], state['a.weight'])
 
 
+def test_scalars_stay_scalars():
+  rows = [Row(('params/a',), ('a',), layouts.SAME)]
+  state = {'a': np.array(True)}
+  ours = dict(mapping.to_ours(rows, state.__getitem__, {'params/a': bool}))
+  assert ours['params/a'].shape == ()
+
+
+@pytest.mark.parametrize(
+    ('a', 'b', 'expected'),
+    [
+        (np.float32([0.0, 1.0]), np.float32([0.0, 1.0]), True),
+        (np.float32([0.0, 1.0]), np.float32([-0.0, 1.0]), False),
+        (np.float32([np.nan]), np.float32([np.nan]), True),
+        (np.float32([1.0]), np.float64([1.0]), False),
+        (np.float32([1.0]), np.float32(1.0), False),
+        (np.arange(6).reshape(2, 3).T, np.arange(6).reshape(2, 3).T, True),
+        (np.arange(4).reshape(2, 2).T, np.arange(4).reshape(2, 2), False),
+    ],
+)
+def test_arrays_are_compared_by_their_bits(a, b, expected):
+  assert mapping.same_bits(a, b) is expected
+
+
 def test_narrow_numbers_are_widened_and_wide_ones_refused():
   state = {n: a.astype('f2') for n, a in _state().items()}
   ours = dict(mapping.to_ours(ROWS, state.__getitem__, DTYPES))

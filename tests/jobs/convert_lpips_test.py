@@ -1,0 +1,65 @@
+"""The perceptual network is converted from the files of its authors."""
+
+import jax
+import numpy as np
+import pytest
+
+from rq_jax import checkpoint
+from rq_jax import partitioning
+from rq_jax.conversion import torch_writer
+from rq_jax.jobs import convert_lpips
+from rq_jax.models import lpips
+from rq_jax.training import perceptual
+from tests import official
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+  """VGG16 with a classifier, and the linear heads."""
+  folder = tmp_path_factory.mktemp('lpips')
+  weights = official.drawn_weights('lpips')
+  vgg = {n: a for n, a in weights.items() if n.startswith('features')}
+  heads = {n: a for n, a in weights.items() if n.startswith('lin')}
+  unused = {'classifier.0.weight': np.zeros((2, 2), np.float32)}
+  torch_writer.write(folder / 'vgg16.pth', vgg | unused)
+  torch_writer.write(folder / 'vgg.pth', heads)
+  return str(folder / 'vgg16.pth'), str(folder / 'vgg.pth')
+
+
+def test_the_network_of_stage_1_is_the_one_in_the_files(
+    files, tmp_path, capsys
+):
+  convert_lpips.from_torchvision(*files, str(tmp_path / 'dst'))
+  assert '--config.loss.perceptual_path' in capsys.readouterr().out
+  mesh = partitioning.make_mesh({}, devices=jax.devices()[:1])
+  network, variables = perceptual.restore(str(tmp_path / 'dst'), mesh)
+  expected = official.lpips_params(official.drawn_weights('lpips'))
+  jax.tree.map(np.testing.assert_array_equal, variables['params'], expected)
+  assert isinstance(network, lpips.LPIPS)
+  with pytest.raises(ValueError):
+    checkpoint.read_config(tmp_path / 'dst')  # It is neither stage.
+
+
+def test_files_in_the_wrong_order_are_refused(files, tmp_path):
+  vgg, heads = files
+  with pytest.raises(ValueError, match='missing: features.0.weight'):
+    convert_lpips.from_torchvision(heads, vgg, str(tmp_path / 'dst'))
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_state_dict_is_refused(files, tmp_path):
+  torch_writer.write(tmp_path / 'list.pth', [1])
+  with pytest.raises(ValueError, match='should hold a state dict, .* list'):
+    convert_lpips.from_torchvision(
+        files[0], str(tmp_path / 'list.pth'), str(tmp_path / 'dst')
+    )
+
+
+def test_weights_without_a_distance_are_refused(tmp_path):
+  weights = official.drawn_weights('lpips')
+  weights['lin4.model.1.weight'] = np.full((1, 512, 1, 1), np.nan, np.float32)
+  torch_writer.write(tmp_path / 'all.pth', weights)
+  path = str(tmp_path / 'all.pth')
+  with pytest.raises(ValueError, match='distance of two fixed images'):
+    convert_lpips.from_torchvision(path, path, str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['all.pth']
