@@ -19,7 +19,9 @@ from rq_jax import config as config_lib
 from rq_jax.config import Config
 from rq_jax.typing import PyTree, Variables
 
-_ITEMS = ('state', 'meta')
+# Bytes below which an array that several devices hold is written by one of
+# them, instead of a slice by each: there are hundreds of small arrays.
+_SLICED_FROM = 2**20
 
 
 class Checkpoints:
@@ -31,12 +33,23 @@ class Checkpoints:
 
   def __init__(self, workdir: str | epath.Path, *, keep: int):
     folder = epath.Path(workdir).resolve() / 'checkpoints'
+    arrays = ocp.type_handlers.ArrayHandler(
+        min_slice_bytes_for_replica_parallel=_SLICED_FROM
+    )
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays)
+    )
     self._manager = ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True
         ),
-        item_names=_ITEMS,
+        item_handlers={
+            'state': ocp.PyTreeCheckpointHandler(
+                type_handler_registry=registry
+            ),
+            'meta': ocp.JsonCheckpointHandler(),
+        },
     )
 
   def __enter__(self):
@@ -54,7 +67,8 @@ class Checkpoints:
     self._manager.save(
         step,
         args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            state=ocp.args.PyTreeSave(jax.tree.map(_without_type, state)),
+            meta=ocp.args.JsonSave(meta),
         ),
     )
 
@@ -66,19 +80,37 @@ class Checkpoints:
       self, step: int, abstract: PyTree, shardings: PyTree
   ) -> tuple[PyTree, dict[str, Any]]:
     """Restores the state of a step, placed as `shardings` say, and its meta."""
-    target = jax.tree.map(
-        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-        abstract,
+    plain = jax.eval_shape(lambda t: jax.tree.map(_without_type, t), abstract)
+    restore_args = jax.tree.map(
+        lambda a, s: ocp.ArrayRestoreArgs(
+            sharding=s, global_shape=a.shape, dtype=a.dtype
+        ),
+        plain,
         shardings,
     )
     restored = self._manager.restore(
         step,
         args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target),
+            state=ocp.args.PyTreeRestore(plain, restore_args=restore_args),
             meta=ocp.args.JsonRestore(),
         ),
     )
-    return restored['state'], restored['meta']
+    state = jax.tree.map(_with_type, restored['state'], abstract)
+    return state, restored['meta']
+
+
+def _is_key(leaf) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_type(leaf):
+  """The data of a random key; other arrays as they are."""
+  return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _with_type(leaf, abstract):
+  """The random key with this data, where there should be one."""
+  return jax.random.wrap_key_data(leaf) if _is_key(abstract) else leaf
 
 
 def write_config(workdir: str | epath.Path, config: Config) -> None:

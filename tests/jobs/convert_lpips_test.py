@@ -56,8 +56,8 @@ def test_a_file_without_a_state_dict_is_refused(files, tmp_path):
 
 
 def test_weights_without_a_distance_are_refused(tmp_path):
-  weights = official.drawn_weights('lpips')
-  weights['lin4.model.1.weight'] = np.full((1, 512, 1, 1), np.nan, np.float32)
+  nothing = np.full((1, 512, 1, 1), np.nan, np.float32)
+  weights = official.drawn_weights('lpips') | {'lin4.model.1.weight': nothing}
   torch_writer.write(tmp_path / 'all.pth', weights)
   path = str(tmp_path / 'all.pth')
   with pytest.raises(ValueError, match='distance of two fixed images'):

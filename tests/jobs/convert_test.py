@@ -5,6 +5,7 @@ import re
 import tarfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -344,8 +345,8 @@ def test_a_run_gives_averaged_or_plain_parameters_of_a_step(
   with checkpoint.Checkpoints(run, keep=2) as saved:
     for step in (1, 2):
       state = tokenizer.variables | {
-          'params': jax.tree.map(functools.partial(np.add, step), params),
-          'ema_params': jax.tree.map(functools.partial(np.add, -step), params),
+          'params': jax.tree.map(functools.partial(jnp.add, step), params),
+          'ema_params': jax.tree.map(functools.partial(jnp.add, -step), params),
       }
       saved.save(step, state, {})
   bias = params['encoder']['conv_in']['conv']['bias']
