@@ -16,6 +16,7 @@ CASES = {
     'shared': {},
     'by depth': dict(
         model=dict(shared_codebook=False, codebook_size=(6, tiny.WORDS)),
+        loss=dict(perceptual_weight=1.0, perceptual_path='unused'),
         optimizer=dict(ema_decay=0.9),
     ),
 }
@@ -24,11 +25,9 @@ CASES = {
 @functools.cache
 def results(case):
   """Metrics and a preview, from batches, and what NumPy needs to check them."""
-  changes = CASES[case]
-  if case == 'by depth':
-    loss = dict(perceptual_weight=1.0, perceptual_path=tiny.perceptual_folder())
-    changes = changes | {'loss': loss}
-  task = tiny.stage1_task(tiny.stage1_config(**changes))
+  task = tiny.stage1_task(
+      tiny.stage1_config(**CASES[case]), perceptual=tiny.perceptual_stand_in()
+  )
   images = tiny.images(COUNT)
   state = tiny.initial_state(stage1, task, {'image': images[:8]})
   if state.ema_params is not None:
