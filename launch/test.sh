@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests on the CPU.
 #
-#   bash launch/test.sh                    all of them, with coverage
+#   bash launch/test.sh                    all of them
 #   bash launch/test.sh tests/models -x    a part; arguments go to pytest
+#   bash launch/test.sh -n 2 --cov         all, with coverage; takes half as
+#                                          long again
 #
 # Needs Python >= 3.11 (PYTHON=/path/to/python chooses one) and a network the
 # first time; sets up .venv. Paths are relative to the root of the repository.
@@ -18,7 +20,6 @@ setup_venv "$TEST_EXTRAS"
 cd "$ROOT"
 if (($# == 0)); then
   # Compiling takes most of the time, and keeps one core busy: two at a time.
-  set -- --cov=rq_jax --cov-report=term --cov-fail-under=90 \
-    -n 2 --dist=loadfile
+  set -- -n 2 --dist=loadfile
 fi
 exec "$VENV_PYTHON" -m pytest "$@"

@@ -13,6 +13,7 @@ from etils import epath
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import config as config_lib
@@ -37,7 +38,7 @@ class Checkpoints:
         min_slice_bytes_for_replica_parallel=_SLICED_FROM
     )
     registry = ocp.type_handlers.create_type_handler_registry(
-        (jax.Array, arrays)
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
     self._manager = ocp.CheckpointManager(
         folder,

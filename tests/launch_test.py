@@ -157,11 +157,10 @@ def test_arguments_are_passed_on_to_the_quickstart(clone):
   )
 
 
-def test_the_whole_suite_is_held_to_its_coverage_and_a_part_is_not(clone):
+def test_the_whole_suite_takes_two_cores_and_a_part_what_it_is_told(clone):
   python, _ = fake_python(clone)
   whole = launch(clone, 'launch/test.sh', PYTHON=str(python))
-  assert 'ran: -m pytest --cov=rq_jax' in whole.stdout
-  assert '--cov-fail-under=90' in whole.stdout
+  assert f'ran: -m pytest -n 2 --dist=loadfile in {clone}' in whole.stdout
   part = launch(clone, 'launch/test.sh', 'tests/a_test.py', PYTHON=str(python))
   assert f'ran: -m pytest tests/a_test.py in {clone}' in part.stdout
 
@@ -213,6 +212,6 @@ def test_the_ci_runs_every_check_and_fails_if_one_does(clone, failing):
   python, _ = fake_python(clone, text)
   result = launch(clone, '.ci/run', PYTHON=str(python))
   assert result.returncode == (0 if failing == 'none' else 1)
-  checks = {'ruff check .', 'pyink --check .', 'pytest --cov=rq_jax'}
+  checks = {'ruff check .', 'pyink --check .', 'pytest -n 2'}
   passed = {check for check in checks if f'ran: -m {check}' in result.stdout}
   assert passed == {check for check in checks if failing not in check}
