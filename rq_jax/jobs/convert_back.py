@@ -75,22 +75,25 @@ def _write(
   print(f'{convert.kind(config)}: {found}.')
   leaves = mapping.flatten(variables)
   arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
-  names = sorted(arrays, key=tables.official_order)
-  parts = {'state_dict': [n for n in names if not n.startswith('main.')]}
-  if has_discriminator:
-    parts['discriminator'] = [n for n in names if n.startswith('main.')]
-  tree = {
-      part: collections.OrderedDict((n, arrays[n]) for n in listed)
-      for part, listed in parts.items()
-  }
+  del variables, leaves  # So that each is freed once it is copied.
   folder.mkdir(parents=True)
   raw = config_writer.write(config, discriminator=has_discriminator)
   (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
   if layout == 'official':
+    tree = _tree(arrays)
     torch_writer.write(folder / 'model.pt', tree)
     _compare_torch(folder / 'model.pt', tree)
   else:
     _write_safetensors(folder / 'model.safetensors', arrays)
+
+
+def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+  """State dicts as a `.pt` file holds them, of a discriminator apart."""
+  parts = {'state_dict': collections.OrderedDict()}
+  for name in sorted(arrays, key=tables.official_order):
+    part = 'discriminator' if name.startswith('main.') else 'state_dict'
+    parts.setdefault(part, collections.OrderedDict())[name] = arrays[name]
+  return parts
 
 
 def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
@@ -102,9 +105,12 @@ def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
 
 
 def _write_safetensors(
-    path: pathlib.Path, arrays: Mapping[str, np.ndarray]
+    path: pathlib.Path, arrays: dict[str, np.ndarray]
 ) -> None:
-  """Writes all arrays in one file, which must be read back alike."""
+  """Writes all arrays in one file, which must be read back alike.
+
+  They are made contiguous in place, as the format needs them.
+  """
   try:
     import safetensors
     from safetensors import numpy as safetensors_numpy
@@ -113,8 +119,9 @@ def _write_safetensors(
         "--to=safetensors needs the package safetensors: pip install 'rq_jax"
         "[convert]'."
     ) from error
-  contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-  safetensors_numpy.save_file(contiguous, path)
+  for name in arrays:
+    arrays[name] = np.ascontiguousarray(arrays[name])
+  safetensors_numpy.save_file(arrays, path)
   with safetensors.safe_open(path, framework='numpy') as file:
     for name, array in tqdm.tqdm(arrays.items(), desc='comparing'):
       _require_same(path, name, array, file.get_tensor(name))
