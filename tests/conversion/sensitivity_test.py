@@ -17,7 +17,9 @@ from rq_jax import sampling
 from rq_jax import tokenizer
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
+from rq_jax.conversion import tables
 from rq_jax.models import discriminator
+from rq_jax.models import lpips
 from tests import official
 
 RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
@@ -68,7 +70,7 @@ def _is_invisible(name, array):
 
 def _changed(name, array, row=0):
   """A copy with one element changed, in this row if there are rows."""
-  rng = np.random.default_rng(sum(map(ord, name)))
+  rng = np.random.default_rng(sum(map(ord, name)) + row)
   index = tuple(int(rng.integers(n)) for n in array.shape)
   index = (row, *index[1:]) if index else index
   changed = array.copy()
@@ -253,3 +255,26 @@ def _is_copy(a, b, name):
       and all(p[:2] == ['quantizer', 'codebooks'] for p in parts)
       and (parts[0][3:] == parts[1][3:])
   )
+
+
+def test_a_change_of_any_weight_of_lpips_is_seen():
+  state, rows = official.drawn_weights('lpips'), tables.lpips()
+  assert sorted(n for row in rows for n in row.theirs) == sorted(state)
+  recorded = official.recording('lpips')
+  images = [official.images(recorded[name]) for name in 'xy']
+
+  @jax.jit
+  def distances(params):
+    return lpips.LPIPS().apply({'params': params}, *images)
+
+  def is_as_recorded(state):
+    made = distances(official.lpips_params(state))
+    return np.allclose(made, np.ravel(recorded['none']), rtol=1e-5, atol=1e-10)
+
+  assert is_as_recorded(state)
+  for name, array in state.items():
+    # Some channels are dark in both images: one of a few elements is seen.
+    assert not all(
+        is_as_recorded(state | {name: _changed(name, array, row)})
+        for row in (0, len(array) // 2, len(array) - 1)
+    ), name
