@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 
-# Keys and values of one layer, each [B, S, N, E/N].
+# Keys and values of one layer, each [B, N, S, E/N]; heads lie together.
 Cache = tuple[jax.Array, jax.Array]
 
 GELUS = {
@@ -92,7 +92,9 @@ class Attention(nn.Module):
     """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
     q, k, v = self._split(x)
     causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
-    return self._attend(q, k, v, causal, train)
+    scores = jnp.einsum('bqnh,bknh->bnqk', q, k * self._scale)
+    weights = self.drop(_softmax(scores, causal), deterministic=not train)
+    return self.out(jnp.einsum('bnqk,bknh->bqnh', weights, v))
 
   def extend(
       self, x: jax.Array, cache: Cache, start: jax.Array | int
@@ -101,33 +103,38 @@ class Attention(nn.Module):
 
     Args:
       x: The new positions, [B, S', E].
-      cache: Keys and values of the sequence, [B, S, N, E/N] each; those of the
+      cache: Keys and values of the sequence, [B, N, S, E/N] each; those of the
         new positions are written into it.
       start: Index of the first new position.
 
     Returns:
       The result, [B, S', E], and the cache with the new positions.
     """
-    q, *new = self._split(x)
+    q, *new = (jnp.swapaxes(part, 1, 2) for part in self._split(x))
     k, v = (
-        jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=1)
+        jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=2)
         for old, part in zip(cache, new, strict=True)
     )
     queries = start + jnp.arange(x.shape[1])[:, None]
-    visible = jnp.arange(k.shape[1])[None, :] <= queries  # [S', S]
-    return self._attend(q, k, v, visible, train=False), (k, v)
+    visible = jnp.arange(k.shape[2])[None, :] <= queries  # [S', S]
+    scores = jnp.einsum('bnqh,bnkh->bnqk', q * self._scale, k)
+    weights = _softmax(scores, visible)
+    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), (k, v)
 
   def _split(self, x: jax.Array) -> list[jax.Array]:
     projected = self.query_key_value(x)  # [B, S, 3, N, E/N]
     return [projected[:, :, i] for i in range(3)]
 
-  def _attend(self, q, k, v, visible, train: bool) -> jax.Array:
-    scale = (self.width // self.heads) ** -0.5
-    scores = jnp.einsum('bqnh,bknh->bnqk', q, k * scale).astype(jnp.float32)
-    scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
-    weights = nn.softmax(scores).astype(v.dtype)
-    weights = self.drop(weights, deterministic=not train)
-    return self.out(jnp.einsum('bnqk,bknh->bqnh', weights, v))
+  @property
+  def _scale(self) -> float:
+    return (self.width // self.heads) ** -0.5
+
+
+def _softmax(scores: jax.Array, visible: jax.Array) -> jax.Array:
+  """Weights of keys: [B, N, S', S], bool[S', S] -> [B, N, S', S]."""
+  lowest = jnp.finfo(jnp.float32).min
+  masked = jnp.where(visible, scores.astype(jnp.float32), lowest)
+  return nn.softmax(masked).astype(scores.dtype)
 
 
 class Block(nn.Module):
@@ -234,7 +241,7 @@ class Stack(nn.Module):
   def empty_caches(self, batch: int, length: int) -> list[Cache]:
     """Caches of sequences of `length` positions, one for each layer."""
     block = Block(**dict(self.block))
-    shape = (batch, length, block.heads, block.width // block.heads)
+    shape = (batch, block.heads, length, block.width // block.heads)
     zeros = jnp.zeros(shape, jnp.dtype(block.dtype))
     return [(zeros, zeros) for _ in range(self.layers)]
 

@@ -117,8 +117,8 @@ def test_extending_piece_by_piece_equals_the_whole_sequence(pieces):
     start += length
   assert_close(np.concatenate(found, axis=1), outputs())
   for keys, values in caches:
-    assert keys[:, :6].all() and values[:, :6].all()
-    assert not keys[:, 6:].any() and not values[:, 6:].any()
+    assert keys[:, :, :6].all() and values[:, :, :6].all()
+    assert not keys[:, :, 6:].any() and not values[:, :, 6:].any()
 
 
 def test_recomputed_blocks_have_the_same_gradients():
