@@ -47,7 +47,7 @@ def export(
   alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
   handler = ocp.PyTreeCheckpointHandler(
       save_concurrent_gb=_WRITTEN_AT_ONCE_GB,
-      use_compression=False,  # Which saves a twelfth, and needs as much memory.
+      use_compression=False,  # Which saves little, and doubles the memory.
       multiprocessing_options=alone,
   )
   with ocp.Checkpointer(handler, multiprocessing_options=alone) as writer:

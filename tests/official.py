@@ -28,6 +28,19 @@ FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 _MORE = os.environ.get('RQ_JAX_FIXTURES')
 # Models of which the repository holds codebooks or a classifier alone.
 _PARTS = ('rqvae_aux', 'rqvae_unshared', 'rqtransformer_unshared_vocabs')
+# All recorded models, here or not; RQ-Transformers by the ends of their names.
+RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
+RQTRANSFORMERS = (
+    'uncond',
+    'class',
+    'text',
+    'unshared',
+    'unshared_mlpnb',
+    'unshared_vocabs',
+    'mixed',
+    'mixed2',
+    'd1',
+)
 FOLDERS = (*([pathlib.Path(_MORE)] if _MORE else []), FIXTURES)
 
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Mapping
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -39,14 +40,19 @@ def to_official(
     ema: Whether to take averaged parameters, where the run kept them.
 
   Raises:
-    ValueError: If the official code cannot build the model, or `src` holds
-      none.
+    ValueError: If the official code cannot build the model, `src` holds none,
+      or safetensors is not installed and would be needed.
   """
   config = checkpoint.read_config(src)
   stages = {config.stage: (pathlib.Path(src), step)}
   if config.stage == 2:
     stages[1] = (pathlib.Path(src) / 'tokenizer', None)
   # What cannot be written is refused before anything is.
+  if layout == 'safetensors' and not importlib.util.find_spec('safetensors'):
+    raise ValueError(
+        '--to=safetensors needs a package that is missing: pip install'
+        ' safetensors. --to=official does without.'
+    )
   for path, _ in stages.values():
     config_writer.write(checkpoint.read_config(path))
   with convert.written_whole(dst) as partial:
@@ -111,14 +117,9 @@ def _write_safetensors(
 
   They are made contiguous in place, as the format needs them.
   """
-  try:
-    import safetensors
-    from safetensors import numpy as safetensors_numpy
-  except ImportError as error:
-    raise ImportError(
-        "--to=safetensors needs the package safetensors: pip install 'rq_jax"
-        "[convert]'."
-    ) from error
+  import safetensors
+  from safetensors import numpy as safetensors_numpy
+
   for name in arrays:
     arrays[name] = np.ascontiguousarray(arrays[name])
   safetensors_numpy.save_file(arrays, path)

@@ -24,18 +24,20 @@ def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   mass = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
   size = mass.shape[-1]
   if size <= _BLOCK:
-    return _find(mass, uniforms * _total(mass))
+    sums = _running_sums(mass)
+    return _find(sums, uniforms * jnp.max(sums, axis=-1))
   # First the block, then the code in it: running sums of all would take several
   # passes over them, where sums of blocks take one.
   padding = [(0, 0)] * (mass.ndim - 1) + [(0, -size % _BLOCK)]
   blocks = jnp.pad(mass, padding).reshape(*mass.shape[:-1], -1, _BLOCK)
-  sums = jnp.sum(blocks, axis=-1)
-  level = uniforms * _total(sums)
+  in_block = jnp.sum(blocks, axis=-1)
+  sums = _running_sums(in_block)
+  level = uniforms * jnp.max(sums, axis=-1)
   block = _find(sums, level)
-  before = _at(jnp.cumsum(sums, axis=-1) - sums, block)
+  rest = level - (_at(sums, block) - _at(in_block, block))
   within = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)
-  rest = jnp.maximum(level - before, 0)
-  return block * _BLOCK + _find(within[..., 0, :], rest)
+  inner = _running_sums(within[..., 0, :])
+  return block * _BLOCK + _find(inner, jnp.maximum(rest, 0))
 
 
 def _running_sums(mass: jax.Array) -> jax.Array:
@@ -43,16 +45,10 @@ def _running_sums(mass: jax.Array) -> jax.Array:
   return jnp.where(mass > 0, jnp.cumsum(mass, axis=-1), 0)
 
 
-def _total(mass: jax.Array) -> jax.Array:
-  return jnp.max(_running_sums(mass), axis=-1)
-
-
-def _find(mass: jax.Array, level: jax.Array) -> jax.Array:
+def _find(sums: jax.Array, level: jax.Array) -> jax.Array:
   """Index where running sums pass a level: [..., K], [...] -> int32[...]."""
-  sums = _running_sums(mass)
-  total = jnp.max(sums, axis=-1)
   # Rounding must not lift the level to the total: no index is beyond it.
-  level = jnp.minimum(level, jnp.nextafter(total, 0.0))
+  level = jnp.minimum(level, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
   return jnp.argmax(sums > level[..., None], axis=-1).astype(jnp.int32)
 
 

@@ -3,6 +3,7 @@
 import copy
 import functools
 
+import jax
 import numpy as np
 import yaml
 
@@ -59,3 +60,12 @@ def write_both(folder, **others):
   write(folder / 'stage1', partner_raw(), partner())
   write(folder / 'stage2', raw(name), official.weights(name), **others)
   return folder
+
+
+def one_changed(tree):
+  """The tree with one element of its largest array changed."""
+  leaves, structure = jax.tree.flatten(tree)
+  i = int(np.argmax([leaf.size for leaf in leaves]))
+  changed = np.array(leaves[i])
+  changed.flat[-1] = np.nextafter(changed.flat[-1], np.float32(np.inf))
+  return jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])

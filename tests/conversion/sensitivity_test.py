@@ -22,21 +22,8 @@ from rq_jax.models import discriminator
 from rq_jax.models import lpips
 from tests import official
 
-RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
-RQTRANSFORMERS = tuple(
-    f'rqtransformer_{name}'
-    for name in (
-        'uncond',
-        'class',
-        'text',
-        'unshared',
-        'unshared_mlpnb',
-        'unshared_vocabs',
-        'mixed',
-        'mixed2',
-        'd1',
-    )
-)
+RQVAES = official.RQVAES
+RQTRANSFORMERS = [f'rqtransformer_{name}' for name in official.RQTRANSFORMERS]
 
 # Arrays that nothing recorded depends on.
 INVISIBLE = (

@@ -17,18 +17,6 @@ from rq_jax import sampling
 from rq_jax.models import code_layers
 from tests import official
 
-NAMES = (
-    'uncond',
-    'class',
-    'text',
-    'unshared',
-    'unshared_mlpnb',
-    'unshared_vocabs',
-    'mixed',
-    'mixed2',
-    'd1',
-)
-
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )
@@ -73,7 +61,7 @@ def _apply(name):
   return jax.jit(functools.partial(_outputs, name))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQTRANSFORMERS)
 def test_logits_and_their_loss_are_the_official_ones(name):
   expected = _recording(name)
   logits, condition_logits = _apply(name)(
@@ -94,7 +82,7 @@ def test_logits_and_their_loss_are_the_official_ones(name):
     )
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQTRANSFORMERS)
 def test_logits_and_loss_of_drawn_codes_are_the_official_ones(name):
   expected = _recording(name)
   if 'soft_codes' not in expected:
@@ -120,7 +108,7 @@ def test_averaged_parameters_give_the_official_logits():
   assert_close(logits, expected['logits_ema'])
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQTRANSFORMERS)
 def test_a_forward_pass_finds_the_official_greedy_samples(name):
   # Each recorded code is the most likely one, given those before it; of those
   # that go on from a prefix, each after the prefix.

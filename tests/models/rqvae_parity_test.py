@@ -17,8 +17,6 @@ from rq_jax import tokenizer
 from rq_jax.models import codebook
 from tests import official
 
-NAMES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
-
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )
@@ -102,7 +100,7 @@ def test_a_block_makes_of_its_input_what_the_official_one_makes(ours, theirs):
   assert_close(found['__call__'][0][:1], official.images(recorded))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 def test_features_and_reconstructions_are_the_official_ones(name):
   recorded = official.recording(name)
   actual, blocks = _run(name)
@@ -114,7 +112,7 @@ def test_features_and_reconstructions_are_the_official_ones(name):
   assert_close(actual.images, official.images(recorded['out']))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 def test_losses_are_the_official_ones(name):
   recorded = official.recording(name)
   images = official.images(recorded['x'])
@@ -133,7 +131,7 @@ def test_losses_are_the_official_ones(name):
     assert_close(latent, recorded[f'loss_{kind}_valid_latent'] / b)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 def test_partial_sums_and_distances_are_the_official_ones(name):
   recorded = official.recording(name)
   sums = jnp.cumsum(_words(name, 'codes'), axis=-2)
@@ -147,7 +145,7 @@ def test_partial_sums_and_distances_are_the_official_ones(name):
     assert_close(sums[..., d, :], recorded[f'quant_list_{d}'])
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 @pytest.mark.parametrize('codes', ['codes', 'rand_codes'])
 def test_codes_are_embedded_and_decoded_as_by_the_official_model(name, codes):
   recorded = official.recording(name)
@@ -161,7 +159,7 @@ def test_codes_are_embedded_and_decoded_as_by_the_official_model(name, codes):
   assert_close(_words(name, codes)[: len(expected)], expected)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 def test_parts_of_every_stack_decode_to_the_official_images(name):
   # The first codes of each stack ('add'), or one of them alone ('select').
   recorded = official.recording(name)
@@ -183,7 +181,7 @@ def test_parts_of_every_stack_decode_to_the_official_images(name):
     assert_close(actual, recorded[f'embed_partial_add_{d}'])
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 @pytest.mark.parametrize(('label', 'temperature'), [('t05', 0.5), ('t1', 1.0)])
 def test_soft_codes_are_the_official_ones(name, label, temperature):
   recorded = official.recording(name)
@@ -197,7 +195,7 @@ def test_soft_codes_are_the_official_ones(name, label, temperature):
   assert_close(targets[: len(expected)], expected)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', official.RQVAES)
 def test_soft_targets_of_drawn_codes_are_the_official_ones(name):
   recorded = official.recording(name)
   if 'stoch_codes_t05' not in recorded:
