@@ -106,26 +106,28 @@ def test_a_token_for_padding_is_known_by_its_name(tmp_path):
   assert message == (
       f'{tmp_path / "text_tokenizer.json"} does not say which token pads a'
       " text: it has no section 'padding' and neither a token [PAD] nor <pad>."
-      ' Call `enable_padding` of its tokenizer with the pad_id of the model, and'
-      ' save it again.'
+      ' Call `enable_padding` of its tokenizer with the pad_id of the model,'
+      ' and save it again.'
   )
 
 
-def test_what_was_saved_loads_as_it_was(tmp_path):
-  tokenizer = _tokenizer([*_WORDS, 'é'])
-  tokenizer.enable_padding(pad_id=3, pad_token='dog')
+@pytest.mark.parametrize(('pad_id', 'name'), [(3, 'dog'), (8, '[PAD]')])
+def test_what_was_saved_loads_as_it_was(tmp_path, pad_id, name):
+  tokenizer = _tokenizer([*_WORDS, 'é'])  # 8 words: a model may know more.
+  tokenizer.enable_padding(pad_id=pad_id, pad_token='other')
   loaded = _load(tmp_path, tokenizer)
   file = tmp_path / 'copy' / 'text_tokenizer.json'
   file.parent.mkdir()
   loaded.save(file)
   loaded.save(str(file))  # Replaces it.
   assert list(file.parent.iterdir()) == [file]
-  assert json.loads(file.read_bytes())['padding']['pad_token'] == 'dog'
+  assert json.loads(file.read_bytes())['padding']['pad_token'] == name
   again = text.TextTokenizer.load(str(file))
-  assert again.pad_id == 3
-  for one in (loaded, again):  # Saving does not make the first pad, either.
+  assert loaded.tokenizer.padding is None  # A copy was saved.
+  for one in (loaded, again):
     np.testing.assert_array_equal(
-        one.encode(['a É emu', 'a'], 4, 8), [[1, 7, 0, 3], [1, 3, 3, 3]]
+        one.encode(['a É emu', 'a'], 4, 9),
+        [[1, 7, 0, pad_id], [1, pad_id, pad_id, pad_id]],
     )
 
 
