@@ -1,0 +1,117 @@
+"""What bfloat16 changes: one generator in both precisions, side by side."""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from rq_jax.models import categorical
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Precision:
+  """How a generator in bfloat16 differs from itself in float32.
+
+  Means over all codes of a depth, of code maps that the float32 model drew.
+
+  Attributes:
+    divergence: Kullback-Leibler divergence of the bfloat16 distribution of a
+      code from the float32 one, in nats, float64[D].
+    greedy_changed: Share of codes whose most likely one is another, given the
+      same codes before it, float64[D].
+    drawn_changed: Share of codes that the same random number draws otherwise,
+      given the same codes before it, float64[D].
+    pixels: Mean difference of decoded pixels, in levels of 255.
+  """
+
+  divergence: np.ndarray
+  greedy_changed: np.ndarray
+  drawn_changed: np.ndarray
+  pixels: float
+
+
+def compare(
+    restore: Callable[[str], Sampler],
+    *,
+    num_images: int,
+    seed: int = 0,
+    chunk_size: int = 16,
+) -> Precision:
+  """Draws code maps in float32 and lets both models predict them.
+
+  Args:
+    restore: Gives the sampler of a dtype, 'float32' or 'bfloat16'.
+    num_images: How many, in whole chunks. Labels are taken in turn.
+    seed: Of the draws.
+    chunk_size: Images computed at a time.
+  """
+  full, half = restore('float32'), restore('bfloat16')
+  key, totals, count = jax.random.key(seed), None, 0
+  for first in tqdm.trange(
+      0, num_images, chunk_size, unit='chunk', desc='compare'
+  ):
+    asked = _asked(full.prior, first, chunk_size)
+    codes = full.codes(key, first_index=first, sampling=Sampling(), **asked)
+    if 'num_images' in asked:
+      asked = {}
+    by_depth = _differences(
+        full.logits(codes, **asked),
+        half.logits(codes, **asked),
+        jax.random.fold_in(jax.random.key(seed), first),
+    )
+    images = [np.asarray(s.tokenizer.decode(codes), int) for s in (full, half)]
+    sums = *map(np.float64, by_depth), np.abs(images[0] - images[1]).mean()
+    totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
+    count += 1
+  divergence, greedy, drawn, pixels = (total / count for total in totals)
+  return Precision(
+      divergence=divergence,
+      greedy_changed=greedy,
+      drawn_changed=drawn,
+      pixels=float(pixels),
+  )
+
+
+def _asked(prior, first: int, count: int) -> dict:
+  """Conditions of `count` images: labels in turn, or texts of the first ids."""
+  if prior.num_classes:
+    return {'labels': (first + np.arange(count)) % prior.num_classes}
+  if prior.text_vocab_size:
+    ids = first + np.arange(count * prior.text_length)
+    ids = ids.reshape(count, prior.text_length) % prior.text_vocab_size
+    return {'tokens': ids}
+  return {'num_images': count}
+
+
+@jax.jit
+def _differences(full: jax.Array, half: jax.Array, key: jax.Array):
+  """Means by depth of what differs between logits, [B, H, W, D, K] twice."""
+  axes = (0, 1, 2)
+  log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (full, half))
+  divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+  greedy = jnp.argmax(full, axis=-1) != jnp.argmax(half, axis=-1)
+  uniforms = jax.random.uniform(key, full.shape[:-1])
+  drawn = categorical.draw(full, uniforms) != categorical.draw(half, uniforms)
+  return tuple(jnp.mean(x, axis=axes) for x in (divergence, greedy, drawn))
+
+
+def table(found: Precision) -> str:
+  """The figures as a table in Markdown."""
+  depths = range(1, len(found.divergence) + 1)
+  rows = [
+      '| | ' + ' | '.join(f'depth {d}' for d in depths) + ' |',
+      '|---|' + '---|' * len(depths),
+  ]
+  for name, values in (
+      ('KL divergence, nats', found.divergence),
+      ('most likely code changed, %', 100 * found.greedy_changed),
+      ('drawn code changed, %', 100 * found.drawn_changed),
+  ):
+    rows.append(f'| {name} | ' + ' | '.join(f'{v:.3g}' for v in values) + ' |')
+  rows.append(f'\nDecoded pixels differ by {found.pixels:.3g} of 255 levels.')
+  return '\n'.join(rows)
