@@ -26,9 +26,9 @@ from rq_jax.data import sources
 
 _GUIDANCE = (0, 1, 2, 4)
 _GUIDED = rq_jax.Sampling(guidance=2)
-_PREVIEWED = (0, 2, 3, 5, 8)
+_PREVIEWED = range(4, 9)
 _REDRAWS = 3
-_TEXT, _MASK = 225, 128
+_TEXT, _GREY = 225, 128
 
 # A real digit, the part of it that is drawn anew, and the label to draw.
 _EDITS = (
@@ -107,7 +107,7 @@ def editing(sampler: rq_jax.Sampler) -> np.ndarray:
   originals = np.stack([digits[digit] for digit, _, _ in _EDITS])
   redraw = np.stack([region(p, originals.shape[1]) for _, p, _ in _EDITS])
   labels = [label for _, _, label in _EDITS]
-  rows = [originals, np.where(redraw[..., None], np.uint8(_MASK), originals)]
+  rows = [originals, np.where(redraw[..., None], np.uint8(_GREY), originals)]
   for i in range(_REDRAWS):
     rows.append(
         sampler.edit(
@@ -124,22 +124,40 @@ def editing(sampler: rq_jax.Sampler) -> np.ndarray:
 
 
 def preview(sampler: rq_jax.Sampler) -> np.ndarray:
-  """Digits row by row, as they are drawn, and from coarse to fine."""
+  """Digits row by row, as they are drawn, and what each depth adds to them."""
   decode = sampler.tokenizer.decode
-  asked = {'labels': _PREVIEWED, 'sampling': _GUIDED}
-  partial = list(sampler.stream(jax.random.key(0), **asked))
+  partial = list(
+      sampler.stream(
+          jax.random.key(0),
+          labels=_PREVIEWED,
+          first_index=_PREVIEWED[0],  # The digits of guidance.png.
+          sampling=_GUIDED,
+      )
+  )
+  rows = np.stack([decode(codes) for codes in partial], axis=1)
   depths = range(1, sampler.prior.depth + 1)
-  by_row = np.stack([decode(codes) for codes in partial], axis=1)
-  by_depth = np.stack([decode(partial[-1], depth=d) for d in depths], axis=1)
+  levels = np.stack([decode(partial[-1], depth=d) for d in depths], axis=1)
+  depth_by_depth = np.concatenate([levels[:, :1], added(levels)], axis=1)
   names = [str(label) for label in _PREVIEWED]
-  rows = [f'row {i + 1}' for i in range(len(partial))]
+  heads = [f'row {i + 1}' for i in range(len(partial))]
+  more = ['depth 1', *(f'{d} adds' for d in depths[1:])]
   return np.concatenate(
-      [
-          labelled(by_row, names, rows),
-          labelled(by_depth, [' '], [f'depth {d}' for d in depths]),
-      ],
+      [labelled(rows, names, heads), labelled(depth_by_depth, [' '], more)],
       axis=1,
   )
+
+
+def added(levels: np.ndarray) -> np.ndarray:
+  """What each level adds to the one before, 4 times as strong, around grey.
+
+  Args:
+    levels: uint8[B, D, S, S, 3].
+
+  Returns:
+    uint8[B, D - 1, S, S, 3].
+  """
+  change = np.diff(levels.astype(np.int32), axis=1)
+  return np.clip(_GREY + 4 * change, 0, 255).astype(np.uint8)
 
 
 def _define_flags() -> flags.FlagValues:

@@ -50,7 +50,7 @@ def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
     axis: Name of the x axis.
   """
   names = list(next(iter(figures.values())))
-  size = f'{_WIDTH * len(figures)} {_HEIGHT}'
+  width = _WIDTH * len(figures)
   drawn = [
       f'<g transform="translate({_WIDTH * i} 0)">{_panel(title, lines, axis)}'
       '</g>'
@@ -62,7 +62,8 @@ def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
       for i, (name, colour) in enumerate(zip(names, _COLOURS))
   )
   return (
-      f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}"'
+      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
+      f' height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}"'
       ' font-family="sans-serif" font-size="13" fill="#333">'
       # Pages may be dark: the chart brings its own paper.
       '<rect width="100%" height="100%" rx="8" fill="#fff"/>'
@@ -165,33 +166,38 @@ def by_guidance(
 
 
 def by_choice(
-    sampler: rq_jax.Sampler, train: Split
-) -> list[tuple[str, int, float, float, float]]:
-  """What choosing does: the way, digits drawn, two accuracies, diversity.
+    sampler: rq_jax.Sampler, train: Split, test: Split
+) -> list[tuple[Any, ...]]:
+  """What choosing among draws does, a row for each way to choose.
 
-  The first accuracy is that of the judge whose scores choose, the second that
-  of the other.
+  Returns:
+    Name, digits drawn; accuracy by the judge whose score chooses, and by the
+    other; diversity; accuracy of a judge taught by the chosen digits alone. The
+    last row is of held-out digits.
   """
   labels = np.arange(_COUNT) % 10
-  chooser, other = judges(*train)
-  key, by_judge = jax.random.key(0), score(chooser, labels)
-  best_of, accepted = sampler.best_of, sampler.rejection_sample
+  both = judges(*train)
+  key, by_first = jax.random.key(0), score(both[0], labels)
   ways = {
-      'all': (1, functools.partial(best_of, n=1)),
-      'best of 4': (4, functools.partial(best_of, n=4)),
-      'best of 16': (16, functools.partial(best_of, n=16)),
+      **{
+          f'best of {n}': (n, functools.partial(sampler.best_of, n=n))
+          for n in (1, 2, 4, 16)
+      },
       'best 25 % of a class': (
           4,
-          functools.partial(accepted, acceptance_rate=0.25),
+          functools.partial(sampler.rejection_sample, acceptance_rate=0.25),
       ),
   }
   rows = []
   for name, (times, choose) in tqdm.tqdm(ways.items(), desc='choice'):
-    images = choose(key, score=by_judge, labels=labels).images
-    accuracies = [digits.accuracy(j, images, labels) for j in (chooser, other)]
+    images = choose(key, score=by_first, labels=labels).images
+    accuracies = [digits.accuracy(judge, images, labels) for judge in both]
     spread, _ = digits.diversity(images, labels, *train)
-    rows.append((name, times * _COUNT, *accuracies, spread))
-  return rows
+    pupil = digits.train_classifier(images, labels)
+    taught = digits.accuracy(pupil, *test)
+    rows.append((name, times * _COUNT, *accuracies, spread, taught))
+  accuracies = [digits.accuracy(judge, *test) for judge in both]
+  return [*rows, ('held-out digits', '', *accuracies, '', '')]
 
 
 def _split(split: str) -> Split:
@@ -226,7 +232,7 @@ def _measure(values: flags.FlagValues) -> None:
   found = by_guidance(samplers, train, test)
   heads = [name.replace('_', ' ') for name in _FIGURES]
   rows = [
-      [name, scale, *(figures[key] for key in _FIGURES)]
+      [name, charts.number(scale), *(figures[key] for key in _FIGURES)]
       for name, scales in found.items()
       for scale, figures in scales.items()
   ]
@@ -245,8 +251,10 @@ def _measure(values: flags.FlagValues) -> None:
   path = epath.Path(values.out) / 'guidance_curve.svg'
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(panels(curves, 'guidance'))
-  heads = ['kept', 'drawn', 'judge that chose', 'other judge', 'diversity']
-  print(table(heads, by_choice(samplers[f'step {values.steps[-1]}'], train)))
+  heads = ['kept', 'drawn', 'judge that chose', 'other judge']
+  heads += ['diversity mean', 'trained on generated']
+  last = samplers[f'step {values.steps[-1]}']
+  print(table(heads, by_choice(last, train, test)))
 
 
 if __name__ == '__main__':
