@@ -141,6 +141,67 @@ def test_a_score_is_that_of_the_label_asked_for():
   np.testing.assert_allclose(scores, [20, 0.2, 2])
 
 
+def test_guidance_is_measured_on_the_same_draws_in_chunks(monkeypatch):
+  def sampler(key, *, labels, first_index, sampling):
+    del key
+    return np.stack(
+        [
+            labels,
+            first_index + np.arange(len(labels)),
+            np.full(len(labels), sampling.guidance),
+        ],
+        axis=1,
+    )
+
+  monkeypatch.setattr(
+      figures.digits, 'figures', lambda drawn, labels: (drawn, labels)
+  )
+  found = figures.by_guidance({'a': sampler}, (), ())
+  assert list(found['a']) == list(figures._SCALES)
+  for scale, (drawn, labels) in found['a'].items():
+    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 100))
+    np.testing.assert_array_equal(drawn[:, 0], labels)
+    np.testing.assert_array_equal(drawn[:, 1], np.arange(1000))
+    assert set(drawn[:, 2]) == {scale}
+
+
+def test_the_judge_that_chooses_is_not_the_only_one_that_judges(monkeypatch):
+  class Chosen:
+
+    def __init__(self, images):
+      self.images = images
+
+  class Sampler:
+
+    def best_of(self, key, n, score, labels):
+      assert score == 'first' and len(labels) == 1000
+      return Chosen(('best of', n))
+
+    def rejection_sample(self, key, acceptance_rate, score, labels):
+      assert score == 'first' and len(labels) == 1000
+      return Chosen(('accepted', acceptance_rate))
+
+  right = {'first': 0.3, 'second': 0.2, 'pupil': 0.1}
+  spreads = {1: 0.9, 2: 0.8, 4: 0.7, 16: 0.6, 0.25: 0.5}
+  monkeypatch.setattr(figures, 'judges', lambda *_: ('first', 'second'))
+  monkeypatch.setattr(figures, 'score', lambda judge, _: judge)
+  known = {
+      'accuracy': lambda judge, *_: right[judge],
+      'train_classifier': lambda *_: 'pupil',
+      'diversity': lambda images, *_: (spreads[images[1]], None),
+  }
+  for name, function in known.items():
+    monkeypatch.setattr(figures.digits, name, function)
+  *rows, held_out = figures.by_choice(Sampler(), (0, 0), (0, 0))
+  assert [row[1:] for row in rows] == [
+      (drawn, 0.3, 0.2, spread, 0.1)
+      for drawn, spread in zip(
+          [1000, 2000, 4000, 16000, 4000], [0.9, 0.8, 0.7, 0.6, 0.5]
+      )
+  ]
+  assert held_out[1:] == ('', 0.3, 0.2, '', '')
+
+
 def test_a_table_is_markdown_with_three_decimals():
   written = figures.table(['a', 'b'], [['x', 0.12345], ['y', 7]])
   assert written == ('| a | b |\n| --- | --- |\n| x | 0.123 |\n| y | 7 |\n')
