@@ -1,0 +1,260 @@
+r"""Measures what guidance and choosing among draws do to the digits.
+
+  python docs/sampling_figures.py --run=runs/quickstart --out=docs/images
+
+Reads the run that `bash launch/quickstart.sh` leaves, at its last step and at
+half of it, prints the tables of docs/results.md and draws guidance_curve.svg.
+Takes five minutes on two CPU cores. Every figure is of 1000 digits, 100 a
+class, of key 0; at guidance 1 and the last step they are the quickstart's own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+import sys
+from typing import Any
+
+from absl import flags
+from etils import epath
+import jax
+import numpy as np
+import tqdm
+
+import rq_jax
+from rq_jax.cli import command
+from rq_jax.data import sources
+from rq_jax.evaluation import digits
+from rq_jax.jobs import charts
+
+# Half of the quickstart's training, and all of it.
+_STEPS = (325, 650)
+_COUNT, _CHUNK = 1000, 100
+_SCALES = (0, 0.5, 1, 1.5, 2, 3, 4)
+_FIGURES = (
+    'class_accuracy',
+    'diversity_mean',
+    'diversity_min',
+    'novelty',
+    'trained_on_generated',
+)
+
+_COLOURS = ('#bc4c00', '#0969da')
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 380, 280, 52, 16, 66, 46
+
+Curve = Sequence[tuple[float, float]]
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
+  """Charts side by side that share their series and x axis: -> SVG.
+
+  Args:
+    figures: Title of a chart -> name of a series -> its points (x, y).
+    axis: Name of the x axis.
+  """
+  names = list(next(iter(figures.values())))
+  width = _WIDTH * len(figures)
+  drawn = [
+      f'<g transform="translate({_WIDTH * i} 0)">{_panel(title, lines, axis)}'
+      '</g>'
+      for i, (title, lines) in enumerate(figures.items())
+  ]
+  legend = ''.join(
+      f'<circle cx="{_LEFT + 5 + 100 * i}" cy="22" r="5" fill="{colour}"/>'
+      f'<text x="{_LEFT + 16 + 100 * i}" y="26">{name}</text>'
+      for i, (name, colour) in enumerate(zip(names, _COLOURS))
+  )
+  return (
+      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
+      f' height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}"'
+      ' font-family="sans-serif" font-size="13" fill="#333">'
+      # Pages may be dark: the chart brings its own paper.
+      '<rect width="100%" height="100%" rx="8" fill="#fff"/>'
+      f'{legend}{"".join(drawn)}</svg>\n'
+  )
+
+
+def _panel(title: str, series: Mapping[str, Curve], axis: str) -> str:
+  points = np.array([p for curve in series.values() for p in curve])
+  (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
+  ticks = charts.linear_ticks(low, high)
+  low = min(low, 2 * ticks[0] - ticks[1])  # A tick below the lowest point.
+  foot, width = _HEIGHT - _BOTTOM, _WIDTH - _LEFT - _RIGHT
+
+  def x(value):
+    return round(_LEFT + (value - first) / (last - first) * width, 1)
+
+  def y(value):
+    return round(foot - (value - low) / (high - low) * (foot - _TOP), 1)
+
+  parts = [
+      f'<text x="{_LEFT}" y="{_TOP - 14}" font-weight="bold">{title}</text>',
+      f'<text x="{_LEFT + width / 2}" y="{_HEIGHT - 8}" text-anchor="middle">'
+      f'{axis}</text>',
+  ]
+  for t in charts.linear_ticks(low, high):
+    parts.append(
+        f'<path d="M{_LEFT} {y(t)}h{width}" stroke="#ddd"/><text'
+        f' x="{_LEFT - 8}" y="{y(t) + 4}" text-anchor="end">'
+        f'{charts.number(t)}</text>'
+    )
+  for t in charts.linear_ticks(first, last):
+    parts.append(
+        f'<text x="{x(t)}" y="{foot + 20}" text-anchor="middle">'
+        f'{charts.number(t)}</text>'
+    )
+  for colour, curve in zip(_COLOURS, series.values()):
+    joined = ' '.join(f'{x(a)},{y(b)}' for a, b in curve)
+    parts.append(
+        f'<polyline points="{joined}" fill="none" stroke="{colour}"'
+        ' stroke-width="2"/>'
+    )
+    parts += [
+        f'<circle cx="{x(a)}" cy="{y(b)}" r="3.5" fill="{colour}"/>'
+        for a, b in curve
+    ]
+  return ''.join(parts)
+
+
+def judges(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+  """Two judges that share no digit: of every other one, and of the rest."""
+  return tuple(
+      digits.train_classifier(images[i::2], labels[i::2]) for i in range(2)
+  )
+
+
+def score(judge: Any, labels: np.ndarray) -> Callable[[Any], np.ndarray]:
+  """How sure a judge is of the labels, as a function of images: -> float[B]."""
+
+  def of_images(images):
+    values = judge.decision_function(digits.downsample(np.asarray(images)))
+    return values[np.arange(len(labels)), labels]
+
+  return of_images
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+  """A table in Markdown; numbers that are not whole get three decimals."""
+  texts = [
+      [f'{v:.3f}' if isinstance(v, float) else str(v) for v in row]
+      for row in rows
+  ]
+  lines = [heads, ['---'] * len(heads), *texts]
+  return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def by_guidance(
+    samplers: Mapping[str, rq_jax.Sampler], train: Split, test: Split
+) -> dict[str, dict[float, dict[str, float]]]:
+  """The figures of the quickstart: sampler -> guidance -> name -> value."""
+  labels = np.arange(_COUNT) % 10
+  found = {name: {} for name in samplers}
+  total = _COUNT * len(samplers) * len(_SCALES)
+  with tqdm.tqdm(total=total, unit='image', desc='guidance') as bar:
+    for name, sampler in samplers.items():
+      for scale in _SCALES:
+        chunks = []
+        for start in range(0, _COUNT, _CHUNK):
+          drawn = sampler(
+              jax.random.key(0),
+              labels=labels[start : start + _CHUNK],
+              first_index=start,
+              sampling=rq_jax.Sampling(guidance=scale),
+          )
+          chunks.append(np.asarray(drawn))
+          bar.update(_CHUNK)
+        images = np.concatenate(chunks)
+        found[name][scale] = digits.figures(images, labels, *train, *test)
+  return found
+
+
+def by_choice(
+    sampler: rq_jax.Sampler, train: Split, test: Split
+) -> list[tuple[Any, ...]]:
+  """What choosing among draws does, a row for each way to choose.
+
+  Returns:
+    Name, digits drawn; accuracy by the judge whose score chooses, and by the
+    other; diversity; accuracy of a judge taught by the chosen digits alone. The
+    last row is of held-out digits.
+  """
+  labels = np.arange(_COUNT) % 10
+  both = judges(*train)
+  key, by_first = jax.random.key(0), score(both[0], labels)
+  ways = {
+      **{
+          f'best of {n}': (n, functools.partial(sampler.best_of, n=n))
+          for n in (1, 2, 4, 16)
+      },
+      'best 25 % of a class': (
+          4,
+          functools.partial(sampler.rejection_sample, acceptance_rate=0.25),
+      ),
+  }
+  rows = []
+  for name, (times, choose) in tqdm.tqdm(ways.items(), desc='choice'):
+    images = choose(key, score=by_first, labels=labels).images
+    accuracies = [digits.accuracy(judge, images, labels) for judge in both]
+    spread, _ = digits.diversity(images, labels, *train)
+    pupil = digits.train_classifier(images, labels)
+    taught = digits.accuracy(pupil, *test)
+    rows.append((name, times * _COUNT, *accuracies, spread, taught))
+  accuracies = [digits.accuracy(judge, *test) for judge in both]
+  return [*rows, ('held-out digits', '', *accuracies, '', '')]
+
+
+def _split(split: str) -> Split:
+  examples = list(sources.Digits(split))
+  return (
+      np.stack([example['image'] for example in examples]),
+      np.stack([example['label'] for example in examples]),
+  )
+
+
+def _define_flags() -> flags.FlagValues:
+  values = command.new_flags()
+  flags.DEFINE_string(
+      'run', 'runs/quickstart', 'Folder of the quickstart.', flag_values=values
+  )
+  flags.DEFINE_string(
+      'out', 'docs/images', 'Folder of the chart.', flag_values=values
+  )
+  return values
+
+
+def _measure(values: flags.FlagValues) -> None:
+  workdir = str(epath.Path(values.run) / 'rqtransformer')
+  samplers = {
+      f'step {step}': rq_jax.Sampler.restore(workdir, step=step)
+      for step in _STEPS
+  }
+  train, test = _split('train'), _split('test')
+  found = by_guidance(samplers, train, test)
+  heads = [name.replace('_', ' ') for name in _FIGURES]
+  rows = [
+      [name, charts.number(scale), *(figures[key] for key in _FIGURES)]
+      for name, scales in found.items()
+      for scale, figures in scales.items()
+  ]
+  print(table(['checkpoint', 'guidance', *heads], rows))
+  # Without its class a digit is right by chance, far below all others.
+  curves = {
+      title: {
+          name: [(s, f[key]) for s, f in scales.items() if s > 0]
+          for name, scales in found.items()
+      }
+      for title, key in (
+          ('Class accuracy', 'class_accuracy'),
+          ('Diversity', 'diversity_mean'),
+      )
+  }
+  path = epath.Path(values.out) / 'guidance_curve.svg'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(panels(curves, 'guidance'))
+  heads = ['kept', 'drawn', 'judge that chose', 'other judge']
+  heads += ['diversity mean', 'trained on generated']
+  last = samplers[f'step {_STEPS[-1]}']
+  print(table(heads, by_choice(last, train, test)))
+
+
+if __name__ == '__main__':
+  sys.exit(command.run(_define_flags(), sys.argv, __doc__, _measure))
