@@ -116,6 +116,7 @@ def _checked(
   values = np.asarray(given)
   shape = (prior.text_length,) if name == 'tokens' else ()
   fits = values.ndim == 1 + len(shape) and values.shape[1:] == shape
+  fits = fits and len(values) > 0
   if not fits or not np.issubdtype(values.dtype, np.integer):
     dims = ', '.join(['B', *map(str, shape)])
     raise ValueError(

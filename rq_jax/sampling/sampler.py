@@ -121,7 +121,8 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    return self.engine.codes(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.codes(key, wanted)
 
   def complete(
       self,
@@ -143,9 +144,9 @@ class Sampler:
         for each image its own.
       **asked: See the class; unconditional models take no `num_images` here.
     """
-    wanted = self._wanted(asked, len(codes))
     keep = masks.expand(self.prior, keep, len(codes))
     codes = masks.check_codes(self.prior, codes, keep)
+    wanted = self._wanted(asked, len(codes))
     return self.engine.codes(key, wanted, given=codes, keep=keep)
 
   def edit(
@@ -170,6 +171,7 @@ class Sampler:
     images = jnp.asarray(images)
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
+    self._wanted(asked, len(images))  # What is wrong is told before encoding.
     codes = self.tokenizer.encode(images)
     codes = self.complete(key, codes, ~chosen, **asked)
     if images.dtype != jnp.uint8:
@@ -185,7 +187,8 @@ class Sampler:
     Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
     nothing; the last ones are those of `codes`.
     """
-    return self.engine.rows(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.rows(key, wanted)
 
   def best_of(
       self,
@@ -272,10 +275,15 @@ class Sampler:
     sampling = condition.pop('sampling', None)
     first_index = condition.pop('first_index', 0)
     rows = self._condition(condition, count)
+    sampling = self.sampling if sampling is None else sampling
+    if sampling.guided:
+      conditions.check_guidance(self.prior)
     return Wanted(
         condition=rows,
         indices=requests.indices(first_index, len(rows)),
-        sampling=self.sampling if sampling is None else sampling,
+        options=sampling.resolve(
+            self.prior.positions, self.prior.depth, max(self.prior.sizes)
+        ),
     )
 
   def _condition(self, asked, count: int | None = None) -> np.ndarray:
