@@ -1,5 +1,6 @@
 """Models to sample from: random, so that each of their parameters counts."""
 
+import dataclasses
 import functools
 
 import jax
@@ -58,6 +59,26 @@ def sampler(**model):
       prior=prior,
       prior_variables=random_variables(prior),
       tokenizer=random_tokenizer(),
+  )
+
+
+@functools.cache
+def on_mesh(mesh, **model):
+  """The same sampler, its parameters split over a mesh."""
+  alone = sampler(**model)
+  abstract = building.abstract_variables(alone.prior)
+  return dataclasses.replace(
+      alone,
+      prior_variables=jax.device_put(
+          alone.prior_variables, partitioning.state_sharding(abstract, mesh)
+      ),
+      tokenizer=dataclasses.replace(
+          alone.tokenizer,
+          variables=jax.device_put(
+              alone.tokenizer.variables, partitioning.replicated(mesh)
+          ),
+      ),
+      mesh=mesh,
   )
 
 
