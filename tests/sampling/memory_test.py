@@ -1,6 +1,8 @@
 """What fits is told exactly, and about as much as programs do take."""
 
+import math
 import pathlib
+import re
 import types
 
 import jax
@@ -117,7 +119,7 @@ def test_guidance_takes_the_place_of_another_image():
 
 
 @pytest.mark.parametrize(
-    ('dtype', 'guided', 'model', 'text'),
+    ('dtype', 'guided', 'devices', 'text'),
     [
         ('float32', False, 1, 0),
         ('bfloat16', True, 1, 0),
@@ -126,32 +128,50 @@ def test_guidance_takes_the_place_of_another_image():
     ],
 )
 def test_an_image_takes_about_as_much_as_its_program_does(
-    dtype, guided, model, text
+    dtype, guided, devices, text
 ):
   condition = dict(text_vocab_size=10, text_length=text, num_classes=0)
   prior = _prior(dtype=dtype, **condition if text else {})
   mesh = partitioning.make_mesh(
-      dict(model=model), devices=jax.devices()[:model]
+      dict(data=devices), devices=jax.devices()[:devices]
   )
-  taken = [_temporary_bytes(prior, b, guided, mesh) for b in (8, 24)]
-  estimate = memory.image_bytes(
-      prior, _decoder(), guided=guided, split_heads=model
+  few, many = (
+      _program(prior, batch * devices, guided, mesh)
+      .memory_analysis()
+      .temp_size_in_bytes
+      for batch in (8, 24)
   )
-  assert 0.5 < estimate / ((taken[1] - taken[0]) / 16) < 2
+  estimate = memory.image_bytes(prior, _decoder(), guided=guided)
+  assert 0.5 < estimate / ((many - few) / 16) < 2
 
 
-def _temporary_bytes(prior, batch, guided, mesh):
-  """What the program that draws a batch takes beside weights and results."""
+@pytest.mark.parametrize(
+    ('mesh', 'split'), [(dict(data=2, model=2), (6, 1)), ({}, (12, 2))]
+)
+def test_caches_are_split_over_batch_and_heads(mesh, split):
+  mesh = partitioning.make_mesh(
+      mesh, devices=jax.devices()[: 24 // math.prod(split)]
+  )
+  program = _program(_prior(spatial_layers=1), 12, False, mesh).as_text()
+  (loop,) = (
+      line for line in program.splitlines() if ' while(' in line
+  )
+  # Keys and values, 64 positions of 32 channels.
+  caches = re.findall(r'f32\[(\d+),(\d+),64,32\]', loop.split(' while(')[0])
+  assert [tuple(map(int, c)) for c in caches] == [split, split]
+
+
+def _program(prior, batch, guided, mesh):
+  """The program that draws a batch."""
   params = partitioning.unbox(building.abstract_variables(prior))['params']
   words = jax.ShapeDtypeStruct((prior.sizes[0], prior.embed_dim), np.float32)
   shape = (batch, prior.positions, prior.depth)
-  request = requests.Request(
-      condition=np.zeros((batch, prior.condition_length), np.int32),
-      uniforms=np.zeros(shape, np.float32),
-      given=np.zeros(shape, np.int32),
-      keep=np.zeros(shape, bool),
+  request = requests.make(
+      prior,
+      np.zeros((batch, prior.condition_length), np.int32),
+      np.zeros(shape, np.float32),
   )
-  program = decode.draw_codes.lower(
+  return decode.draw_codes.lower(
       prior,
       jax.eval_shape(
           lambda p, w: weights.prepare(prior, p, (w,)), params, words
@@ -159,8 +179,7 @@ def _temporary_bytes(prior, batch, guided, mesh):
       models.options(prior, Sampling(guidance=2.0 if guided else 1.0)),
       jax.device_put(request, partitioning.batch_sharding(mesh)),
       mesh=mesh,
-  )
-  return program.compile().memory_analysis().temp_size_in_bytes
+  ).compile()
 
 
 def test_a_sampler_refuses_what_does_not_fit(monkeypatch):
