@@ -85,9 +85,7 @@ class Engine:
       codes = codes.at[:, row].set(drawn[:count])
       yield codes
 
-  def _prepare(
-      self, key: jax.Array, wanted: Wanted, given, keep
-  ) -> Request:
+  def _prepare(self, key: jax.Array, wanted: Wanted, given, keep) -> Request:
     """Checks that it fits, then places the batch, padded for the devices."""
     count = len(wanted.condition)
     memory.check_fits(

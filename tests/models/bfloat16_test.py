@@ -103,9 +103,7 @@ def test_what_lies_behind_new_positions_is_not_read():
   x = rng.normal(size=(2, 3, 8)).astype(np.float32)
   variables = attention.init(jax.random.key(0), x)
   caches = (np.full((2, 2, 5, 4), np.nan, np.float32),) * 2
-  attended, caches = attention.apply(
-      variables, x, caches, 0, method='extend'
-  )
+  attended, caches = attention.apply(variables, x, caches, 0, method='extend')
   np.testing.assert_allclose(
       attended, attention.apply(variables, x), rtol=1e-5, atol=1e-6
   )

@@ -167,9 +167,7 @@ def test_images_are_guided_by_their_own_condition():
   labels = [3, 7, 0]
   together = sampler.codes(_KEY, labels=labels, sampling=guided)
   for i, label in enumerate(labels):
-    alone = sampler.codes(
-        _KEY, labels=[label], sampling=guided, first_index=i
-    )
+    alone = sampler.codes(_KEY, labels=[label], sampling=guided, first_index=i)
     np.testing.assert_array_equal(alone[0], together[i])
   always = dataclasses.replace(sampler, sampling=guided)
   np.testing.assert_array_equal(always.codes(_KEY, labels=labels), together)

@@ -20,7 +20,9 @@ _LABELS = np.array([3, 7, 0, 9, 1])
 
 @functools.cache
 def _codes():
-  return np.random.default_rng(0).integers(12, size=(5, 2, 2, 2), dtype=np.int32)
+  return np.random.default_rng(0).integers(
+      12, size=(5, 2, 2, 2), dtype=np.int32
+  )
 
 
 @functools.cache
@@ -88,8 +90,13 @@ def test_likelihoods_are_the_training_loss_of_hard_targets():
 
 def test_codebooks_of_several_sizes_share_all_the_chances():
   model = dict(
-      code_shape=(1, 1, 2), codebook_size=(3, 2), embed_dim=4, depth_input='learned',
-      spatial_input='learned', shared_embedding=False, shared_classifier=False,
+      code_shape=(1, 1, 2),
+      codebook_size=(3, 2),
+      embed_dim=4,
+      depth_input='learned',
+      spatial_input='learned',
+      shared_embedding=False,
+      shared_classifier=False,
   )
   sampler = models.sampler()
   prior = sampler.prior.clone(**model)

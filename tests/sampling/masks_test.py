@@ -6,9 +6,7 @@ import pytest
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import masks
 
-_PRIOR = rqtransformer.RQTransformer(
-    code_shape=(2, 3, 2), codebook_size=(5, 3)
-)
+_PRIOR = rqtransformer.RQTransformer(code_shape=(2, 3, 2), codebook_size=(5, 3))
 _RNG = np.random.default_rng(0)
 
 

@@ -153,9 +153,7 @@ def test_caches_are_split_over_batch_and_heads(mesh, split):
       mesh, devices=jax.devices()[: 24 // math.prod(split)]
   )
   program = _program(_prior(spatial_layers=1), 12, False, mesh).as_text()
-  (loop,) = (
-      line for line in program.splitlines() if ' while(' in line
-  )
+  (loop,) = (line for line in program.splitlines() if ' while(' in line)
   # Keys and values, 64 positions of 32 channels.
   caches = re.findall(r'f32\[(\d+),(\d+),64,32\]', loop.split(' while(')[0])
   assert [tuple(map(int, c)) for c in caches] == [split, split]

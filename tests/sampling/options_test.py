@@ -140,9 +140,7 @@ def test_guidance_grows_by_its_schedule(schedule, grown):
   np.testing.assert_array_equal(alone, [[3.0, 0.5]])
 
 
-@pytest.mark.parametrize(
-    'name', ['temperature', 'top_k', 'top_p', 'guidance']
-)
+@pytest.mark.parametrize('name', ['temperature', 'top_k', 'top_p', 'guidance'])
 def test_every_option_of_another_depth_is_refused(name):
   sampling = Sampling(**{name: (1, 1, 1)})
   with pytest.raises(ValueError, match=rf'{name}=\(1, 1, 1\) has 3 numbers'):

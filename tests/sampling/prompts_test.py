@@ -15,9 +15,7 @@ from tests import tiny
 from tests.sampling import models
 
 _KEY = jax.random.key(2)
-_MODEL = dict(
-    num_classes=0, text_vocab_size=5, text_length=3, null_class=True
-)
+_MODEL = dict(num_classes=0, text_vocab_size=5, text_length=3, null_class=True)
 _WORDS = ('[UNK]', 'a', 'cat', 'dog', '[PAD]')
 _PROMPTS = ['A cat', 'dog', '']
 _IDS = np.array([[1, 2, 4], [3, 4, 4], [4, 4, 4]])
@@ -81,9 +79,7 @@ def test_prompts_may_be_exaggerated_and_kept(sampler):
   np.testing.assert_array_equal(
       codes, sampler.codes(_KEY, tokens=_IDS, sampling=guided)
   )
-  kept = sampler.complete(
-      _KEY, codes, np.ones((2, 2), bool), prompts=_PROMPTS
-  )
+  kept = sampler.complete(_KEY, codes, np.ones((2, 2), bool), prompts=_PROMPTS)
   np.testing.assert_array_equal(kept, codes)
 
 

@@ -23,7 +23,9 @@ def _score_of(index):
 
 def _draw(indices):
   """Images and codes that tell which draw they are."""
-  images = np.broadcast_to(indices[:, None, None, None], (len(indices), 1, 1, 3))
+  images = np.broadcast_to(
+      indices[:, None, None, None], (len(indices), 1, 1, 3)
+  )
   return jnp.asarray(-indices)[:, None, None, None], jnp.asarray(images)
 
 
@@ -129,9 +131,7 @@ def test_a_sampler_takes_the_best_of_what_it_would_draw_alone(first):
 
 def test_a_sampler_accepts_the_best_of_what_it_would_draw_alone():
   labels = [3, 7, 3]
-  found = models.sampler().rejection_sample(
-      _KEY, 0.4, _darkness, labels=labels
-  )
+  found = models.sampler().rejection_sample(_KEY, 0.4, _darkness, labels=labels)
   # Five draws of label 3, three of label 7, in three rounds.
   pool = sorted([0, 6, 1, 7, 2], key=lambda j: -_one(j, 3)[2])
   other = max([3, 4, 5], key=lambda j: _one(j, 7)[2])
