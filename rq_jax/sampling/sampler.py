@@ -172,8 +172,7 @@ class Sampler:
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
     self._wanted(asked, len(images))  # What is wrong is told before encoding.
-    codes = self.tokenizer.encode(images)
-    codes = self.complete(key, codes, ~chosen, **asked)
+    codes = self.complete(key, self.tokenizer.encode(images), ~chosen, **asked)
     if images.dtype != jnp.uint8:
       images = tokenizer_lib.to_uint8(images)
     drawn = np.asarray(self.tokenizer.decode(codes))
@@ -272,18 +271,13 @@ class Sampler:
   def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
     """Checks what a call asks for, of `count` given codes or images if any."""
     condition = dict(asked)
-    sampling = condition.pop('sampling', None)
+    sampling = condition.pop('sampling', None) or self.sampling
     first_index = condition.pop('first_index', 0)
     rows = self._condition(condition, count)
-    sampling = self.sampling if sampling is None else sampling
-    if sampling.guided:
-      conditions.check_guidance(self.prior)
     return Wanted(
         condition=rows,
         indices=requests.indices(first_index, len(rows)),
-        options=sampling.resolve(
-            self.prior.positions, self.prior.depth, max(self.prior.sizes)
-        ),
+        options=conditions.draw_options(self.prior, sampling),
     )
 
   def _condition(self, asked, count: int | None = None) -> np.ndarray:
@@ -293,9 +287,8 @@ class Sampler:
 
   def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
     def draw(indices):
-      codes = self.engine.codes(
-          key, dataclasses.replace(wanted, indices=indices)
-      )
+      these = dataclasses.replace(wanted, indices=indices)
+      codes = self.engine.codes(key, these)
       return codes, self.tokenizer.decode(codes)
 
     return draw

@@ -97,7 +97,7 @@ def test_logits_are_not_rounded():
 
 
 def test_what_lies_behind_new_positions_is_not_read():
-  """Where they are known as the program is made; not even what is not finite."""
+  """Not even what is not finite, where that is known beforehand."""
   attention = transformer.Attention(width=8, heads=2)
   rng = np.random.default_rng(1)
   x = rng.normal(size=(2, 3, 8)).astype(np.float32)
