@@ -38,7 +38,6 @@ def test_values_for_another_depth_are_refused(name, depth):
 
 
 def test_options_are_hashable_and_equal_by_value():
-  # They choose the compiled program.
   lists = Sampling(temperature=[1.0, 0.5], top_k=[5, 6], top_p=[0.9, 1.0])
   tuples = Sampling(temperature=(1.0, 0.5), top_k=(5, 6), top_p=(0.9, 1.0))
   assert lists == tuples and hash(lists) == hash(tuples)
