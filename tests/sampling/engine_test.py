@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from rq_jax import partitioning
+from rq_jax.sampling import decode
+from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models
 
@@ -42,6 +44,29 @@ def test_a_batch_that_does_not_divide_is_that_of_one_device(mesh):
   # A pixel may be rounded to the next level.
   assert np.abs(images - np.asarray(alone, np.int32)).max() <= 1
   assert images.shape == (5, 16, 16, 3)
+
+
+def test_a_batch_is_filled_up_with_its_last_image_and_split(monkeypatch):
+  spread, requested = models.on_mesh(_mesh(0)), []
+
+  def draw_codes(prior, weights, options, request, *, mesh):
+    requested.append(request)
+    return request.given, None
+
+  monkeypatch.setattr(decode, 'draw_codes', draw_codes)
+  drawn = spread.codes(_KEY, labels=_LABELS, first_index=3)
+  assert len(drawn) == 5
+  (request,) = requested
+  np.testing.assert_array_equal(
+      request.condition[:, 0], [*_LABELS, *_LABELS[-1:] * 3]
+  )
+  indices = np.array([3, 4, 5, 6, 7, 7, 7, 7])
+  np.testing.assert_array_equal(
+      request.uniforms, requests.uniforms(_KEY, indices, 4, 2)
+  )
+  batch = partitioning.batch_sharding(_mesh(0))
+  for leaf in jax.tree.leaves(request):
+    assert leaf.sharding.is_equivalent_to(batch, leaf.ndim)
 
 
 def test_guided_pairs_are_split_over_devices_together():

@@ -1,6 +1,5 @@
 """What fits is told exactly, and about as much as programs do take."""
 
-import math
 import pathlib
 import re
 import types
@@ -89,6 +88,13 @@ def test_the_largest_batch_that_fits_is_named_and_taken(
     )
 
 
+def test_what_is_needed_is_what_the_fullest_device_needs(monkeypatch):
+  monkeypatch.setattr(memory, 'image_bytes', lambda *_, **__: 2**30)
+  monkeypatch.setattr(memory, 'free_bytes', lambda _: 2**30 * 3 // 2)
+  with pytest.raises(ValueError, match=r'need about 2\.0 GiB .* 1\.5 GiB are'):
+    _check(9, _mesh('data'))
+
+
 @pytest.mark.parametrize('left', [0, 1000])
 def test_where_not_one_image_fits_none_is_taken(left, monkeypatch):
   monkeypatch.setattr(memory, 'free_bytes', lambda _: left)
@@ -146,12 +152,16 @@ def test_an_image_takes_about_as_much_as_its_program_does(
 
 
 @pytest.mark.parametrize(
-    ('mesh', 'split'), [(dict(data=2, model=2), (6, 1)), ({}, (12, 2))]
+    ('mesh', 'split'),
+    [
+        (dict(data=2, model=2), (6, 1)),
+        (dict(data=2, fsdp=2), (3, 2)),
+        (dict(model=4), (12, 2)),  # There are fewer heads than devices.
+    ],
+    ids=str,
 )
 def test_caches_are_split_over_batch_and_heads(mesh, split):
-  mesh = partitioning.make_mesh(
-      mesh, devices=jax.devices()[: 24 // math.prod(split)]
-  )
+  mesh = partitioning.make_mesh(mesh, devices=jax.devices()[:4])
   program = _program(_prior(spatial_layers=1), 12, False, mesh).as_text()
   (loop,) = (line for line in program.splitlines() if ' while(' in line)
   # Keys and values, 64 positions of 32 channels.

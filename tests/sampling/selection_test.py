@@ -61,14 +61,14 @@ def test_of_each_image_the_first_of_its_best_draws_is_taken(n, first):
   _check(found, expected)
 
 
-@pytest.mark.parametrize('rate', [1, 0.3, 0.05, 0.5, 0.999, 1 / 3])
+@pytest.mark.parametrize('rate', [1, 0.3, 0.05, 0.5, 0.999, 1 / 3, 1 - 0.9])
 @pytest.mark.parametrize(
     'labels', [[3, 0, 3, 3, 1], [2], [1, 1, 1, 1], [5, 4, 3]], ids=str
 )
 def test_of_each_condition_the_best_of_its_pool_are_taken(rate, labels):
   first = 2
   found = selection.accepted(_draw, _score, _wanted(labels, first), rate)
-  # 1 / 0.05 is 20, and 3 / 0.3 is 10, whatever the floats say.
+  # 1 / (1 - 0.9) is 10, whatever the floats say.
   sizes = {m: math.ceil(round(m / rate, 6)) for m in range(1, 5)}
   members = {x: [i for i, y in enumerate(labels) if x == y] for x in labels}
   rounds = max(math.ceil(sizes[len(m)] / len(m)) for m in members.values())
