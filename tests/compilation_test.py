@@ -179,3 +179,14 @@ def test_a_clock_stops_at_an_error():
     raise KeyError
   jax.jit(lambda x: x + 7)(1.0)
   assert clock.seconds == 0
+
+
+def test_a_clock_does_not_count_what_else_jax_measures():
+  with compilation.clock() as clock:
+    for event, seconds in (
+        ('/jax/core/compile/jaxpr_trace_duration', 100.0),
+        ('/jax/core/compile/backend_compile_duration', 2.0),
+        ('/jax/core/compile/backend_compile_duration', 0.5),
+    ):
+      jax.monitoring.record_event_duration_secs(event, seconds)
+  assert clock.seconds == 2.5
