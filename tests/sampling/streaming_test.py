@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rq_jax import partitioning
+from rq_jax.sampling import engine
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models
 
@@ -73,3 +74,15 @@ def test_what_is_wrong_is_told_at_once():
     sampler.stream(_KEY, labels=[10])
   with pytest.raises(ValueError, match='first_index=-1 must be a whole'):
     sampler.stream(_KEY, labels=[1], first_index=-1)
+
+
+def test_caches_are_handed_on_and_not_copied(monkeypatch):
+  advance, given = engine._advance, []
+
+  def noting(*args, **kwargs):
+    given.extend(jax.tree.leaves(args[4].caches))
+    return advance(*args, **kwargs)
+
+  monkeypatch.setattr(engine, '_advance', noting)
+  list(models.sampler().stream(_KEY, labels=_LABELS))
+  assert len(given) == 4 and all(cache.is_deleted() for cache in given)
