@@ -28,7 +28,8 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
     The folder, or None.
 
   Raises:
-    ValueError: If others may write to it, or it belongs to another user.
+    ValueError: If it cannot be made, others may write to it, or it belongs to
+      another user.
   """
   if folder is None:
     if jax.config.jax_compilation_cache_dir:
@@ -38,7 +39,13 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   if folder == 'off':
     return None
   path = pathlib.Path(folder)
-  path.mkdir(mode=0o700, parents=True, exist_ok=True)
+  try:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+        f'{path}, for compiled programs, cannot be made: {error.strerror}. Set'
+        f' {_ENABLED} to another folder, or to off.'
+    ) from error
   status = path.stat()
   if status.st_uid != os.getuid() or status.st_mode & (
       stat.S_IWGRP | stat.S_IWOTH

@@ -121,9 +121,12 @@ class Tokenizer:
           f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
           f' {shape[2]} codes; None takes all.'
       )
-    # Of a batch that is split over devices, each decodes its own part.
-    split = len(codes) // codes.sharding.shard_shape(codes.shape)[0]
-    chunks = math.ceil(len(codes) / split / _images_at_a_time(self.model))
+    # Of a batch that is split over devices, each decodes its own part. Inside
+    # of a jitted function, nobody can tell.
+    sharding = getattr(codes, 'sharding', None)
+    own = sharding.shard_shape(codes.shape)[0] if sharding else len(codes)
+    split = len(codes) // max(own, 1)
+    chunks = max(1, math.ceil(own / _images_at_a_time(self.model)))
     return _decode(self.model, depth, split, chunks, self.variables, codes)
 
   def _floats(self, images: jax.Array) -> jax.Array:
@@ -189,9 +192,9 @@ def _decode(model, depth, split, chunks, variables, codes):
   return images[:, :count].reshape(-1, *images.shape[2:])
 
 
-def decoding_bytes(model: rqvae.RQVAE) -> int:
-  """Bytes that a device takes to decode a part of a large batch."""
-  return _images_at_a_time(model) * _activation_bytes(model)
+def decoding_bytes(model: rqvae.RQVAE, count: int) -> int:
+  """Bytes that a device takes to decode images, a part of many at a time."""
+  return min(count, _images_at_a_time(model)) * _activation_bytes(model)
 
 
 def _images_at_a_time(model: rqvae.RQVAE) -> int:

@@ -53,8 +53,15 @@ class CodeClassifier(nn.Module):
 
   def __call__(self, hidden: jax.Array) -> jax.Array:
     """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
-    product = 'btde,ek->btdk' if self.shared else 'btde,dek->btdk'
-    logits = self._product(product, hidden, self.kernel)
+    if self.shared:
+      logits = self._product('btde,ek->btdk', hidden, self.kernel)
+    else:
+      # One product for each depth: on CPUs, XLA has none for all in bfloat16.
+      by_depth = [
+          self._product('bte,ek->btk', hidden[:, :, d], self.kernel[d])
+          for d in range(len(self.sizes))
+      ]
+      logits = jnp.stack(by_depth, axis=2)
     bias = self.bias[None] if self.shared else self.bias  # [1 or D, K]
     return self._mask(
         logits + bias[None, None],

@@ -9,6 +9,7 @@ import numpy as np
 
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import text as text_lib
+from rq_jax.sampling.options import DrawOptions
 from rq_jax.sampling.options import Sampling
 
 
@@ -116,6 +117,7 @@ def _checked(
   values = np.asarray(given)
   shape = (prior.text_length,) if name == 'tokens' else ()
   fits = values.ndim == 1 + len(shape) and values.shape[1:] == shape
+  fits = fits and len(values) > 0
   if not fits or not np.issubdtype(values.dtype, np.integer):
     dims = ', '.join(['B', *map(str, shape)])
     raise ValueError(
@@ -130,7 +132,20 @@ def _checked(
   return values.reshape(len(values), -1).astype(np.int32)
 
 
-def check_guidance(prior: rqtransformer.RQTransformer) -> None:
+def draw_options(
+    prior: rqtransformer.RQTransformer, sampling: Sampling
+) -> DrawOptions:
+  """The options of every draw of a model.
+
+  Raises:
+    ValueError: If it has another number of depths, or nothing to guide by.
+  """
+  if sampling.guided:
+    _check_guidance(prior)
+  return sampling.resolve(prior.positions, prior.depth, max(prior.sizes))
+
+
+def _check_guidance(prior: rqtransformer.RQTransformer) -> None:
   """Raises a ValueError if the model has nothing to guide by."""
   if _wanted(prior)[0] == 'num_images':
     raise ValueError(

@@ -11,11 +11,9 @@ import numpy as np
 from rq_jax import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
-from rq_jax.sampling import conditions
 from rq_jax.sampling import decode
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
-from rq_jax.sampling.options import DrawOptions
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.requests import Wanted
 from rq_jax.sampling.weights import Weights
@@ -53,16 +51,16 @@ class Engine:
       given: Codes that are known, int32[B, H, W, D]; None for none.
       keep: Where they are kept, bool[B, T, D].
     """
-    options, request = self._prepare(key, wanted, given, keep)
+    request = self._prepare(key, wanted, given, keep)
     codes, _ = decode.draw_codes(
-        self.prior, self.weights, options, request, mesh=self.mesh
+        self.prior, self.weights, wanted.options, request, mesh=self.mesh
     )
     return codes[: len(wanted.condition)]
 
   def rows(self, key: jax.Array, wanted: Wanted) -> Iterator[jax.Array]:
     """Draws code maps row by row; see `Sampler.stream`."""
-    options, request = self._prepare(key, wanted, None, None)
-    return self._rows(options, request, len(wanted.condition))
+    request = self._prepare(key, wanted, None, None)
+    return self._rows(wanted.options, request, len(wanted.condition))
 
   def _rows(self, options, request, count: int) -> Iterator[jax.Array]:
     rows, columns, _ = self.prior.code_shape
@@ -87,21 +85,14 @@ class Engine:
       codes = codes.at[:, row].set(drawn[:count])
       yield codes
 
-  def _prepare(
-      self, key: jax.Array, wanted: Wanted, given, keep
-  ) -> tuple[DrawOptions, Request]:
-    """Checks everything, then places the batch, padded to fit the devices."""
-    sampling, count = wanted.sampling, len(wanted.condition)
-    options = sampling.resolve(
-        self.prior.positions, self.prior.depth, max(self.prior.sizes)
-    )
-    if sampling.guided:
-      conditions.check_guidance(self.prior)
+  def _prepare(self, key: jax.Array, wanted: Wanted, given, keep) -> Request:
+    """Checks that it fits, then places the batch, padded for the devices."""
+    count = len(wanted.condition)
     memory.check_fits(
         self.prior,
         self.decoder,
         count,
-        guided=options.guided,
+        guided=wanted.options.guided,
         mesh=self.mesh,
     )
     split = self.mesh and partitioning.batch_parallelism(self.mesh)
@@ -119,7 +110,7 @@ class Engine:
     if self.mesh is not None:
       sharding = partitioning.batch_sharding(self.mesh)
       request = jax.device_put(request, sharding)
-    return options, request
+    return request
 
 
 _start = jax.jit(

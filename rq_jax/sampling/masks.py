@@ -57,15 +57,15 @@ def expand(
   """
   keep = np.asarray(keep)
   h, w, d = prior.code_shape
-  ways = {
-      (h, w): keep[None, ..., None],
-      (h, w, d): keep[None],
-      (count, h, w): keep[..., None],
-      (count, h, w, d): keep,
-  }
-  way = next((x for shape, x in ways.items() if shape == keep.shape), None)
+  ways = (
+      ((h, w), keep[None, ..., None]),
+      ((h, w, d), keep[None]),
+      ((count, h, w), keep[..., None]),
+      ((count, h, w, d), keep),
+  )
+  way = next((x for shape, x in ways if shape == keep.shape), None)
   if way is None or keep.dtype != bool:
-    shapes = ', '.join(str(list(shape)) for shape in ways)
+    shapes = ', '.join(str(list(shape)) for shape, _ in ways)
     raise ValueError(
         f'keep must be bool of one of the shapes {shapes}; got {keep.dtype} of'
         f' shape {list(keep.shape)}.'

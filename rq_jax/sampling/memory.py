@@ -1,7 +1,7 @@
 """How many images can be drawn at a time, told before any memory is taken."""
 
+import bisect
 import math
-import os
 import pathlib
 
 import jax
@@ -42,15 +42,19 @@ def check_fits(
   split, heads = 1, 1
   if mesh is not None:
     split = partitioning.batch_parallelism(mesh)
-    heads = mesh.shape['model']
+    heads = mesh.shape['model'] if prior.heads % mesh.shape['model'] == 0 else 1
   image = image_bytes(prior, decoder, guided=guided, split_heads=heads)
-  fixed = tokenizer_lib.decoding_bytes(decoder)
-  most = max(0, int((left - fixed) // image)) * split
+
+  def needed(count):
+    return count * image + tokenizer_lib.decoding_bytes(decoder, count)
+
+  counts = range(1, left // image + 1)
+  most = bisect.bisect_right(counts, left, key=needed) * split
   if batch > most:
-    needed = fixed + image * math.ceil(batch / split)
+    gib = needed(math.ceil(batch / split)) / _GIB
     raise ValueError(
-        f'{batch} images at a time need about {needed / _GIB:.1f} GiB of memory'
-        f' beside the weights, but {left / _GIB:.1f} GiB are left on a device:'
+        f'{batch} images at a time need about {gib:.1f} GiB of memory beside'
+        f' the weights, but {left / _GIB:.1f} GiB are left on a device:'
         f' at most {most} fit. Draw fewer at a time, or many in chunks, as'
         ' python -m rq_jax sample --chunk_size does.'
     )
@@ -97,7 +101,7 @@ def free_bytes(device: jax.Device) -> int | None:
     name, _, rest = line.partition(':')
     if name == 'MemAvailable':
       return int(rest.split()[0]) * 1024 // _sharing(device)
-  return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  return None
 
 
 def _sharing(device: jax.Device) -> int:

@@ -37,7 +37,7 @@ class Sampling:
   """
 
   temperature: float | Sequence[float] = 1.0
-  top_k: int | Sequence[int] | None = None
+  top_k: int | Sequence[int | None] | None = None
   top_p: float | Sequence[float] = 1.0
   guidance: float | Sequence[float] = 1.0
   guidance_schedule: str = 'constant'
@@ -52,8 +52,8 @@ class Sampling:
         raise ValueError(
             f'temperature={value} must be positive; top_k=1 draws greedily.'
         )
-    for value in _numbers(self.top_k) if self.top_k is not None else ():
-      if isinstance(value, float) or value < 1:
+    for value in _numbers(self.top_k):
+      if value is not None and (isinstance(value, float) or value < 1):
         raise ValueError(
             f'top_k={value} must be a whole number of at least 1; None keeps'
             ' all codes.'

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rq_jax.models import rqtransformer
-from rq_jax.sampling.options import Sampling
+from rq_jax.sampling.options import DrawOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,12 +18,12 @@ class Wanted:
   Attributes:
     condition: int32[B, condition_length].
     indices: Which draw of the key each image is, int[B].
-    sampling: How to draw.
+    options: How to draw.
   """
 
   condition: np.ndarray
   indices: np.ndarray
-  sampling: Sampling
+  options: DrawOptions
 
 
 @flax.struct.dataclass

@@ -121,7 +121,8 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    return self.engine.codes(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.codes(key, wanted)
 
   def complete(
       self,
@@ -143,9 +144,9 @@ class Sampler:
         for each image its own.
       **asked: See the class; unconditional models take no `num_images` here.
     """
-    wanted = self._wanted(asked, len(codes))
     keep = masks.expand(self.prior, keep, len(codes))
     codes = masks.check_codes(self.prior, codes, keep)
+    wanted = self._wanted(asked, len(codes))
     return self.engine.codes(key, wanted, given=codes, keep=keep)
 
   def edit(
@@ -170,8 +171,8 @@ class Sampler:
     images = jnp.asarray(images)
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
-    codes = self.tokenizer.encode(images)
-    codes = self.complete(key, codes, ~chosen, **asked)
+    self._wanted(asked, len(images))  # What is wrong is told before encoding.
+    codes = self.complete(key, self.tokenizer.encode(images), ~chosen, **asked)
     if images.dtype != jnp.uint8:
       images = tokenizer_lib.to_uint8(images)
     drawn = np.asarray(self.tokenizer.decode(codes))
@@ -185,7 +186,8 @@ class Sampler:
     Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
     nothing; the last ones are those of `codes`.
     """
-    return self.engine.rows(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.rows(key, wanted)
 
   def best_of(
       self,
@@ -269,13 +271,13 @@ class Sampler:
   def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
     """Checks what a call asks for, of `count` given codes or images if any."""
     condition = dict(asked)
-    sampling = condition.pop('sampling', None)
+    sampling = condition.pop('sampling', None) or self.sampling
     first_index = condition.pop('first_index', 0)
     rows = self._condition(condition, count)
     return Wanted(
         condition=rows,
         indices=requests.indices(first_index, len(rows)),
-        sampling=self.sampling if sampling is None else sampling,
+        options=conditions.draw_options(self.prior, sampling),
     )
 
   def _condition(self, asked, count: int | None = None) -> np.ndarray:
@@ -285,9 +287,8 @@ class Sampler:
 
   def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
     def draw(indices):
-      codes = self.engine.codes(
-          key, dataclasses.replace(wanted, indices=indices)
-      )
+      these = dataclasses.replace(wanted, indices=indices)
+      codes = self.engine.codes(key, these)
       return codes, self.tokenizer.decode(codes)
 
     return draw

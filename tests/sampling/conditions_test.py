@@ -139,6 +139,7 @@ def test_what_a_model_does_not_know_is_refused(kind, given, bad, largest):
         (3, 'int64 of shape ()'),
         ([[1], [2]], 'int64 of shape (2, 1)'),
         ([], 'float64 of shape (0,)'),
+        (np.zeros(0, np.int64), 'int64 of shape (0,)'),
     ],
 )
 def test_labels_that_are_no_list_of_whole_numbers_are_refused(labels, got):

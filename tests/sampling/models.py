@@ -1,11 +1,13 @@
 """Models to sample from: random, so that each of their parameters counts."""
 
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 
 from rq_jax import partitioning
+from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.sampling import building
 from rq_jax.sampling import decode
@@ -20,17 +22,17 @@ def random_variables(prior, seed=0):
   return _random(abstract, np.random.default_rng(seed))
 
 
-def options(prior, sampling):
+def options(prior, how):
   """Options of every draw of a model."""
-  return sampling.resolve(prior.positions, prior.depth, max(prior.sizes))
+  return how.resolve(prior.positions, prior.depth, max(prior.sizes))
 
 
-def draw(prior, sampling, params, codebooks, numbers, condition, **known):
+def draw(prior, how, params, codebooks, numbers, condition, **known):
   """Codes, and the logits that each was drawn from."""
   return decode.draw_codes(
       prior,
       weights.prepare(prior, params, codebooks),
-      options(prior, sampling),
+      options(prior, how),
       requests.make(prior, condition, numbers, **known),
       keep_logits=True,
   )
@@ -47,6 +49,43 @@ def random_tokenizer(seed=0):
       variables=_random(abstract, np.random.default_rng(seed)),
       config=config,
   )
+
+
+@functools.cache
+def sampler(**model):
+  """A sampler of the tiny experiment, with changes of its model."""
+  prior = building.build_prior(tiny.stage2_config(model=model))
+  return sampling.Sampler(
+      prior=prior,
+      prior_variables=random_variables(prior),
+      tokenizer=random_tokenizer(),
+  )
+
+
+@functools.cache
+def on_mesh(mesh, **model):
+  """The same sampler, its parameters split over a mesh."""
+  alone = sampler(**model)
+  abstract = building.abstract_variables(alone.prior)
+  return dataclasses.replace(
+      alone,
+      prior_variables=jax.device_put(
+          alone.prior_variables, partitioning.state_sharding(abstract, mesh)
+      ),
+      tokenizer=dataclasses.replace(
+          alone.tokenizer,
+          variables=jax.device_put(
+              alone.tokenizer.variables, partitioning.replicated(mesh)
+          ),
+      ),
+      mesh=mesh,
+  )
+
+
+@functools.cache
+def forward(prior):
+  """The whole forward pass, which knows neither caches nor guidance."""
+  return jax.jit(prior.apply)
 
 
 def _random(abstract, rng):

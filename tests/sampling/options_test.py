@@ -38,7 +38,6 @@ def test_values_for_another_depth_are_refused(name, depth):
 
 
 def test_options_are_hashable_and_equal_by_value():
-  # They choose the compiled program.
   lists = Sampling(temperature=[1.0, 0.5], top_k=[5, 6], top_p=[0.9, 1.0])
   tuples = Sampling(temperature=(1.0, 0.5), top_k=(5, 6), top_p=(0.9, 1.0))
   assert lists == tuples and hash(lists) == hash(tuples)
@@ -79,3 +78,69 @@ def test_top_p_must_lie_between_0_and_1(value, several):
 def test_the_smallest_and_largest_values_are_taken():
   Sampling(temperature=1e-3, top_k=1, top_p=1e-6)
   Sampling(temperature=1e3, top_k=np.int64(10**6), top_p=1)
+
+
+@pytest.mark.parametrize('value', [-1, -0.1, float('nan'), float('inf')])
+@pytest.mark.parametrize('several', [False, True])
+def test_guidance_must_not_be_negative(value, several):
+  with pytest.raises(ValueError) as error:
+    Sampling(guidance=[2.0, value] if several else value)
+  assert str(error.value) == (
+      f'guidance={value} must be at least 0; 1 draws without guidance.'
+  )
+
+
+def test_a_schedule_must_be_known():
+  with pytest.raises(ValueError) as error:
+    Sampling(guidance_schedule='cosin')
+  assert str(error.value) == (
+      "guidance_schedule='cosin' must be one of constant, linear, cosine."
+  )
+
+
+def test_only_scales_other_than_one_guide():
+  assert not Sampling().guided and not Sampling(guidance=(1, 1.0)).guided
+  assert Sampling(guidance=0).guided and Sampling(guidance=(1, 1.1)).guided
+
+
+def test_options_of_every_draw():
+  sampling = Sampling(
+      temperature=(0.5, 2), top_k=(None, 99), top_p=(1, 0.9), guidance=(3, 0)
+  )
+  options = sampling.resolve(positions=3, depth=2, codebook_size=12)
+  np.testing.assert_array_equal(options.temperature, np.float32([0.5, 2]))
+  # As many codes as there are, and then all are kept.
+  np.testing.assert_array_equal(options.top_k, [12, 12])
+  np.testing.assert_array_equal(options.top_p, np.float32([1, 0.9]))
+  np.testing.assert_array_equal(options.guidance, [[3, 0]] * 3)
+  assert options.filters_k == (False, False)
+  assert options.filters_p == (False, True) and options.guided
+  few = Sampling(top_k=(11, None)).resolve(3, 2, 12)
+  np.testing.assert_array_equal(few.top_k, [11, 12])
+  assert few.filters_k == (True, False) and not few.guided
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'grown'),
+    [
+        ('constant', [1, 1, 1, 1, 1]),
+        ('linear', [0, 0.25, 0.5, 0.75, 1]),
+        ('cosine', [0, 0.5 - 8**-0.5, 0.5, 0.5 + 8**-0.5, 1]),
+    ],
+)
+def test_guidance_grows_by_its_schedule(schedule, grown):
+  sampling = Sampling(guidance=(3.0, 0.5), guidance_schedule=schedule)
+  expected = 1 + np.array(grown)[:, None] * [[2.0, -0.5]]
+  options = sampling.resolve(5, 2, 12)
+  np.testing.assert_allclose(options.guidance, expected, atol=1e-6)
+  assert options.guidance.dtype == np.float32
+  # A map of one position has its full share.
+  alone = sampling.resolve(1, 2, 12).guidance
+  np.testing.assert_array_equal(alone, [[3.0, 0.5]])
+
+
+@pytest.mark.parametrize('name', ['temperature', 'top_k', 'top_p', 'guidance'])
+def test_every_option_of_another_depth_is_refused(name):
+  sampling = Sampling(**{name: (1, 1, 1)})
+  with pytest.raises(ValueError, match=rf'{name}=\(1, 1, 1\) has 3 numbers'):
+    sampling.resolve(4, 2, 12)

@@ -1,0 +1,192 @@
+"""Compiled programs are kept where nobody else writes, and timed."""
+
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rq_jax import compilation
+
+_OPTIONS = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_compile_time_secs',
+    'jax_persistent_cache_min_entry_size_bytes',
+)
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch):
+  """JAX knows no folder; afterwards, all is as before."""
+  before = {name: getattr(jax.config, name) for name in _OPTIONS}
+  monkeypatch.delenv('RQ_JAX_COMPILATION_CACHE', raising=False)
+  jax.config.update('jax_compilation_cache_dir', None)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+
+
+def _mode(path):
+  return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_folder_is_made_for_this_user_alone(tmp_path):
+  folder = tmp_path / 'some' / 'programs'
+  before = os.umask(0)
+  try:
+    assert compilation.keep(str(folder)) == folder
+  finally:
+    os.umask(before)
+  assert _mode(folder) == 0o700
+  assert jax.config.jax_compilation_cache_dir == str(folder)
+  assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
+  assert jax.config.jax_persistent_cache_min_entry_size_bytes == -1
+
+
+def test_the_folder_is_that_of_the_environment_or_in_the_cache(
+    tmp_path, monkeypatch
+):
+  def kept():
+    jax.config.update('jax_compilation_cache_dir', None)
+    return compilation.keep()
+
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  assert kept() == tmp_path / 'home' / '.cache' / 'rq_jax' / 'xla'
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  assert kept() == tmp_path / 'cache' / 'rq_jax' / 'xla'
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', str(tmp_path / 'named'))
+  assert kept() == tmp_path / 'named'
+  assert compilation.keep(str(tmp_path / 'given')) == tmp_path / 'given'
+
+
+def test_a_folder_that_jax_was_told_of_stays(tmp_path, monkeypatch):
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', str(tmp_path / 'other'))
+  jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'first'))
+  assert compilation.keep() == tmp_path / 'first'
+  assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'first')
+  assert not (tmp_path / 'other').exists()
+
+
+def test_off_keeps_nothing(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert compilation.keep('off') is None
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', 'off')
+  assert compilation.keep() is None
+  assert jax.config.jax_compilation_cache_dir is None
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('mode', [0o720, 0o702, 0o777, 0o1777], ids=oct)
+def test_a_folder_that_others_may_write_is_refused(mode, tmp_path):
+  folder = tmp_path / 'shared'
+  folder.mkdir()
+  folder.chmod(mode)
+  with pytest.raises(ValueError) as error:
+    compilation.keep(str(folder))
+  assert str(error.value) == (
+      f'{folder} is no place for compiled programs: others may write to it, and'
+      f' so run code here. Run chmod 700 {folder}, or set'
+      ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+  )
+  assert jax.config.jax_compilation_cache_dir is None
+  folder.chmod(0o755)  # Others may read it.
+  assert compilation.keep(str(folder)) == folder
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'getuid', lambda: tmp_path.stat().st_uid + 1)
+  with pytest.raises(ValueError, match='is no place for compiled programs'):
+    compilation.keep(str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+  file = tmp_path / 'file'
+  file.write_text('')
+  for folder, reason in (
+      (file, 'File exists'),
+      (file / 'folder', 'Not a directory'),
+  ):
+    with pytest.raises(ValueError) as error:
+      compilation.keep(str(folder))
+    assert str(error.value) == (
+        f'{folder}, for compiled programs, cannot be made: {reason}. Set'
+        ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+    )
+
+
+_PROGRAM = """
+import jax
+jax.jit(lambda x: x - 1)(0.0)  # Before, and so not kept.
+from rq_jax import compilation
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+compilation.keep()
+jax.jit(lambda x: x * 3)(2.0)
+print(hits.count('/jax/compilation_cache/cache_hits'))
+"""
+
+
+def test_the_next_process_finds_the_programs(tmp_path):
+  env = dict(os.environ, RQ_JAX_COMPILATION_CACHE=str(tmp_path / 'programs'))
+  for name in tuple(env):
+    if name.startswith(('JAX_COMPILATION', 'JAX_PERSISTENT')):
+      del env[name]
+
+  def run():
+    return subprocess.run(
+        [sys.executable, '-c', _PROGRAM],
+        cwd=pathlib.Path(__file__).parents[1],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+  assert run() == '0\n'
+  kept = [p.name for p in (tmp_path / 'programs').glob('*-cache')]
+  assert len(kept) == 1
+  assert run() == '1\n'
+  assert [p.name for p in (tmp_path / 'programs').glob('*-cache')] == kept
+
+
+def test_a_clock_counts_compilations_alone():
+  @jax.jit
+  def program(x):
+    return jnp.sin(x) + 5
+
+  numbers = jnp.ones(3)
+  with compilation.clock() as first:
+    program(numbers)
+    halfway = first.seconds
+    program(jnp.ones(4))
+  assert 0 < halfway < first.seconds < 60
+  with compilation.clock() as second:
+    program(numbers)
+  assert second.seconds == 0
+  taken = first.seconds
+  program(jnp.ones(5))  # When no clock runs.
+  assert (first.seconds, second.seconds) == (taken, 0)
+
+
+def test_a_clock_stops_at_an_error():
+  with pytest.raises(KeyError), compilation.clock() as clock:
+    raise KeyError
+  jax.jit(lambda x: x + 7)(1.0)
+  assert clock.seconds == 0
+
+
+def test_a_clock_does_not_count_what_else_jax_measures():
+  with compilation.clock() as clock:
+    for event, seconds in (
+        ('/jax/core/compile/jaxpr_trace_duration', 100.0),
+        ('/jax/core/compile/backend_compile_duration', 2.0),
+        ('/jax/core/compile/backend_compile_duration', 0.5),
+    ):
+      jax.monitoring.record_event_duration_secs(event, seconds)
+  assert clock.seconds == 2.5
