@@ -33,9 +33,7 @@ def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
       shapes,
       is_leaf=lambda x: isinstance(x, tuple) and isinstance(x[0], int),
   )
-  return stand_in.draw(
-      abstract, seed, scale=lambda leaf: leaf.shape[0] ** -0.5
-  )
+  return stand_in.draw(abstract, seed, scale=lambda leaf: leaf.shape[0] ** -0.5)
 
 
 @functools.partial(jax.jit, static_argnums=0)

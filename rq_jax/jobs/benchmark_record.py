@@ -5,7 +5,6 @@ import dataclasses
 import importlib.metadata
 import math
 import os
-import statistics
 import sys
 from typing import Any
 
@@ -98,10 +97,7 @@ def of_sampling(
       'layer_passes': roofline.layer_passes(prior),
       'ms_per_image': {'total': sum(parts_ms.values()), **parts_ms},
       'seconds': {part: _spread(times) for part, times in parts.items()},
-      'cpu_seconds': {
-          part: statistics.median(times.cpu_seconds)
-          for part, times in parts.items()
-      },
+      'cpu_seconds': {part: times.cpu_median for part, times in parts.items()},
       'compile_seconds': {
           part: {'first_call': times.compilation, 'compiler': times.compiler}
           for part, times in parts.items()
@@ -111,11 +107,8 @@ def of_sampling(
       'calibration': {
           'product_flops_per_second': calibration.flops(prior.dtype),
           'copy_bytes_per_second': calibration.bytes_per_second,
-          'bare_products_seconds': _spread(bare),
-          'autoregression_over_bare_products': (
-              seconds['autoregression'] / bare.median
-          ),
       },
+      'bare_products': _beside(bare, parts['autoregression']),
       'environment': environment(),
   }
 
@@ -125,6 +118,17 @@ def _spread(times: Timing) -> dict[str, float]:
       'median': times.median,
       'min': min(times.seconds),
       'max': max(times.seconds),
+  }
+
+
+def _beside(bare: Timing, autoregression: Timing) -> Record:
+  """The products alone, and what all of the autoregression takes over them."""
+  return {
+      'seconds': _spread(bare),
+      'cpu_seconds': bare.cpu_median,
+      'ratio': autoregression.median / bare.median,
+      # The better one where others compute on the same CPUs.
+      'cpu_ratio': autoregression.cpu_median / bare.cpu_median,
   }
 
 

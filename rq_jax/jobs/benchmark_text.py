@@ -57,7 +57,7 @@ def _times(records: Sequence[Record]) -> Iterable[str]:
         )
     )
   yield from columns(rows, left=1)
-  yield 'codes: the autoregression. Memory is the peak of the run so far.'
+  yield '  codes: the autoregression. Memory is the peak of the run so far.'
 
 
 def _shares(records: Sequence[Record]) -> Iterable[str]:
@@ -67,7 +67,9 @@ def _shares(records: Sequence[Record]) -> Iterable[str]:
       f' {_rates(chip["flops_per_second"], chip["bytes_per_second"])}'
       f' ({chip["source"]})'
   )
-  names = list(dict.fromkeys(n for r in records for n in r['roofline']['share']))
+  names = list(
+      dict.fromkeys(n for r in records for n in r['roofline']['share'])
+  )
   rows = [('batch', *names)]
   for record in records:
     share = record['roofline']['share']
@@ -78,6 +80,8 @@ def _shares(records: Sequence[Record]) -> Iterable[str]:
         )
     )
   yield from columns(rows)
+  if any(part > 1 for r in records for part in r['roofline']['share'].values()):
+    yield '  More than 100 %: weights that stay in a cache are not read anew.'
 
 
 def _calibration(records: Sequence[Record]) -> Iterable[str]:
@@ -86,17 +90,18 @@ def _calibration(records: Sequence[Record]) -> Iterable[str]:
       first['product_flops_per_second'], first['copy_bytes_per_second']
   )
   yield f'Measured here: {rates}, by a large product and a large copy.'
-  yield 'The matrix products of the autoregression alone, milliseconds a batch'
-  rows = [('model', 'batch', 'products', 'autoregression', 'ratio')]
+  yield 'Milliseconds a batch: the autoregression, and its products alone'
+  rows = [('model', 'batch', 'products', 'all', 'ratio', 'of CPU s')]
   for record in records:
-    found = record['calibration']
+    found = record['bare_products']
     rows.append(
         (
             record['model'],
             str(record['batch_size']),
-            f'{1e3 * found["bare_products_seconds"]["median"]:.1f}',
+            f'{1e3 * found["seconds"]["median"]:.1f}',
             f'{1e3 * record["seconds"]["autoregression"]["median"]:.1f}',
-            f'{found["autoregression_over_bare_products"]:.2f}',
+            f'{found["ratio"]:.2f}',
+            f'{found["cpu_ratio"]:.2f}',
         )
     )
   yield from columns(rows, left=1)

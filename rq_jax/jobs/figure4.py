@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: stacks of codes against longer maps of single codes."""
+"""Figure 4 of the paper: maps of code stacks against longer ones of codes."""
 
 from collections.abc import Sequence
 import pathlib
@@ -9,8 +9,8 @@ from rq_jax.jobs import benchmark_text
 from rq_jax.jobs.benchmark_record import Record
 
 _FILE = pathlib.Path(__file__).parents[2] / 'configs/benchmark/rqtransformer.py'
-# Only where a model is trained is it of use where these lie.
-UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
+# What only a training reads.
+_UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
 # Seconds an image on an A100 in Figure 4 of the paper, by the size of the
 # batch: of 16x16x1 codes by VQ-GAN's transformer, and of 8x8x4 codes.
 PAPER = {100: (0.162, 0.039), 200: (0.140, 0.025)}
@@ -33,7 +33,7 @@ def models(size: str) -> dict[str, Config]:
   if size == 'huge':
     names.append('vqgan_huge-f16-d1-k16384')
   return {
-      name: config_lib.load(f'{_FILE}:{name}', overrides=UNUSED)
+      name: config_lib.load(f'{_FILE}:{name}', overrides=_UNUSED)
       for name in names
   }
 

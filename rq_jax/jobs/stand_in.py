@@ -1,4 +1,4 @@
-"""Models of random weights, to be timed: their speed is that of trained ones."""
+"""Models of random weights, to be timed: they are as fast as trained ones."""
 
 from collections.abc import Callable
 import functools
