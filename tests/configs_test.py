@@ -133,7 +133,7 @@ def model_of(config):
 def commands(text):
   """Shell commands `python -m rq_jax ...` shown in a text, as words."""
   joined = re.sub(r'\\\n\s*', ' ', text)
-  found = re.findall(r'^ *(?:python -m )?rq_jax (\w+\s+--.*)$', joined, re.M)
+  found = re.findall(r'^ *(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$', joined, re.M)
   return [shlex.split(line.split('  #')[0]) for line in found]
 
 

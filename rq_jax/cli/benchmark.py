@@ -180,10 +180,14 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
       decode=not values.skip_decoding,
   )
   dtype = values.dtype or benchmark.default_dtype()
-  models = _models(values, experiment, dtype)
-  records = benchmark.run(models, options, dtype=dtype, jsonl=values.jsonl)
-  if values.figure4:
-    print(f'\n{figure4.text(records)}')
+  summary = {'summary': figure4.tables} if values.figure4 else {}
+  benchmark.run(
+      _models(values, experiment, dtype),
+      options,
+      dtype=dtype,
+      jsonl=values.jsonl,
+      **summary,
+  )
 
 
 def _experiment(values: flags.FlagValues) -> config_lib.Config:

@@ -1,6 +1,6 @@
 """Times drawing images, and prints what was found."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import sys
@@ -37,41 +37,45 @@ def run(
     *,
     dtype: str,
     jsonl: str | None = None,
-) -> list[Record]:
-  """Times models one after the other; prints lines of JSON, then tables.
+    summary: Callable[[Sequence[Record]], str] = benchmark_text.tables,
+) -> None:
+  """Times models one after the other; prints lines of JSON, then a summary.
 
   Args:
     models: What makes them, by name; one at a time is held.
     options: What to time.
     dtype: Of the models.
     jsonl: File to append the lines to, if any.
+    summary: What to print of all records in the end.
 
   Raises:
     ValueError: After all others were timed, if a batch could not be drawn.
     OSError: If the file cannot be written.
   """
-  records = []
+  records, failures = [], []
   with contextlib.ExitStack() as stack:
     files = [sys.stdout]
     if jsonl:
       files.append(stack.enter_context(open(jsonl, 'a')))
     _tell('calibration')
     calibration = timing.calibrate(dtype)
-    try:
-      for name, make in models.items():
-        for record in sampling(name, make(), options, calibration):
-          records.append(record)
-          for file in files:
-            print(json.dumps(record), file=file, flush=True)
-    finally:
-      if records:
-        print(f'\n{benchmark_text.tables(records)}')
-  return records
+    for name, make in models.items():
+      for found in sampling(name, make(), options, calibration):
+        if isinstance(found, ValueError):
+          failures.append(found)
+          continue
+        records.append(found)
+        for file in files:
+          print(json.dumps(found), file=file, flush=True)
+  if records:
+    print(f'\n{summary(records)}')
+  if failures:
+    raise ValueError(' '.join(map(str, failures)))
 
 
 def sampling(
     name: str, sampler: Sampler, options: Options, calibration: Chip
-) -> Iterator[Record]:
+) -> Iterator[Record | ValueError]:
   """Times drawing with a sampler; a record for each size of the batch.
 
   All sizes are drawn before any bare products run, so that these do not count
@@ -83,8 +87,8 @@ def sampling(
     options: What to time.
     calibration: The device as measured, see `timing.calibrate`.
 
-  Raises:
-    ValueError: After the records of all others, if a batch could not be drawn.
+  Yields:
+    The records, and last an error for each batch that could not be drawn.
   """
   drawn, failures = [], []
   for batch in options.batch_sizes:
@@ -92,7 +96,7 @@ def sampling(
     try:
       drawn.append(draw(sampler, batch, options))
     except _FAILURES as error:
-      failures.append((batch, error))
+      failures.append(ValueError(_why(name, batch, error)))
   weights = bare_products.weights(sampler.prior) if drawn else None
   for found in drawn:
     _tell(f'{name}: bare products of batch {found.batch}')
@@ -101,8 +105,7 @@ def sampling(
     yield benchmark_record.of_sampling(
         name, sampler, options, found, bare, calibration
     )
-  for batch, error in failures:
-    raise ValueError(_failed(batch, error)) from error
+  yield from failures
 
 
 def draw(sampler: Sampler, batch: int, options: Options) -> Drawn:
@@ -145,15 +148,12 @@ def time_products(
   return timing.measure(lambda: bare_products.run(prior, weights, x), repeats)
 
 
-def _failed(batch: int, error: Exception) -> str:
+def _why(name: str, batch: int, error: Exception) -> str:
   """Why a batch could not be drawn; a sampler says itself what to do."""
   text = str(error)
   if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
-    return (
-        f'Batch {batch} needs more memory than there is. Take a smaller'
-        ' --batch_size.'
-    )
-  return f'Batch {batch}: {text}'
+    text = 'There is not enough memory. Take a smaller --batch_size.'
+  return f'{name}, batch {batch}: {text}'
 
 
 def _tell(text: str) -> None:

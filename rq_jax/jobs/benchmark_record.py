@@ -161,7 +161,7 @@ def environment() -> Record:
   """The device, and what runs on it."""
   device = jax.devices()[0]
   versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
-  package = sys.modules[__name__.partition('.')[0]]
+  package = sys.modules[__name__.partition('.')[0]]  # Installed or not.
   return {
       'device': device.device_kind,
       'platform': device.platform,

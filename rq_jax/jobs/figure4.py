@@ -38,8 +38,17 @@ def models(size: str) -> dict[str, Config]:
   }
 
 
-def text(records: Sequence[Record]) -> str:
-  """What drawing longer maps takes, over what maps of stacks take."""
+def tables(records: Sequence[Record]) -> str:
+  """The tables of all records, and what compares them."""
+  return f'{benchmark_text.tables(records)}\n\n{comparison(records)}'
+
+
+def comparison(records: Sequence[Record]) -> str:
+  """What drawing longer maps takes, over what maps of stacks take.
+
+  Args:
+    records: Those of the model with stacks come first.
+  """
   by_name: dict[str, dict[int, Record]] = {}
   for record in records:
     by_name.setdefault(record['model'], {})[record['batch_size']] = record
@@ -52,10 +61,7 @@ def text(records: Sequence[Record]) -> str:
       if batch in found:
         rows.append(_compared(found[batch], record, _paper(batch, 0)))
   lines += benchmark_text.columns(rows, left=1)
-  lines.append(
-      'layers: passes through a layer, one after the other, that an image'
-      ' takes.'
-  )
+  lines.append('  layers: how many an image passes through, one by one.')
   return '\n'.join(lines)
 
 

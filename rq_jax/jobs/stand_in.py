@@ -61,8 +61,7 @@ def draw(
   than the tree takes.
   """
   leaves, structure = jax.tree.flatten(abstract)
-  # This generator is the fastest; nobody looks at the numbers.
-  keys = jax.random.split(jax.random.key(seed, impl='rbg'), len(leaves))
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
   drawn = [
       _normal(leaf.shape, leaf.dtype, scale(leaf), key)
       for key, leaf in zip(keys, leaves)
