@@ -75,12 +75,12 @@ def load_tokenizer(path: str, config: Config) -> Config:
   Raises:
     ValueError: If its codes are not those that the prior models.
   """
-  loaded = _load(path)
-  if loaded.stage != 1:
+  try:
+    loaded = _load(path)
+  except KeyError as error:
     raise ValueError(
-        f'--tokenizer_config={path} is an experiment of stage 2; give one of an'
-        ' RQ-VAE.'
-    )
+        f'--tokenizer_config={path} is of no RQ-VAE; give one of stage 1.'
+    ) from error
   ours, theirs = _of_prior(config), _of_tokenizer(loaded)
   if ours != theirs:
     raise ValueError(
@@ -128,6 +128,7 @@ def find_tokenizer(config: Config, path: str | None = None) -> Config:
 
 
 def _load(path: str) -> Config:
+  """Loads a stage-1 experiment; others raise a KeyError."""
   # No loss is computed, and so no perceptual network asked for.
   return config_lib.load(path, overrides={'loss.perceptual_weight': 0.0})
 
