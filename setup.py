@@ -52,6 +52,7 @@ setuptools.setup(
             'pytest-xdist>=3.8',
             'safetensors>=0.5',
             'scikit-learn>=1.6',
+            'tokenizers>=0.21',
         ],
         'dev': ['pyink>=25.1', 'pyright>=1.1.400', 'ruff>=0.12'],
     },

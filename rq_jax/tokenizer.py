@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import chex
 import jax
@@ -14,6 +15,9 @@ from rq_jax import partitioning
 from rq_jax.config import Config
 from rq_jax.models import rqvae
 from rq_jax.typing import PyTree, Variables
+
+_DECODING_BUDGET = 2 * 2**30  # Bytes of activations of images at a time.
+_LIVE_MAPS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,10 @@ class Tokenizer:
   def decode(self, codes: jax.Array, *, depth: int | None = None) -> jax.Array:
     """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
 
+    Large batches are decoded a part at a time, in one program.
+
     Args:
-      codes: Code maps.
+      codes: Code maps; -1 stands for a code that is not there.
       depth: How many codes of every stack to use, from the first, for a coarse
         preview; all if None.
 
@@ -115,7 +121,10 @@ class Tokenizer:
           f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
           f' {shape[2]} codes; None takes all.'
       )
-    return _decode(self.model, depth, self.variables, codes)
+    # Of a batch that is split over devices, each decodes its own part.
+    split = len(codes) // codes.sharding.shard_shape(codes.shape)[0]
+    chunks = math.ceil(len(codes) / split / _images_at_a_time(self.model))
+    return _decode(self.model, depth, split, chunks, self.variables, codes)
 
   def _floats(self, images: jax.Array) -> jax.Array:
     images = jnp.asarray(images)
@@ -155,8 +164,44 @@ def _encode(model, variables, images):
   return model.apply(variables, features, method='quantize').codes
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(model, depth, variables, codes):
-  return to_uint8(
-      model.apply(variables, codes, depth=depth, method='decode_codes')
-  )
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _decode(model, depth, split, chunks, variables, codes):
+  def decode(codes):
+    images = model.apply(variables, codes, depth=depth, method='decode_codes')
+    return to_uint8(images)
+
+  if chunks == 1:
+    return decode(codes)
+  parts = codes.reshape(split, -1, *codes.shape[1:])  # [split, b, h, w, D]
+  count = parts.shape[1]
+  size = math.ceil(count / chunks)
+  padding = [(0, 0)] * parts.ndim
+  padding[1] = (0, size * chunks - count)
+  parts = jnp.pad(parts, padding)
+  parts = parts.reshape(split, chunks, size, *codes.shape[1:])
+
+  def decode_parts(part):  # [split, size, h, w, D]
+    images = decode(part.reshape(-1, *codes.shape[1:]))
+    return images.reshape(split, size, *images.shape[1:])
+
+  images = jax.lax.map(decode_parts, jnp.moveaxis(parts, 1, 0))
+  images = jnp.moveaxis(images, 0, 1).reshape(split, -1, *images.shape[3:])
+  return images[:, :count].reshape(-1, *images.shape[2:])
+
+
+def decoding_bytes(model: rqvae.RQVAE) -> int:
+  """Bytes that a device takes to decode a part of a large batch."""
+  return _images_at_a_time(model) * _activation_bytes(model)
+
+
+def _images_at_a_time(model: rqvae.RQVAE) -> int:
+  return max(1, _DECODING_BUDGET // _activation_bytes(model))
+
+
+def _activation_bytes(model: rqvae.RQVAE) -> int:
+  """Bytes of the largest maps that live at a time, of one image."""
+  numbers = [
+      (model.image_size // 2**level) ** 2 * model.channels * multiplier
+      for level, multiplier in enumerate(model.channel_multipliers)
+  ]
+  return _LIVE_MAPS * max(numbers) * jnp.dtype(model.dtype).itemsize

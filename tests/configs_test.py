@@ -14,7 +14,7 @@ from rq_jax import config as config_lib
 from rq_jax import sampling
 from rq_jax import tokenizer
 from rq_jax.jobs import plan as plan_text
-from rq_jax.sampling import sampler
+from rq_jax.sampling import building
 from rq_jax.training import plan
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def load(path):
 def shapes_of(model):
   """Shapes of a model's variables; many experiments share theirs."""
   made = (
-      sampler.abstract_variables(model)
+      building.abstract_variables(model)
       if hasattr(model, 'depth_layers')
       else tokenizer.abstract_variables(model)
   )

@@ -39,7 +39,13 @@ LIGHT = (
     'training.stage1',
     'training.stage2',
 )
-HEAVY = {'grain', 'ml_collections', 'sklearn', 'tensorflow_datasets'}
+HEAVY = {
+    'grain',
+    'ml_collections',
+    'sklearn',
+    'tensorflow_datasets',
+    'tokenizers',
+}
 
 
 def name_of(file):

@@ -20,7 +20,7 @@ from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
 from rq_jax.conversion import torch_file
 from rq_jax.models import discriminator
-from rq_jax.sampling import sampler
+from rq_jax.sampling import building
 from rq_jax.typing import PyTree, Variables
 
 # Called with the number of bytes just read.
@@ -159,7 +159,7 @@ def model_table(
     rows = tables.rqvae(shapes, depth=config.model.code_shape[2])
   else:
     prior = sampling.build_prior(config)
-    abstract = partitioning.unbox(sampler.abstract_variables(prior))
+    abstract = partitioning.unbox(building.abstract_variables(prior))
     shapes = mapping.shapes(abstract)
     rows = tables.rqtransformer(shapes, heads=prior.heads, sizes=prior.sizes)
   if has_discriminator:

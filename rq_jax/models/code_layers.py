@@ -54,10 +54,10 @@ class CodeClassifier(nn.Module):
   def __call__(self, hidden: jax.Array) -> jax.Array:
     """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
     product = 'btde,ek->btdk' if self.shared else 'btde,dek->btdk'
-    logits = jnp.einsum(product, self.norm(hidden), self._cast(self.kernel))
+    logits = self._product(product, hidden, self.kernel)
     bias = self.bias[None] if self.shared else self.bias  # [1 or D, K]
     return self._mask(
-        logits.astype(jnp.float32) + bias[None, None],
+        logits + bias[None, None],
         jnp.array(self.sizes)[None, None, :, None],
     )
 
@@ -66,10 +66,8 @@ class CodeClassifier(nn.Module):
     kernel, bias = self.kernel, self.bias
     if not self.shared:
       kernel, bias = kernel[depth], bias[depth]
-    logits = self.norm(hidden) @ self._cast(kernel)
-    return self._mask(
-        logits.astype(jnp.float32) + bias[None], self.sizes[depth]
-    )
+    logits = self._product('be,ek->bk', hidden, kernel)
+    return self._mask(logits + bias[None], self.sizes[depth])
 
   def _mask(self, logits: jax.Array, size: jax.Array | int) -> jax.Array:
     """Rules out codes that a smaller codebook does not have."""
@@ -80,8 +78,14 @@ class CodeClassifier(nn.Module):
     )
     return jnp.where(index < size, logits, _MASKED)
 
-  def _cast(self, x: jax.Array) -> jax.Array:
-    return x.astype(jnp.dtype(self.dtype))
+  def _product(self, product: str, hidden, kernel) -> jax.Array:
+    """Logits without the bias, never rounded to less than float32."""
+    return jnp.einsum(
+        product,
+        self.norm(hidden),
+        kernel.astype(jnp.dtype(self.dtype)),
+        preferred_element_type=jnp.float32,
+    )
 
 
 def look_up(tables: Sequence[jax.Array], stacks: jax.Array) -> jax.Array:

@@ -175,11 +175,13 @@ class RQVAE(nn.Module):
     """Sums codewords: int32[B, h, w, D] -> float32[B, H, W, C].
 
     Args:
-      codes: The code stacks.
+      codes: The code stacks; -1 stands for a code that is not there, and adds
+        nothing.
       depth: How many codes of every stack to use, from the first; all of them
         if None.
     """
-    words = self.quantizer.embed(codes)[..., :depth, :]
+    words = self.quantizer.embed(codes)
+    words = jnp.where(codes[..., None] >= 0, words, 0)[..., :depth, :]
     return self.quantizer.unfold(jnp.sum(words, axis=-2))
 
   def decode_codes(

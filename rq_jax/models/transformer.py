@@ -92,9 +92,9 @@ class Attention(nn.Module):
     """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
     q, k, v = self._split(x)
     causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
-    scores = jnp.einsum('bqnh,bknh->bnqk', q, k * self._scale)
+    scores = _scores('bqnh,bknh->bnqk', q, k * self._scale)
     weights = self.drop(_softmax(scores, causal), deterministic=not train)
-    return self.out(jnp.einsum('bnqk,bknh->bqnh', weights, v))
+    return self.out(jnp.einsum('bnqk,bknh->bqnh', weights.astype(v.dtype), v))
 
   def extend(
       self, x: jax.Array, cache: Cache, start: jax.Array | int
@@ -105,21 +105,24 @@ class Attention(nn.Module):
       x: The new positions, [B, S', E].
       cache: Keys and values of the sequence, [B, N, S, E/N] each; those of the
         new positions are written into it.
-      start: Index of the first new position.
+      start: Index of the first new position. Where it is known when the
+        program is made, what lies behind the new positions is not read.
 
     Returns:
       The result, [B, S', E], and the cache with the new positions.
     """
     q, *new = (jnp.swapaxes(part, 1, 2) for part in self._split(x))
-    k, v = (
+    cache = tuple(
         jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=2)
         for old, part in zip(cache, new, strict=True)
     )
+    stop = start + x.shape[1] if isinstance(start, int) else None
+    k, v = (part[:, :, :stop] for part in cache)
     queries = start + jnp.arange(x.shape[1])[:, None]
     visible = jnp.arange(k.shape[2])[None, :] <= queries  # [S', S]
-    scores = jnp.einsum('bnqh,bnkh->bnqk', q * self._scale, k)
-    weights = _softmax(scores, visible)
-    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), (k, v)
+    scores = _scores('bnqh,bnkh->bnqk', q * self._scale, k)
+    weights = _softmax(scores, visible).astype(v.dtype)
+    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), cache
 
   def _split(self, x: jax.Array) -> list[jax.Array]:
     projected = self.query_key_value(x)  # [B, S, 3, N, E/N]
@@ -130,11 +133,15 @@ class Attention(nn.Module):
     return (self.width // self.heads) ** -0.5
 
 
+def _scores(product: str, q: jax.Array, k: jax.Array) -> jax.Array:
+  """Products of queries and keys, never rounded to less than float32."""
+  return jnp.einsum(product, q, k, preferred_element_type=jnp.float32)
+
+
 def _softmax(scores: jax.Array, visible: jax.Array) -> jax.Array:
-  """Weights of keys: [B, N, S', S], bool[S', S] -> [B, N, S', S]."""
+  """Weights of keys: float32[B, N, S', S], bool[S', S] -> the same."""
   lowest = jnp.finfo(jnp.float32).min
-  masked = jnp.where(visible, scores.astype(jnp.float32), lowest)
-  return nn.softmax(masked).astype(scores.dtype)
+  return nn.softmax(jnp.where(visible, scores, lowest))
 
 
 class Block(nn.Module):

@@ -1,25 +1,70 @@
 """What a model may be asked for, checked before anything is drawn."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
+from etils import epath
 import jax
 import numpy as np
 
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import text as text_lib
+from rq_jax.sampling.options import Sampling
+
+
+class Condition(TypedDict, total=False):
+  """What a call asks for: exactly what its model takes.
+
+  Attributes:
+    labels: Classes, B numbers in [0, num_classes).
+    tokens: Token ids of B texts, int32[B, text_length].
+    prompts: B texts; needs a model that brings its text tokenizer.
+    num_images: B, for a model without conditions.
+  """
+
+  labels: Sequence[int] | np.ndarray | jax.Array | None
+  tokens: np.ndarray | jax.Array | None
+  prompts: Sequence[str] | None
+  num_images: int | None
+
+
+class Asked(Condition, total=False):
+  """What a call that draws asks for.
+
+  Attributes:
+    sampling: How to draw; as the sampler says if None.
+    first_index: Index of the first image among all that the key draws.
+  """
+
+  sampling: Sampling | None
+  first_index: int
 
 
 def resolve(
     prior: rqtransformer.RQTransformer,
     *,
-    labels: Sequence[int] | None = None,
-    tokens: jax.Array | None = None,
+    text_tokenizer: str | epath.Path | None = None,
+    count: int | None = None,
+    labels: Sequence[int] | np.ndarray | jax.Array | None = None,
+    tokens: np.ndarray | jax.Array | None = None,
     prompts: Sequence[str] | None = None,
     num_images: int | None = None,
 ) -> np.ndarray:
   """Turns what a call asks for into int32[B, condition_length].
 
+  Args:
+    prior: The model that is asked.
+    text_tokenizer: File that turns prompts into tokens, if there is one.
+    count: Number of images that are given and need conditions; an unconditional
+      model then need not be told.
+    labels: See `Condition`, as of the others.
+    tokens: Of texts.
+    prompts: Texts.
+    num_images: For a model without conditions.
+
   Raises:
-    ValueError: If it is not exactly what the model takes, or out of range.
+    ValueError: If it is not exactly what the model takes, or out of range, or
+      not for as many images as are given.
   """
   given = {
       'labels': labels,
@@ -29,10 +74,18 @@ def resolve(
   }
   names = [name for name, value in given.items() if value is not None]
   wanted, example = _wanted(prior)
+  if wanted == 'num_images' and not names and count is not None:
+    return np.zeros((count, 1), np.int32)
+  if names == ['prompts'] and wanted == 'tokens' and text_tokenizer:
+    text = text_lib.TextTokenizer.load(text_tokenizer)
+    rows = text.encode(prompts, prior.text_length, prior.text_vocab_size)
+    return _check_count(rows, count, names)
   if names != [wanted]:
     got = ' and '.join(names) or 'nothing'
     if names == ['prompts'] and wanted == 'tokens':
       got = 'prompts, but it has no text tokenizer'
+    elif wanted == 'tokens' and text_tokenizer:
+      wanted = 'tokens or prompts'
     raise ValueError(
         f'This model takes {wanted} and nothing else, such as {example}; got'
         f' {got}.'
@@ -42,22 +95,55 @@ def resolve(
       raise ValueError(
           f'num_images={num_images} must be a whole number of at least 1.'
       )
-    return np.zeros((num_images, 1), np.int32)
-  values = np.asarray(given[wanted])
-  shape = (prior.text_length,) if wanted == 'tokens' else ()
+    return _check_count(np.zeros((num_images, 1), np.int32), count, names)
+  return _check_count(_checked(prior, wanted, given[wanted]), count, names)
+
+
+def _check_count(rows: np.ndarray, count: int | None, names) -> np.ndarray:
+  """The rows, if there is one for each image that is given."""
+  if count not in (None, len(rows)):
+    raise ValueError(
+        f'{names[0]} asks for {len(rows)} images, but {count} are given. Give'
+        ' one condition for each.'
+    )
+  return rows
+
+
+def _checked(
+    prior: rqtransformer.RQTransformer, name: str, given
+) -> np.ndarray:
+  """Labels or tokens as int32[B, condition_length], if the model knows them."""
+  values = np.asarray(given)
+  shape = (prior.text_length,) if name == 'tokens' else ()
   fits = values.ndim == 1 + len(shape) and values.shape[1:] == shape
   if not fits or not np.issubdtype(values.dtype, np.integer):
     dims = ', '.join(['B', *map(str, shape)])
     raise ValueError(
-        f'{wanted} must be whole numbers of shape [{dims}], such as {example};'
-        f' got {values.dtype} of shape {values.shape}.'
+        f'{name} must be whole numbers of shape [{dims}], such as'
+        f' {_wanted(prior)[1]}; got {values.dtype} of shape {values.shape}.'
     )
   limit = prior.condition_size
   if bad := sorted({int(v) for v in values.ravel() if not 0 <= v < limit}):
     raise ValueError(
-        f'{wanted}={bad[0]} is out of range: this model knows 0 to {limit - 1}.'
+        f'{name}={bad[0]} is out of range: this model knows 0 to {limit - 1}.'
     )
   return values.reshape(len(values), -1).astype(np.int32)
+
+
+def check_guidance(prior: rqtransformer.RQTransformer) -> None:
+  """Raises a ValueError if the model has nothing to guide by."""
+  if _wanted(prior)[0] == 'num_images':
+    raise ValueError(
+        'guidance needs a condition to exaggerate, but this model draws without'
+        ' one. Leave guidance at 1.'
+    )
+  if not prior.null_class:
+    raise ValueError(
+        'guidance compares with the null class, which this model does not have.'
+        ' Train one with --config.model.null_class=True and'
+        ' --config.loss.label_dropout=0.1, from --config.init_from if you like;'
+        ' or leave guidance at 1.'
+    )
 
 
 def _wanted(prior: rqtransformer.RQTransformer) -> tuple[str, str]:

@@ -5,132 +5,215 @@ Keys and values of the spatial transformer are kept in an explicit cache. What a
 code contributes to the inputs is looked up in tables made once.
 """
 
-from collections.abc import Sequence
 import functools
 
+import flax
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from rq_jax.models import categorical
 from rq_jax.models import code_layers
 from rq_jax.models import rqtransformer
 from rq_jax.models import transformer
 from rq_jax.sampling import filtering
-from rq_jax.sampling.options import Sampling
-from rq_jax.typing import PyTree
+from rq_jax.sampling.options import DrawOptions
+from rq_jax.sampling.requests import Request
+from rq_jax.sampling.weights import Weights
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@flax.struct.dataclass
+class Progress:
+  """What is carried from one position to the next.
+
+  With guidance, rows 2 i and 2 i + 1 are image i with its condition and with
+  the null class, so that both are on one device.
+
+  Attributes:
+    inputs: Next input of the spatial transformer, [B or 2 B, 1, E].
+    caches: Its keys and values, one pair for each layer.
+  """
+
+  inputs: jax.Array
+  caches: list[transformer.Cache]
+
+
+@functools.partial(
+    jax.jit, static_argnums=0, static_argnames=('mesh', 'keep_logits')
+)
 def draw_codes(
     prior: rqtransformer.RQTransformer,
-    sampling: Sampling,
-    params: PyTree,
-    codebooks: Sequence[jax.Array],
-    uniforms: jax.Array,
-    condition: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    weights: Weights,
+    options: DrawOptions,
+    request: Request,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    keep_logits: bool = False,
+) -> tuple[jax.Array, jax.Array | None]:
   """Draws code maps, position by position and, within each, by depth.
 
   Args:
     prior: The RQ-Transformer.
-    sampling: How to draw from its logits.
-    params: Its parameters.
-    codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
-    uniforms: One number in [0, 1) for each code, float32[B, T, D].
-    condition: int32[B, condition_length].
+    weights: From `weights.prepare`.
+    options: How to draw from its logits.
+    request: What to draw.
+    mesh: Where the caches are to be split, as batches are.
+    keep_logits: Whether to return logits, too, which take much memory.
 
   Returns:
-    Codes, int32[B, H, W, D], and the logits each was drawn from, before any
-    filter, float32[B, H, W, D, K].
+    Codes, int32[B, H, W, D], and the logits that each was drawn from, guided
+    and before any filter, float32[B, H, W, D, K], or None.
   """
-  run = functools.partial(prior.apply, {'params': params})
-  batch = len(condition)
-  spatial_tables, depth_tables = run(codebooks, method='tables')
-  stack = prior.make_spatial_stack()
-  blocks = transformer.unstack(params.get('spatial_stack'), stack.layers)
-  inputs = _cast(prior, run(condition, method='embed_condition'))
-  known = prior.condition_length - 1
-  caches = stack.empty_caches(batch, known + prior.positions)
-  if known:
-    _, caches = transformer.extend(stack, blocks, inputs[:, :known], caches, 0)
-  offsets = run(codebooks, method='depth_offsets')
-
-  def advance(carry, position):
-    x, caches = carry  # [B, 1, E]
-    index, uniforms, embedded_position = position
-    context, caches = transformer.extend(stack, blocks, x, caches, index)
-    codes, logits = _draw_stack(
-        prior, sampling, params, depth_tables, offsets, context[:, 0], uniforms
-    )
-    contributed = code_layers.look_up(spatial_tables, codes)  # [B, D, E]
-    x = jnp.sum(contributed, axis=1) + embedded_position[None]
-    return (_cast(prior, x[:, None]), caches), (codes, logits)
-
-  _, (codes, logits) = jax.lax.scan(
-      advance,
-      (inputs[:, known:], caches),
-      (
-          known + jnp.arange(prior.positions),
-          jnp.moveaxis(uniforms, 1, 0),
-          params['spatial_position'],
-      ),
+  progress = start(
+      prior, weights, request.condition, guided=options.guided, mesh=mesh
   )
-  shape = (batch, *prior.code_shape)
-  codes = jnp.moveaxis(codes, 0, 1).reshape(shape)
-  return codes, jnp.moveaxis(logits, 0, 1).reshape(*shape, -1)
+  _, codes, logits = advance(
+      prior, weights, options, request, progress, 0, keep_logits=keep_logits
+  )
+  shape = (len(codes), *prior.code_shape)
+  if keep_logits:
+    logits = logits.reshape(*shape, -1)
+  return codes.reshape(shape), logits
 
 
-def uniforms(
-    key: jax.Array, indices: jax.Array, positions: int, depth: int
-) -> jax.Array:
-  """Random numbers of images: key, int32[B] -> float32[B, T, D].
-
-  Those of image i come from `fold_in(key, i)` alone.
-  """
-
-  def of_image(index):
-    return jax.random.uniform(
-        jax.random.fold_in(key, index), (positions, depth)
+def start(
+    prior: rqtransformer.RQTransformer,
+    weights: Weights,
+    condition: jax.Array,
+    *,
+    guided: bool,
+    mesh: jax.sharding.Mesh | None,
+) -> Progress:
+  """Reads the condition: int32[B, condition_length]."""
+  if guided:
+    null = jnp.full_like(condition, prior.condition_size)
+    condition = jnp.stack([condition, null], axis=1)  # [B, 2, S]
+    condition = condition.reshape(-1, condition.shape[-1])
+  stack = prior.make_spatial_stack()
+  inputs = prior.apply(
+      {'params': weights.params}, condition, method='embed_condition'
+  )
+  inputs = _cast(prior, inputs)
+  known = prior.condition_length - 1
+  caches = stack.empty_caches(len(condition), known + prior.positions)
+  if mesh is not None:
+    split = NamedSharding(mesh, PartitionSpec(('data', 'fsdp'), 'model'))
+    if prior.heads % mesh.shape['model']:
+      split = NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+    caches = jax.lax.with_sharding_constraint(caches, split)
+  if known:
+    _, caches = transformer.extend(
+        stack, weights.spatial_blocks, inputs[:, :known], caches, 0
     )
+  return Progress(inputs=inputs[:, known:], caches=caches)
 
-  return jax.vmap(of_image)(indices)
+
+def advance(
+    prior: rqtransformer.RQTransformer,
+    weights: Weights,
+    options: DrawOptions,
+    request: Request,
+    progress: Progress,
+    first: jax.Array | int,
+    *,
+    positions: int | None = None,
+    keep_logits: bool = False,
+) -> tuple[Progress, jax.Array, jax.Array | None]:
+  """Draws the codes of some positions in a row.
+
+  Args:
+    prior: See `draw_codes`, as of the next three.
+    weights: Laid out for the loop.
+    options: How to draw.
+    request: What to draw.
+    progress: From `start`, or after the positions before.
+    first: Index of the first position.
+    positions: How many of them, t; all if None.
+    keep_logits: Whether to return logits, too.
+
+  Returns:
+    The progress after them, codes int32[B, t, D], and the logits that each was
+    drawn from, float32[B, t, D, K], or None.
+  """
+  stack = prior.make_spatial_stack()
+  count = prior.positions if positions is None else positions
+  known = prior.condition_length - 1
+
+  def step(progress, position):
+    index, uniforms, given, keep, scales, embedded = position
+    context, caches = transformer.extend(
+        stack,
+        weights.spatial_blocks,
+        progress.inputs,
+        progress.caches,
+        known + index,
+    )
+    codes, logits = _draw_stack(
+        prior, weights, options, scales, context[:, 0], uniforms, given, keep
+    )
+    rows = _per_row(codes, options.guided)
+    contributed = code_layers.look_up(weights.spatial_tables, rows)
+    inputs = jnp.sum(contributed, axis=1) + embedded[None]  # [B, E]
+    progress = Progress(inputs=_cast(prior, inputs[:, None]), caches=caches)
+    return progress, (codes, logits if keep_logits else None)
+
+  by_image = (request.uniforms, request.given, request.keep)
+  by_position = (
+      jnp.arange(prior.positions),
+      *(jnp.moveaxis(x, 1, 0) for x in by_image),
+      options.guidance,
+      weights.params['spatial_position'],
+  )
+  xs = [jax.lax.dynamic_slice_in_dim(x, first, count) for x in by_position]
+  progress, drawn = jax.lax.scan(step, progress, xs)
+  codes, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), drawn)
+  return progress, codes, logits
 
 
 def _draw_stack(
-    prior, sampling, params, tables, offsets, context, uniforms
+    prior, weights, options, scales, context, uniforms, given, keep
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws the codes of one position: [B, E], [B, D] -> [B, D], [B, D, K]."""
+  """Draws the codes of one position: -> int32[B, D], float32[B, D, K].
+
+  Context is [B or 2 B, E]; scales [D]; the others [B, D].
+  """
   stack = prior.make_depth_stack()
-  blocks = transformer.unstack(params.get('depth_stack'), stack.layers)
   caches = stack.empty_caches(len(context), prior.depth)
   codes, all_logits = [], []
   contributed = context.astype(jnp.float32)
   for d in range(prior.depth):
-    x = _cast(prior, contributed + offsets[None, d])[:, None]
-    x, caches = transformer.extend(stack, blocks, x, caches, d)
-    logits = prior.apply({'params': params}, x[:, 0], d, method='classify_at')
-    code = categorical.draw(filtered(logits, sampling, d, prior.depth),
-                            uniforms[:, d])  # fmt: skip
+    x = _cast(prior, contributed + weights.depth_offsets[None, d])[:, None]
+    x, caches = transformer.extend(stack, weights.depth_blocks, x, caches, d)
+    logits = prior.apply(
+        {'params': weights.params}, x[:, 0], d, method='classify_at'
+    )
+    if options.guided:
+      told, null = logits[::2], logits[1::2]
+      logits = null + scales[d] * (told - null)
+    drawn = categorical.draw(filtered(logits, options, d), uniforms[:, d])
+    code = jnp.where(keep[:, d], given[:, d], drawn)
     codes.append(code)
     all_logits.append(logits)
-    row = code_layers.at_depth(tables, d)[code].astype(jnp.float32)
+    table = code_layers.at_depth(weights.depth_tables, d)
+    row = table[_per_row(code, options.guided)].astype(jnp.float32)
     first_or_last = d == 0 or not prior.cumulative_depth_input
     contributed = row if first_or_last else contributed + row
   return jnp.stack(codes, axis=1), jnp.stack(all_logits, axis=1)
 
 
-def filtered(
-    logits: jax.Array, sampling: Sampling, d: int, depth: int
-) -> jax.Array:
-  """Applies the options of depth d of `depth`: float32[B, K] -> same."""
-  top_k = sampling.by_depth('top_k', depth)[d]
-  top_p = sampling.by_depth('top_p', depth)[d]
-  logits = logits / sampling.by_depth('temperature', depth)[d]
-  if top_k is not None and top_k < logits.shape[-1]:
-    logits = filtering.keep_top_k(logits, top_k)
-  if top_p < 1:
-    logits = filtering.keep_top_p(logits, top_p)
+def filtered(logits: jax.Array, options: DrawOptions, d: int) -> jax.Array:
+  """Applies the options of depth d: float32[B, K] -> same."""
+  logits = logits / options.temperature[d]
+  if options.filters_k[d]:
+    logits = filtering.keep_top_k(logits, options.top_k[d])
+  if options.filters_p[d]:
+    logits = filtering.keep_top_p(logits, options.top_p[d])
   return logits
+
+
+def _per_row(codes: jax.Array, guided: bool) -> jax.Array:
+  """Codes of the rows that are computed: [B, ...] -> [B or 2 B, ...]."""
+  return jnp.repeat(codes, 2, axis=0) if guided else codes
 
 
 def _cast(prior, x: jax.Array) -> jax.Array:

@@ -4,6 +4,16 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
+import flax
+import jax
+import numpy as np
+
+SCHEDULES = {
+    'constant': np.ones_like,
+    'linear': lambda x: x,
+    'cosine': lambda x: (1 - np.cos(np.pi * x)) / 2,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -15,6 +25,12 @@ class Sampling:
       them. `None` keeps all; 1 is greedy.
     top_p: Keeps the smallest set of most likely codes whose mass reaches p, and
       any that tie with the last of them. Applied after `top_k`.
+    guidance: Scale s of classifier-free guidance: draws from the logits
+      null + s * (conditional - null), where null are those of the null class.
+      1 draws without guidance, 0 without the condition; above 1 the condition
+      is exaggerated. Applied before all others.
+    guidance_schedule: How the scale goes from the first position to the last:
+      'constant'; or from 1 to `guidance`, 'linear', or along half a 'cosine'.
 
   Raises:
     ValueError: If a value is out of range.
@@ -23,11 +39,13 @@ class Sampling:
   temperature: float | Sequence[float] = 1.0
   top_k: int | Sequence[int] | None = None
   top_p: float | Sequence[float] = 1.0
+  guidance: float | Sequence[float] = 1.0
+  guidance_schedule: str = 'constant'
 
   def __post_init__(self):
-    for name in ('temperature', 'top_k', 'top_p'):
+    for name in ('temperature', 'top_k', 'top_p', 'guidance'):
       value = getattr(self, name)
-      if isinstance(value, Sequence):  # Hashable, as options of a program are.
+      if isinstance(value, Sequence | np.ndarray):
         object.__setattr__(self, name, tuple(value))
     for value in _numbers(self.temperature):
       if not (value > 0 and math.isfinite(value)):
@@ -45,6 +63,16 @@ class Sampling:
         raise ValueError(
             f'top_p={value} must lie in (0, 1]; 1 keeps all codes.'
         )
+    for value in _numbers(self.guidance):
+      if not 0 <= value < math.inf:
+        raise ValueError(
+            f'guidance={value} must be at least 0; 1 draws without guidance.'
+        )
+    if self.guidance_schedule not in SCHEDULES:
+      raise ValueError(
+          f'guidance_schedule={self.guidance_schedule!r} must be one of'
+          f' {", ".join(SCHEDULES)}.'
+      )
 
   def by_depth(self, name: str, depth: int) -> tuple:
     """An option as D numbers.
@@ -61,6 +89,62 @@ class Sampling:
           f' {depth} codes at each position. Give {depth}, or one for all.'
       )
     return value
+
+  @property
+  def guided(self) -> bool:
+    """Whether any draw is guided; if none is, nothing is computed for it."""
+    return any(scale != 1 for scale in _numbers(self.guidance))
+
+  def resolve(
+      self, positions: int, depth: int, codebook_size: int
+  ) -> 'DrawOptions':
+    """The options of every draw of a code map.
+
+    Raises:
+      ValueError: If an option has another number of values than there are
+        depths.
+    """
+    top_k = [k or codebook_size for k in self.by_depth('top_k', depth)]
+    top_p = self.by_depth('top_p', depth)
+    passed = np.arange(positions) / max(positions - 1, 1)
+    if positions == 1:
+      passed = np.ones(1)
+    grown = SCHEDULES[self.guidance_schedule](passed)[:, None]  # [T, 1]
+    scale = np.array(self.by_depth('guidance', depth))[None]  # [1, D]
+    return DrawOptions(
+        temperature=np.array(self.by_depth('temperature', depth), np.float32),
+        top_k=np.array(np.minimum(top_k, codebook_size), np.int32),
+        top_p=np.array(top_p, np.float32),
+        guidance=(1 + (scale - 1) * grown).astype(np.float32),
+        filters_k=tuple(k < codebook_size for k in top_k),
+        filters_p=tuple(p < 1 for p in top_p),
+        guided=self.guided,
+    )
+
+
+@flax.struct.dataclass
+class DrawOptions:
+  """What `Sampling` says of every draw, as the decode loop reads it.
+
+  Values may change without another program; what is to be computed may not.
+
+  Attributes:
+    temperature: float32[D].
+    top_k: int32[D], at most the size of the codebook.
+    top_p: float32[D].
+    guidance: Scales, float32[T, D].
+    filters_k: Which depths keep less than all codes by rank.
+    filters_p: Which depths keep less than all codes by mass.
+    guided: Whether the null class is computed beside the condition.
+  """
+
+  temperature: jax.Array | np.ndarray
+  top_k: jax.Array | np.ndarray
+  top_p: jax.Array | np.ndarray
+  guidance: jax.Array | np.ndarray
+  filters_k: tuple[bool, ...] = flax.struct.field(pytree_node=False)
+  filters_p: tuple[bool, ...] = flax.struct.field(pytree_node=False)
+  guided: bool = flax.struct.field(pytree_node=False)
 
 
 def _numbers(value) -> tuple:

@@ -1,24 +1,36 @@
 """A restored generator: an RQ-Transformer with its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 import dataclasses
+import functools
+from typing import Unpack
 
-import chex
 from etils import epath
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax import checkpoint
-from rq_jax import inference_copy
-from rq_jax import partitioning
-from rq_jax.config import Config
+from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import building
 from rq_jax.sampling import conditions
-from rq_jax.sampling import decode
+from rq_jax.sampling import likelihood
+from rq_jax.sampling import masks
+from rq_jax.sampling import requests
+from rq_jax.sampling import selection
+from rq_jax.sampling import weights
+from rq_jax.sampling.conditions import Asked
+from rq_jax.sampling.conditions import Condition
+from rq_jax.sampling.engine import Engine
+from rq_jax.sampling.likelihood import LogProb
 from rq_jax.sampling.options import Sampling
+from rq_jax.sampling.requests import Wanted
+from rq_jax.sampling.selection import Score
+from rq_jax.sampling.selection import Selection
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.typing import PyTree, Variables
+from rq_jax.typing import Variables
+
+_TEXT_TOKENIZER = 'text_tokenizer.json'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,9 +43,15 @@ class Sampler:
   ```
 
   Every method that draws takes a key and exactly one condition: `labels`,
-  `tokens` or `prompts`, or, for an unconditional model, `num_images`. Image i
-  of a call draws from `fold_in(key, first_index + i)` alone, whatever else is
-  drawn with it.
+  `tokens` or `prompts`, or, for an unconditional model, `num_images`; how to
+  draw, `sampling`, in place of the sampler's own; and `first_index`: image i of
+  a call draws from `fold_in(key, first_index + i)` alone, whatever else is
+  drawn with it. Methods raise a ValueError, before anything is computed, if the
+  condition is not what the model takes, if guidance is asked of a model without
+  a null class, or if the batch needs more memory than there is.
+
+  Drawing is causal: position by position in raster order, and by depth in each.
+  Codes that are kept condition what is drawn after them, not before.
 
   Attributes:
     prior: The RQ-Transformer, a Flax module.
@@ -41,6 +59,7 @@ class Sampler:
     tokenizer: Decodes what it draws.
     sampling: How to draw, unless a call says otherwise.
     mesh: Where to draw; one device if None.
+    text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
   """
 
   prior: rqtransformer.RQTransformer
@@ -48,6 +67,7 @@ class Sampler:
   tokenizer: Tokenizer
   sampling: Sampling = Sampling()
   mesh: jax.sharding.Mesh | None = None
+  text_tokenizer: str | epath.Path | None = None
 
   @classmethod
   def restore(
@@ -59,6 +79,7 @@ class Sampler:
       dtype: str | None = None,
       mesh: jax.sharding.Mesh | None = None,
       tokenizer: str | None = None,
+      text_tokenizer: str | None = None,
       verbose: bool = True,
   ) -> 'Sampler':
     """Restores a generator.
@@ -72,188 +93,207 @@ class Sampler:
         trained.
       mesh: Draws batches over its devices; the first device if None.
       tokenizer: Path of another copy of the tokenizer.
+      text_tokenizer: File that turns prompts into tokens;
+        `text_tokenizer.json` in `path`, if there is one, if None.
       verbose: Whether to say what was restored.
 
     Raises:
       ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
         the tokenizer is another than it was trained with.
     """
-    config = checkpoint.read_config(path, stage=2)
-    own = epath.Path(path) / 'tokenizer'
-    restored = Tokenizer.restore(
-        tokenizer or own, dtype=dtype, mesh=mesh, verbose=False
-    )
-    check_pair(config, restored)
-    if tokenizer and own.exists():
-      # Of the parameters as trained; another dtype would round them.
-      given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
-      inference_copy.check_fingerprint(own, given.fingerprint)
-    prior = build_prior(config, dtype)
-    abstract = abstract_variables(prior)
-    variables, found = checkpoint.restore_variables(
-        path,
-        partitioning.unbox(abstract),
-        step=step,
-        ema=ema,
-        dtype=dtype,
-        sharding=mesh and partitioning.state_sharding(abstract, mesh),
+    prior, variables, restored, found = building.restore(
+        path, step=step, ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer
     )
     if verbose:
       print(f'Sampler: {found}.')
+    beside = epath.Path(path) / _TEXT_TOKENIZER
     return cls(
-        prior=prior, prior_variables=variables, tokenizer=restored, mesh=mesh
+        prior=prior,
+        prior_variables=variables,
+        tokenizer=restored,
+        mesh=mesh,
+        text_tokenizer=text_tokenizer or (beside if beside.exists() else None),
     )
 
-  def __call__(
-      self,
-      key: jax.Array,
-      *,
-      labels: Sequence[int] | None = None,
-      tokens: jax.Array | None = None,
-      prompts: Sequence[str] | None = None,
-      num_images: int | None = None,
-      sampling: Sampling | None = None,
-      first_index: int = 0,
-  ) -> jax.Array:
-    """Draws images: -> uint8[B, S, S, 3]; see the class for the arguments."""
-    return self.tokenizer.decode(
-        self.codes(
-            key,
-            labels=labels,
-            tokens=tokens,
-            prompts=prompts,
-            num_images=num_images,
-            sampling=sampling,
-            first_index=first_index,
-        )
-    )
+  def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
+    """Draws images: -> uint8[B, S, S, 3]."""
+    return self.tokenizer.decode(self.codes(key, **asked))
 
-  def codes(
+  def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
+    """Draws code maps: -> int32[B, H, W, D]."""
+    return self.engine.codes(key, self._wanted(asked))
+
+  def complete(
       self,
       key: jax.Array,
-      *,
-      labels: Sequence[int] | None = None,
-      tokens: jax.Array | None = None,
-      prompts: Sequence[str] | None = None,
-      num_images: int | None = None,
-      sampling: Sampling | None = None,
-      first_index: int = 0,
+      codes: jax.Array | np.ndarray,
+      keep: jax.Array | np.ndarray,
+      **asked: Unpack[Asked],
   ) -> jax.Array:
-    """Draws code maps, int32[B, H, W, D].
+    """Draws a part of code maps and keeps the rest: -> int32[B, H, W, D].
+
+    What is kept before a position conditions it, what is kept after it does
+    not. Keeping the first positions in raster order continues them, as the
+    official `start_loc` does.
 
     Args:
       key: All draws derive from it.
-      labels: Classes, B numbers in [0, num_classes).
-      tokens: Token ids of B texts, int32[B, text_length].
-      prompts: B texts; needs a model that brings its text tokenizer.
-      num_images: B, for a model without conditions.
-      sampling: How to draw; `self.sampling` if None.
-      first_index: Index of the first image among all that the key draws.
-
-    Raises:
-      ValueError: If the condition is not what this model takes.
+      codes: int32[B, H, W, D]; anything where it is not kept.
+      keep: bool[H, W], for whole stacks, or bool[H, W, D]; with a leading B
+        for each image its own.
+      **asked: See the class; unconditional models take no `num_images` here.
     """
-    condition = conditions.resolve(
-        self.prior,
-        labels=labels,
-        tokens=tokens,
-        prompts=prompts,
-        num_images=num_images,
+    wanted = self._wanted(asked, len(codes))
+    keep = masks.expand(self.prior, keep, len(codes))
+    codes = masks.check_codes(self.prior, codes, keep)
+    return self.engine.codes(key, wanted, given=codes, keep=keep)
+
+  def edit(
+      self,
+      key: jax.Array,
+      images: jax.Array | np.ndarray,
+      redraw: jax.Array | np.ndarray,
+      **asked: Unpack[Asked],
+  ) -> np.ndarray:
+    """Draws regions of images anew: -> uint8[B, S, S, 3].
+
+    A position of the code map is drawn anew if any pixel of its cell is to be;
+    the pixels of all other cells are those given. See `complete` for what
+    conditions what.
+
+    Args:
+      key: All draws derive from it.
+      images: uint8, or float32 in [-1, 1], [B, S, S, 3].
+      redraw: bool[S, S], or bool[B, S, S] for each image its own.
+      **asked: See the class; unconditional models take no `num_images` here.
+    """
+    images = jnp.asarray(images)
+    size = self.tokenizer.model.image_size
+    chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
+    codes = self.tokenizer.encode(images)
+    codes = self.complete(key, codes, ~chosen, **asked)
+    if images.dtype != jnp.uint8:
+      images = tokenizer_lib.to_uint8(images)
+    drawn = np.asarray(self.tokenizer.decode(codes))
+    return np.where(masks.pixels(chosen, size), drawn, np.asarray(images))
+
+  def stream(
+      self, key: jax.Array, **asked: Unpack[Asked]
+  ) -> Iterator[jax.Array]:
+    """Draws code maps row by row: yields int32[B, H, W, D], H times.
+
+    Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
+    nothing; the last ones are those of `codes`.
+    """
+    return self.engine.rows(key, self._wanted(asked))
+
+  def best_of(
+      self,
+      key: jax.Array,
+      n: int,
+      score: Score,
+      **asked: Unpack[Asked],
+  ) -> Selection:
+    """Draws every image n times and takes the one with the highest score.
+
+    Args:
+      key: All draws derive from it. Draw j of image i is that of the index
+        (first_index + i) * n + j, so that n = 1 chooses nothing.
+      n: Draws of each image.
+      score: Of images uint8[B, S, S, 3], one for each condition and in their
+        order: float[B].
+      **asked: See the class.
+    """
+    selection.check_n(n)
+    wanted = self._wanted(asked)
+    return selection.best_of(self._draws(key, wanted), score, wanted, n)
+
+  def rejection_sample(
+      self,
+      key: jax.Array,
+      acceptance_rate: float,
+      score: Score,
+      **asked: Unpack[Asked],
+  ) -> Selection:
+    """Draws more images than asked for and accepts those with the best scores.
+
+    Images with the same condition compete: of m that are asked for, the best m
+    of m / acceptance_rate are taken, the best first. The paper's best figures
+    accept 5 %, scored by a ResNet-101's probability of the class (Section 4).
+
+    Args:
+      key: All draws derive from it.
+      acceptance_rate: In (0, 1].
+      score: As of `best_of`.
+      **asked: See the class.
+    """
+    selection.check_rate(acceptance_rate)
+    wanted = self._wanted(asked)
+    return selection.accepted(
+        self._draws(key, wanted), score, wanted, acceptance_rate
     )
-    indices = first_index + np.arange(len(condition))
-    uniforms = decode.uniforms(
-        key, indices, self.prior.positions, self.prior.depth
-    )
-    codes, _ = decode.draw_codes(
-        self.prior,
-        self.sampling if sampling is None else sampling,
-        self.prior_variables['params'],
-        self.tokenizer.codebooks,
-        self._place(uniforms),
-        self._place(condition),
-    )
-    return codes
 
   def logits(
-      self,
-      codes: jax.Array,
-      *,
-      labels: Sequence[int] | None = None,
-      tokens: jax.Array | None = None,
-      prompts: Sequence[str] | None = None,
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[Condition]
   ) -> jax.Array:
     """Logits of given codes: int32[B, H, W, D] -> float32[B, H, W, D, K].
 
     Each is predicted from the codes before it. An unconditional model takes
     neither labels nor texts.
     """
-    codes = jnp.asarray(codes, jnp.int32)
-    chex.assert_shape(codes, (None, *self.prior.code_shape))
-    conditional = any(x is not None for x in (labels, tokens, prompts))
-    condition = conditions.resolve(
-        self.prior,
-        labels=labels,
-        tokens=tokens,
-        prompts=prompts,
-        num_images=None if conditional else len(codes),
+    return likelihood.logits(self.prior, *self._forward(codes, asked))
+
+  def log_prob(
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[Condition]
+  ) -> LogProb:
+    """Log-likelihoods of given codes: int32[B, H, W, D] -> `LogProb`.
+
+    At temperature 1, without filters and guidance, whatever `sampling` says.
+    """
+    return likelihood.log_prob(self.prior, *self._forward(codes, asked))
+
+  @functools.cached_property
+  def engine(self) -> Engine:
+    """The decode loop, with weights laid out for it: a second copy of them."""
+    return Engine(
+        prior=self.prior,
+        weights=weights.prepare(
+            self.prior,
+            self.prior_variables['params'],
+            self.tokenizer.codebooks,
+        ),
+        decoder=self.tokenizer.model,
+        mesh=self.mesh,
     )
-    return _logits(
-        self.prior,
-        self.prior_variables,
-        self.tokenizer.codebooks,
-        codes,
-        condition,
+
+  def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
+    """Checks what a call asks for, of `count` given codes or images if any."""
+    condition = dict(asked)
+    sampling = condition.pop('sampling', None)
+    first_index = condition.pop('first_index', 0)
+    rows = self._condition(condition, count)
+    return Wanted(
+        condition=rows,
+        indices=requests.indices(first_index, len(rows)),
+        sampling=self.sampling if sampling is None else sampling,
     )
 
-  def _place(self, x: jax.Array) -> jax.Array:
-    if self.mesh is None:
-      return x
-    return jax.device_put(x, partitioning.batch_sharding(self.mesh))
+  def _condition(self, asked, count: int | None = None) -> np.ndarray:
+    return conditions.resolve(
+        self.prior, text_tokenizer=self.text_tokenizer, count=count, **asked
+    )
 
-
-def _logits_fn(prior, variables, codebooks, codes, condition):
-  return prior.apply(variables, codes, condition, codebooks)
-
-
-_logits = jax.jit(_logits_fn, static_argnums=0)
-
-
-def build_prior(
-    config: Config, dtype: str | None = None
-) -> rqtransformer.RQTransformer:
-  """The RQ-Transformer of an experiment, in another dtype if one is given."""
-  fields = vars(config.model) | ({'dtype': dtype} if dtype else {})
-  return rqtransformer.RQTransformer(**fields)
-
-
-def abstract_variables(prior: rqtransformer.RQTransformer) -> PyTree:
-  """Shapes of a model's variables, with their logical axes."""
-  codes = jax.ShapeDtypeStruct((1, *prior.code_shape), np.int32)
-  condition = jax.ShapeDtypeStruct((1, prior.condition_length), np.int32)
-  words = [
-      jax.ShapeDtypeStruct((size, prior.embed_dim), np.float32)
-      for size in prior.sizes
-  ]
-  return jax.eval_shape(prior.init, jax.random.key(0), codes, condition, words)
-
-
-def check_pair(config: Config, tokenizer: Tokenizer) -> None:
-  """Checks that a tokenizer makes the codes that an experiment models.
-
-  Raises:
-    ValueError: Naming the field that differs.
-  """
-  model, quantizer = config.model, tokenizer.model.make_quantizer()
-  shared = len(set(quantizer.sizes)) == 1
-  made = {
-      'code_shape': tuple(tokenizer.model.code_shape),
-      'codebook_size': quantizer.sizes[0] if shared else quantizer.sizes,
-      'embed_dim': quantizer.codeword_channels,
-  }
-  for name, value in made.items():
-    if getattr(model, name) != value:
-      raise ValueError(
-          f'config.model.{name}={getattr(model, name)}, but the tokenizer has'
-          f' {value}. Give the matching --config.tokenizer, or set'
-          f' --config.model.{name}.'
+  def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
+    def draw(indices):
+      codes = self.engine.codes(
+          key, dataclasses.replace(wanted, indices=indices)
       )
+      return codes, self.tokenizer.decode(codes)
+
+    return draw
+
+  def _forward(self, codes, asked: Condition) -> tuple:
+    """What a forward pass is given, checked: codes and their conditions."""
+    codes = masks.check_codes(self.prior, codes)
+    condition = self._condition(asked, len(codes))
+    return self.prior_variables, self.tokenizer.codebooks, codes, condition

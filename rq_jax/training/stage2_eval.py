@@ -7,6 +7,8 @@ import numpy as np
 from rq_jax import sampling
 from rq_jax import tokenizer
 from rq_jax.sampling import decode
+from rq_jax.sampling import requests
+from rq_jax.sampling import weights
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import State
 from rq_jax.training.stage2 import Task
@@ -50,19 +52,26 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
   """Images drawn for the conditions of a batch: uint8[1, 16, S, S, 3]."""
   condition = stage2.condition_of(task, batch)[:16]
-  uniforms = decode.uniforms(
-      jax.random.key(0),
-      jnp.arange(len(condition)),
-      task.model.positions,
-      task.model.depth,
+  model = task.model
+  request = requests.make(
+      model,
+      condition,
+      requests.uniforms(
+          jax.random.key(0),
+          jnp.arange(len(condition)),
+          model.positions,
+          model.depth,
+      ),
   )
   codes, _ = decode.draw_codes(
-      task.model,
-      sampling.Sampling(),
-      stage2.inference_variables(state)['params'],
-      task.codebooks,
-      uniforms,
-      condition,
+      model,
+      weights.prepare(
+          model, stage2.inference_variables(state)['params'], task.codebooks
+      ),
+      sampling.Sampling().resolve(
+          model.positions, model.depth, max(model.sizes)
+      ),
+      request,
   )
   images = task.tokenizer.apply(
       task.tokenizer_variables, codes, method='decode_codes'

@@ -11,7 +11,7 @@ import pytest
 from rq_jax import sampling
 from rq_jax import tokenizer
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
+from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
 from tests import official
 from tests.sampling import models
@@ -97,14 +97,14 @@ def _condition(prior, batch=_BATCH):
 
 def _numbers(prior, indices=None):
   indices = np.arange(_BATCH) if indices is None else indices
-  return decode.uniforms(_KEY, indices, prior.positions, prior.depth)
+  return requests.uniforms(_KEY, indices, prior.positions, prior.depth)
 
 
 @functools.cache
 def _drawn(name):
   """Codes, and the logits they were drawn from."""
   prior = _prior(name)
-  codes, logits = decode.draw_codes(
+  codes, logits = models.draw(
       prior,
       _OPTIONS if name == 'class' else Sampling(),
       _params(name),
@@ -176,20 +176,20 @@ def test_codes_are_drawn_with_the_options_of_their_depth():
 
 
 def test_numbers_of_an_image_depend_on_its_index_alone():
-  numbers = np.asarray(decode.uniforms(_KEY, np.array([7, 3, 7, 0]), 6, 4))
+  numbers = np.asarray(requests.uniforms(_KEY, np.array([7, 3, 7, 0]), 6, 4))
   assert numbers.shape == (4, 6, 4) and numbers.dtype == np.float32
   for row, index in zip(numbers, [7, 3, 7, 0]):
     key = jax.random.fold_in(_KEY, index)
     np.testing.assert_array_equal(row, jax.random.uniform(key, (6, 4)))
   assert len(np.unique(numbers)) == 3 * 6 * 4
-  other = decode.uniforms(jax.random.key(6), np.array([7]), 6, 4)
+  other = requests.uniforms(jax.random.key(6), np.array([7]), 6, 4)
   assert not np.isin(other, numbers).any()
 
 
 @pytest.mark.parametrize('rows', [[5], [2, 7, 0]], ids=str)
 def test_codes_of_an_image_do_not_depend_on_its_batch(rows):
   prior = _prior('class')
-  codes, _ = decode.draw_codes(
+  codes, _ = models.draw(
       prior,
       _OPTIONS,
       _params('class'),
@@ -205,7 +205,7 @@ def test_in_bfloat16_logits_are_near_those_of_float32():
   params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), _params('class'))
   numbers, condition = _numbers(prior), _condition(prior)
   words = _words(_prior('class'))
-  codes, logits = decode.draw_codes(
+  codes, logits = models.draw(
       prior, _OPTIONS, params, words, numbers, condition
   )
   assert logits.dtype == np.float32 and np.isfinite(logits).all()
@@ -238,7 +238,7 @@ def _recorded(name):
 def _greedy(name):
   prior = sampling.build_prior(official.config(f'rqtransformer_{name}'))
   partner = official.codebooks(official.weights('rqvae_aux'), 4)
-  codes, logits = decode.draw_codes(
+  codes, logits = models.draw(
       prior,
       Sampling(top_k=1),
       official.variables(f'rqtransformer_{name}')['params'],
@@ -279,12 +279,12 @@ def test_whole_code_maps_follow_the_distribution_of_the_model():
   assert abs(chances.sum() - 1) < 1e-5
 
   draws = 20_000
-  codes, _ = decode.draw_codes(
+  codes, _ = models.draw(
       prior,
       Sampling(temperature=1.5),
       params,
       words,
-      decode.uniforms(_KEY, np.arange(draws), 2, 2),
+      requests.uniforms(_KEY, np.arange(draws), 2, 2),
       np.zeros((draws, 1), np.int32),
   )
   found = np.asarray(codes).reshape(draws, 4) @ [27, 9, 3, 1]

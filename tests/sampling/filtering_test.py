@@ -152,9 +152,12 @@ def test_frequencies_of_official_draws_fit_our_probabilities():
   assert (np.abs(recording['freq'] - expected) <= allowed).all()
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+_filter = jax.jit(decode.filtered, static_argnums=2)
+
+
 def _filtered(logits, sampling, d, depth):
-  return decode.filtered(logits, sampling, d, depth)
+  options = sampling.resolve(1, depth, logits.shape[-1])
+  return _filter(logits, options, d)
 
 
 @pytest.mark.parametrize(
@@ -195,16 +198,23 @@ def test_each_depth_has_its_own_options():
     )
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@jax.jit
+def _draw_filtered(logits, options, uniforms):
+  return categorical.draw(decode.filtered(logits, options, 0), uniforms)
+
+
 def _draw(logits, sampling, uniforms):
-  return categorical.draw(decode.filtered(logits, sampling, 0, 1), uniforms)
+  return _draw_filtered(
+      logits, sampling.resolve(1, 1, logits.shape[-1]), uniforms
+  )
 
 
 @pytest.mark.parametrize(
     'options', [(1.0, None, 1.0), (0.8, 12, 0.9), (2.0, 6, 1.0)], ids=str
 )
-def test_draws_follow_the_filtered_probabilities(options):
-  logits, draws = _logits('random')[:1], 100_000
+@pytest.mark.parametrize('kind', ['random', 'tied'])
+def test_draws_follow_the_filtered_probabilities(kind, options):
+  logits, draws = _logits(kind)[:1], 100_000
   temperature, top_k, top_p = options
   sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
   uniforms = jax.random.uniform(jax.random.key(1), (draws,))

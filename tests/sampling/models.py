@@ -7,14 +7,33 @@ import numpy as np
 
 from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
-from rq_jax.sampling import sampler
+from rq_jax.sampling import building
+from rq_jax.sampling import decode
+from rq_jax.sampling import requests
+from rq_jax.sampling import weights
 from tests import tiny
 
 
 def random_variables(prior, seed=0):
   """Variables of an RQ-Transformer."""
-  abstract = sampler.abstract_variables(prior)
+  abstract = building.abstract_variables(prior)
   return _random(abstract, np.random.default_rng(seed))
+
+
+def options(prior, sampling):
+  """Options of every draw of a model."""
+  return sampling.resolve(prior.positions, prior.depth, max(prior.sizes))
+
+
+def draw(prior, sampling, params, codebooks, numbers, condition, **known):
+  """Codes, and the logits that each was drawn from."""
+  return decode.draw_codes(
+      prior,
+      weights.prepare(prior, params, codebooks),
+      options(prior, sampling),
+      requests.make(prior, condition, numbers, **known),
+      keep_logits=True,
+  )
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import sampler
+from rq_jax.sampling import building
 from rq_jax.training import flops
 
 
@@ -76,7 +76,7 @@ def test_what_is_computed_twice_counts_twice():
 
 def test_an_rqtransformer_takes_two_operations_a_parameter_and_token():
   model = rqtransformer.RQTransformer(num_classes=1000)
-  params = sampler.abstract_variables(model)['params']
+  params = building.abstract_variables(model)['params']
   codes = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.int32)
   label = jax.ShapeDtypeStruct((1, 1), jnp.int32)
 

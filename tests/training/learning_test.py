@@ -6,10 +6,11 @@ import numpy as np
 
 from rq_jax.models import rqvae
 from rq_jax.sampling import Sampling
-from rq_jax.sampling import decode
+from rq_jax.sampling import requests
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
+from tests.sampling import models
 
 
 def test_an_rqvae_learns_to_reconstruct_eight_digits():
@@ -62,12 +63,12 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   # Guessing costs log(12) = 2.5.
   assert metrics['loss'] < 0.02
   order = np.array([2, 0, 1, 3])
-  drawn, _ = decode.draw_codes(
+  drawn, _ = models.draw(
       task.model,
       Sampling(top_k=1),
       state.params,
       task.codebooks,
-      decode.uniforms(jax.random.key(1), np.arange(4), 4, 2),
+      requests.uniforms(jax.random.key(1), np.arange(4), 4, 2),
       batch['label'][order][:, None],
   )
   np.testing.assert_array_equal(drawn, codes[order])

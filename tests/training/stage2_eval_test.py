@@ -85,17 +85,20 @@ def test_previews_are_decoded_draws_for_the_labels_of_the_batch(monkeypatch):
   codes = tiny.untrained_tokenizer().encode(tiny.images())
   asked = []
 
-  def draw(model, sampling, params, codebooks, uniforms, condition):
-    asked.append((params, uniforms.shape, condition))
+  def draw(model, weights, options, request):
+    asked.append((weights, request))
     return codes, None
 
   monkeypatch.setattr(decode, 'draw_codes', draw)
   batch = next(batches())
   rows = stage2_eval.preview(task(), state(), batch)
-  ((params, shape, condition),) = asked
-  assert params is state().ema_params
-  assert shape == (tiny.BATCH, 4, 2)
-  np.testing.assert_array_equal(condition[:, 0], batch['label'])
+  ((drawn_with, request),) = asked
+  np.testing.assert_array_equal(
+      drawn_with.params['spatial_position'],
+      state().ema_params['spatial_position'],
+  )
+  assert request.uniforms.shape == (tiny.BATCH, 4, 2)
+  np.testing.assert_array_equal(request.condition[:, 0], batch['label'])
   expected = tiny.untrained_tokenizer().decode(codes)
   assert rows['samples'].dtype == np.uint8
   # Two programs may round differently what lies between two numbers.

@@ -1,0 +1,96 @@
+"""What is asked of the decode loop: conditions, random numbers, known codes."""
+
+import dataclasses
+import functools
+
+import flax
+import jax
+import numpy as np
+
+from rq_jax.models import rqtransformer
+from rq_jax.sampling.options import Sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+  """What a call asks for, checked.
+
+  Attributes:
+    condition: int32[B, condition_length].
+    indices: Which draw of the key each image is, int[B].
+    sampling: How to draw.
+  """
+
+  condition: np.ndarray
+  indices: np.ndarray
+  sampling: Sampling
+
+
+@flax.struct.dataclass
+class Request:
+  """Which code maps to draw, as arrays.
+
+  Attributes:
+    condition: int32[B, condition_length].
+    uniforms: One number in [0, 1) for each code, float32[B, T, D].
+    given: Codes that are known, int32[B, T, D].
+    keep: Where `given` is kept, bool[B, T, D]; the other codes are drawn.
+  """
+
+  condition: jax.Array
+  uniforms: jax.Array
+  given: jax.Array
+  keep: jax.Array
+
+
+def indices(first_index: int, count: int) -> np.ndarray:
+  """Which draws of the key `count` images are: int64[count].
+
+  Raises:
+    ValueError: If the first index is none.
+  """
+  if not isinstance(first_index, int | np.integer) or first_index < 0:
+    raise ValueError(
+        f'first_index={first_index} must be a whole number of at least 0.'
+    )
+  return first_index + np.arange(count)
+
+
+def make(
+    prior: rqtransformer.RQTransformer,
+    condition: jax.Array | np.ndarray,
+    uniforms: jax.Array,
+    *,
+    given: np.ndarray | None = None,
+    keep: np.ndarray | None = None,
+) -> Request:
+  """Asks for code maps; without `given` and `keep`, all codes are drawn.
+
+  Both ways run the same program.
+  """
+  shape = (len(condition), prior.positions, prior.depth)
+  return Request(
+      condition=condition,
+      uniforms=uniforms,
+      given=np.zeros(shape, np.int32)
+      if given is None
+      else given.reshape(shape),
+      keep=np.zeros(shape, bool) if keep is None else keep.reshape(shape),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def uniforms(
+    key: jax.Array, indices: jax.Array | np.ndarray, positions: int, depth: int
+) -> jax.Array:
+  """Random numbers of images: key, int32[B] -> float32[B, T, D].
+
+  Those of image i come from `fold_in(key, i)` alone.
+  """
+
+  def of_image(index):
+    return jax.random.uniform(
+        jax.random.fold_in(key, index), (positions, depth)
+    )
+
+  return jax.vmap(of_image)(indices)

@@ -1,0 +1,131 @@
+"""The best of many draws, by a score."""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import tqdm
+
+from rq_jax.sampling.requests import Wanted
+
+Score = Callable[[jax.Array], jax.Array | np.ndarray]
+Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+  """Draws that were chosen among others.
+
+  Attributes:
+    images: uint8[B, S, S, 3].
+    codes: int32[B, H, W, D].
+    scores: float32[B].
+    indices: Which draw of the key each is, int64[B]: drawing with
+      `first_index` set to it gives the same image again.
+  """
+
+  images: np.ndarray
+  codes: np.ndarray
+  scores: np.ndarray
+  indices: np.ndarray
+
+
+def check_n(n: int) -> None:
+  """Raises a ValueError if there is nothing to choose from."""
+  if not isinstance(n, int | np.integer) or n < 1:
+    raise ValueError(f'n={n} must be a whole number of at least 1.')
+
+
+def check_rate(rate: float) -> None:
+  """Raises a ValueError if it is no acceptance rate."""
+  if not 0 < rate <= 1:
+    raise ValueError(
+        f'acceptance_rate={rate} must lie in (0, 1]: 0.05 keeps one of 20.'
+    )
+
+
+def best_of(draw: Draw, score: Score, wanted: Wanted, n: int) -> Selection:
+  """The best of n draws, of each image; see `Sampler.best_of`."""
+  count = len(wanted.indices)
+  return _select(draw, score, wanted, np.arange(count), np.full(count, n))
+
+
+def accepted(
+    draw: Draw, score: Score, wanted: Wanted, rate: float
+) -> Selection:
+  """The best draws of each condition; see `Sampler.rejection_sample`."""
+  _, groups = np.unique(wanted.condition, axis=0, return_inverse=True)
+  groups = groups.ravel()
+  # Less a hair, lest rounding asks for one draw more.
+  pools = np.ceil(np.bincount(groups) / rate - 1e-9).astype(np.int64)
+  return _select(draw, score, wanted, groups, pools)
+
+
+def _select(
+    draw: Draw,
+    score: Score,
+    wanted: Wanted,
+    groups: np.ndarray,
+    pools: np.ndarray,
+) -> Selection:
+  """Keeps the best draws of each group, in as many rounds as that takes.
+
+  Args:
+    draw: Draws all images once: of the draw of each, int64[B] -> codes, images.
+    score: Of images.
+    wanted: What to draw.
+    groups: Which group each image belongs to, int[B]: draws compete within it.
+    pools: How many draws each group has, int[G].
+  """
+  count = len(groups)
+  members = [np.flatnonzero(groups == g) for g in range(len(pools))]
+  rounds = max(math.ceil(p / len(m)) for p, m in zip(pools, members))
+  kept: list[Selection] = []
+  with tqdm.tqdm(
+      total=count * rounds, unit='image', desc='select', disable=None
+  ) as bar:
+    for turn in range(rounds):
+      indices = wanted.indices * rounds + turn
+      codes, images = draw(indices)
+      found = Selection(
+          images=np.asarray(images),
+          codes=np.asarray(codes),
+          scores=_scores(score, images, count),
+          indices=indices,
+      )
+      for pool, rows in zip(pools, members):
+        # The last round may have more draws than the pool has left.
+        beyond = turn * len(rows) + np.arange(len(rows)) >= pool
+        found.scores[rows[beyond]] = -np.inf
+      kept = [_best([*kept, found], members)]
+      bar.update(count)
+  return kept[0]
+
+
+def _scores(score: Score, images: jax.Array, count: int) -> np.ndarray:
+  """What the caller's function makes of images, a copy of it: float32[B]."""
+  scores = np.array(score(images), np.float32)
+  if scores.shape != (count,):
+    raise ValueError(
+        f'score must return one number for each of {count} images; it returned'
+        f' an array of shape {scores.shape}.'
+    )
+  if not np.isfinite(scores).all():
+    row = int(np.flatnonzero(~np.isfinite(scores))[0])
+    raise ValueError(f'score returned {scores[row]} for image {row}.')
+  return scores
+
+
+def _best(found: list[Selection], members: list[np.ndarray]) -> Selection:
+  """As many of each group as one has, the best first; the earlier of equals."""
+  fields = ('images', 'codes', 'scores', 'indices')
+  best = {name: np.copy(getattr(found[0], name)) for name in fields}
+  for rows in members:
+    scores = np.concatenate([part.scores[rows] for part in found])
+    order = np.argsort(-scores, kind='stable')[: len(rows)]
+    for name in fields:
+      values = np.concatenate([getattr(part, name)[rows] for part in found])
+      best[name][rows] = values[order]
+  return Selection(**best)

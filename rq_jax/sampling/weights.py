@@ -1,0 +1,69 @@
+"""Weights of an RQ-Transformer, laid out for the decode loop."""
+
+from collections.abc import Sequence
+import functools
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from rq_jax.models import rqtransformer
+from rq_jax.models import transformer
+from rq_jax.typing import PyTree
+
+_STACKS = ('spatial_stack', 'depth_stack')
+
+
+@flax.struct.dataclass
+class Weights:
+  """What the loop reads, laid out for it.
+
+  Attributes:
+    params: Parameters of the RQ-Transformer but those of its stacks.
+    spatial_blocks: Parameters of each block of the spatial transformer.
+    depth_blocks: The same of the depth transformer.
+    spatial_tables: See `RQTransformer.tables`.
+    depth_tables: The same.
+    depth_offsets: See `RQTransformer.depth_offsets`.
+  """
+
+  params: PyTree
+  spatial_blocks: list[PyTree]
+  depth_blocks: list[PyTree]
+  spatial_tables: tuple[jax.Array, ...]
+  depth_tables: tuple[jax.Array, ...]
+  depth_offsets: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prepare(
+    prior: rqtransformer.RQTransformer,
+    params: PyTree,
+    codebooks: Sequence[jax.Array],
+) -> Weights:
+  """Lays out weights for the loop: once, before all draws.
+
+  Args:
+    prior: The RQ-Transformer.
+    params: Its parameters.
+    codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
+  """
+  # Kernels are cast where they are used; the others stay float32 until then.
+  dtype = jnp.dtype(prior.dtype)
+  params = jax.tree_util.tree_map_with_path(
+      lambda path, p: p.astype(dtype) if path[-1].key == 'kernel' else p, params
+  )
+  run = functools.partial(prior.apply, {'params': params})
+  spatial_tables, depth_tables = run(codebooks, method='tables')
+  return Weights(
+      params={n: p for n, p in params.items() if n not in _STACKS},
+      spatial_blocks=transformer.unstack(
+          params.get('spatial_stack'), prior.spatial_layers
+      ),
+      depth_blocks=transformer.unstack(
+          params.get('depth_stack'), prior.depth_layers
+      ),
+      spatial_tables=spatial_tables,
+      depth_tables=depth_tables,
+      depth_offsets=run(codebooks, method='depth_offsets'),
+  )
