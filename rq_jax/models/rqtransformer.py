@@ -236,18 +236,21 @@ class RQTransformer(nn.Module):
 
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
-      over depth, else one for each depth.
+      over depth, else one for each depth. Of stacks of one code, which none
+      follows, the depth transformer has none.
     """
-    spatial = self._words(self.spatial_input, codebooks)
-    depth = self._words(self.depth_input, codebooks)
+    words = self._words(self.spatial_input, codebooks)
+    spatial = tuple(self.spatial_projection(w) for w in words)
+    if self.depth == 1:  # There is no projection, either.
+      return spatial, ()
     offset = self._depth_offset(codebooks)
-    return (
-        tuple(self.spatial_projection(words) for words in spatial),
-        tuple(self.depth_projection(words) - offset for words in depth),
-    )
+    words = self._words(self.depth_input, codebooks)
+    return spatial, tuple(self.depth_projection(w) - offset for w in words)
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
+    if self.depth == 1:
+      return self.depth_position
     no_codes = jnp.arange(self.depth)[:, None] == 0
     offset = jnp.where(no_codes, 0.0, self._depth_offset(codebooks))
     return self.depth_position + offset
