@@ -83,10 +83,10 @@ def _define_drawing(values: flags.FlagValues) -> None:
       'Keeps the most likely codes of that mass; repeat it for each depth.',
       flag_values=values,
   )
-  flags.DEFINE_float(
+  flags.DEFINE_multi_float(
       'guidance',
-      None,
-      'Weight of the condition against none; each code is predicted twice.',
+      [1.0],
+      'Scale of classifier-free guidance, 1 is none; repeat it for each depth.',
       flag_values=values,
   )
   flags.DEFINE_enum(
@@ -166,16 +166,14 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
   from rq_jax.jobs import benchmark_record
   from rq_jax.jobs import figure4
 
-  guidance = {} if values.guidance is None else {'guidance': values.guidance}
   options = benchmark_record.Options(
       batch_sizes=batch_sizes,
       sampling=sampling.Sampling(
           temperature=_one_or_many(values.temperature),
           top_k=_one_or_many(values.top_k),
           top_p=_one_or_many(values.top_p),
-          **guidance,
+          guidance=_one_or_many(values.guidance),
       ),
-      guided=values.guidance is not None,
       repeats=values.repeats,
       decode=not values.skip_decoding,
   )

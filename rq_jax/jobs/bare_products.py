@@ -52,8 +52,12 @@ def run(
     for _ in range(prior.depth):
       for block in weights['depth']:
         x = _multiply_block(block, x)
-      logits = x @ weights['classifier']
-      x = jnp.tanh(x + jnp.max(logits, axis=-1, keepdims=True))
+      # Logits are float32, as those that a sampler draws from.
+      logits = jnp.matmul(
+          x, weights['classifier'], preferred_element_type=jnp.float32
+      )
+      most = jnp.max(logits, axis=-1, keepdims=True)
+      x = jnp.tanh(x + most.astype(x.dtype))
     return x, None
 
   return jax.lax.scan(advance, x, None, length=prior.positions)[0]

@@ -100,7 +100,7 @@ def sampling(
   weights = bare_products.weights(sampler.prior) if drawn else None
   for found in drawn:
     _tell(f'{name}: bare products of batch {found.batch}')
-    rows = found.batch * (1 + options.guided)
+    rows = found.batch * (1 + options.sampling.guided)
     bare = time_products(sampler.prior, weights, rows, options.repeats)
     yield benchmark_record.of_sampling(
         name, sampler, options, found, bare, calibration

@@ -29,14 +29,12 @@ class Options:
   Attributes:
     batch_sizes: Images drawn at once, one record for each.
     sampling: How to draw.
-    guided: Whether it predicts each code twice, with and without condition.
     repeats: Calls that are timed, after one that compiles.
     decode: Whether to time the decoder of the tokenizer, too.
   """
 
   batch_sizes: Sequence[int]
   sampling: Sampling = Sampling()
-  guided: bool = False
   repeats: int = 3
   decode: bool = True
 
@@ -79,7 +77,7 @@ def of_sampling(
   parts = drawn.parts
   terms = {
       'autoregression': roofline.autoregression(
-          prior, batch, guided=options.guided
+          prior, batch, guided=options.sampling.guided
       )
   }
   if 'decoding' in parts:

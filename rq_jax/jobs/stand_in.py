@@ -14,8 +14,8 @@ from rq_jax import recipes
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import Config
 from rq_jax.sampling import Sampler
+from rq_jax.sampling import abstract_variables
 from rq_jax.sampling import build_prior
-from rq_jax.sampling import sampler as sampler_lib
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import PyTree
 
@@ -35,7 +35,7 @@ def sampler(
   """
   prior = build_prior(config, dtype)
   model = tokenizer_lib.build_model(tokenizer_config, dtype)
-  abstract = sampler_lib.abstract_variables(prior)
+  abstract = abstract_variables(prior)
   params = _in_dtype(abstract['params'], dtype)
   pair = dict(tokenizer_lib.abstract_variables(model))
   pair['params'] = _in_dtype(pair['params'], dtype)

@@ -79,13 +79,18 @@ def test_defaults_are_those_of_a_cpu(asked):
   options = asked['options']
   assert list(options.batch_sizes) == [1, 8, 64]
   assert options.repeats == 3
-  assert options.decode and not options.guided
+  assert options.decode
   assert options.sampling == type(options.sampling)()
 
 
 def test_flags_reach_what_is_timed(asked):
   flags = ['--batch_size=2,3', '--top_k=5', '--top_p=0.5', '--top_p=0.9']
-  flags += ['--temperature=2', '--dtype=bfloat16', '--repeats=7']
+  flags += [
+      '--guidance=3',
+      '--temperature=2',
+      '--dtype=bfloat16',
+      '--repeats=7',
+  ]
   flags += ['--skip_decoding', '--jsonl=x.jsonl', '--config.model.width=64']
   assert main('sampling', PRIOR, *flags) == 0
   options = asked['options']
@@ -93,6 +98,7 @@ def test_flags_reach_what_is_timed(asked):
   assert options.repeats == 7 and not options.decode
   drawing = options.sampling
   assert (drawing.temperature, drawing.top_k) == (2, 5)
+  assert drawing.guidance == 3
   assert drawing.top_p == (0.5, 0.9)
   assert (asked['dtype'], asked['jsonl']) == ('bfloat16', 'x.jsonl')
   (make,) = asked['models'].values()

@@ -141,7 +141,12 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
       batch=4, parts={'autoregression': timed}, memory={'bytes': 1, 'of': 'x'}
   )
   record = benchmark_record.of_sampling(
-      'tiny', sampler(), options(guided=True), drawn, timed, CHIP
+      'tiny',
+      sampler(),
+      options(sampling=sampling.Sampling(guidance=2.0)),
+      drawn,
+      timed,
+      CHIP,
   )
   assert record['roofline']['chip'] == 'H200'
   assert record['roofline']['bytes_per_second'] == 4.3e12

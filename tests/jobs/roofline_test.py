@@ -5,11 +5,11 @@ import math
 import jax
 import pytest
 
+from rq_jax import sampling
 from rq_jax.jobs import chips
 from rq_jax.jobs import roofline
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
-from rq_jax.sampling import sampler
 
 LARGE = rqtransformer.RQTransformer(
     spatial_layers=42, depth_layers=6, num_classes=1000, dtype='bfloat16'
@@ -27,7 +27,7 @@ CHIP = chips.Chip(name='x', bytes_per_second=10.0, flops16=100.0, flops32=40.0)
 
 
 def test_the_model_of_1_4_billion_takes_what_its_kernels_take():
-  params = sampler.abstract_variables(LARGE)['params']
+  params = sampling.abstract_variables(LARGE)['params']
 
   def kernels(stack):
     leaves = jax.tree.leaves_with_path(params[stack])

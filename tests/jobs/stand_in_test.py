@@ -13,7 +13,6 @@ from rq_jax import partitioning
 from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.jobs import stand_in
-from rq_jax.sampling import sampler as sampler_lib
 from tests import tiny
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
@@ -39,7 +38,7 @@ def test_weights_have_the_shapes_of_the_model_and_the_dtype_asked_for():
   made = bfloat16()
   prior = sampling.build_prior(tiny.stage2_config(), 'bfloat16')
   assert made.prior == prior
-  expected = partitioning.unbox(sampler_lib.abstract_variables(prior))
+  expected = partitioning.unbox(sampling.abstract_variables(prior))
   bfloat = jnp.dtype('bfloat16')
   assert kinds(made.prior_variables['params']) == jax.tree.map(
       lambda leaf: (leaf.shape, bfloat), expected['params']
