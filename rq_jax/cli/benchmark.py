@@ -180,7 +180,7 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
   dtype = values.dtype or benchmark.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
   benchmark.run(
-      _models(values, experiment, dtype),
+      _models(values, experiment, options.sampling, dtype),
       options,
       dtype=dtype,
       jsonl=values.jsonl,
@@ -198,10 +198,14 @@ def _experiment(values: flags.FlagValues) -> config_lib.Config:
 
 
 def _models(
-    values: flags.FlagValues, experiment: config_lib.Config | None, dtype: str
+    values: flags.FlagValues,
+    experiment: config_lib.Config | None,
+    drawing,
+    dtype: str,
 ) -> dict[str, Callable]:
-  """What makes the samplers to time, by name."""
+  """What makes the samplers to time, by name; checks that they can draw so."""
   from rq_jax import sampling
+  from rq_jax.jobs import benchmark
   from rq_jax.jobs import figure4
   from rq_jax.jobs import stand_in
 
@@ -216,6 +220,8 @@ def _models(
   else:
     path = config_flags.get_config_filename(values['config'])
     experiments = {path: experiment}
+  for experiment in experiments.values():
+    benchmark.check(sampling.build_prior(experiment), drawing)
   return {
       name: functools.partial(
           stand_in.sampler,

@@ -20,6 +20,8 @@ from rq_jax.jobs.benchmark_record import Record
 from rq_jax.jobs.chips import Chip
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+from rq_jax.sampling import conditions
 from rq_jax.typing import PyTree
 
 # What a batch that needs more memory than there is raises.
@@ -29,6 +31,13 @@ _FAILURES = (ValueError, MemoryError, jax.errors.JaxRuntimeError)
 def default_dtype() -> str:
   """Of weights and computation: 'float32' on CPUs, else 'bfloat16'."""
   return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+
+
+def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
+  """Raises a ValueError if a model cannot draw in this way."""
+  drawing.resolve(prior.positions, prior.depth, max(prior.sizes))
+  if drawing.guided:
+    conditions.check_guidance(prior)
 
 
 def run(

@@ -51,6 +51,8 @@ def asked(monkeypatch):
             '--config is an RQ-VAE',
         ),
         (['sampling', PRIOR, '--config.model.heads=5'], 'heads=5'),
+        (['sampling', PRIOR, '--top_k=1', '--top_k=2'], 'has 2 numbers'),
+        (['sampling', '--figure4', '--guidance=2'], 'the null class'),
         (
             ['sampling', PRIOR, '--tokenizer_config=configs/ffhq256/rqvae.py'],
             "'codebook_size': 2048",
@@ -84,7 +86,8 @@ def test_defaults_are_those_of_a_cpu(asked):
 
 
 def test_flags_reach_what_is_timed(asked):
-  flags = ['--batch_size=2,3', '--top_k=5', '--top_p=0.5', '--top_p=0.9']
+  flags = ['--batch_size=2,3', '--top_k=5']
+  flags += [f'--top_p={p}' for p in (0.5, 0.6, 0.7, 0.8)]
   flags += [
       '--guidance=3',
       '--temperature=2',
@@ -99,7 +102,7 @@ def test_flags_reach_what_is_timed(asked):
   drawing = options.sampling
   assert (drawing.temperature, drawing.top_k) == (2, 5)
   assert drawing.guidance == 3
-  assert drawing.top_p == (0.5, 0.9)
+  assert drawing.top_p == (0.5, 0.6, 0.7, 0.8)
   assert (asked['dtype'], asked['jsonl']) == ('bfloat16', 'x.jsonl')
   (make,) = asked['models'].values()
   sampler = make()
