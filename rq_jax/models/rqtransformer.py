@@ -236,27 +236,27 @@ class RQTransformer(nn.Module):
 
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
-      over depth, else one for each depth. Of stacks of one code, which none
-      follows, the depth transformer has none.
+      over depth, else one for each depth. None of the depth transformer if no
+      code follows another in a stack.
     """
-    words = self._words(self.spatial_input, codebooks)
-    spatial = tuple(self.spatial_projection(w) for w in words)
-    if self.depth == 1:  # There is no projection, either.
-      return spatial, ()
+    spatial = self._words(self.spatial_input, codebooks)
+    depth = self._words(self.depth_input, codebooks) if self.depth > 1 else ()
     offset = self._depth_offset(codebooks)
-    words = self._words(self.depth_input, codebooks)
-    return spatial, tuple(self.depth_projection(w) - offset for w in words)
+    return (
+        tuple(self.spatial_projection(words) for words in spatial),
+        tuple(self.depth_projection(words) - offset for words in depth),
+    )
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
-    if self.depth == 1:
-      return self.depth_position
     no_codes = jnp.arange(self.depth)[:, None] == 0
     offset = jnp.where(no_codes, 0.0, self._depth_offset(codebooks))
     return self.depth_position + offset
 
   def _depth_offset(self, codebooks) -> jax.Array:
     """The bias of the projection, which no sum of codes repeats: [1, E]."""
+    if self.depth == 1:  # There is no projection.
+      return jnp.zeros((1, self.width))
     words = self._words(self.depth_input, codebooks)[0]
     return self.depth_projection(jnp.zeros_like(words[:1]))
 
