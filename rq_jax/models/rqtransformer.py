@@ -236,16 +236,13 @@ class RQTransformer(nn.Module):
 
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
-      over depth, else one for each depth. None of the depth transformer if no
-      code follows another in a stack.
+      over depth, else one for each depth; none if no code follows in a stack.
     """
     spatial = self._words(self.spatial_input, codebooks)
     depth = self._words(self.depth_input, codebooks) if self.depth > 1 else ()
     offset = self._depth_offset(codebooks)
-    return (
-        tuple(self.spatial_projection(words) for words in spatial),
-        tuple(self.depth_projection(words) - offset for words in depth),
-    )
+    spatial = tuple(self.spatial_projection(words) for words in spatial)
+    return spatial, tuple(self.depth_projection(w) - offset for w in depth)
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
