@@ -54,7 +54,8 @@ def comparison(records: Sequence[Record]) -> str:
     by_name.setdefault(record['model'], {})[record['batch_size']] = record
   (stacks, ours), *others = by_name.items()
   lines = [f'Milliseconds an image, over those of {stacks}']
-  rows = [('model', 'batch', 'ms', 'ratio', 'layers', 'paper')]
+  rows: list[tuple[str, ...]] = []
+  rows.append(('model', 'batch', 'ms', 'ratio', 'layers', 'paper'))
   for batch, record in ours.items():
     rows.append(_compared(record, record, _paper(batch, 1)))
     for _, found in others:

@@ -115,16 +115,16 @@ def find_tokenizer(config: Config, path: str | None = None) -> Config:
         f'No RQ-VAE is known for config.model.code_shape='
         f'{config.model.code_shape}; give one by --tokenizer_config.'
     )
-  recipe = recipes.rqvae()
-  recipe.model.update(
+  recipe = recipes.rqvae().to_dict()
+  recipe['model'].update(
       channel_multipliers=recipes.MULTIPLIERS[pixels],
       attention_resolutions=(height,),
       shared_codebook=isinstance(config.model.codebook_size, int),
       **wanted,
   )
-  recipe.loss.perceptual_weight = 0.0
-  recipe.train.epochs = 1.0
-  return config_lib.check(recipe.to_dict())
+  recipe['loss']['perceptual_weight'] = 0.0
+  recipe['train']['epochs'] = 1.0
+  return config_lib.check(recipe)
 
 
 def _load(path: str) -> Config:

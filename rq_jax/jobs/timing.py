@@ -57,9 +57,10 @@ def measure(fn: Callable[[], Any], repeats: int) -> Timing:
   """Calls a function once and then `repeats` times, to the end of its work."""
   compiler = []
 
-  def listen(event, duration, **_):
+  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del kwargs
     if event == _COMPILE:
-      compiler.append(duration)
+      compiler.append(duration_secs)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
