@@ -9,6 +9,7 @@ COMMANDS = {
     'encode': 'Cache the features of a dataset for training in stage 2.',
     'sample': 'Draw images with a trained model.',
     'convert': 'Bring official checkpoints here, and back.',
+    'benchmark': 'Time what the models do, beside what a chip can.',
     'quickstart': 'Train both stages on digits, draw some, and report.',
 }
 

@@ -11,6 +11,14 @@ from typing import Any
 
 from rq_jax import config as config_lib
 
+# Channels of each level of an RQ-VAE in multiples of the first's, by how many
+# pixels wide a position is.
+MULTIPLIERS = {
+    8: (1, 2, 2, 4),
+    16: (1, 1, 2, 2, 4),
+    32: (1, 1, 2, 2, 4, 4),
+}
+
 
 def rqvae():
   """Stage 1: an RQ-VAE of 8x8x4 codes against a patch discriminator.
@@ -26,7 +34,7 @@ def rqvae():
   config.model.update(
       image_size=256,
       channels=128,
-      channel_multipliers=(1, 1, 2, 2, 4, 4),
+      channel_multipliers=MULTIPLIERS[32],
       res_blocks=2,
       attention_resolutions=(8,),
       embed_dim=256,

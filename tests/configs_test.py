@@ -133,7 +133,8 @@ def model_of(config):
 def commands(text):
   """Shell commands `python -m rq_jax ...` shown in a text, as words."""
   joined = re.sub(r'\\\n\s*', ' ', text)
-  found = re.findall(r'^ *(?:python -m )?rq_jax (\w+\s+--.*)$', joined, re.M)
+  command = r'^ *(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$'
+  found = re.findall(command, joined, re.M)
   return [shlex.split(line.split('  #')[0]) for line in found]
 
 

@@ -6,6 +6,8 @@ paper. Sizes are small, medium, large and huge. With d1, all layers are spatial.
 vqgan_large and vqgan_huge are the transformers of VQ-GAN, for f16-d1-k1024 and
 f16-d1-k16384. The tokenizers are those of configs/benchmark/rqvae.py.
 
+  python -m rq_jax benchmark sampling --batch_size=100,200,500 \
+      --config=configs/benchmark/rqtransformer.py:huge-f32-d4-k16384
   python -m rq_jax train \
       --config=configs/benchmark/rqtransformer.py:huge-f32-d4-k16384 \
       --config.tokenizer=runs/rqvae --config.data.path=cache/imagenet256 \

@@ -10,21 +10,16 @@ be planned:
 
 from rq_jax import recipes
 
-MULTIPLIERS = {
-    '8': (1, 2, 2, 4),
-    '16': (1, 1, 2, 2, 4),
-    '32': (1, 1, 2, 2, 4, 4),
-}
-
 
 def get_config(shape='f32-d4-k16384'):
   shape = recipes.parse(
       r'f(8|16|32)-d([1-9]\d*)-k([1-9]\d*)', shape, 'f32-d4-k16384'
   )
-  side = 256 // int(shape[1])
+  pixels = int(shape[1])
+  side = 256 // pixels
   config = recipes.rqvae()
   config.model.update(
-      channel_multipliers=MULTIPLIERS[shape[1]],
+      channel_multipliers=recipes.MULTIPLIERS[pixels],
       attention_resolutions=(side,),
       code_shape=(side, side, int(shape[2])),
       codebook_size=int(shape[3]),

@@ -2,16 +2,11 @@
 
 from collections.abc import Iterable
 
+from rq_jax.jobs import chips
 from rq_jax.training import plan as plan_lib
 
-# Dense operations per second that their makers state: of 16 bit, and of float32
-# as JAX computes it unless told otherwise, in TF32 on GPUs, bfloat16 on TPUs.
-CHIPS = {
-    'H100': (989e12, 494e12),
-    'A100': (312e12, 156e12),
-    'TPU v4': (275e12, 275e12),
-    'TPU v5p': (459e12, 459e12),
-}
+# Chips of which the rate is told.
+CHIPS = ('H100', 'A100', 'TPU v4', 'TPU v5p')
 UTILISATION = 0.4
 # Rows of the table of arrays; the rest is summed up.
 _ROWS = 12
@@ -31,10 +26,9 @@ def text(plan: plan_lib.Plan) -> str:
 
 def images_per_second(plan: plan_lib.Plan) -> dict[str, float]:
   """Training rate of one chip of each kind, at `UTILISATION` of its peak."""
-  column = 1 if plan.dtype == 'float32' else 0
   return {
-      name: UTILISATION * peaks[column] / plan.step_flops
-      for name, peaks in CHIPS.items()
+      name: UTILISATION * chips.named(name).flops(plan.dtype) / plan.step_flops
+      for name in CHIPS
   }
 
 

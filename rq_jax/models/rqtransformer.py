@@ -236,15 +236,13 @@ class RQTransformer(nn.Module):
 
     Returns:
       Tables [K, E] of the spatial and of the depth transformer, one if shared
-      over depth, else one for each depth.
+      over depth, else one for each depth; none if no code follows in a stack.
     """
     spatial = self._words(self.spatial_input, codebooks)
-    depth = self._words(self.depth_input, codebooks)
+    depth = self._words(self.depth_input, codebooks) if self.depth > 1 else ()
     offset = self._depth_offset(codebooks)
-    return (
-        tuple(self.spatial_projection(words) for words in spatial),
-        tuple(self.depth_projection(words) - offset for words in depth),
-    )
+    spatial = tuple(self.spatial_projection(words) for words in spatial)
+    return spatial, tuple(self.depth_projection(w) - offset for w in depth)
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
@@ -254,6 +252,8 @@ class RQTransformer(nn.Module):
 
   def _depth_offset(self, codebooks) -> jax.Array:
     """The bias of the projection, which no sum of codes repeats: [1, E]."""
+    if self.depth == 1:  # There is no projection.
+      return jnp.zeros((1, self.width))
     words = self._words(self.depth_input, codebooks)[0]
     return self.depth_projection(jnp.zeros_like(words[:1]))
 

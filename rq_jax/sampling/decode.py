@@ -194,6 +194,8 @@ def _draw_stack(
     code = jnp.where(keep[:, d], given[:, d], drawn)
     codes.append(code)
     all_logits.append(logits)
+    if d == prior.depth - 1:  # No code of the stack follows.
+      break
     table = code_layers.at_depth(weights.depth_tables, d)
     row = table[_per_row(code, options.guided)].astype(jnp.float32)
     first_or_last = d == 0 or not prior.cumulative_depth_input

@@ -26,13 +26,15 @@ def test_help_tells_the_flags_of(name, capsys):
   assert main_lib.main([name, '--help']) == 0
   text = capsys.readouterr().out
   assert f'python -m rq_jax {name}' in text
-  assert any(flag in text for flag in ('--out', '--workdir', '--dst'))
+  written = ('--out', '--workdir', '--dst', '--jsonl')
+  assert any(flag in text for flag in written)
 
 
-def test_help_does_not_wait_for_jax():
+@pytest.mark.parametrize('name', ['sample', 'benchmark'])
+def test_help_does_not_wait_for_jax(name):
   code = (
       'import sys; from rq_jax.__main__ import main;'
-      ' main(["sample", "--help"]); print("jax" in sys.modules)'
+      f' main(["{name}", "--help"]); print("jax" in sys.modules)'
   )
   done = subprocess.run(
       [sys.executable, '-c', code], capture_output=True, text=True, check=True

@@ -57,6 +57,8 @@ VARIANTS = {
     'mixed2': dict(spatial_input='learned', cumulative_depth_input=False),
     'd1': dict(_LEARNED, num_classes=10, code_shape=(4, 4, 1), depth_layers=0),
 }
+# Of stacks of one code, which no other follows, there is no recording.
+_MORE = {'d1_codebook': dict(code_shape=(4, 4, 1), depth_layers=0)}
 
 
 @functools.cache
@@ -72,7 +74,7 @@ def _prior(name, dtype='float32'):
       depth_layers=1,
       dtype=dtype,
   )
-  return rqtransformer.RQTransformer(**{**options, **VARIANTS[name]})
+  return rqtransformer.RQTransformer(**{**options, **(VARIANTS | _MORE)[name]})
 
 
 @functools.cache
@@ -126,7 +128,9 @@ def _forward(prior, params, codes, condition, words):
 
 
 # Others are in the repository as recordings, see below.
-@pytest.mark.parametrize('name', ['class', 'mixed2', 'unshared_vocabs'])
+@pytest.mark.parametrize(
+    'name', ['class', 'mixed2', 'unshared_vocabs', 'd1_codebook']
+)
 def test_logits_are_those_of_one_forward_pass(name):
   prior = _prior(name)
   codes, logits = _drawn(name)

@@ -1,0 +1,259 @@
+r"""Times what the models do, beside the least time that a chip could take.
+
+  python -m rq_jax benchmark sampling --batch_size=1,8,64,500 \
+      --config=configs/imagenet256/rqtransformer.py:1.4b
+  python -m rq_jax benchmark sampling --batch_size=8 --top_p=0.92 \
+      --checkpoint=runs/digits/rqtransformer
+  python -m rq_jax benchmark sampling --figure4 --size=small --batch_size=4
+
+`sampling` draws images with random weights of the experiment --config, or with
+those of --checkpoint, on one device. For each size of the batch it tells
+milliseconds an image, of the autoregression and of decoding apart; CPU seconds
+of all threads, seconds to compile, and the peak of the memory; the share of the
+time that each kind of work would take at the peak of the chip; and the time of
+the matrix products alone, in one program. The peak is that of a table of chips,
+or else measured in the run, as on CPUs. Each number is the median of --repeats
+calls after one that compiles. A line of JSON for each batch holds all of it.
+
+--figure4 compares maps of 8x8x4 codes with those of 16x16x1, as Figure 4 of the
+paper does on an A100: 4.2 times as fast at batch 100, 5.6 times at 200.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from rq_jax import config as config_lib
+from rq_jax.cli import command
+
+KINDS = ('sampling',)
+_SIZES = ('small', 'medium', 'large', 'huge')
+
+
+def _define_flags(argv: list[str]) -> flags.FlagValues:
+  values = command.new_flags()
+  config_flags.DEFINE_config_file(
+      'config',
+      None,
+      'File of the stage-2 experiment, whose model gets random weights;'
+      ' --config.FIELD=VALUE sets one of its fields.',
+      lock_config=True,
+      sys_argv=argv,
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'checkpoint',
+      None,
+      'Workdir of a trained RQ-Transformer, or a converted checkpoint; instead'
+      ' of --config.',
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'tokenizer_config',
+      None,
+      'With --config: file of the stage-1 experiment. By default the rqvae.py'
+      ' beside --config, if its codes are those of the model, else an RQ-VAE of'
+      ' 256 pixels that makes such codes.',
+      flag_values=values,
+  )
+  _define_drawing(values)
+  _define_measuring(values)
+  return values
+
+
+def _define_drawing(values: flags.FlagValues) -> None:
+  """Flags that change what is drawn, and how it is computed."""
+  flags.DEFINE_multi_float(
+      'temperature',
+      [1.0],
+      'Divides the logits; repeat it for one value for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_multi_integer(
+      'top_k',
+      None,
+      'Keeps the k most likely codes; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_multi_float(
+      'top_p',
+      [1.0],
+      'Keeps the most likely codes of that mass; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_multi_float(
+      'guidance',
+      [1.0],
+      'Scale of classifier-free guidance, 1 is none; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_enum(
+      'dtype',
+      None,
+      ['float32', 'bfloat16'],
+      'Of weights and computation; float32 on CPUs by default, else bfloat16.',
+      flag_values=values,
+  )
+
+
+def _define_measuring(values: flags.FlagValues) -> None:
+  """Flags that tell what to measure, and where to write it."""
+  flags.DEFINE_list(
+      'batch_size',
+      None,
+      'Images drawn at once, one or several numbers; 1,8,64 by default, and'
+      ' 100,200 with --figure4.',
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'repeats', 3, 'Calls to time.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_bool(
+      'skip_decoding',
+      False,
+      'Draw codes alone, and decode no images.',
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'jsonl',
+      None,
+      'File to append the lines of JSON to, besides printing them.',
+      flag_values=values,
+  )
+  flags.DEFINE_bool(
+      'figure4',
+      False,
+      'Compare shapes of code maps, instead of timing one model.',
+      flag_values=values,
+  )
+  flags.DEFINE_enum(
+      'size',
+      None,
+      _SIZES,
+      'With --figure4: of the models; huge, as in the paper, by default.',
+      flag_values=values,
+  )
+
+
+def main(argv: list[str]) -> int:
+  """Parses what to time and the flags, and times; returns the exit code."""
+  name, *rest = argv
+  kind = rest.pop(0) if rest and not rest[0].startswith('-') else None
+  argv = [name, *rest]
+  time = functools.partial(_time, kind)
+  return command.run(_define_flags(argv), argv, __doc__, time)
+
+
+def _time(kind: str | None, values: flags.FlagValues) -> None:
+  if kind not in KINDS:
+    given = f'{kind} is nothing to time' if kind else 'Nothing is said to time'
+    raise ValueError(
+        f'{given}: python -m rq_jax benchmark {KINDS[0]}; see --help.'
+    )
+  chosen = [n for n in ('config', 'checkpoint', 'figure4') if values[n].value]
+  if len(chosen) != 1:
+    raise ValueError(
+        'Exactly one of --config, --checkpoint and --figure4 must be given.'
+    )
+  _refuse(values, 'tokenizer_config', unless=chosen == ['config'])
+  _refuse(values, 'size', unless=chosen == ['figure4'])
+  batch_sizes = _batch_sizes(values)
+  experiment = _experiment(values) if chosen == ['config'] else None
+  from rq_jax import sampling  # After the checks: a typo should not wait.
+  from rq_jax.jobs import benchmark
+  from rq_jax.jobs import benchmark_record
+  from rq_jax.jobs import figure4
+
+  options = benchmark_record.Options(
+      batch_sizes=batch_sizes,
+      sampling=sampling.Sampling(
+          temperature=_one_or_many(values.temperature),
+          top_k=_one_or_many(values.top_k),
+          top_p=_one_or_many(values.top_p),
+          guidance=_one_or_many(values.guidance),
+      ),
+      repeats=values.repeats,
+      decode=not values.skip_decoding,
+  )
+  dtype = values.dtype or benchmark.default_dtype()
+  summary = {'summary': figure4.tables} if values.figure4 else {}
+  benchmark.run(
+      _models(values, experiment, options.sampling, dtype),
+      options,
+      dtype=dtype,
+      jsonl=values.jsonl,
+      **summary,
+  )
+
+
+def _experiment(values: flags.FlagValues) -> config_lib.Config:
+  raw = values.config.to_dict()
+  if raw.get('stage') == 1:
+    raise ValueError('--config is an RQ-VAE; give an RQ-Transformer.')
+  # Nothing is trained, and so no data is asked for.
+  raw['tokenizer'] = raw['data']['path'] = 'unused'
+  return config_lib.check(raw)
+
+
+def _models(
+    values: flags.FlagValues,
+    experiment: config_lib.Config | None,
+    drawing,
+    dtype: str,
+) -> dict[str, Callable]:
+  """What makes the samplers to time, by name; checks that they can draw so."""
+  from rq_jax import sampling
+  from rq_jax.jobs import benchmark
+  from rq_jax.jobs import figure4
+  from rq_jax.jobs import stand_in
+
+  if values.checkpoint:
+    restore = functools.partial(
+        sampling.Sampler.restore, values.checkpoint, dtype=dtype, verbose=False
+    )
+    return {values.checkpoint: restore}
+  if experiment is None:
+    experiments = figure4.models(values.size or 'huge')
+    path = None
+  else:
+    path = config_flags.get_config_filename(values['config'])
+    experiments = {path: experiment}
+  for experiment in experiments.values():
+    benchmark.check(sampling.build_prior(experiment), drawing)
+  return {
+      name: functools.partial(
+          stand_in.sampler,
+          experiment,
+          stand_in.load_tokenizer(values.tokenizer_config, experiment)
+          if values.tokenizer_config
+          else stand_in.find_tokenizer(experiment, path),
+          dtype,
+      )
+      for name, experiment in experiments.items()
+  }
+
+
+def _batch_sizes(values: flags.FlagValues) -> list[int]:
+  default = ['100', '200'] if values.figure4 else ['1', '8', '64']
+  texts = values.batch_size or default
+  if not all(text.isdecimal() and int(text) for text in texts):
+    raise ValueError(
+        f'--batch_size={",".join(texts)} must be whole numbers of at least 1,'
+        ' such as --batch_size=1,8,64.'
+    )
+  return [int(text) for text in texts]
+
+
+def _one_or_many(values: list | None) -> Any:
+  return values[0] if values and len(values) == 1 else values
+
+
+def _refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:
+  if values[name].value is not None and not unless:
+    raise ValueError(
+        f'--{name}={values[name].value} has no meaning here; see --help for'
+        ' where it has. Leave it out.'
+    )
