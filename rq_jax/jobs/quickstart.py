@@ -110,7 +110,8 @@ def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
   sampler = sampling.Sampler.restore(str(folder / 'rqtransformer'))
   count = _PER_CLASS * sampler.prior.num_classes
   conditions = sample_conditions.choose(sampler.prior, num_images=count)
-  images, labels = sample.draw(sampler, seed, conditions), conditions.labels
+  images = sample.draw(sampler, seed, conditions)
+  labels = conditions.rows(0, count)['labels']
   with (folder / 'samples.npz').open('wb') as file:
     np.savez_compressed(file, images=images, labels=labels)
   return images, labels

@@ -139,25 +139,20 @@ def read_tokens(path: str) -> np.ndarray:
   Raises:
     ValueError: If there is no such file, or it holds something else.
   """
-  try:
-    with _existing('tokens', path).open('rb') as file:
+  with _existing('tokens', path).open('rb') as file:
+    try:
       tokens = np.load(file)
-      found = f'{getattr(tokens, "dtype", "several arrays")}'
-      found += f'{list(getattr(tokens, "shape", []))}'
-  except (ValueError, EOFError) as error:
-    if str(error).startswith('--'):
-      raise
-    tokens, found = None, 'something else'
-  if (
-      not isinstance(tokens, np.ndarray)
-      or tokens.ndim != 2
-      or not np.issubdtype(tokens.dtype, np.integer)
-  ):
-    raise ValueError(
-        f'--tokens={path} must be a .npy file of int[N, L], the token ids of N'
-        f' texts; it holds {found}.'
-    )
-  return tokens
+    except (ValueError, EOFError):
+      tokens = None
+  found = 'something else'
+  if isinstance(tokens, np.ndarray):
+    if tokens.ndim == 2 and np.issubdtype(tokens.dtype, np.integer):
+      return tokens
+    found = f'{tokens.dtype}{list(tokens.shape)}'
+  raise ValueError(
+      f'--tokens={path} must be a .npy file of int[N, L], the token ids of N'
+      f' texts; it holds {found}.'
+  )
 
 
 def _existing(flag: str, path: str) -> epath.Path:
