@@ -170,6 +170,7 @@ def _sample(values: flags.FlagValues) -> int:
   command.require(values, 'checkpoint', 'out')
   kind = _kind(values)
   from rq_jax import sampling
+  from rq_jax.jobs import drawing
   from rq_jax.jobs import sample
   from rq_jax.jobs import sample_conditions
 
@@ -180,11 +181,11 @@ def _sample(values: flags.FlagValues) -> int:
       'tokens': sample_conditions.read_tokens,
   }
   given = readers[kind](values[kind].value) if kind else None
-  if values.distributed:
-    import jax
+  import jax
 
+  if values.distributed:
     jax.distributed.initialize()
-  sampler, origin = sample.restore(
+  sampler, origin = drawing.restore(
       values.checkpoint,
       chunk_size=values.chunk_size,
       model_parallel=values.model_parallel,
@@ -193,22 +194,28 @@ def _sample(values: flags.FlagValues) -> int:
       dtype=values.dtype,
       tokenizer=values.tokenizer,
   )
-  job = sample.Job(
-      out=values.out,
-      conditions=sample_conditions.choose(
-          sampler.prior, kind=kind, values=given, num_images=values.num_images
-      ),
-      seed=values.seed,
-      sampling=options,
-      chunk_size=values.chunk_size,
-      format=values.format,
-      shard_size=values.shard_size,
+  conditions = sample_conditions.choose(
+      sampler.prior, kind=kind, values=given, num_images=values.num_images
   )
   try:
-    print(sample.sample(sampler, job, origin))
+    sentence = sample.sample(
+        drawing.Drawing(
+            sampler=sampler,
+            conditions=conditions,
+            seed=values.seed,
+            sampling=options,
+            chunk_size=values.chunk_size,
+        ),
+        values.out,
+        origin=origin,
+        format=values.format,
+        shard_size=values.shard_size,
+    )
   except sample.Interrupted as stopped:
     print(stopped, file=sys.stderr)
     return command.INTERRUPTED
+  if jax.process_index() == 0:
+    print(sentence)
   return 0
 
 

@@ -18,9 +18,9 @@ from rq_jax.config import Config
 from rq_jax.data import images as images_lib
 from rq_jax.data import sources
 from rq_jax.evaluation import digits
+from rq_jax.jobs import drawing
 from rq_jax.jobs import encode
 from rq_jax.jobs import report as report_lib
-from rq_jax.jobs import sample
 from rq_jax.jobs import sample_conditions
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import experiment
@@ -110,7 +110,9 @@ def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
   sampler = sampling.Sampler.restore(str(folder / 'rqtransformer'))
   count = _PER_CLASS * sampler.prior.num_classes
   conditions = sample_conditions.choose(sampler.prior, num_images=count)
-  images = sample.draw(sampler, seed, conditions)
+  images = drawing.Drawing(
+      sampler=sampler, conditions=conditions, seed=seed
+  ).images()
   labels = conditions.rows(0, count)['labels']
   with (folder / 'samples.npz').open('wb') as file:
     np.savez_compressed(file, images=images, labels=labels)

@@ -79,8 +79,8 @@ class Files:
     def is_there(chunk):
       images = self.images_of(chunk)
       last = images[-1] // self._per_file
-      return self._part(chunk).name in waiting or all(
-          self._file(number).name in files
+      return f'{chunk:06d}.npy' in waiting or all(
+          self._name(number) in files
           for number in range(images[0] // self._per_file, last + 1)
       )
 
@@ -107,7 +107,7 @@ class Files:
   def complete(self) -> bool:
     """Whether all that the job is to leave is there, and nothing else."""
     there = {file.name for file in self.folder.iterdir()}
-    wanted = {self._file(number).name for number in range(self._num_files)}
+    wanted = {self._name(number) for number in range(self._num_files)}
     return wanted | {'grid.png'} <= there and PARTS not in there
 
   def finish(self, check: Callable[[], None]) -> None:
@@ -147,9 +147,12 @@ class Files:
     return self.folder / PARTS / f'{chunk:06d}.npy'
 
   def _file(self, number: int) -> epath.Path:
+    return self.folder / self._name(number)
+
+  def _name(self, number: int) -> str:
     shard = f'shard-{number:05d}-of-{self._num_files:05d}.npz'
     names = {'png': f'{number:06d}.png', 'shards': shard, 'npz': 'samples.npz'}
-    return self.folder / names[self.format]
+    return names[self.format]
 
   def _join(self, number: int, check: Callable[[], None]) -> None:
     """Writes an archive from the chunks that overlap it, one after another."""

@@ -1,6 +1,7 @@
 """`job.json`: what a sampling job draws, so that a restart draws the same."""
 
 import dataclasses
+import importlib.metadata
 import json
 from typing import Any
 
@@ -8,52 +9,49 @@ from etils import epath
 import flax
 import jax
 
-import rq_jax
 from rq_jax import inference_copy
-from rq_jax.jobs import sample_conditions
+from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampler
-from rq_jax.sampling import Sampling
 
 _NAME = 'job.json'
-# Tells where a model came from; its fingerprint tells which it is.
-_INFORMATION = ('checkpoint',)
+# The fingerprint tells which model it is, wherever it lies.
+_INFORMATION = ('checkpoint', 'devices')
+_VERSIONS = ('jax', 'rq_jax')
 _SHOWN = 60  # Characters of a value, in an error.
 
 
 def describe(
-    sampler: Sampler,
-    conditions: sample_conditions.Conditions,
+    drawing: drawing_lib.Drawing,
     files: sample_files.Files,
-    *,
     origin: dict[str, Any],
-    seed: int,
-    sampling: Sampling,
 ) -> dict[str, Any]:
   """All that decides the bytes of a job, as JSON would give it back.
 
+  Other devices round otherwise, which may move a pixel by one level. They are
+  noted, but a job may go on without those that it began on.
+
   Args:
-    sampler: The generator.
-    conditions: What is drawn.
+    drawing: What is drawn.
     files: Where it is written.
     origin: Where the generator came from: `checkpoint`, `step`, `ema`, `dtype`.
-    seed: All draws derive from it.
-    sampling: How to draw.
   """
+  sampler = drawing.sampler
   asked = {
       **origin,
       'model': {
           'prior': inference_copy.fingerprint(sampler.prior_variables),
           'tokenizer': sampler.tokenizer.fingerprint,
       },
-      'seed': seed,
+      'seed': drawing.seed,
       'num_images': files.num_images,
-      'conditions': conditions.described(),
-      'sampling': dataclasses.asdict(sampling),
+      'conditions': drawing.conditions.described(),
+      'sampling': dataclasses.asdict(drawing.sampling),
       'chunk_size': files.chunk_size,
       'format': files.format,
       'shard_size': files.shard_size if files.format == 'shards' else None,
-      'versions': {'jax': jax.__version__, 'rq_jax': rq_jax.__version__},
+      'devices': _devices(sampler),
+      'versions': {n: importlib.metadata.version(n) for n in _VERSIONS},
   }
   return json.loads(json.dumps(asked))
 
@@ -85,9 +83,24 @@ def open_folder(folder: epath.Path, asked: dict[str, Any]) -> None:
     ) from error
 
 
+def _devices(sampler: Sampler) -> str:
+  """What one process draws on."""
+  kind = jax.local_devices()[0].device_kind
+  if sampler.mesh is None:
+    return f'1 x {kind}'
+  model = sampler.mesh.shape['model']
+  return f'{sampler.mesh.size} x {kind}, model_parallel={model}'
+
+
 def _check_same(file: epath.Path, asked: dict[str, Any]) -> None:
   found = _flat(json.loads(file.read_text()))
   asked = _flat(asked)
+  there, wanted = found.get('devices'), asked['devices']
+  if there != wanted and jax.process_index() == 0:
+    print(
+        f'Note: begun on {there}, goes on with {wanted}, which may round'
+        ' otherwise: single codes and pixels may differ.'
+    )
   for name in [*asked, *(found.keys() - asked)]:
     there, wanted = found.get(name), asked.get(name)
     if there != wanted and name not in _INFORMATION:

@@ -3,6 +3,7 @@
 import json
 
 from rq_jax import inference_copy
+from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample
 from rq_jax.jobs import sample_conditions
 from rq_jax.sampling import Sampler
@@ -36,13 +37,24 @@ def export(path, **model):
   )
 
 
-def job(out, sampler, *, num_images=7, kind=None, values=None, **fields):
-  """A job of 7 images in chunks of 3, and in shards of 2, if not said else."""
+def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
+  """Seven images in chunks of three, if not said else."""
   conditions = sample_conditions.choose(
       sampler.prior, kind=kind, values=values, num_images=num_images
   )
-  fields = dict(chunk_size=3, shard_size=2, seed=5) | fields
-  return sample.Job(out=str(out), conditions=conditions, **fields)
+  fields = dict(chunk_size=3, seed=5) | fields
+  return drawing_lib.Drawing(sampler=sampler, conditions=conditions, **fields)
+
+
+def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
+  """Runs a job, in shards of two; returns what it says at its end."""
+  return sample.sample(
+      drawing(sampler, **fields),
+      str(out),
+      origin=origin,
+      format=format,
+      shard_size=shard_size,
+  )
 
 
 def contents(folder):

@@ -1,6 +1,7 @@
 """job.json: written first, and a job that would draw other bytes is refused."""
 
 import dataclasses
+import importlib.metadata
 import json
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 import rq_jax
 from rq_jax import inference_copy
-from rq_jax.jobs import sample
+from rq_jax import partitioning
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
 from tests.sampling import models
@@ -27,10 +28,9 @@ def out(sampler, tmp_path):
   return tmp_path
 
 
-def run(out, sampler, origin=generators.ORIGIN, **fields):
+def run(out, sampler, **fields):
   fields = dict(kind='labels', values=[4, 2], num_images=2) | fields
-  job = generators.job(out, sampler, **fields)
-  return sample.sample(sampler, job, origin)
+  return generators.run(out, sampler, **fields)
 
 
 def test_it_tells_all_that_decides_the_bytes(out, sampler):
@@ -50,6 +50,7 @@ def test_it_tells_all_that_decides_the_bytes(out, sampler):
       'chunk_size': 3,
       'format': 'png',
       'shard_size': None,
+      'devices': '1 x cpu',
       'versions': {'jax': jax.__version__, 'rq_jax': rq_jax.__version__},
   }
 
@@ -100,7 +101,12 @@ def test_another_size_of_shards_is_refused(sampler, tmp_path):
 
 @pytest.mark.parametrize('name', ['jax', 'rq_jax'])
 def test_another_version_is_refused(name, out, sampler, monkeypatch):
-  monkeypatch.setattr(f'{name}.__version__', '99')
+  version = importlib.metadata.version
+  monkeypatch.setattr(
+      importlib.metadata,
+      'version',
+      lambda package: '99' if package == name else version(package),
+  )
   with pytest.raises(ValueError, match=f'versions.{name}=.*="99"'):
     run(out, sampler)
 
@@ -110,6 +116,16 @@ def test_a_field_that_this_version_does_not_know_is_refused(out, sampler):
   file.write_text(json.dumps(json.loads(file.read_text()) | {'colour': 'red'}))
   with pytest.raises(ValueError, match='colour="red", but this is colour=null'):
     run(out, sampler)
+
+
+def test_a_job_goes_on_with_other_devices_and_says_so(out, sampler, capsys):
+  run(out / 'more', sampler, chunk_size=8)
+  mesh = partitioning.make_mesh(dict(data=4, model=2))
+  assert 'already' in run(
+      out / 'more', dataclasses.replace(sampler, mesh=mesh), chunk_size=8
+  )
+  note = 'Note: begun on 1 x cpu, goes on with 8 x cpu, model_parallel=2'
+  assert note in capsys.readouterr().out
 
 
 def test_the_model_may_have_moved_and_shards_mean_nothing_to_png(out, sampler):

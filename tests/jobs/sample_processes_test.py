@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from rq_jax.jobs import sample
 from tests.jobs import generators
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -101,7 +100,7 @@ def chunks_in(output):
 def go_on(out):
   """Draws in this process what is missing of the job; what is then there."""
   made = generators.sampler()
-  job = generators.job(
+  generators.run(
       out,
       made,
       num_images=3 * CHUNKS - 1,
@@ -109,9 +108,8 @@ def go_on(out):
       values=[4, 2],
       format='shards',
       shard_size=50,
+      origin=generators.ORIGIN | {'step': 0, 'ema': False},
   )
-  origin = generators.ORIGIN | {'step': 0, 'ema': False}
-  sample.sample(made, job, origin)
   return generators.contents(out)
 
 

@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rq_jax.jobs import sample
+from rq_jax import checkpoint
+from rq_jax.jobs import drawing
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
 from tests.jobs import generators
 
 KEY = jax.random.key(5)
@@ -28,10 +30,8 @@ def sampler():
 
 
 def run(out, **fields):
-  made = sampler()
   fields = dict(kind='labels', values=LABELS) | fields
-  job = generators.job(out, made, **fields)
-  return sample.sample(made, job, generators.ORIGIN)
+  return generators.run(out, sampler(), **fields)
 
 
 @functools.cache
@@ -112,8 +112,7 @@ def test_the_grid_shows_a_hundred_at_most(shard_size, tmp_path):
 @pytest.mark.parametrize('name', ['png', 'npz'])
 def test_a_model_without_classes_leaves_no_labels(name, tmp_path):
   made = generators.sampler(**generators.NOTHING)
-  job = generators.job(tmp_path, made, num_images=2, format=name)
-  sample.sample(made, job, generators.ORIGIN)
+  generators.run(tmp_path, made, num_images=2, format=name)
   images = made(KEY, num_images=3)[:2]
   if name == 'png':
     assert not (tmp_path / 'labels.json').exists()
@@ -129,8 +128,7 @@ def test_texts_are_drawn_in_turn(tmp_path):
   made = generators.sampler(**generators.TEXTS)
   tokens = np.array([[1, 2, 3], [19, 0, 7]])
   fields = dict(kind='tokens', values=tokens, num_images=3, format='npz')
-  job = generators.job(tmp_path, made, **fields)
-  sample.sample(made, job, generators.ORIGIN)
+  generators.run(tmp_path, made, **fields)
   with np.load(tmp_path / 'samples.npz') as arrays:
     np.testing.assert_array_equal(
         arrays['arr_0'], made(KEY, tokens=tokens[[0, 1, 0]])
@@ -266,8 +264,8 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
 
 
 def test_chunks_of_any_size_draw_the_same_codes():
-  conditions = generators.job('', sampler(), kind='labels', values=LABELS)
-  conditions = conditions.conditions
+  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
+  conditions = drawing.conditions
 
   def codes(size):
     chunks = [
@@ -281,9 +279,8 @@ def test_chunks_of_any_size_draw_the_same_codes():
 
 
 def test_drawing_in_memory_gives_the_images_of_the_job():
-  job = generators.job('', sampler(), kind='labels', values=LABELS)
-  images = sample.draw(sampler(), 5, job.conditions, chunk_size=3)
-  np.testing.assert_array_equal(images, expected()[0])
+  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
+  np.testing.assert_array_equal(drawing.images(), expected()[0])
 
 
 @pytest.mark.parametrize(
@@ -303,7 +300,7 @@ def test_what_the_model_does_not_take_is_refused_before_all(
 
 
 def test_options_for_another_depth_are_refused_before_all(tmp_path):
-  sampling = sample.Sampling(top_k=[1, 2, 3])
+  sampling = Sampling(top_k=[1, 2, 3])
   with pytest.raises(ValueError, match='has 3 numbers'):
     run(tmp_path / 'out', sampling=sampling)
   assert not (tmp_path / 'out').exists()
@@ -311,7 +308,9 @@ def test_options_for_another_depth_are_refused_before_all(tmp_path):
 
 def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   generators.export(tmp_path)
-  spread, origin = sample.restore(str(tmp_path), chunk_size=8, model_parallel=2)
+  spread, origin = drawing.restore(
+      str(tmp_path), chunk_size=8, model_parallel=2
+  )
   assert dict(spread.mesh.shape) == {'data': 4, 'fsdp': 1, 'model': 2}
   assert spread.mesh.devices.size == 8
   assert origin == {
@@ -320,8 +319,8 @@ def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
       'ema': False,
       'dtype': 'float32',
   }
-  job = generators.job(tmp_path / 'out', spread, chunk_size=8, format='npz')
-  sample.sample(spread, job, origin)
+  fields = dict(chunk_size=8, format='npz', origin=origin)
+  generators.run(tmp_path / 'out', spread, **fields)
   with np.load(tmp_path / 'out' / 'samples.npz') as arrays:
     images = arrays['arr_0'].astype(int)
   alone = np.asarray(sampler()(KEY, labels=range(7)), int)
@@ -329,10 +328,24 @@ def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   assert np.abs(images - alone).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ('options', 'step', 'ema'),
+    [(dict(), 1, True), (dict(ema=False), 1, False), (dict(step=0), 0, False)],
+)
+def test_the_step_and_the_averages_are_told(options, step, ema, tmp_path):
+  generators.export(tmp_path)
+  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+    params = sampler().prior_variables['params']
+    state = {'params': params, 'ema_params': params}
+    checkpoints.save(1, state, {})
+  _, origin = drawing.restore(str(tmp_path), chunk_size=8, **options)
+  assert (origin['step'], origin['ema']) == (step, ema)
+
+
 def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
   generators.export(tmp_path)
   monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
-  assert sample.restore(str(tmp_path), chunk_size=3)[0].mesh is None
+  assert drawing.restore(str(tmp_path), chunk_size=3)[0].mesh is None
 
 
 @pytest.mark.parametrize(
@@ -344,4 +357,4 @@ def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
 )
 def test_devices_that_do_not_fit_are_refused(options, words):
   with pytest.raises(ValueError, match=words):
-    sample.restore('no/such', **options)
+    drawing.restore('no/such', **options)
