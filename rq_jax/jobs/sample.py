@@ -1,8 +1,8 @@
 """Draws many images and writes them: a job that may be killed at any time.
 
 Its folder says which chunks are finished, and the same job draws the others.
-Chunk c is drawn by process c % P of P, on the
-devices of that process; processes share nothing but the folder.
+Chunk c is drawn by process c % P of P, on the devices of that process;
+processes share nothing but the folder.
 """
 
 from concurrent import futures
@@ -135,7 +135,9 @@ def _finish(files: sample_files.Files, signals: interrupts.Interrupts) -> None:
     if signals.requested(0):
       stop()
 
-  if _missing(files):
+  missing = _missing(files)
+  _wait_for_all('judged')  # From here on, the first may move files.
+  if missing:
     stop()
   try:
     if jax.process_index() == 0 and not files.complete():

@@ -95,12 +95,6 @@ def _devices(sampler: Sampler) -> str:
 def _check_same(file: epath.Path, asked: dict[str, Any]) -> None:
   found = _flat(json.loads(file.read_text()))
   asked = _flat(asked)
-  there, wanted = found.get('devices'), asked['devices']
-  if there != wanted and jax.process_index() == 0:
-    print(
-        f'Note: begun on {there}, goes on with {wanted}, which may round'
-        ' otherwise: single codes and pixels may differ.'
-    )
   for name in [*asked, *(found.keys() - asked)]:
     there, wanted = found.get(name), asked.get(name)
     if there != wanted and name not in _INFORMATION:
@@ -108,6 +102,12 @@ def _check_same(file: epath.Path, asked: dict[str, Any]) -> None:
           f'{file} was begun with {name}={_shown(there)}, but this is'
           f' {name}={_shown(wanted)}. Choose another --out, or the same values.'
       )
+  there, wanted = found.get('devices'), asked['devices']
+  if there != wanted and jax.process_index() == 0:
+    print(
+        f'Note: begun on {there}, goes on with {wanted}, which may round'
+        ' otherwise: single codes and pixels may differ.'
+    )
 
 
 def _check_free(folder: epath.Path) -> None:

@@ -9,8 +9,6 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rq_jax import checkpoint
-from rq_jax.jobs import drawing
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -263,26 +261,6 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
   assert not (tmp_path / '000004.png').exists()
 
 
-def test_chunks_of_any_size_draw_the_same_codes():
-  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
-  conditions = drawing.conditions
-
-  def codes(size):
-    chunks = [
-        sampler().codes(KEY, first_index=start, **conditions.rows(start, size))
-        for start in range(0, 7, size)
-    ]
-    return np.concatenate(chunks)[:7]
-
-  np.testing.assert_array_equal(codes(1), codes(8)[:7])
-  np.testing.assert_array_equal(codes(3), codes(8)[:7])
-
-
-def test_drawing_in_memory_gives_the_images_of_the_job():
-  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
-  np.testing.assert_array_equal(drawing.images(), expected()[0])
-
-
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
@@ -304,57 +282,3 @@ def test_options_for_another_depth_are_refused_before_all(tmp_path):
   with pytest.raises(ValueError, match='has 3 numbers'):
     run(tmp_path / 'out', sampling=sampling)
   assert not (tmp_path / 'out').exists()
-
-
-def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
-  generators.export(tmp_path)
-  spread, origin = drawing.restore(
-      str(tmp_path), chunk_size=8, model_parallel=2
-  )
-  assert dict(spread.mesh.shape) == {'data': 4, 'fsdp': 1, 'model': 2}
-  assert spread.mesh.devices.size == 8
-  assert origin == {
-      'checkpoint': str(tmp_path),
-      'step': 0,
-      'ema': False,
-      'dtype': 'float32',
-  }
-  fields = dict(chunk_size=8, format='npz', origin=origin)
-  generators.run(tmp_path / 'out', spread, **fields)
-  with np.load(tmp_path / 'out' / 'samples.npz') as arrays:
-    images = arrays['arr_0'].astype(int)
-  alone = np.asarray(sampler()(KEY, labels=range(7)), int)
-  # Sums over devices round otherwise: a pixel may be one level off.
-  assert np.abs(images - alone).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ('options', 'step', 'ema'),
-    [(dict(), 1, True), (dict(ema=False), 1, False), (dict(step=0), 0, False)],
-)
-def test_the_step_and_the_averages_are_told(options, step, ema, tmp_path):
-  generators.export(tmp_path)
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
-    params = sampler().prior_variables['params']
-    state = {'params': params, 'ema_params': params}
-    checkpoints.save(1, state, {})
-  _, origin = drawing.restore(str(tmp_path), chunk_size=8, **options)
-  assert (origin['step'], origin['ema']) == (step, ema)
-
-
-def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
-  generators.export(tmp_path)
-  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
-  assert drawing.restore(str(tmp_path), chunk_size=3)[0].mesh is None
-
-
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
-        (dict(chunk_size=100), '100 must be a multiple of 8.*chunk_size=104'),
-        (dict(chunk_size=8, model_parallel=3), '3 must divide the 8 devices'),
-    ],
-)
-def test_devices_that_do_not_fit_are_refused(options, words):
-  with pytest.raises(ValueError, match=words):
-    drawing.restore('no/such', **options)
