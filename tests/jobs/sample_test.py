@@ -3,12 +3,15 @@
 import contextlib
 import functools
 import json
+import os
+import signal
 
 import jax
 import numpy as np
 from PIL import Image
 import pytest
 
+from rq_jax.jobs import sample
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -219,6 +222,35 @@ def test_a_kill_while_chunks_are_removed_is_survived(
   assert 'already' in run(tmp_path, format=name)
   assert not drawn
   assert generators.contents(tmp_path) == whole
+
+
+def test_a_signal_while_chunks_are_joined_is_heeded(tmp_path, monkeypatch):
+  begin = sample_files._open_array
+
+  def interrupted(*args):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return begin(*args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sample_files, '_open_array', interrupted)
+    with pytest.raises(sample.Interrupted, match='7 of 7 images are finished'):
+      run(tmp_path / 'stopped', format='npz')
+  assert not (tmp_path / 'stopped' / 'samples.npz').exists()
+  run(tmp_path / 'stopped', format='npz')
+  run(tmp_path / 'whole', format='npz')
+  stopped, whole = tmp_path / 'stopped', tmp_path / 'whole'
+  assert generators.contents(stopped) == generators.contents(whole)
+
+
+@pytest.mark.parametrize('name', sample_files.FORMATS)
+def test_a_finished_job_is_left_alone(name, tmp_path, monkeypatch):
+  run(tmp_path, format=name)
+
+  def write(path):
+    raise AssertionError(path)
+
+  monkeypatch.setattr(sample_files, 'whole', write)
+  assert 'All 7 images were in' in run(tmp_path, format=name)
 
 
 def test_a_lost_shard_is_drawn_again_and_no_other(tmp_path, monkeypatch):
