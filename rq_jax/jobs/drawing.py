@@ -42,8 +42,6 @@ class Drawing:
     Raises:
       ValueError: If the model does not take it.
     """
-    # What is cached while shapes are computed would be lost with them.
-    _ = self.sampler.tokenizer.codebooks
     values, num_images = self.conditions.values, self.conditions.num_images
     distinct = 1 if values is None else min(len(values), num_images)
     for start in range(0, distinct, self.chunk_size):
