@@ -173,7 +173,7 @@ def restore_variables(
   Raises:
     ValueError: If there is no such checkpoint, or it is of another model.
   """
-  step = _find_step(path, step)
+  step = find_step(path, step)
   folder = _state_folder(path, step)
   saved = _saved(folder)
   averaged = ema and saved.get('ema_params') is not None
@@ -210,13 +210,20 @@ def restore_variables(
   return variables, f'{kind} of step {step} from {path}'
 
 
-def has_collection(path: str | epath.Path, name: str) -> bool:
-  """Whether the newest checkpoint holds variables of this name."""
-  folder = _state_folder(path, _find_step(path, None))
+def has_collection(
+    path: str | epath.Path, name: str, *, step: int | None = None
+) -> bool:
+  """Whether a checkpoint, the newest by default, has variables of this name."""
+  folder = _state_folder(path, find_step(path, step))
   return bool(_saved(folder).get(name))
 
 
-def _find_step(path: str | epath.Path, step: int | None) -> int:
+def find_step(path: str | epath.Path, step: int | None) -> int:
+  """The step of a complete checkpoint: the one asked for, else the newest.
+
+  Raises:
+    ValueError: If there is none.
+  """
   folder = epath.Path(path) / 'checkpoints'
   steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
   if not steps:

@@ -2,10 +2,19 @@ r"""Draws images with a trained model.
 
   python -m rq_jax sample --checkpoint=runs/digits/rqtransformer \
       --num_images=100 --labels=0,1,2 --out=samples/
+  python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
+      --num_images=50000 --format=npz --out=samples/
 
-Writes one PNG for each image and `grid.png`, all of them together. Image i
-depends on the checkpoint, --seed, i and its label alone.
+Writes one PNG for each image, or archives of many, and `grid.png`, the first
+100 together. Image i depends on the checkpoint, --seed, i and its label or
+text alone.
+
+Run the same command again to go on after an interruption: what is finished is
+not drawn again, and the files become those of an undisturbed run. Exit codes: 0
+finished; 75 interrupted and resumable; 1 an error.
 """
+
+import sys
 
 from absl import flags
 
@@ -20,8 +29,36 @@ def _define_flags() -> flags.FlagValues:
       'Workdir of a trained RQ-Transformer, or a converted checkpoint.',
       flag_values=values,
   )
+  flags.DEFINE_string('out', None, 'Folder of the images.', flag_values=values)
+  flags.DEFINE_enum(
+      'format',
+      'png',
+      ['png', 'shards', 'npz'],
+      'A PNG file for each image; .npz files of --shard_size images; or one'
+      ' samples.npz, as the evaluator of ADM reads it.',
+      flag_values=values,
+  )
   flags.DEFINE_integer(
-      'num_images', 16, 'How many to draw.', lower_bound=1, flag_values=values
+      'shard_size',
+      10_000,
+      'Images in a file of --format=shards.',
+      lower_bound=1,
+      flag_values=values,
+  )
+  _define_conditions(values)
+  _define_drawing(values)
+  _define_computing(values)
+  return values
+
+
+def _define_conditions(values: flags.FlagValues) -> None:
+  """Flags that say what is drawn."""
+  flags.DEFINE_integer(
+      'num_images',
+      None,
+      'How many to draw; 16 by default, or one for each text.',
+      lower_bound=1,
+      flag_values=values,
   )
   flags.DEFINE_list(
       'labels',
@@ -29,15 +66,24 @@ def _define_flags() -> flags.FlagValues:
       'Classes, drawn in turn; all of them by default.',
       flag_values=values,
   )
-  flags.DEFINE_string('out', None, 'Folder of the images.', flag_values=values)
+  flags.DEFINE_string(
+      'prompts',
+      None,
+      'File of texts, one a line, drawn in turn.',
+      flag_values=values,
+  )
+  flags.DEFINE_string(
+      'tokens',
+      None,
+      'The same as token ids: a .npy file of int[N, L].',
+      flag_values=values,
+  )
   flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
                                flag_values=values)  # fmt: skip
-  _define_drawing(values)
-  return values
 
 
 def _define_drawing(values: flags.FlagValues) -> None:
-  """Flags that change what is drawn, and how it is computed."""
+  """Flags that say how codes are drawn."""
   flags.DEFINE_multi_float(
       'temperature',
       [1.0],
@@ -56,11 +102,42 @@ def _define_drawing(values: flags.FlagValues) -> None:
       'Keeps the most likely codes of that mass; repeat it for each depth.',
       flag_values=values,
   )
+  flags.DEFINE_multi_float(
+      'guidance',
+      None,
+      'Scale of classifier-free guidance, 1 is none; repeat it for each depth.',
+      flag_values=values,
+  )
+  flags.DEFINE_enum(
+      'guidance_schedule',
+      None,
+      ['constant', 'linear', 'cosine'],
+      'How the guidance grows over the positions; constant by default.',
+      flag_values=values,
+  )
+
+
+def _define_computing(values: flags.FlagValues) -> None:
+  """Flags that say with what, and where, it is computed."""
   flags.DEFINE_integer(
       'chunk_size',
       100,
-      'Images computed at a time.',
+      'Images that the devices of a process draw together.',
       lower_bound=1,
+      flag_values=values,
+  )
+  flags.DEFINE_integer(
+      'model_parallel',
+      1,
+      'Devices that share the weights of one model; the others split a chunk.',
+      lower_bound=1,
+      flag_values=values,
+  )
+  flags.DEFINE_bool(
+      'distributed',
+      False,
+      'Whether this is one of several processes, found as Slurm, GKE or a TPU'
+      ' pod announce them. They share --out.',
       flag_values=values,
   )
   flags.DEFINE_integer(
@@ -89,45 +166,84 @@ def main(argv: list[str]) -> int:
   return command.run(_define_flags(), argv, __doc__, _sample)
 
 
-def _sample(values: flags.FlagValues) -> None:
+def _sample(values: flags.FlagValues) -> int:
   command.require(values, 'checkpoint', 'out')
+  kind = _kind(values)
   from rq_jax import sampling
+  from rq_jax.jobs import drawing
   from rq_jax.jobs import sample
+  from rq_jax.jobs import sample_conditions
 
-  options = sampling.Sampling(
-      temperature=_one_or_many(values.temperature),
-      top_k=_one_or_many(values.top_k),
-      top_p=_one_or_many(values.top_p),
-  )
-  sampler = sampling.Sampler.restore(
+  options = sampling.Sampling(**_options(values))
+  readers = {
+      'labels': _parse_labels,
+      'prompts': sample_conditions.read_prompts,
+      'tokens': sample_conditions.read_tokens,
+  }
+  given = readers[kind](values[kind].value) if kind else None
+  import jax
+
+  if values.distributed:
+    jax.distributed.initialize()
+  sampler, origin = drawing.restore(
       values.checkpoint,
+      chunk_size=values.chunk_size,
+      model_parallel=values.model_parallel,
       step=values.step,
       ema=values.ema,
       dtype=values.dtype,
       tokenizer=values.tokenizer,
   )
-  labels = sample.labels_in_turn(
-      sampler.prior, _parse_labels(values.labels), values.num_images
+  conditions = sample_conditions.choose(
+      sampler.prior, kind=kind, values=given, num_images=values.num_images
   )
-  images = sample.draw(
-      sampler,
-      values.seed,
-      num_images=values.num_images,
-      labels=labels,
-      sampling=options,
-      chunk_size=values.chunk_size,
-  )
-  sample.write(values.out, images, labels)
-  print(f'{len(images)} images are in {values.out}; grid.png shows them all.')
+  try:
+    sentence = sample.sample(
+        drawing.Drawing(
+            sampler=sampler,
+            conditions=conditions,
+            seed=values.seed,
+            sampling=options,
+            chunk_size=values.chunk_size,
+        ),
+        values.out,
+        origin=origin,
+        format=values.format,
+        shard_size=values.shard_size,
+    )
+  except sample.Interrupted as stopped:
+    print(stopped, file=sys.stderr)
+    return command.INTERRUPTED
+  if jax.process_index() == 0:
+    print(sentence)
+  return 0
+
+
+def _kind(values: flags.FlagValues) -> str | None:
+  """Which condition is given, if any."""
+  names = ('labels', 'prompts', 'tokens')
+  given = [name for name in names if values[name].value is not None]
+  if len(given) > 1:
+    raise ValueError(
+        f'{" and ".join(f"--{name}" for name in given)} exclude each other:'
+        ' give one of them.'
+    )
+  return given[0] if given else None
+
+
+def _options(values: flags.FlagValues) -> dict:
+  """Arguments of `Sampling`, of those flags that are set."""
+  names = ('temperature', 'top_k', 'top_p', 'guidance')
+  options = {name: _one_or_many(values[name].value) for name in names}
+  options['guidance_schedule'] = values.guidance_schedule
+  return {name: x for name, x in options.items() if x is not None}
 
 
 def _one_or_many(values: list | None):
   return values[0] if values and len(values) == 1 else values
 
 
-def _parse_labels(texts: list[str] | None) -> list[int] | None:
-  if texts is None:
-    return None
+def _parse_labels(texts: list[str]) -> list[int]:
   try:
     return [int(text) for text in texts]
   except ValueError as error:

@@ -18,9 +18,10 @@ from rq_jax.config import Config
 from rq_jax.data import images as images_lib
 from rq_jax.data import sources
 from rq_jax.evaluation import digits
+from rq_jax.jobs import drawing
 from rq_jax.jobs import encode
 from rq_jax.jobs import report as report_lib
-from rq_jax.jobs import sample
+from rq_jax.jobs import sample_conditions
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import experiment
 from rq_jax.training import metrics
@@ -108,8 +109,11 @@ def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
   """Draws the samples, at temperature 1 and without any filter."""
   sampler = sampling.Sampler.restore(str(folder / 'rqtransformer'))
   count = _PER_CLASS * sampler.prior.num_classes
-  labels = sample.labels_in_turn(sampler.prior, None, count)
-  images = sample.draw(sampler, seed, num_images=count, labels=labels)
+  conditions = sample_conditions.choose(sampler.prior, num_images=count)
+  images = drawing.Drawing(
+      sampler=sampler, conditions=conditions, seed=seed
+  ).images()
+  labels = conditions.rows(0, count)['labels']
   with (folder / 'samples.npz').open('wb') as file:
     np.savez_compressed(file, images=images, labels=labels)
   return images, labels

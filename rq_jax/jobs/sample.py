@@ -1,101 +1,153 @@
-"""Draws many images in chunks of one size, and writes them."""
+"""Draws many images and writes them: a job that may be killed at any time.
 
-from collections.abc import Sequence
-import json
-import math
+Its folder says which chunks are finished, and the same job draws the others.
+Chunk c is drawn by process c % P of P, on the devices of that process;
+processes share nothing but the folder.
+"""
+
+from concurrent import futures
+import itertools
+import time
+from typing import Any
 
 from etils import epath
 import jax
-import numpy as np
+from jax.experimental import multihost_utils
 import tqdm
 
-from rq_jax.data import images as images_lib
-from rq_jax.models import rqtransformer
-from rq_jax.sampling import Sampler
-from rq_jax.sampling import Sampling
+from rq_jax.jobs import drawing as drawing_lib
+from rq_jax.jobs import sample_files
+from rq_jax.jobs import sample_manifest
+from rq_jax.training import interrupts
 
 
-def labels_in_turn(
-    prior: rqtransformer.RQTransformer,
-    labels: Sequence[int] | None,
-    num_images: int,
-) -> np.ndarray | None:
-  """Labels of `num_images` images: those given, or all classes, in turn.
-
-  Raises:
-    ValueError: If labels are given to a model that takes none, or if the model
-      takes texts.
-  """
-  if prior.text_vocab_size:
-    raise ValueError(
-        'This model draws from texts, which this command does not take yet;'
-        ' call Sampler(key, tokens=...) in Python.'
-    )
-  if not prior.num_classes:
-    if labels is not None:
-      raise ValueError(
-          'This model is unconditional and takes no labels. Leave out --labels.'
-      )
-    return None
-  given = range(prior.num_classes) if labels is None else labels
-  return np.resize(np.asarray(given, np.int32), num_images)
+class Interrupted(Exception):
+  """The job was told to stop; what is finished stays, and it can go on."""
 
 
-def draw(
-    sampler: Sampler,
-    seed: int,
+def sample(
+    drawing: drawing_lib.Drawing,
+    out: str,
     *,
-    num_images: int,
-    labels: np.ndarray | None = None,
-    sampling: Sampling | None = None,
-    chunk_size: int = 100,
-) -> np.ndarray:
-  """Draws images: -> uint8[num_images, S, S, 3].
+    origin: dict[str, Any],
+    format: str = 'png',
+    shard_size: int = 10_000,
+) -> str:
+  """Draws what is missing of a job, and writes it.
+
+  All processes of a program take part.
 
   Args:
-    sampler: The generator.
-    seed: All draws derive from it; image i also from i alone.
-    num_images: How many.
-    labels: A class for each, int32[num_images]; None for an unconditional
-      model.
-    sampling: How to draw; as the sampler does if None.
-    chunk_size: Images computed at a time. The last chunk is padded, so that all
-      of them run the same program.
+    drawing: What to draw.
+    out: Folder to write to.
+    origin: Where the generator came from, as `drawing.restore` says.
+    format: 'png', 'shards' or 'npz', see `sample_files`.
+    shard_size: Images in a shard.
+
+  Returns:
+    A sentence that says what is where.
 
   Raises:
-    ValueError: If a label is out of range.
+    ValueError: If the model does not take what it is given, or the folder holds
+      something else.
+    Interrupted: After the chunk under way, if SIGTERM or Ctrl-C came.
   """
-  chunks = []
-  key = jax.random.key(seed)
-  with tqdm.tqdm(total=num_images, unit='image', desc='sample') as bar:
-    for start in range(0, num_images, chunk_size):
-      if labels is None:
-        condition = {'num_images': chunk_size}
-      else:
-        rows = np.minimum(start + np.arange(chunk_size), num_images - 1)
-        condition = {'labels': labels[rows]}
-      drawn = sampler(key, sampling=sampling, first_index=start, **condition)
-      chunks.append(np.asarray(drawn[: num_images - start]))
-      bar.update(len(chunks[-1]))
-  return np.concatenate(chunks)
-
-
-def write(
-    out: str, images: np.ndarray, labels: np.ndarray | None = None
-) -> None:
-  """Writes 000000.png, 000001.png, ..., grid.png and labels.json.
-
-  Args:
-    out: Folder to write to.
-    images: uint8[N, S, S, 3].
-    labels: Their classes, int32[N], if there are any.
-  """
-  folder = epath.Path(out)
-  for i, image in enumerate(images):
-    images_lib.write_png(folder / f'{i:06d}.png', image)
-  columns = math.ceil(math.sqrt(len(images)))
-  images_lib.write_png(
-      folder / 'grid.png', images_lib.grid(images, columns=columns)
+  files = sample_files.Files(
+      folder=epath.Path(out),
+      format=format,
+      num_images=drawing.conditions.num_images,
+      image_size=drawing.sampler.tokenizer.model.image_size,
+      chunk_size=drawing.chunk_size,
+      shard_size=shard_size,
+      labels=drawing.conditions.labels,
   )
-  if labels is not None:
-    (folder / 'labels.json').write_text(json.dumps(labels.tolist()))
+  drawing.check()
+  sample_manifest.open_folder(
+      files.folder, sample_manifest.describe(drawing, files, origin)
+  )
+  _wait_for_all('opened')
+  missing = _missing(files)
+  start = time.perf_counter()
+  # A process stops after a chunk of its own, and then waits for the others.
+  with interrupts.Interrupts(alone=True) as signals:
+    _draw_missing(drawing, files, missing, signals)
+    _wait_for_all('drawn')
+    seconds = time.perf_counter() - start
+    _finish(files, signals)
+  drawn = sum(len(files.images_of(chunk)) for chunk in missing)
+  if not drawn:
+    return f'All {files.num_images} images were in {out} already.'
+  which = '' if drawn == files.num_images else f'the last {drawn} '
+  return (
+      f'{files.num_images} images are in {out}; {which}drawn at'
+      f' {drawn / seconds:.1f} images per second.'
+  )
+
+
+def _missing(files: sample_files.Files) -> list[int]:
+  finished = files.finished()
+  return [c for c in range(files.num_chunks) if c not in finished]
+
+
+def _draw_missing(
+    drawing: drawing_lib.Drawing,
+    files: sample_files.Files,
+    missing: list[int],
+    signals: interrupts.Interrupts,
+) -> None:
+  """Draws and writes those missing chunks that are this process's."""
+
+  def own(chunks):
+    count, index = jax.process_count(), jax.process_index()
+    return [chunk for chunk in chunks if chunk % count == index]
+
+  def images_in(chunks):
+    return sum(len(files.images_of(chunk)) for chunk in chunks)
+
+  total, left = images_in(own(range(files.num_chunks))), own(missing)
+  with (
+      futures.ThreadPoolExecutor() as pool,
+      tqdm.tqdm(
+          total=total,
+          initial=total - images_in(left),
+          unit='image',
+          desc='sample',
+          disable=jax.process_index() > 0,
+      ) as bar,
+  ):
+    chunks = itertools.takewhile(lambda c: not signals.requested(c), left)
+    for chunk, images in drawing.chunks(chunks):
+      files.write(chunk, images, pool)
+      bar.update(len(images))
+
+
+def _finish(files: sample_files.Files, signals: interrupts.Interrupts) -> None:
+  """Lets the first process join what all have drawn."""
+
+  def stop():
+    there = sum(len(files.images_of(chunk)) for chunk in files.finished())
+    raise Interrupted(
+        f'Interrupted: {there} of {files.num_images} images are finished in'
+        f' {files.folder}; the same command goes on with the others.'
+    )
+
+  def check():
+    if signals.requested(0):
+      stop()
+
+  missing = _missing(files)
+  _wait_for_all('judged')  # From here on, the first may move files.
+  if missing:
+    stop()
+  try:
+    if jax.process_index() == 0 and not files.complete():
+      files.finish(check)
+  finally:
+    _wait_for_all('joined')
+  if not files.complete():
+    stop()
+
+
+def _wait_for_all(point: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(f'sample: {point}')

@@ -25,14 +25,23 @@ class Interrupted(Exception):
 class Interrupts:
   """Notes SIGTERM and Ctrl-C instead of dying of them; a context manager.
 
-  Where there are several processes, JAX itself notes SIGTERM, which any of them
-  may get, and finds a step that all can stop after; Ctrl-C ends the process.
+  Where several processes step together, JAX itself notes SIGTERM, which any of
+  them may get, and finds a step that all can stop after; Ctrl-C ends the
+  process.
   """
+
+  def __init__(self, *, alone: bool = False):
+    """Prepares to note signals.
+
+    Args:
+      alone: Whether this process may stop after another step than others.
+    """
+    self._together = jax.process_count() > 1 and not alone
 
   def __enter__(self):
     self._noted = False
     # JAX would not hear of a signal that is handled here.
-    signals = _SIGNALS if jax.process_count() == 1 else ()
+    signals = () if self._together else _SIGNALS
     self._before = {s: signal.signal(s, self._note) for s in signals}
     return self
 
@@ -41,8 +50,8 @@ class Interrupts:
       signal.signal(number, handler)
 
   def requested(self, step: int) -> bool:
-    """Whether to stop after this step; the same on all processes."""
-    if jax.process_count() > 1:
+    """Whether to stop after this step; all that step together agree."""
+    if self._together:
       return multihost_utils.reached_preemption_sync_point(step)
     return self._noted
 

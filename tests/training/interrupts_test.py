@@ -56,6 +56,14 @@ def test_several_processes_leave_the_signals_and_the_step_to_jax(
   assert asked == [5]
 
 
+def test_a_process_that_stops_alone_notes_signals_among_others(monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with interrupts.Interrupts(alone=True) as signals:
+    assert not signals.requested(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.requested(1)
+
+
 _PROCESS = """
 import os, signal, sys, time
 import jax

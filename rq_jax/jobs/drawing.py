@@ -1,0 +1,166 @@
+"""Draws images in chunks of one size, on all devices of a process."""
+
+import collections
+from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from rq_jax import checkpoint as checkpoint_lib
+from rq_jax import partitioning
+from rq_jax.jobs.sample_conditions import Conditions
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+  """Images to be drawn; image i depends on the seed, i and its condition alone.
+
+  Attributes:
+    sampler: The generator.
+    conditions: What to draw, and how many.
+    seed: All draws derive from it.
+    sampling: How to draw.
+    chunk_size: Images computed at a time. The last chunk is padded, so that all
+      of them run the same program.
+  """
+
+  sampler: Sampler
+  conditions: Conditions
+  seed: int = 0
+  sampling: Sampling = Sampling()
+  chunk_size: int = 100
+
+  def check(self) -> None:
+    """Lets the sampler judge all that it will be asked for; computes nothing.
+
+    Raises:
+      ValueError: If the model does not take it.
+    """
+    values, num_images = self.conditions.values, self.conditions.num_images
+    distinct = 1 if values is None else min(len(values), num_images)
+    for start in range(0, distinct, self.chunk_size):
+      jax.eval_shape(
+          functools.partial(
+              self.sampler.codes,
+              sampling=self.sampling,
+              **self.conditions.rows(start, self.chunk_size),
+          ),
+          jax.random.key(self.seed),
+      )
+
+  def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Draws chunks: yields their numbers and their images, uint8[n, S, S, 3].
+
+    While one is dealt with, the devices already draw the next.
+    """
+    key = jax.random.key(self.seed)
+    under_way = collections.deque()
+
+    def take():
+      start, images = under_way.popleft()
+      valid = self.conditions.num_images - start
+      return start // self.chunk_size, np.asarray(images)[:valid]
+
+    for number in numbers:
+      start = number * self.chunk_size
+      images = self.sampler(
+          key,
+          sampling=self.sampling,
+          first_index=start,
+          **self.conditions.rows(start, self.chunk_size),
+      )
+      under_way.append((start, images))
+      if len(under_way) > 1:
+        yield take()
+    if under_way:
+      yield take()
+
+  def images(self) -> np.ndarray:
+    """Draws all of them, in memory: uint8[N, S, S, 3]."""
+    total, drawn = self.conditions.num_images, []
+    with tqdm.tqdm(total=total, unit='image', desc='sample') as bar:
+      for _, images in self.chunks(range(-(-total // self.chunk_size))):
+        drawn.append(images)
+        bar.update(len(images))
+    return np.concatenate(drawn)
+
+
+def restore(
+    checkpoint: str,
+    *,
+    chunk_size: int,
+    model_parallel: int = 1,
+    step: int | None = None,
+    ema: bool = True,
+    dtype: str | None = None,
+    tokenizer: str | None = None,
+) -> tuple[Sampler, dict[str, Any]]:
+  """Restores a sampler onto all devices of this process.
+
+  Args:
+    checkpoint: The workdir of a stage-2 run, or a converted checkpoint.
+    chunk_size: Images that the devices are to draw together.
+    model_parallel: Devices that share the weights of one model; the others
+      split the chunk.
+    step: Which checkpoint; the newest if None.
+    ema: Whether to take averaged parameters, where the run kept them.
+    dtype: Of parameters and computation; None for as trained.
+    tokenizer: Path of another copy of the tokenizer.
+
+  Returns:
+    The sampler, and where it came from, for the manifest.
+
+  Raises:
+    ValueError: If there is no such model, or the devices do not fit.
+  """
+  mesh = _local_mesh(chunk_size, model_parallel)
+  checkpoint_lib.read_config(checkpoint, stage=2)
+  step = checkpoint_lib.find_step(checkpoint, step)
+  ema = ema and checkpoint_lib.has_collection(
+      checkpoint, 'ema_params', step=step
+  )
+  sampler = Sampler.restore(
+      checkpoint,
+      step=step,
+      ema=ema,
+      dtype=dtype,
+      mesh=mesh,
+      tokenizer=tokenizer,
+      verbose=jax.process_index() == 0,
+  )
+  return sampler, {
+      'checkpoint': str(checkpoint),
+      'step': step,
+      'ema': ema,
+      'dtype': sampler.prior.dtype,
+  }
+
+
+def _local_mesh(
+    chunk_size: int, model_parallel: int
+) -> jax.sharding.Mesh | None:
+  devices = jax.local_devices()
+  if len(devices) % model_parallel:
+    raise ValueError(
+        f'--model_parallel={model_parallel} must divide the {len(devices)}'
+        ' devices of a process. Change it.'
+    )
+  if len(devices) == 1:
+    return None
+  mesh = partitioning.make_mesh(
+      {'data': -1, 'model': model_parallel}, devices=devices
+  )
+  parallel = partitioning.batch_parallelism(mesh)
+  if chunk_size % parallel:
+    raise ValueError(
+        f'--chunk_size={chunk_size} must be a multiple of {parallel}, the'
+        ' devices that split a chunk. Choose'
+        f' --chunk_size={-(-chunk_size // parallel) * parallel}.'
+    )
+  return mesh

@@ -1,0 +1,162 @@
+"""What images are drawn for: classes, texts or nothing, taken in turn."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from rq_jax.models import rqtransformer
+
+_DEFAULT_NUM_IMAGES = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conditions:
+  """What each of N images is drawn for; image i gets entry i % M.
+
+  Attributes:
+    num_images: N.
+    kind: The argument of the sampler, 'labels', 'prompts' or 'tokens'; None for
+      a model without conditions.
+    values: int32[M], M texts, or int[M, L]; None for a model without
+      conditions.
+  """
+
+  num_images: int
+  kind: str | None = None
+  values: Any = None
+
+  def rows(self, start: int, count: int) -> dict[str, Any]:
+    """What to ask the sampler for: images start, ..., start + count - 1.
+
+    Images after the last get what that one got.
+    """
+    if self.kind is None:
+      return {'num_images': count}
+    images = np.minimum(start + np.arange(count), self.num_images - 1)
+    rows = images % len(self.values)
+    if self.kind == 'prompts':
+      return {self.kind: [self.values[row] for row in rows]}
+    return {self.kind: self.values[rows]}
+
+  @property
+  def labels(self) -> np.ndarray | None:
+    """Classes of all images, int32[N]; None where there are none."""
+    if self.kind != 'labels':
+      return None
+    return np.resize(self.values, self.num_images)
+
+  def described(self) -> dict[str, Any]:
+    """What tells these conditions from others, for JSON."""
+    if self.kind is None:
+      return {'kind': None}
+    if self.kind == 'labels':
+      labels = ','.join(map(str, self.values.tolist()))
+      return {'kind': self.kind, 'in_turn': labels}
+    if self.kind == 'prompts':
+      contents = '\n'.join(self.values).encode()
+    else:
+      contents = np.ascontiguousarray(self.values, '<i8').tobytes()
+    return {
+        'kind': self.kind,
+        'in_turn': len(self.values),
+        'sha256': hashlib.sha256(contents).hexdigest(),
+    }
+
+
+def choose(
+    prior: rqtransformer.RQTransformer,
+    *,
+    kind: str | None = None,
+    values: Any = None,
+    num_images: int | None = None,
+) -> Conditions:
+  """What is drawn: what is given, or else all classes in turn.
+
+  Args:
+    prior: The model that is to draw.
+    kind: 'labels', 'prompts' or 'tokens'; None if nothing is given.
+    values: What is given: M numbers, M texts, or int[M, L].
+    num_images: How many images; None for one for each text, and for 16
+      elsewhere.
+
+  Raises:
+    ValueError: If the model takes something else.
+  """
+  kinds, takes = _taken(prior)
+  if kind is not None and kind not in kinds:
+    raise ValueError(f'This model {takes}; got --{kind}.')
+  if kind is None and prior.num_classes:
+    kind, values = 'labels', range(prior.num_classes)
+  if kind is None and kinds:
+    raise ValueError(f'This model {takes}.')
+  if kind is None:
+    return Conditions(num_images=num_images or _DEFAULT_NUM_IMAGES)
+  if not len(values):
+    raise ValueError(f'--{kind} is empty; give at least one, or leave it out.')
+  if kind == 'labels':
+    values = np.asarray(values, np.int32)
+  default = _DEFAULT_NUM_IMAGES if kind == 'labels' else len(values)
+  return Conditions(num_images=num_images or default, kind=kind, values=values)
+
+
+def _taken(prior: rqtransformer.RQTransformer) -> tuple[tuple[str, ...], str]:
+  """Kinds of conditions that a model takes, and a sentence on them."""
+  if prior.num_classes:
+    return ('labels',), 'draws classes: give --labels, or none for all classes'
+  if prior.text_vocab_size:
+    return ('prompts', 'tokens'), 'draws from texts: give --prompts or --tokens'
+  return (), 'is unconditional and takes no --labels, --prompts or --tokens'
+
+
+def read_prompts(path: str) -> list[str]:
+  """Reads texts from a UTF-8 file, one a line.
+
+  Raises:
+    ValueError: If there is no such file, or a line is blank.
+  """
+  try:
+    text = _existing('prompts', path).read_text()
+  except UnicodeDecodeError as error:
+    raise ValueError(
+        f'--prompts={path} is not text in UTF-8: {error}. Convert the file.'
+    ) from error
+  lines = text.replace('\r\n', '\n').removesuffix('\n').split('\n')
+  for number, line in enumerate(lines, start=1):
+    if not line.strip():
+      raise ValueError(
+          f'--prompts={path}: line {number} is blank, but every line is a'
+          ' prompt. Remove it.'
+      )
+  return lines
+
+
+def read_tokens(path: str) -> np.ndarray:
+  """Reads token ids of texts, int[M, L], from a .npy file.
+
+  Raises:
+    ValueError: If there is no such file, or it holds something else.
+  """
+  with _existing('tokens', path).open('rb') as file:
+    try:
+      tokens = np.load(file)
+    except (ValueError, EOFError):
+      tokens = None
+  found = 'something else'
+  if isinstance(tokens, np.ndarray):
+    if tokens.ndim == 2 and np.issubdtype(tokens.dtype, np.integer):
+      return tokens
+    found = f'{tokens.dtype}{list(tokens.shape)}'
+  raise ValueError(
+      f'--tokens={path} must be a .npy file of int[N, L], the token ids of N'
+      f' texts; it holds {found}.'
+  )
+
+
+def _existing(flag: str, path: str) -> epath.Path:
+  file = epath.Path(path)
+  if not file.is_file():
+    raise ValueError(f'--{flag}={path}: there is no such file.')
+  return file

@@ -1,0 +1,111 @@
+"""Flags of the command that draws images."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax.cli import sample as sample_command
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+from tests.jobs import generators
+
+
+def options(*argv):
+  values = sample_command._define_flags()
+  values(['sample', *argv])
+  return sample_command._options(values)
+
+
+def test_options_are_passed_on_where_they_are_set():
+  assert options() == {'temperature': 1.0, 'top_p': 1.0}
+  given = options(
+      '--temperature=0.5',
+      '--top_k=3',
+      '--top_p=0.7',
+      '--top_p=0.8',
+      '--guidance=2',
+      '--guidance=1.5',
+      '--guidance_schedule=cosine',
+  )
+  assert given == {
+      'temperature': 0.5,
+      'top_k': 3,
+      'top_p': [0.7, 0.8],
+      'guidance': [2.0, 1.5],
+      'guidance_schedule': 'cosine',
+  }
+
+
+@pytest.mark.parametrize(
+    ('argv', 'words'),
+    [
+        (['--labels=1', '--prompts=x'], '--labels and --prompts exclude each'),
+        (['--prompts=x', '--tokens=y'], '--prompts and --tokens exclude each'),
+        (['--labels=1,a'], '--labels=1,a must be whole numbers'),
+        (['--prompts=no/such'], '--prompts=no/such: there is no such file'),
+        (['--tokens=no/such'], '--tokens=no/such: there is no such file'),
+        (['--format=zip'], '--format=zip'),
+        (['--num_images=0'], '--num_images=0'),
+        (['--guidance_schedule=up'], 'constant|linear|cosine'),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_restored(
+    argv, words, capsys
+):
+  code = main_lib.main(['sample', '--checkpoint=x', '--out=y', *argv])
+  assert code == 1
+  assert words in capsys.readouterr().err
+
+
+def test_flags_reach_the_job(tmp_path, monkeypatch, capsys):
+  generators.export(tmp_path / 'model', **generators.TEXTS)
+  np.save(tmp_path / 'tokens.npy', np.array([[1, 2, 3], [19, 0, 7]]))
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
+  out = tmp_path / 'out'
+  code = main_lib.main(
+      [
+          'sample',
+          f'--checkpoint={tmp_path / "model"}',
+          f'--tokens={tmp_path / "tokens.npy"}',
+          f'--out={out}',
+          '--format=shards',
+          '--shard_size=1',
+          '--chunk_size=3',
+          '--seed=8',
+          '--top_k=4',
+          '--dtype=bfloat16',
+      ]
+  )
+  assert code == 0
+  assert f'2 images are in {out}' in capsys.readouterr().out
+  manifest = json.loads((out / 'job.json').read_text())
+  assert manifest['dtype'] == 'bfloat16'
+  model = Sampler.restore(str(tmp_path / 'model'), dtype='bfloat16')
+  images = model(
+      jax.random.key(8),
+      tokens=[[1, 2, 3], [19, 0, 7], [19, 0, 7]],
+      sampling=Sampling(top_k=4),
+  )
+  for i in range(2):
+    with np.load(out / f'shard-0000{i}-of-00002.npz') as arrays:
+      np.testing.assert_array_equal(arrays['arr_0'], images[i : i + 1])
+
+
+def test_another_model_is_told_what_it_takes(tmp_path, capsys):
+  generators.export(tmp_path / 'model')
+  (tmp_path / 'prompts.txt').write_text('a cat\n')
+  code = main_lib.main(
+      [
+          'sample',
+          f'--checkpoint={tmp_path / "model"}',
+          f'--prompts={tmp_path / "prompts.txt"}',
+          f'--out={tmp_path / "out"}',
+          '--chunk_size=8',
+      ]
+  )
+  assert code == 1
+  assert 'draws classes: give --labels' in capsys.readouterr().err
+  assert not (tmp_path / 'out').exists()

@@ -1,0 +1,69 @@
+"""Tiny generators for sampling jobs, and what is in the folder of a job."""
+
+import json
+
+from rq_jax import inference_copy
+from rq_jax.jobs import drawing as drawing_lib
+from rq_jax.jobs import sample
+from rq_jax.jobs import sample_conditions
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import build_prior
+from tests import tiny
+from tests.sampling import models
+
+ORIGIN = {'checkpoint': 'x', 'step': 3, 'ema': True, 'dtype': 'float32'}
+TEXTS = dict(num_classes=0, text_vocab_size=20, text_length=3, null_class=False)
+NOTHING = dict(num_classes=0, null_class=False)
+
+
+def sampler(**model):
+  """A generator of noise on one device; fields of its model may be given."""
+  prior = build_prior(tiny.stage2_config(model=model))
+  return Sampler(
+      prior=prior,
+      prior_variables=models.random_variables(prior),
+      tokenizer=models.random_tokenizer(),
+  )
+
+
+def export(path, **model):
+  """Writes the same generator as a checkpoint."""
+  made = sampler(**model)
+  config = tiny.stage2_config(model=model)
+  inference_copy.export(path, config, made.prior_variables)
+  tokenizer = made.tokenizer
+  inference_copy.export(
+      path / 'tokenizer', tokenizer.config, tokenizer.variables
+  )
+
+
+def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
+  """Seven images in chunks of three, if not said else."""
+  conditions = sample_conditions.choose(
+      sampler.prior, kind=kind, values=values, num_images=num_images
+  )
+  fields = dict(chunk_size=3, seed=5) | fields
+  return drawing_lib.Drawing(sampler=sampler, conditions=conditions, **fields)
+
+
+def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
+  """Runs a job, in shards of two; returns what it says at its end."""
+  return sample.sample(
+      drawing(sampler, **fields),
+      str(out),
+      origin=origin,
+      format=format,
+      shard_size=shard_size,
+  )
+
+
+def contents(folder):
+  """Bytes of all files below a folder, by name; but where the model lay."""
+  files = {
+      str(file.relative_to(folder)): file.read_bytes()
+      for file in folder.rglob('*')
+      if file.is_file()
+  }
+  manifest = json.loads(files.pop('job.json'))
+  del manifest['checkpoint']
+  return files | {'job.json': manifest}
