@@ -17,19 +17,28 @@ calls after one that compiles. A line of JSON for each batch holds all of it.
 
 --figure4 compares maps of 8x8x4 codes with those of 16x16x1, as Figure 4 of the
 paper does on an A100: 4.2 times as fast at batch 100, 5.6 times at 200.
+
+  python -m rq_jax benchmark filters
+  python -m rq_jax benchmark precision --checkpoint=runs/digits/rqtransformer
+  python -m rq_jax benchmark constants
+
+`filters` times top-k and top-p against sorting, of 16384 codes. `precision`
+tells what bfloat16 changes of a generator: divergence by depth, codes that
+become others, pixels. `constants` measures how far a device falls short of its
+peaks: what a prediction of the time has to assume.
 """
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from rq_jax import config as config_lib
 from rq_jax.cli import command
+from rq_jax.cli import drawing_flags
 
-KINDS = ('sampling',)
+KINDS = ('sampling', 'filters', 'precision', 'constants')
 _SIZES = ('small', 'medium', 'large', 'huge')
 
 
@@ -59,37 +68,13 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
       ' 256 pixels that makes such codes.',
       flag_values=values,
   )
-  _define_drawing(values)
+  drawing_flags.define(values)
   _define_measuring(values)
   return values
 
 
-def _define_drawing(values: flags.FlagValues) -> None:
-  """Flags that change what is drawn, and how it is computed."""
-  flags.DEFINE_multi_float(
-      'temperature',
-      [1.0],
-      'Divides the logits; repeat it for one value for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_integer(
-      'top_k',
-      None,
-      'Keeps the k most likely codes; repeat it for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_float(
-      'top_p',
-      [1.0],
-      'Keeps the most likely codes of that mass; repeat it for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_float(
-      'guidance',
-      [1.0],
-      'Scale of classifier-free guidance, 1 is none; repeat it for each depth.',
-      flag_values=values,
-  )
+def _define_measuring(values: flags.FlagValues) -> None:
+  """Flags that tell what to measure, and where to write it."""
   flags.DEFINE_enum(
       'dtype',
       None,
@@ -97,19 +82,22 @@ def _define_drawing(values: flags.FlagValues) -> None:
       'Of weights and computation; float32 on CPUs by default, else bfloat16.',
       flag_values=values,
   )
-
-
-def _define_measuring(values: flags.FlagValues) -> None:
-  """Flags that tell what to measure, and where to write it."""
   flags.DEFINE_list(
       'batch_size',
       None,
-      'Images drawn at once, one or several numbers; 1,8,64 by default, and'
-      ' 100,200 with --figure4.',
+      'Images drawn at once, one or several numbers; 1,8,64 by default,'
+      ' 100,200 with --figure4, and 4 rows of logits for filters.',
       flag_values=values,
   )
   flags.DEFINE_integer(
       'repeats', 3, 'Calls to time.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_integer(
+      'num_images',
+      256,
+      'Of precision: how many to compare.',
+      lower_bound=1,
+      flag_values=values,
   )
   flags.DEFINE_bool(
       'skip_decoding',
@@ -151,8 +139,46 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
   if kind not in KINDS:
     given = f'{kind} is nothing to time' if kind else 'Nothing is said to time'
     raise ValueError(
-        f'{given}: python -m rq_jax benchmark {KINDS[0]}; see --help.'
+        f'{given}: python -m rq_jax benchmark {KINDS[0]}, or'
+        f' {", ".join(KINDS[1:])}; see --help.'
     )
+  kinds = {
+      'sampling': _sampling,
+      'filters': _filters,
+      'precision': _precision,
+      'constants': _constants,
+  }
+  kinds[kind](values)
+
+
+def _filters(values: flags.FlagValues) -> None:
+  from rq_jax.jobs.benchmarks import filters
+
+  for batch in _batch_sizes(values, '4'):
+    print(filters.table(filters.run(16384, batch, values.repeats), batch))
+
+
+def _precision(values: flags.FlagValues) -> None:
+  command.require(values, 'checkpoint')
+  from rq_jax import sampling
+  from rq_jax.jobs.benchmarks import precision
+
+  found = precision.compare(
+      lambda dtype: sampling.Sampler.restore(
+          values.checkpoint, dtype=dtype, verbose=False
+      ),
+      num_images=values.num_images,
+  )
+  print(precision.table(found))
+
+
+def _constants(values: flags.FlagValues) -> None:
+  from rq_jax.jobs.benchmarks import constants
+
+  print(constants.table(constants.run(values.dtype, values.repeats)))
+
+
+def _sampling(values: flags.FlagValues) -> None:
   chosen = [n for n in ('config', 'checkpoint', 'figure4') if values[n].value]
   if len(chosen) != 1:
     raise ValueError(
@@ -160,27 +186,23 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
     )
   _refuse(values, 'tokenizer_config', unless=chosen == ['config'])
   _refuse(values, 'size', unless=chosen == ['figure4'])
-  batch_sizes = _batch_sizes(values)
+  default = '100,200' if values.figure4 else '1,8,64'
+  batch_sizes = _batch_sizes(values, default)
   experiment = _experiment(values) if chosen == ['config'] else None
   from rq_jax import sampling  # After the checks: a typo should not wait.
-  from rq_jax.jobs import benchmark
-  from rq_jax.jobs import benchmark_record
-  from rq_jax.jobs import figure4
+  from rq_jax.jobs.benchmarks import figure4
+  from rq_jax.jobs.benchmarks import measured
+  from rq_jax.jobs.benchmarks import sampling_times
 
-  options = benchmark_record.Options(
+  options = measured.Options(
       batch_sizes=batch_sizes,
-      sampling=sampling.Sampling(
-          temperature=_one_or_many(values.temperature),
-          top_k=_one_or_many(values.top_k),
-          top_p=_one_or_many(values.top_p),
-          guidance=_one_or_many(values.guidance),
-      ),
+      sampling=sampling.Sampling(**drawing_flags.options(values)),
       repeats=values.repeats,
       decode=not values.skip_decoding,
   )
-  dtype = values.dtype or benchmark.default_dtype()
+  dtype = values.dtype or sampling_times.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
-  benchmark.run(
+  sampling_times.run(
       _models(values, experiment, options.sampling, dtype),
       options,
       dtype=dtype,
@@ -206,9 +228,9 @@ def _models(
 ) -> dict[str, Callable]:
   """What makes the samplers to time, by name; checks that they can draw so."""
   from rq_jax import sampling
-  from rq_jax.jobs import benchmark
-  from rq_jax.jobs import figure4
-  from rq_jax.jobs import stand_in
+  from rq_jax.jobs.benchmarks import figure4
+  from rq_jax.jobs.benchmarks import sampling_times
+  from rq_jax.jobs.benchmarks import stand_in
 
   if values.checkpoint:
     restore = functools.partial(
@@ -222,7 +244,7 @@ def _models(
     path = config_flags.get_config_filename(values['config'])
     experiments = {path: experiment}
   for experiment in experiments.values():
-    benchmark.check(sampling.build_prior(experiment), drawing)
+    sampling_times.check(sampling.build_prior(experiment), drawing)
   return {
       name: functools.partial(
           stand_in.sampler,
@@ -236,19 +258,14 @@ def _models(
   }
 
 
-def _batch_sizes(values: flags.FlagValues) -> list[int]:
-  default = ['100', '200'] if values.figure4 else ['1', '8', '64']
-  texts = values.batch_size or default
+def _batch_sizes(values: flags.FlagValues, default: str) -> list[int]:
+  texts = values.batch_size or default.split(',')
   if not all(text.isdecimal() and int(text) for text in texts):
     raise ValueError(
         f'--batch_size={",".join(texts)} must be whole numbers of at least 1,'
         ' such as --batch_size=1,8,64.'
     )
   return [int(text) for text in texts]
-
-
-def _one_or_many(values: list | None) -> Any:
-  return values[0] if values and len(values) == 1 else values
 
 
 def _refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:

@@ -19,6 +19,7 @@ import sys
 from absl import flags
 
 from rq_jax.cli import command
+from rq_jax.cli import drawing_flags
 
 
 def _define_flags() -> flags.FlagValues:
@@ -46,7 +47,7 @@ def _define_flags() -> flags.FlagValues:
       flag_values=values,
   )
   _define_conditions(values)
-  _define_drawing(values)
+  drawing_flags.define(values)
   _define_computing(values)
   return values
 
@@ -80,41 +81,6 @@ def _define_conditions(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
                                flag_values=values)  # fmt: skip
-
-
-def _define_drawing(values: flags.FlagValues) -> None:
-  """Flags that say how codes are drawn."""
-  flags.DEFINE_multi_float(
-      'temperature',
-      [1.0],
-      'Divides the logits; repeat it for one value for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_integer(
-      'top_k',
-      None,
-      'Keeps the k most likely codes; repeat it for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_float(
-      'top_p',
-      [1.0],
-      'Keeps the most likely codes of that mass; repeat it for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_multi_float(
-      'guidance',
-      None,
-      'Scale of classifier-free guidance, 1 is none; repeat it for each depth.',
-      flag_values=values,
-  )
-  flags.DEFINE_enum(
-      'guidance_schedule',
-      None,
-      ['constant', 'linear', 'cosine'],
-      'How the guidance grows over the positions; constant by default.',
-      flag_values=values,
-  )
 
 
 def _define_computing(values: flags.FlagValues) -> None:
@@ -159,6 +125,13 @@ def _define_computing(values: flags.FlagValues) -> None:
       'Another copy of the tokenizer; the model brings its own.',
       flag_values=values,
   )
+  flags.DEFINE_string(
+      'text_tokenizer',
+      None,
+      'File of the tokenizers library that turns --prompts into tokens; the'
+      ' text_tokenizer.json of --checkpoint by default.',
+      flag_values=values,
+  )
 
 
 def main(argv: list[str]) -> int:
@@ -174,7 +147,7 @@ def _sample(values: flags.FlagValues) -> int:
   from rq_jax.jobs import sample
   from rq_jax.jobs import sample_conditions
 
-  options = sampling.Sampling(**_options(values))
+  options = sampling.Sampling(**drawing_flags.options(values))
   readers = {
       'labels': _parse_labels,
       'prompts': sample_conditions.read_prompts,
@@ -183,6 +156,9 @@ def _sample(values: flags.FlagValues) -> int:
   given = readers[kind](values[kind].value) if kind else None
   import jax
 
+  from rq_jax import compilation
+
+  compilation.keep()
   if values.distributed:
     jax.distributed.initialize()
   sampler, origin = drawing.restore(
@@ -193,6 +169,7 @@ def _sample(values: flags.FlagValues) -> int:
       ema=values.ema,
       dtype=values.dtype,
       tokenizer=values.tokenizer,
+      text_tokenizer=values.text_tokenizer,
   )
   conditions = sample_conditions.choose(
       sampler.prior, kind=kind, values=given, num_images=values.num_images
@@ -229,18 +206,6 @@ def _kind(values: flags.FlagValues) -> str | None:
         ' give one of them.'
     )
   return given[0] if given else None
-
-
-def _options(values: flags.FlagValues) -> dict:
-  """Arguments of `Sampling`, of those flags that are set."""
-  names = ('temperature', 'top_k', 'top_p', 'guidance')
-  options = {name: _one_or_many(values[name].value) for name in names}
-  options['guidance_schedule'] = values.guidance_schedule
-  return {name: x for name, x in options.items() if x is not None}
-
-
-def _one_or_many(values: list | None):
-  return values[0] if values and len(values) == 1 else values
 
 
 def _parse_labels(texts: list[str]) -> list[int]:

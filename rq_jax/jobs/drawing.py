@@ -100,6 +100,7 @@ def restore(
     ema: bool = True,
     dtype: str | None = None,
     tokenizer: str | None = None,
+    text_tokenizer: str | None = None,
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
@@ -112,6 +113,8 @@ def restore(
     ema: Whether to take averaged parameters, where the run kept them.
     dtype: Of parameters and computation; None for as trained.
     tokenizer: Path of another copy of the tokenizer.
+    text_tokenizer: File that turns prompts into tokens; that of the checkpoint
+      if None.
 
   Returns:
     The sampler, and where it came from, for the manifest.
@@ -132,6 +135,7 @@ def restore(
       dtype=dtype,
       mesh=mesh,
       tokenizer=tokenizer,
+      text_tokenizer=text_tokenizer,
       verbose=jax.process_index() == 0,
   )
   return sampler, {

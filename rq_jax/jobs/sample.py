@@ -15,6 +15,7 @@ import jax
 from jax.experimental import multihost_utils
 import tqdm
 
+from rq_jax import compilation
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
 from rq_jax.jobs import sample_manifest
@@ -70,7 +71,8 @@ def sample(
   start = time.perf_counter()
   # A process stops after a chunk of its own, and then waits for the others.
   with interrupts.Interrupts(alone=True) as signals:
-    _draw_missing(drawing, files, missing, signals)
+    with compilation.clock() as compiler:
+      _draw_missing(drawing, files, missing, signals)
     _wait_for_all('drawn')
     seconds = time.perf_counter() - start
     _finish(files, signals)
@@ -80,7 +82,8 @@ def sample(
   which = '' if drawn == files.num_images else f'the last {drawn} '
   return (
       f'{files.num_images} images are in {out}; {which}drawn at'
-      f' {drawn / seconds:.1f} images per second.'
+      f' {drawn / seconds:.1f} images per second, in {seconds:.1f} s of which'
+      f' compiling took {compiler.seconds:.1f}.'
   )
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rq_jax import __main__ as main_lib
-from rq_jax.jobs import benchmark
 from rq_jax.jobs import chips
-from rq_jax.jobs import figure4
-from rq_jax.jobs import timing
+from rq_jax.jobs.benchmarks import figure4
+from rq_jax.jobs.benchmarks import sampling_times
+from rq_jax.jobs.benchmarks import timing
 
 PRIOR = '--config=configs/digits/rqtransformer.py'
 CHIP = chips.Chip(name='cpu', bytes_per_second=1e9, flops16=1e9, flops32=1e9)
@@ -20,13 +20,13 @@ def main(*argv):
 
 @pytest.fixture
 def asked(monkeypatch):
-  """What `benchmark.run` is asked for, instead of doing it."""
+  """What `sampling_times.run` is asked for, instead of doing it."""
   calls = {}
 
   def run(models, options, **others):
     calls.update(models=models, options=options, **others)
 
-  monkeypatch.setattr(benchmark, 'run', run)
+  monkeypatch.setattr(sampling_times, 'run', run)
   return calls
 
 

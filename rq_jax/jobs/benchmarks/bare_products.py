@@ -10,8 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from rq_jax.jobs import roofline
-from rq_jax.jobs import stand_in
+from rq_jax.jobs.benchmarks import roofline
+from rq_jax.jobs.benchmarks import stand_in
 from rq_jax.models import rqtransformer
 from rq_jax.typing import PyTree
 

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rq_jax import compilation
 from rq_jax.jobs.chips import Chip
 
-_COMPILE = '/jax/core/compile/backend_compile_duration'
 # Side of the square product and bytes of the copy that are timed: long enough
 # to be no matter of launching, short enough to be no matter of patience.
 _SIDE = {'cpu': 2048}
@@ -55,22 +55,12 @@ class Timing:
 
 def measure(fn: Callable[[], Any], repeats: int) -> Timing:
   """Calls a function once and then `repeats` times, to the end of its work."""
-  compiler = []
-
-  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-    del kwargs
-    if event == _COMPILE:
-      compiler.append(duration_secs)
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
+  with compilation.clock() as compiler:
     first, _ = _call(fn)
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
   seconds, cpu_seconds = zip(*(_call(fn) for _ in range(repeats)))
   return Timing(
       first=first,
-      compiler=sum(compiler),
+      compiler=compiler.seconds,
       seconds=seconds,
       cpu_seconds=cpu_seconds,
   )

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax.jobs import bare_products
-from rq_jax.jobs import benchmark_record
-from rq_jax.jobs import benchmark_text
-from rq_jax.jobs import timing
-from rq_jax.jobs.benchmark_record import Drawn
-from rq_jax.jobs.benchmark_record import Options
-from rq_jax.jobs.benchmark_record import Record
+from rq_jax.jobs.benchmarks import bare_products
+from rq_jax.jobs.benchmarks import measured
+from rq_jax.jobs.benchmarks import text_tables
+from rq_jax.jobs.benchmarks import timing
+from rq_jax.jobs.benchmarks.measured import Drawn
+from rq_jax.jobs.benchmarks.measured import Options
+from rq_jax.jobs.benchmarks.measured import Record
 from rq_jax.jobs.chips import Chip
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import Sampler
@@ -35,9 +35,7 @@ def default_dtype() -> str:
 
 def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
   """Raises a ValueError if a model cannot draw in this way."""
-  drawing.resolve(prior.positions, prior.depth, max(prior.sizes))
-  if drawing.guided:
-    conditions.check_guidance(prior)
+  conditions.draw_options(prior, drawing)
 
 
 def run(
@@ -46,7 +44,7 @@ def run(
     *,
     dtype: str,
     jsonl: str | None = None,
-    summary: Callable[[Sequence[Record]], str] = benchmark_text.tables,
+    summary: Callable[[Sequence[Record]], str] = text_tables.tables,
 ) -> None:
   """Times models one after the other; prints lines of JSON, then a summary.
 
@@ -111,9 +109,7 @@ def sampling(
     _tell(f'{name}: bare products of batch {found.batch}')
     rows = found.batch * (1 + options.sampling.guided)
     bare = time_products(sampler.prior, weights, rows, options.repeats)
-    yield benchmark_record.of_sampling(
-        name, sampler, options, found, bare, calibration
-    )
+    yield measured.of_sampling(name, sampler, options, found, bare, calibration)
   yield from failures
 
 

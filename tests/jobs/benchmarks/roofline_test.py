@@ -7,7 +7,7 @@ import pytest
 
 from rq_jax import sampling
 from rq_jax.jobs import chips
-from rq_jax.jobs import roofline
+from rq_jax.jobs.benchmarks import roofline
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 

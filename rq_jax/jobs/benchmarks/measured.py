@@ -11,9 +11,9 @@ from typing import Any
 import jax
 
 from rq_jax.jobs import chips
-from rq_jax.jobs import roofline
+from rq_jax.jobs.benchmarks import roofline
+from rq_jax.jobs.benchmarks.timing import Timing
 from rq_jax.jobs.chips import Chip
-from rq_jax.jobs.timing import Timing
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from rq_jax import sampling
-from rq_jax.jobs import bare_products
-from rq_jax.jobs import benchmark
-from rq_jax.jobs import benchmark_record
-from rq_jax.jobs import benchmark_text
 from rq_jax.jobs import chips
-from rq_jax.jobs import figure4
-from rq_jax.jobs import roofline
-from rq_jax.jobs import stand_in
-from rq_jax.jobs import timing
+from rq_jax.jobs.benchmarks import bare_products
+from rq_jax.jobs.benchmarks import figure4
+from rq_jax.jobs.benchmarks import measured
+from rq_jax.jobs.benchmarks import roofline
+from rq_jax.jobs.benchmarks import sampling_times
+from rq_jax.jobs.benchmarks import stand_in
+from rq_jax.jobs.benchmarks import text_tables
+from rq_jax.jobs.benchmarks import timing
 from rq_jax.models import rqtransformer
 from rq_jax.training import flops
 from tests import tiny
@@ -41,13 +41,13 @@ def sampler():
 
 
 def options(**changes):
-  return benchmark_record.Options(**{'batch_sizes': (2,), **changes})
+  return measured.Options(**{'batch_sizes': (2,), **changes})
 
 
 @functools.cache
 def records():
   wanted = options(batch_sizes=(2, 5), repeats=2)
-  return tuple(benchmark.sampling('tiny', sampler(), wanted, CHIP))
+  return tuple(sampling_times.sampling('tiny', sampler(), wanted, CHIP))
 
 
 def close(a, b):
@@ -137,10 +137,10 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
   timed = timing.Timing(
       first=9.0, compiler=7.0, seconds=(1.0, 2.0, 6.0), cpu_seconds=(3.0,) * 3
   )
-  drawn = benchmark_record.Drawn(
+  drawn = measured.Drawn(
       batch=4, parts={'autoregression': timed}, memory={'bytes': 1, 'of': 'x'}
   )
-  record = benchmark_record.of_sampling(
+  record = measured.of_sampling(
       'tiny',
       sampler(),
       options(sampling=sampling.Sampling(guidance=2.0)),
@@ -164,7 +164,7 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
 
 
 def test_decoding_is_left_out_on_request():
-  drawn = benchmark.draw(sampler(), 2, options(decode=False, repeats=1))
+  drawn = sampling_times.draw(sampler(), 2, options(decode=False, repeats=1))
   assert list(drawn.parts) == ['autoregression']
 
 
@@ -174,16 +174,16 @@ def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
       raise ValueError('Batch 3 takes 9 GiB.')
     if batch == 4:
       raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GiB')
-    return benchmark_record.Drawn(
+    return measured.Drawn(
         batch=batch, parts={'autoregression': timed}, memory={}
     )
 
   timed = timing.Timing(
       first=1.0, compiler=1.0, seconds=(1.0,), cpu_seconds=(1.0,)
   )
-  monkeypatch.setattr(benchmark, 'draw', draw)
+  monkeypatch.setattr(sampling_times, 'draw', draw)
   wanted = options(batch_sizes=(3, 4, 5), repeats=1)
-  record, *errors = benchmark.sampling('tiny', sampler(), wanted, CHIP)
+  record, *errors = sampling_times.sampling('tiny', sampler(), wanted, CHIP)
   assert record['batch_size'] == 5
   assert [str(error) for error in errors] == [
       'tiny, batch 3: Batch 3 takes 9 GiB.',
@@ -194,12 +194,12 @@ def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
 def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
   error = ValueError('tiny, batch 9: Too large.')
   found = [*records()[:1], error, *records()[1:]]
-  monkeypatch.setattr(benchmark, 'sampling', lambda *_: iter(found))
+  monkeypatch.setattr(sampling_times, 'sampling', lambda *_: iter(found))
   monkeypatch.setattr(timing, 'calibrate', lambda dtype: CHIP)
   file = tmp_path / 'lines.jsonl'
   file.write_text('{}\n')
   with pytest.raises(ValueError, match='batch 9: Too large'):
-    benchmark.run(
+    sampling_times.run(
         {'tiny': sampler},
         options(),
         dtype='float32',
@@ -223,14 +223,14 @@ def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
     ],
 )
 def test_a_model_is_asked_for_what_it_takes(changes, expected):
-  condition = benchmark.condition_of(PRIOR.clone(**changes), 6)
+  condition = sampling_times.condition_of(PRIOR.clone(**changes), 6)
   assert list(condition) == list(expected)
   for name, values in expected.items():
     np.testing.assert_array_equal(condition[name], values)
 
 
 def test_tables_show_times_shares_and_the_products():
-  text = benchmark_text.tables(records())
+  text = text_tables.tables(records())
   assert all(len(line) <= 80 for line in text.splitlines())
   for record in records():
     assert f'{record["ms_per_image"]["decoding"]:.3f}' in text
@@ -242,8 +242,8 @@ def test_tables_show_times_shares_and_the_products():
 
 def test_columns_are_aligned():
   rows = [('a', 'b'), ('long', '1.25')]
-  assert list(benchmark_text.columns(rows)) == ['     a     b', '  long  1.25']
-  assert next(iter(benchmark_text.columns(rows, left=1))) == '  a        b'
+  assert list(text_tables.columns(rows)) == ['     a     b', '  long  1.25']
+  assert next(iter(text_tables.columns(rows, left=1))) == '  a        b'
 
 
 def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():

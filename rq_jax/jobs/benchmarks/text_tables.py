@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 import itertools
 
-from rq_jax.jobs import roofline
-from rq_jax.jobs.benchmark_record import Record
+from rq_jax.jobs.benchmarks import roofline
+from rq_jax.jobs.benchmarks.measured import Record
 
 
 def tables(records: Sequence[Record]) -> str:

@@ -12,10 +12,10 @@ from rq_jax import config as config_lib
 from rq_jax import partitioning
 from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
-from rq_jax.jobs import stand_in
+from rq_jax.jobs.benchmarks import stand_in
 from tests import tiny
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = pathlib.Path(__file__).resolve().parents[3] / 'configs'
 UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
 
 

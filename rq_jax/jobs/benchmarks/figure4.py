@@ -5,10 +5,10 @@ import pathlib
 
 from rq_jax import config as config_lib
 from rq_jax.config import Config
-from rq_jax.jobs import benchmark_text
-from rq_jax.jobs.benchmark_record import Record
+from rq_jax.jobs.benchmarks import text_tables
+from rq_jax.jobs.benchmarks.measured import Record
 
-_FILE = pathlib.Path(__file__).parents[2] / 'configs/benchmark/rqtransformer.py'
+_FILE = pathlib.Path(__file__).parents[3] / 'configs/benchmark/rqtransformer.py'
 # What only a training reads.
 _UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
 # Seconds an image on an A100 in Figure 4 of the paper, by the size of the
@@ -40,7 +40,7 @@ def models(size: str) -> dict[str, Config]:
 
 def tables(records: Sequence[Record]) -> str:
   """The tables of all records, and what compares them."""
-  return f'{benchmark_text.tables(records)}\n\n{comparison(records)}'
+  return f'{text_tables.tables(records)}\n\n{comparison(records)}'
 
 
 def comparison(records: Sequence[Record]) -> str:
@@ -61,7 +61,7 @@ def comparison(records: Sequence[Record]) -> str:
     for _, found in others:
       if batch in found:
         rows.append(_compared(found[batch], record, _paper(batch, 0)))
-  lines += benchmark_text.columns(rows, left=1)
+  lines += text_tables.columns(rows, left=1)
   lines.append('  layers: how many an image passes through, one by one.')
   return '\n'.join(lines)
 
