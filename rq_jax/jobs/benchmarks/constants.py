@@ -146,7 +146,7 @@ def _gaps(repeats: int) -> dict[str, float]:
     return jax.lax.fori_loop(0, _CHAIN, lambda _, x: step(x), x)
 
   return {
-      f'gap, {name}': _seconds(lambda f=f: f(x), repeats) / _CHAIN
+      name: _seconds(lambda f=f: f(x), repeats) / _CHAIN
       for name, f in (('unrolled', unrolled), ('in a loop', looped))
   }
 
