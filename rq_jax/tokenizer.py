@@ -90,7 +90,8 @@ class Tokenizer:
   @functools.cached_property
   def codebooks(self) -> tuple[jax.Array, ...]:
     """Codewords, float32[K, C]: of the shared codebook, or of each depth."""
-    return self.model.apply(self.variables, method='codebooks')
+    with jax.ensure_compile_time_eval():  # Also where a caller jits.
+      return self.model.apply(self.variables, method='codebooks')
 
   def features(self, images: jax.Array) -> jax.Array:
     """Encodes images, before quantization: -> float32[B, H, W, C]."""

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Iterable, Iterator
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -45,13 +44,9 @@ class Drawing:
     values, num_images = self.conditions.values, self.conditions.num_images
     distinct = 1 if values is None else min(len(values), num_images)
     for start in range(0, distinct, self.chunk_size):
-      jax.eval_shape(
-          functools.partial(
-              self.sampler.codes,
-              sampling=self.sampling,
-              **self.conditions.rows(start, self.chunk_size),
-          ),
-          jax.random.key(self.seed),
+      self.sampler.check(
+          sampling=self.sampling,
+          **self.conditions.rows(start, self.chunk_size),
       )
 
   def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:

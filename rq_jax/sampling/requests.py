@@ -3,12 +3,16 @@
 import dataclasses
 import functools
 
+from etils import epath
 import flax
 import jax
 import numpy as np
 
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import conditions
+from rq_jax.sampling.conditions import Asked
 from rq_jax.sampling.options import DrawOptions
+from rq_jax.sampling.options import Sampling
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,39 @@ class Request:
   uniforms: jax.Array
   given: jax.Array
   keep: jax.Array
+
+
+def wanted(
+    prior: rqtransformer.RQTransformer,
+    asked: Asked,
+    *,
+    sampling: Sampling,
+    text_tokenizer: str | epath.Path | None,
+    count: int | None,
+) -> Wanted:
+  """Checks what a call asks for.
+
+  Args:
+    prior: The model that is asked.
+    asked: What it is asked for.
+    sampling: How to draw, unless the call says otherwise.
+    text_tokenizer: File that turns prompts into tokens, if there is one.
+    count: Number of codes or images that are given, if any are.
+
+  Raises:
+    ValueError: If the model cannot do it.
+  """
+  condition = dict(asked)
+  chosen = condition.pop('sampling', None) or sampling
+  first_index = condition.pop('first_index', 0)
+  rows = conditions.resolve(
+      prior, text_tokenizer=text_tokenizer, count=count, **condition
+  )
+  return Wanted(
+      condition=rows,
+      indices=indices(first_index, len(rows)),
+      options=conditions.draw_options(prior, chosen),
+  )
 
 
 def indices(first_index: int, count: int) -> np.ndarray:

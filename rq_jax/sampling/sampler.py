@@ -13,9 +13,9 @@ import numpy as np
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import building
-from rq_jax.sampling import conditions
 from rq_jax.sampling import likelihood
 from rq_jax.sampling import masks
+from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from rq_jax.sampling import selection
 from rq_jax.sampling import weights
@@ -190,11 +190,7 @@ class Sampler:
     return self.engine.rows(key, wanted)
 
   def best_of(
-      self,
-      key: jax.Array,
-      n: int,
-      score: Score,
-      **asked: Unpack[Asked],
+      self, key: jax.Array, n: int, score: Score, **asked: Unpack[Asked]
   ) -> Selection:
     """Draws every image n times and takes the one with the highest score.
 
@@ -254,35 +250,38 @@ class Sampler:
     """
     return likelihood.log_prob(self.prior, *self._forward(codes, asked))
 
+  def check(self, **asked: Unpack[Asked]) -> None:
+    """Raises the ValueError that drawing so would; computes nothing."""
+    wanted = self._wanted(asked)
+    memory.check_fits(
+        self.prior,
+        self.tokenizer.model,
+        len(wanted.condition),
+        guided=wanted.options.guided,
+        mesh=self.mesh,
+    )
+
   @functools.cached_property
   def engine(self) -> Engine:
     """The decode loop, with weights laid out for it: a second copy of them."""
+    params, codebooks = self.prior_variables['params'], self.tokenizer.codebooks
+    with jax.ensure_compile_time_eval():  # Also where a caller jits.
+      laid_out = weights.prepare(self.prior, params, codebooks)
     return Engine(
         prior=self.prior,
-        weights=weights.prepare(
-            self.prior,
-            self.prior_variables['params'],
-            self.tokenizer.codebooks,
-        ),
+        weights=laid_out,
         decoder=self.tokenizer.model,
         mesh=self.mesh,
     )
 
   def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
     """Checks what a call asks for, of `count` given codes or images if any."""
-    condition = dict(asked)
-    sampling = condition.pop('sampling', None) or self.sampling
-    first_index = condition.pop('first_index', 0)
-    rows = self._condition(condition, count)
-    return Wanted(
-        condition=rows,
-        indices=requests.indices(first_index, len(rows)),
-        options=conditions.draw_options(self.prior, sampling),
-    )
-
-  def _condition(self, asked, count: int | None = None) -> np.ndarray:
-    return conditions.resolve(
-        self.prior, text_tokenizer=self.text_tokenizer, count=count, **asked
+    return requests.wanted(
+        self.prior,
+        asked,
+        sampling=self.sampling,
+        text_tokenizer=self.text_tokenizer,
+        count=count,
     )
 
   def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
@@ -296,5 +295,5 @@ class Sampler:
   def _forward(self, codes, asked: Condition) -> tuple:
     """What a forward pass is given, checked: codes and their conditions."""
     codes = masks.check_codes(self.prior, codes)
-    condition = self._condition(asked, len(codes))
+    condition = self._wanted(asked, len(codes)).condition
     return self.prior_variables, self.tokenizer.codebooks, codes, condition

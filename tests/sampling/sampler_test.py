@@ -16,6 +16,7 @@ from rq_jax.sampling import Sampling
 from rq_jax.sampling import abstract_variables
 from rq_jax.sampling import build_prior
 from rq_jax.sampling import check_pair
+from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from tests import tiny
 from tests.sampling import models
@@ -331,3 +332,22 @@ def test_in_bfloat16_parameters_and_computation_are(workdir, tmp_path):
       workdir, tokenizer=tmp_path / 'copy', dtype='bfloat16', verbose=False
   )
   assert other.tokenizer.fingerprint == half.tokenizer.fingerprint
+
+
+def test_a_caller_may_jit_before_anything_was_drawn(workdir, codes):
+  fresh = Sampler.restore(workdir, verbose=False)
+  jitted = jax.jit(lambda key: fresh.codes(key, labels=_LABELS))(_KEY)
+  np.testing.assert_array_equal(jitted, codes)
+  # What was laid out while it was traced serves later calls.
+  np.testing.assert_array_equal(fresh.codes(_KEY, labels=_LABELS), codes)
+
+
+def test_checking_refuses_what_drawing_would(sampler, monkeypatch):
+  sampler.check(labels=_LABELS)
+  with pytest.raises(ValueError, match='labels=10 is out of range'):
+    sampler.check(labels=[10])
+  with pytest.raises(ValueError, match='draws 2 codes'):
+    sampler.check(labels=[1], sampling=Sampling(top_p=(0.5, 0.6, 0.7)))
+  monkeypatch.setattr(memory, 'free_bytes', lambda device: 10)
+  with pytest.raises(ValueError, match='at most 0 fit'):
+    sampler.check(labels=[1])
