@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rq_jax import __main__ as main_lib
+from rq_jax.cli import drawing_flags
 from rq_jax.cli import sample as sample_command
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -16,7 +17,7 @@ from tests.jobs import generators
 def options(*argv):
   values = sample_command._define_flags()
   values(['sample', *argv])
-  return sample_command._options(values)
+  return drawing_flags.options(values)
 
 
 def test_options_are_passed_on_where_they_are_set():
