@@ -78,8 +78,8 @@ def test_means_are_of_all_chunks_and_labels_are_taken_in_turn():
   prior = models.sampler().prior.clone(num_classes=3)
   rng = np.random.default_rng(1)
   first, second = rng.normal(size=(2, 2, 1, 1, 2, 4)).astype(np.float32)
-  full = Recorder(prior, [first, second, first], level=10)
-  half = Recorder(prior, [], level=7)
+  full = Recorder(prior, [first, second, first], level=7)
+  half = Recorder(prior, [], level=10)
   # The same in the first chunk, and reversed in the second.
   others = iter([first, second[..., ::-1]])
   half.logits = lambda codes, **asked: next(others)
@@ -132,6 +132,15 @@ def test_models_without_classes_are_compared(model):
   sampler = models.sampler(**model)
   found = compared(sampler, sampler, num_images=2, chunk_size=2)
   np.testing.assert_array_equal(found.divergence, np.zeros(2))
+
+
+def test_logits_are_asked_for_without_a_number_of_images():
+  prior = models.sampler(**generators.NOTHING).prior
+  logits = [np.zeros((2, 1, 1, 2, 4), np.float32)]
+  full, half = (Recorder(prior, logits, level=0) for _ in range(2))
+  compared(full, half, num_images=2, chunk_size=2)
+  assert full.asked == [('codes', 0, {'num_images': 2}), ('logits', {})]
+  assert half.asked == [('logits', {})]
 
 
 def test_the_table_has_a_column_for_each_depth():
