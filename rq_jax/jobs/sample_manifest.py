@@ -1,6 +1,7 @@
 """`job.json`: what a sampling job draws, so that a restart draws the same."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 from typing import Any
@@ -39,10 +40,7 @@ def describe(
   sampler = drawing.sampler
   asked = {
       **origin,
-      'model': {
-          'prior': inference_copy.fingerprint(sampler.prior_variables),
-          'tokenizer': sampler.tokenizer.fingerprint,
-      },
+      'model': _model(drawing),
       'seed': drawing.seed,
       'num_images': files.num_images,
       'conditions': drawing.conditions.described(),
@@ -81,6 +79,19 @@ def open_folder(folder: epath.Path, asked: dict[str, Any]) -> None:
         f'--out={folder} cannot be written: {error.strerror}. Choose another'
         ' folder, or change its permissions.'
     ) from error
+
+
+def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
+  """What tells all that draws from other models."""
+  sampler = drawing.sampler
+  found = {
+      'prior': inference_copy.fingerprint(sampler.prior_variables),
+      'tokenizer': sampler.tokenizer.fingerprint,
+  }
+  if drawing.conditions.kind == 'prompts':
+    contents = epath.Path(sampler.text_tokenizer).read_bytes()
+    found['text_tokenizer'] = hashlib.sha256(contents).hexdigest()
+  return found
 
 
 def _devices(sampler: Sampler) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampler
@@ -208,6 +210,24 @@ def test_only_missing_chunks_are_drawn(finished, name, tmp_path, monkeypatch):
   assert drawn == [0, 3, 6][finished:]
   last = ['7 images', 'the last 4 drawn', 'the last 1 drawn', 'All 7 images']
   assert last[finished] in sentence and str(tmp_path) in sentence
+
+
+def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
+  images = drawing_lib.Drawing.chunks
+  event = '/jax/core/compile/backend_compile_duration'
+
+  def chunks(self, numbers):
+    jax.monitoring.record_event_duration_secs(event, 1234.5)
+    return images(self, numbers)
+
+  run(tmp_path)  # What is compiled already takes no time.
+  monkeypatch.setattr(drawing_lib.Drawing, 'chunks', chunks)
+  sentence = run(tmp_path / 'more')
+  assert re.fullmatch(
+      f'7 images are in {tmp_path}/more; drawn at [0-9.]+ images per second, in'
+      ' [0-9.]+ s of which compiling took 1234.[5-9].',
+      sentence,
+  )
 
 
 @pytest.mark.parametrize('name', ['shards', 'npz'])

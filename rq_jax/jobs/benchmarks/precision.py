@@ -82,9 +82,10 @@ def _asked(prior, first: int, count: int) -> dict:
   if prior.num_classes:
     return {'labels': (first + np.arange(count)) % prior.num_classes}
   if prior.text_vocab_size:
-    ids = first + np.arange(count * prior.text_length)
-    ids = ids.reshape(count, prior.text_length) % prior.text_vocab_size
-    return {'tokens': ids}
+    ids = np.arange(
+        first * prior.text_length, (first + count) * prior.text_length
+    )
+    return {'tokens': ids.reshape(count, -1) % prior.text_vocab_size}
   return {'num_images': count}
 
 

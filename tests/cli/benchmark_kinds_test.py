@@ -1,0 +1,73 @@
+"""Flags of `benchmark filters`, `precision` and `constants`."""
+
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax import sampling
+from rq_jax.jobs.benchmarks import constants
+from rq_jax.jobs.benchmarks import filters
+from rq_jax.jobs.benchmarks import precision
+from tests.jobs import generators
+
+
+def main(*argv):
+  return main_lib.main(['benchmark', *argv])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+  """What the measurements are asked for, instead of doing it."""
+  calls = []
+  for module, name in (
+      (filters, 'run'),
+      (constants, 'run'),
+      (precision, 'compare'),
+  ):
+    monkeypatch.setattr(
+        module, name, lambda *args, **kwargs: calls.append((args, kwargs))
+    )
+    monkeypatch.setattr(module, 'table', lambda *args: f'table {args[1:]}')
+  return calls
+
+
+def test_filters_are_timed_for_each_batch(asked, capsys):
+  assert main('filters') == 0
+  assert main('filters', '--batch_size=2,8', '--repeats=5') == 0
+  assert asked == [((16384, b, n), {}) for b, n in ((4, 3), (2, 5), (8, 5))]
+  lines = capsys.readouterr().out.splitlines()
+  assert lines == ['table (4,)', 'table (2,)', 'table (8,)']
+
+
+def test_constants_are_of_the_dtype(asked, capsys):
+  assert main('constants') == 0
+  assert main('constants', '--dtype=bfloat16', '--repeats=2') == 0
+  assert asked == [((None, 3), {}), (('bfloat16', 2), {})]
+  assert capsys.readouterr().out.splitlines() == ['table ()'] * 2
+
+
+def test_precision_is_of_a_checkpoint_in_both_dtypes(asked, tmp_path, capsys):
+  generators.export(tmp_path)
+  assert main('precision', f'--checkpoint={tmp_path}', '--num_images=5') == 0
+  (((restore,), options),) = asked
+  assert options == {'num_images': 5}
+  for dtype in ('float32', 'bfloat16'):
+    sampler = restore(dtype)
+    assert isinstance(sampler, sampling.Sampler)
+    assert sampler.prior.dtype == dtype
+  assert capsys.readouterr().out == 'table ()\n'
+
+
+@pytest.mark.parametrize(
+    ('argv', 'words'),
+    [
+        (['precision'], '--checkpoint must be given'),
+        (['precision', '--num_images=0'], '--num_images=0'),
+        (['filters', '--batch_size=0'], '--batch_size=0 must be whole'),
+        (['constants', '--dtype=float16'], 'float32|bfloat16'),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(argv, words, asked, capsys):
+  assert main(*argv) == 1
+  error = capsys.readouterr().err
+  assert words in error and error.count('\n') == 1
+  assert not asked
