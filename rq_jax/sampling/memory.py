@@ -43,7 +43,13 @@ def check_fits(
   if mesh is not None:
     split = partitioning.batch_parallelism(mesh)
     heads = mesh.shape['model'] if prior.heads % mesh.shape['model'] == 0 else 1
-  image = image_bytes(prior, decoder, guided=guided, split_heads=heads)
+  image = image_bytes(
+      prior,
+      decoder,
+      guided=guided,
+      platform=devices[0].platform,
+      split_heads=heads,
+  )
 
   def needed(count):
     return count * image + tokenizer_lib.decoding_bytes(decoder, count)
@@ -65,6 +71,7 @@ def image_bytes(
     decoder: rqvae.RQVAE,
     *,
     guided: bool,
+    platform: str,
     split_heads: int = 1,
 ) -> int:
   """Bytes that each image of a batch takes while it is drawn and kept.
@@ -73,10 +80,13 @@ def image_bytes(
     prior: The RQ-Transformer.
     decoder: The RQ-VAE.
     guided: Whether each is computed with the null class, too.
+    platform: Of the devices.
     split_heads: Devices that share the attention heads of an image.
   """
   rows = 2 if guided else 1
   size = jnp.dtype(prior.dtype).itemsize
+  if platform == 'cpu':
+    size = max(size, 4)  # Where 16 bit are computed, and held, in 32.
   length = prior.condition_length - 1 + prior.positions
   cached = prior.spatial_layers * length + prior.depth_layers * prior.depth
   caches = 2 * cached * prior.width * size / split_heads

@@ -35,6 +35,7 @@ class Weights:
   depth_offsets: jax.Array
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def prepare(
     prior: rqtransformer.RQTransformer,
     params: PyTree,
@@ -47,17 +48,6 @@ def prepare(
     params: Its parameters.
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
   """
-  # They are kept: what is made while somebody traces a draw must not be traced.
-  with jax.ensure_compile_time_eval():
-    return _prepare(prior, params, codebooks)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _prepare(
-    prior: rqtransformer.RQTransformer,
-    params: PyTree,
-    codebooks: Sequence[jax.Array],
-) -> Weights:
   # Kernels are cast where they are used; the others stay float32 until then.
   dtype = jnp.dtype(prior.dtype)
   params = jax.tree_util.tree_map_with_path(

@@ -70,6 +70,7 @@ def test_the_largest_batch_that_fits_is_named_and_taken(
       _prior(),
       _decoder(),
       guided=guided,
+      platform='cpu',
       split_heads=2 if mesh == 'heads' else 1,
   )
   exactly = most * image + min(most, 3) * pixels
@@ -117,7 +118,7 @@ def test_the_first_device_of_the_mesh_is_asked(monkeypatch):
 
 def test_guidance_takes_the_place_of_another_image():
   def of(**options):
-    return memory.image_bytes(_prior(), _decoder(), **options)
+    return memory.image_bytes(_prior(), _decoder(), platform='cpu', **options)
 
   once, twice = of(guided=False), of(guided=True)
   kept = 64 * 2 * 16 + 16 * 16 * 3  # Codes and pixels, which are not doubled.
@@ -147,7 +148,9 @@ def test_an_image_takes_about_as_much_as_its_program_does(
       .temp_size_in_bytes
       for batch in (8, 24)
   )
-  estimate = memory.image_bytes(prior, _decoder(), guided=guided)
+  estimate = memory.image_bytes(
+      prior, _decoder(), guided=guided, platform='cpu'
+  )
   assert 0.5 < estimate / ((many - few) / 16) < 2
 
 
@@ -193,7 +196,7 @@ def _program(prior, batch, guided, mesh):
 def test_a_sampler_refuses_what_does_not_fit(monkeypatch):
   sampler = models.sampler()
   prior, decoder = sampler.prior, sampler.tokenizer.model
-  left = 2 * memory.image_bytes(prior, decoder, guided=False)
+  left = 2 * memory.image_bytes(prior, decoder, guided=False, platform='cpu')
   left += tokenizer_lib.decoding_bytes(decoder, 2)
   monkeypatch.setattr(memory, 'free_bytes', lambda _: left)
   sampler(_KEY, labels=[1, 2])
@@ -237,3 +240,15 @@ def test_an_accelerator_tells_what_is_left():
 )
 def test_this_machine_has_memory_left():
   assert 2**20 < memory.free_bytes(jax.devices()[0]) < 2**45
+
+
+def test_16_bit_take_half_where_they_are_not_held_in_32():
+  def of(dtype, platform):
+    prior = _prior(dtype=dtype)
+    return memory.image_bytes(
+        prior, _decoder(), guided=False, platform=platform
+    )
+
+  assert of('bfloat16', 'cpu') == of('float32', 'cpu') == of('float32', 'gpu')
+  kept = 64 * 2 * 16 + 16 * 16 * 3 + 5 * 4 * max(_prior().sizes)
+  assert of('float32', 'gpu') - kept == 2 * (of('bfloat16', 'gpu') - kept)

@@ -31,20 +31,6 @@ def _prepared(dtype):
   return params, weights.prepare(prior, params, (_WORDS,))
 
 
-def test_weights_that_are_laid_out_within_a_trace_serve_after_it():
-  kept = []
-
-  def draw(x):
-    kept.append(weights.prepare(prior, params, (_WORDS,)))
-    return x
-
-  prior = models.sampler().prior.clone(embed_dim=8)
-  params = models.random_variables(prior)['params']
-  jax.eval_shape(draw, 0.0)
-  expected = weights.prepare(prior, params, (_WORDS,))
-  jax.tree.map(np.testing.assert_array_equal, kept[0], expected)
-
-
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_kernels_are_cast_and_all_else_stays_as_trained(dtype):
   params, prepared = _prepared(dtype)
