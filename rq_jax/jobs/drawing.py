@@ -73,6 +73,8 @@ class Drawing:
       under_way.append((start, images))
       if len(under_way) > 1:
         yield take()
+      # The memory that a chunk needs is free again before the next is judged.
+      jax.block_until_ready(images)
     if under_way:
       yield take()
 

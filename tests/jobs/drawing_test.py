@@ -58,6 +58,23 @@ def test_the_next_chunk_is_under_way_when_one_is_handed_out(monkeypatch):
   assert seen == [(0, [0, 6]), (2, [0, 6, 3]), (1, [0, 6, 3])]
 
 
+def test_a_chunk_is_drawn_before_the_next_is_judged(monkeypatch):
+  events = []
+
+  def draw(self, key, *, first_index, **asked):
+    events.append(f'draw {first_index}')
+    return np.full(3, first_index)
+
+  def wait(images):
+    events.append(f'drawn {images[0]}')
+
+  monkeypatch.setattr(Sampler, '__call__', draw)
+  monkeypatch.setattr(jax, 'block_until_ready', wait)
+  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
+  assert [number for number, _ in drawing.chunks([0, 2])] == [0, 2]
+  assert events == ['draw 0', 'drawn 0', 'draw 6', 'drawn 6']
+
+
 def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   generators.export(tmp_path)
   spread, origin = drawing_lib.restore(
