@@ -39,6 +39,12 @@ from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
+# Flags that each kind reads; `sampling` reads all but --num_images.
+_READ = {
+    'filters': {'batch_size', 'repeats'},
+    'precision': {'checkpoint', 'num_images'},
+    'constants': {'dtype', 'repeats'},
+}
 _SIZES = ('small', 'medium', 'large', 'huge')
 
 
@@ -142,6 +148,10 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
         f'{given}: python -m rq_jax benchmark {KINDS[0]}, or'
         f' {", ".join(KINDS[1:])}; see --help.'
     )
+  read = _READ.get(kind, set(values) - {'num_images'})
+  for name in values:
+    if values[name].present and name not in read:
+      _refuse(values, name, unless=False)
   kinds = {
       'sampling': _sampling,
       'filters': _filters,

@@ -63,6 +63,9 @@ def test_precision_is_of_a_checkpoint_in_both_dtypes(asked, tmp_path, capsys):
         (['precision'], '--checkpoint must be given'),
         (['precision', '--num_images=0'], '--num_images=0'),
         (['filters', '--batch_size=0'], '--batch_size=0 must be whole'),
+        (['filters', '--top_p=0.5'], '--top_p=[0.5] has no meaning here'),
+        (['precision', '--repeats=2'], '--repeats=2 has no meaning here'),
+        (['constants', '--batch_size=4'], "batch_size=['4'] has no"),
         (['constants', '--dtype=float16'], 'float32|bfloat16'),
     ],
 )

@@ -41,6 +41,7 @@ def asked(monkeypatch):
         (['sampling', PRIOR, '--batch_size=x'], '--batch_size=x must be'),
         (['sampling', PRIOR, '--top_p=0'], 'top_p=0.0 must lie in (0, 1]'),
         (['sampling', PRIOR, '--repeats=0'], 'repeats'),
+        (['sampling', PRIOR, '--num_images=9'], '--num_images=9 has no'),
         (['sampling', PRIOR, '--size=small'], '--size=small has no meaning'),
         (
             ['sampling', '--figure4', '--tokenizer_config=x'],
