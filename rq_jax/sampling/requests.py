@@ -14,6 +14,9 @@ from rq_jax.sampling.conditions import Asked
 from rq_jax.sampling.options import DrawOptions
 from rq_jax.sampling.options import Sampling
 
+# `fold_in` takes 32 bit of an index.
+_NUM_DRAWS = 2**32
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -84,13 +87,23 @@ def indices(first_index: int, count: int) -> np.ndarray:
   """Which draws of the key `count` images are: int64[count].
 
   Raises:
-    ValueError: If the first index is none.
+    ValueError: If the first index is none, or the last one is too large.
   """
   if not isinstance(first_index, int | np.integer) or first_index < 0:
     raise ValueError(
         f'first_index={first_index} must be a whole number of at least 0.'
     )
-  return first_index + np.arange(count)
+  return check_indices(first_index + np.arange(count))
+
+
+def check_indices(indices: np.ndarray) -> np.ndarray:
+  """The indices, int64[B], if no two of a key are the same 32 bit."""
+  if (last := indices.max(initial=0)) >= _NUM_DRAWS:
+    raise ValueError(
+        f'Image {last} of a key is asked for, but a key draws'
+        f' {_NUM_DRAWS}. Choose a smaller first_index, and another key.'
+    )
+  return indices
 
 
 def make(

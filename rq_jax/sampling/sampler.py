@@ -13,6 +13,7 @@ import numpy as np
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import building
+from rq_jax.sampling import conditions
 from rq_jax.sampling import likelihood
 from rq_jax.sampling import masks
 from rq_jax.sampling import memory
@@ -20,7 +21,6 @@ from rq_jax.sampling import requests
 from rq_jax.sampling import selection
 from rq_jax.sampling import weights
 from rq_jax.sampling.conditions import Asked
-from rq_jax.sampling.conditions import Condition
 from rq_jax.sampling.engine import Engine
 from rq_jax.sampling.likelihood import LogProb
 from rq_jax.sampling.options import Sampling
@@ -121,8 +121,7 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    wanted = self._wanted(asked)
-    return self.engine.codes(key, wanted)
+    return self.engine.codes(key, self._wanted(asked))
 
   def complete(
       self,
@@ -186,8 +185,7 @@ class Sampler:
     Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
     nothing; the last ones are those of `codes`.
     """
-    wanted = self._wanted(asked)
-    return self.engine.rows(key, wanted)
+    return self.engine.rows(key, self._wanted(asked))
 
   def best_of(
       self, key: jax.Array, n: int, score: Score, **asked: Unpack[Asked]
@@ -232,7 +230,7 @@ class Sampler:
     )
 
   def logits(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[Condition]
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[conditions.Condition]
   ) -> jax.Array:
     """Logits of given codes: int32[B, H, W, D] -> float32[B, H, W, D, K].
 
@@ -242,7 +240,7 @@ class Sampler:
     return likelihood.logits(self.prior, *self._forward(codes, asked))
 
   def log_prob(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[Condition]
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[conditions.Condition]
   ) -> LogProb:
     """Log-likelihoods of given codes: int32[B, H, W, D] -> `LogProb`.
 
@@ -292,8 +290,11 @@ class Sampler:
 
     return draw
 
-  def _forward(self, codes, asked: Condition) -> tuple:
+  def _forward(self, codes, asked: conditions.Condition) -> tuple:
     """What a forward pass is given, checked: codes and their conditions."""
     codes = masks.check_codes(self.prior, codes)
-    condition = self._wanted(asked, len(codes)).condition
+    text, count = self.text_tokenizer, len(codes)
+    condition = conditions.resolve(
+        self.prior, text_tokenizer=text, count=count, **asked
+    )
     return self.prior_variables, self.tokenizer.codebooks, codes, condition

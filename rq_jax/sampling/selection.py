@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import tqdm
 
+from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Wanted
 
 Score = Callable[[jax.Array], jax.Array | np.ndarray]
@@ -82,6 +83,7 @@ def _select(
   count = len(groups)
   members = [np.flatnonzero(groups == g) for g in range(len(pools))]
   rounds = max(math.ceil(p / len(m)) for p, m in zip(pools, members))
+  requests.check_indices((wanted.indices + 1) * rounds - 1)
   kept: list[Selection] = []
   with tqdm.tqdm(
       total=count * rounds, unit='image', desc='select', disable=None

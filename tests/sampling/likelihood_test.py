@@ -123,6 +123,11 @@ def test_how_a_sampler_draws_does_not_matter():
   )
 
 
+def test_how_to_draw_is_not_asked_of_likelihoods():
+  with pytest.raises(TypeError, match='sampling'):
+    models.sampler().log_prob(_codes(), labels=_LABELS, sampling=Sampling())
+
+
 def test_unconditional_models_need_nothing_but_codes():
   sampler = models.sampler(num_classes=0, null_class=False)
   found = sampler.log_prob(_codes())

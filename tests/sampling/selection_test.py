@@ -142,6 +142,13 @@ def test_a_sampler_accepts_the_best_of_what_it_would_draw_alone():
     np.testing.assert_array_equal(found.images[i], _one(index, labels[i])[1])
 
 
+def test_draws_beyond_those_of_a_key_are_refused():
+  with pytest.raises(ValueError, match='Image 4295032831 of a key'):
+    models.sampler().best_of(
+        _KEY, 2**16 + 1, _darkness, labels=[3], first_index=2**16 - 1
+    )
+
+
 def test_without_a_choice_images_are_drawn_as_ever():
   sampler, labels = models.sampler(), [3, 7, 3, 0]
   plain = sampler(_KEY, labels=labels)

@@ -74,6 +74,8 @@ def test_what_is_wrong_is_told_at_once():
     sampler.stream(_KEY, labels=[10])
   with pytest.raises(ValueError, match='first_index=-1 must be a whole'):
     sampler.stream(_KEY, labels=[1], first_index=-1)
+  with pytest.raises(ValueError, match='Image 4294967296 of a key'):
+    sampler.stream(_KEY, labels=[1, 1], first_index=2**32 - 1)
 
 
 def test_caches_are_handed_on_and_not_copied(monkeypatch):
