@@ -97,6 +97,12 @@ def choose(
   if not len(values):
     raise ValueError(f'--{kind} is empty; give at least one, or leave it out.')
   if kind == 'labels':
+    limit = prior.num_classes
+    if bad := [label for label in values if not 0 <= label < limit]:
+      raise ValueError(
+          f'--labels={bad[0]} is out of range: this model knows 0 to'
+          f' {limit - 1}.'
+      )
     values = np.asarray(values, np.int32)
   default = _DEFAULT_NUM_IMAGES if kind == 'labels' else len(values)
   return Conditions(num_images=num_images or default, kind=kind, values=values)

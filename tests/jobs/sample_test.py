@@ -317,6 +317,7 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
     ('fields', 'words'),
     [
         (dict(values=[3, 10]), 'labels=10 is out of range'),
+        (dict(values=[2**40]), 'labels=1099511627776 is out of range'),
         # In the second chunk.
         (dict(values=[0, 1, 2, 3, -1]), 'labels=-1 is out of range'),
     ],
