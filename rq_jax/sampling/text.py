@@ -19,7 +19,7 @@ class TextTokenizer:
 
   Attributes:
     tokenizer: A `tokenizers.Tokenizer` that neither pads nor truncates.
-    pad_id: Fills the context behind a text.
+    pad_id: Fills the condition behind a text.
   """
 
   tokenizer: Any
@@ -83,11 +83,11 @@ class TextTokenizer:
 
     Args:
       prompts: B texts.
-      length: Of the context of the model.
+      length: Tokens of the condition of the model.
       vocab_size: How many tokens the model knows.
 
     Raises:
-      ValueError: If the prompts are something else or do not fit the context,
+      ValueError: If the prompts are something else or do not fit the condition,
         or the model knows fewer tokens.
     """
     rows = []
