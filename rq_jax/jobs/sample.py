@@ -79,7 +79,7 @@ def sample(
   drawn = sum(len(files.images_of(chunk)) for chunk in missing)
   if not drawn:
     return f'All {files.num_images} images were in {out} already.'
-  which = '' if drawn == files.num_images else f'the last {drawn} '
+  which = '' if drawn == files.num_images else f'{drawn} of them '
   return (
       f'{files.num_images} images are in {out}; {which}drawn at'
       f' {drawn / seconds:.1f} images per second, in {seconds:.1f} s of which'

@@ -22,6 +22,7 @@ import dataclasses
 import json
 import math
 from typing import IO, Any
+import uuid
 import zipfile
 
 from etils import epath
@@ -32,6 +33,7 @@ from rq_jax.data import images as images_lib
 
 FORMATS = ('png', 'shards', 'npz')
 PARTS = 'parts'
+_PARTIAL = '.partial'  # How names of files end that are being written.
 
 _ON_GRID = 100
 
@@ -108,7 +110,8 @@ class Files:
     """Whether all that the job is to leave is there, and nothing else."""
     there = {file.name for file in self.folder.iterdir()}
     wanted = {self._name(number) for number in range(self._num_files)}
-    return wanted | {'grid.png'} <= there and PARTS not in there
+    left = any(name == PARTS or name.endswith(_PARTIAL) for name in there)
+    return wanted | {'grid.png'} <= there and not left
 
   def finish(self, check: Callable[[], None]) -> None:
     """Joins chunks into archives, and adds what belongs to all images.
@@ -130,6 +133,8 @@ class Files:
     columns = math.ceil(math.sqrt(len(first)))
     _write_png(self.folder / 'grid.png', images_lib.grid(first, columns))
     (self.folder / PARTS).rmtree(missing_ok=True)
+    for partial in self.folder.glob(f'*{_PARTIAL}'):  # Of those killed before.
+      partial.unlink(missing_ok=True)
 
   @property
   def _per_file(self) -> int:
@@ -191,8 +196,12 @@ class Files:
 
 @contextlib.contextmanager
 def whole(path: epath.Path) -> Iterator[IO[Any]]:
-  """Opens a binary file that gets its name once all of it is written."""
-  partial = path.with_name(path.name + '.partial')
+  """Opens a binary file that gets its name once all of it is written.
+
+  Until then it has a name that no other writer has, even if the same job runs
+  twice at a time.
+  """
+  partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{_PARTIAL}')
   with partial.open('wb') as file:
     yield file
   partial.replace(path)

@@ -1,4 +1,4 @@
-"""Runs the decode loop: places a batch, checks that it fits, and draws."""
+"""Runs the decode loop: places a batch and draws it."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -12,7 +12,6 @@ from rq_jax import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 from rq_jax.sampling import decode
-from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.requests import Wanted
@@ -86,15 +85,8 @@ class Engine:
       yield codes
 
   def _prepare(self, key: jax.Array, wanted: Wanted, given, keep) -> Request:
-    """Checks that it fits, then places the batch, padded for the devices."""
+    """Places the batch, padded for the devices."""
     count = len(wanted.condition)
-    memory.check_fits(
-        self.prior,
-        self.decoder,
-        count,
-        guided=wanted.options.guided,
-        mesh=self.mesh,
-    )
     split = self.mesh and partitioning.batch_parallelism(self.mesh)
     rows = np.arange(count + -count % (split or 1))
     rows = np.minimum(rows, count - 1)  # The last one fills up.

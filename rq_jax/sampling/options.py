@@ -13,6 +13,7 @@ SCHEDULES = {
     'linear': lambda x: x,
     'cosine': lambda x: (1 - np.cos(np.pi * x)) / 2,
 }
+_COLDEST = 1e-6  # What float32 logits can be divided by.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,10 @@ class Sampling:
       if isinstance(value, Sequence | np.ndarray):
         object.__setattr__(self, name, tuple(value))
     for value in _numbers(self.temperature):
-      if not (value > 0 and math.isfinite(value)):
+      if not (value >= _COLDEST and math.isfinite(value)):
         raise ValueError(
-            f'temperature={value} must be positive; top_k=1 draws greedily.'
+            f'temperature={value} must be at least {_COLDEST}; top_k=1 draws'
+            ' greedily.'
         )
     for value in _numbers(self.top_k):
       if value is not None and (isinstance(value, float) or value < 1):

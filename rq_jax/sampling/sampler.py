@@ -225,9 +225,8 @@ class Sampler:
     """
     selection.check_rate(acceptance_rate)
     wanted = self._wanted(asked)
-    return selection.accepted(
-        self._draws(key, wanted), score, wanted, acceptance_rate
-    )
+    draws = self._draws(key, wanted)
+    return selection.accepted(draws, score, wanted, acceptance_rate)
 
   def logits(
       self, codes: jax.Array | np.ndarray, **asked: Unpack[conditions.Condition]
@@ -250,14 +249,7 @@ class Sampler:
 
   def check(self, **asked: Unpack[Asked]) -> None:
     """Raises the ValueError that drawing so would; computes nothing."""
-    wanted = self._wanted(asked)
-    memory.check_fits(
-        self.prior,
-        self.tokenizer.model,
-        len(wanted.condition),
-        guided=wanted.options.guided,
-        mesh=self.mesh,
-    )
+    self._wanted(asked)
 
   @functools.cached_property
   def engine(self) -> Engine:
@@ -274,13 +266,21 @@ class Sampler:
 
   def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
     """Checks what a call asks for, of `count` given codes or images if any."""
-    return requests.wanted(
+    wanted = requests.wanted(
         self.prior,
         asked,
         sampling=self.sampling,
         text_tokenizer=self.text_tokenizer,
         count=count,
     )
+    memory.check_fits(
+        self.prior,
+        self.tokenizer.model,
+        len(wanted.condition),
+        guided=wanted.options.guided,
+        mesh=self.mesh,
+    )
+    return wanted
 
   def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
     def draw(indices):

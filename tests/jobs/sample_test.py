@@ -208,7 +208,7 @@ def test_only_missing_chunks_are_drawn(finished, name, tmp_path, monkeypatch):
   drawn = counted(monkeypatch)
   sentence = run(tmp_path, format=name)
   assert drawn == [0, 3, 6][finished:]
-  last = ['7 images', 'the last 4 drawn', 'the last 1 drawn', 'All 7 images']
+  last = ['7 images', '4 of them drawn', '1 of them drawn', 'All 7 images']
   assert last[finished] in sentence and str(tmp_path) in sentence
 
 

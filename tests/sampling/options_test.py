@@ -44,13 +44,13 @@ def test_options_are_hashable_and_equal_by_value():
   assert lists != Sampling(temperature=(1.0, 0.5))
 
 
-@pytest.mark.parametrize('value', [0, -1.0, float('nan'), float('inf')])
+@pytest.mark.parametrize('value', [0, -1.0, 1e-7, float('nan'), float('inf')])
 @pytest.mark.parametrize('several', [False, True])
 def test_a_temperature_must_be_positive_and_finite(value, several):
   with pytest.raises(ValueError) as error:
     Sampling(temperature=[1.0, value] if several else value)
   assert str(error.value) == (
-      f'temperature={value} must be positive; top_k=1 draws greedily.'
+      f'temperature={value} must be at least 1e-06; top_k=1 draws greedily.'
   )
 
 
