@@ -264,3 +264,8 @@ def test_pixels_are_rounded_to_the_nearest_level():
   np.testing.assert_array_equal(
       tokenizer_lib.to_uint8(beyond), np.uint8([0, 0, 255, 255])
   )
+
+
+def test_images_of_another_type_are_refused(tokenizer):
+  with pytest.raises(ValueError, match='images are int32; they must be uint8'):
+    tokenizer.encode(np.zeros((1, 8, 8, 3), np.int32))

@@ -25,8 +25,8 @@ class Drawing:
     conditions: What to draw, and how many.
     seed: All draws derive from it.
     sampling: How to draw.
-    chunk_size: Images computed at a time. The last chunk is padded, so that all
-      of them run the same program.
+    chunk_size: Images computed at a time, or all if they are fewer. The last of
+      several chunks is padded, so that all of them run the same program.
   """
 
   sampler: Sampler
@@ -34,6 +34,10 @@ class Drawing:
   seed: int = 0
   sampling: Sampling = Sampling()
   chunk_size: int = 100
+
+  @property
+  def _batch(self) -> int:
+    return min(self.chunk_size, self.conditions.num_images)
 
   def check(self) -> None:
     """Lets the sampler judge all that it will be asked for; computes nothing.
@@ -46,7 +50,7 @@ class Drawing:
     for start in range(0, distinct, self.chunk_size):
       self.sampler.check(
           sampling=self.sampling,
-          **self.conditions.rows(start, self.chunk_size),
+          **self.conditions.rows(start, self._batch),
       )
 
   def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -68,7 +72,7 @@ class Drawing:
           key,
           sampling=self.sampling,
           first_index=start,
-          **self.conditions.rows(start, self.chunk_size),
+          **self.conditions.rows(start, self._batch),
       )
       under_way.append((start, images))
       if len(under_way) > 1:

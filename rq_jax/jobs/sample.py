@@ -63,10 +63,11 @@ def sample(
       labels=drawing.conditions.labels,
   )
   drawing.check()
-  sample_manifest.open_folder(
-      files.folder, sample_manifest.describe(drawing, files, origin)
-  )
+  asked = sample_manifest.describe(drawing, files, origin)
+  sample_manifest.open_folder(files.folder, asked)
   _wait_for_all('opened')
+  if jax.process_index():  # The first may have begun it with other flags.
+    sample_manifest.open_folder(files.folder, asked)
   missing = _missing(files)
   start = time.perf_counter()
   # A process stops after a chunk of its own, and then waits for the others.

@@ -89,12 +89,10 @@ class Sampler:
         its tokenizer along.
       step: Which checkpoint; the newest if None.
       ema: Whether to take averaged parameters, where the run kept them.
-      dtype: Of parameters and computation, such as 'bfloat16'; None for as
-        trained.
+      dtype: Of parameters and computation; as trained if None.
       mesh: Draws batches over its devices; the first device if None.
       tokenizer: Path of another copy of the tokenizer.
-      text_tokenizer: File that turns prompts into tokens;
-        `text_tokenizer.json` in `path`, if there is one, if None.
+      text_tokenizer: File for prompts; that in `path`, if any, if None.
       verbose: Whether to say what was restored.
 
     Raises:
@@ -171,7 +169,9 @@ class Sampler:
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
     self._wanted(asked, len(images))  # What is wrong is told before encoding.
-    codes = self.complete(key, self.tokenizer.encode(images), ~chosen, **asked)
+    codes = self.tokenizer.encode(images)
+    keep = np.broadcast_to(~chosen[..., None], codes.shape)
+    codes = self.complete(key, codes, keep, **asked)
     if images.dtype != jnp.uint8:
       images = tokenizer_lib.to_uint8(images)
     drawn = np.asarray(self.tokenizer.decode(codes))

@@ -184,6 +184,17 @@ def test_cells_are_drawn_anew_and_others_stay_bit_for_bit(dtype):
     assert not chosen[b, i, j] or (edited[cell] != _images()[cell]).any()
 
 
+def test_masks_of_as_many_images_as_a_map_has_rows_are_each_images_own():
+  # [2, 2, 2] is the shape of one mask by depth, too.
+  redraw = np.zeros((2, 16, 16), bool)
+  redraw[0, :8] = True
+  images = _images()[:2]
+  edited = _edit(redraw, images, labels=_LABELS[:2])
+  alone = _edit(redraw[:1], images[:1], labels=_LABELS[:1])
+  np.testing.assert_array_equal(edited[:1], alone)
+  np.testing.assert_array_equal(edited[1], images[1])
+
+
 def test_one_mask_may_hold_for_all_images():
   redraw = np.zeros((16, 16), bool)
   redraw[3, 12] = True
