@@ -138,8 +138,8 @@ class Tokenizer:
       return images.astype(jnp.float32) / 127.5 - 1
     if not jnp.issubdtype(images.dtype, jnp.floating):
       raise ValueError(
-          f'images are {images.dtype}; they must be uint8, or float32 in [-1, 1].'
-          ' Convert them.'
+          f'images are {images.dtype}; they must be uint8, or float32 in'
+          ' [-1, 1]. Convert them.'
       )
     return images
 

@@ -75,6 +75,25 @@ def test_a_chunk_is_drawn_before_the_next_is_judged(monkeypatch):
   assert events == ['draw 0', 'drawn 0', 'draw 6', 'drawn 6']
 
 
+def test_what_was_checked_can_be_drawn_and_no_more_is_computed(monkeypatch):
+  # Of a shape of its own, that nothing has been compiled for.
+  fresh = generators.sampler(width=24, heads=3)
+  drawing = generators.drawing(
+      fresh, kind='labels', values=LABELS, num_images=2, chunk_size=50
+  )
+  asked = []
+  call = Sampler.__call__
+
+  def draw(self, *args, labels, **kwargs):
+    asked.append(len(labels))
+    return call(self, *args, labels=labels, **kwargs)
+
+  monkeypatch.setattr(Sampler, '__call__', draw)
+  drawing.check()
+  assert drawing.images().shape == (2, 16, 16, 3)
+  assert asked == [2]
+
+
 def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   generators.export(tmp_path)
   spread, origin = drawing_lib.restore(

@@ -11,6 +11,7 @@ import pytest
 import rq_jax
 from rq_jax import inference_copy
 from rq_jax import partitioning
+from rq_jax.jobs import sample
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
 from tests.sampling import models
@@ -109,6 +110,21 @@ def test_another_version_is_refused(name, out, sampler, monkeypatch):
   )
   with pytest.raises(ValueError, match=f'versions.{name}=.*="99"'):
     run(out, sampler)
+
+
+def test_another_process_that_was_told_other_things_is_refused(
+    sampler, tmp_path, monkeypatch
+):
+  def first_opens(_):
+    monkeypatch.setattr(jax, 'process_index', lambda: 0)
+    monkeypatch.setattr(sample, '_wait_for_all', lambda _: None)
+    run(tmp_path, sampler)
+    monkeypatch.setattr(jax, 'process_index', lambda: 1)
+
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  monkeypatch.setattr(sample, '_wait_for_all', first_opens)
+  with pytest.raises(ValueError, match='seed=5, but this is seed=6'):
+    run(tmp_path, sampler, seed=6)
 
 
 def test_a_field_that_this_version_does_not_know_is_refused(out, sampler):
