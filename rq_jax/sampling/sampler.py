@@ -85,8 +85,7 @@ class Sampler:
     """Restores a generator.
 
     Args:
-      path: The workdir of a stage-2 run, or a converted checkpoint; it brings
-        its tokenizer along.
+      path: Workdir of a stage-2 run, or a converted checkpoint.
       step: Which checkpoint; the newest if None.
       ema: Whether to take averaged parameters, where the run kept them.
       dtype: Of parameters and computation; as trained if None.
@@ -119,7 +118,8 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    return self.engine.codes(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.codes(key, wanted)
 
   def complete(
       self,
@@ -185,7 +185,8 @@ class Sampler:
     Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
     nothing; the last ones are those of `codes`.
     """
-    return self.engine.rows(key, self._wanted(asked))
+    wanted = self._wanted(asked)
+    return self.engine.rows(key, wanted)
 
   def best_of(
       self, key: jax.Array, n: int, score: Score, **asked: Unpack[Asked]
@@ -196,8 +197,7 @@ class Sampler:
       key: All draws derive from it. Draw j of image i is that of the index
         (first_index + i) * n + j, so that n = 1 chooses nothing.
       n: Draws of each image.
-      score: Of images uint8[B, S, S, 3], one for each condition and in their
-        order: float[B].
+      score: Of images uint8[B, S, S, 3], in the order asked for: float[B].
       **asked: See the class.
     """
     selection.check_n(n)
