@@ -47,13 +47,12 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
         f' {_ENABLED} to another folder, or to off.'
     ) from error
   status = path.stat()
-  if status.st_uid != os.getuid() or status.st_mode & (
-      stat.S_IWGRP | stat.S_IWOTH
-  ):
+  own = status.st_uid == os.getuid()
+  if not own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    mend = f'Run chmod 700 {path}, or set' if own else 'Set'
     raise ValueError(
         f'{path} is no place for compiled programs: others may write to it, and'
-        f' so run code here. Run chmod 700 {path}, or set {_ENABLED} to another'
-        ' folder, or to off.'
+        f' so run code here. {mend} {_ENABLED} to another folder, or to off.'
     )
   jax.config.update('jax_compilation_cache_dir', str(path))
   # Small programs, too: there are dozens of them.

@@ -4,7 +4,7 @@ Models name the dimensions of their parameters and activations; the table below
 alone decides which mesh axis splits each of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import math
 
@@ -118,24 +118,40 @@ def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
     ValueError: If a model names an axis that the table does not know; Flax
       itself would silently replicate it.
   """
-  known = {name for name, _ in LOGICAL_AXIS_RULES}
-
-  def place(spec: PartitionSpec, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-    if unknown := {axis for axis in spec if axis} - known:
-      raise ValueError(f'Unknown logical axes {sorted(unknown)}.')
-    mapped = nn.logical_to_mesh_axes(spec, LOGICAL_AXIS_RULES)
-    axes = [
-        axis if leaf.shape[i] % _axis_size(mesh, axis) == 0 else None
-        for i, axis in enumerate(mapped)
-    ]
-    return NamedSharding(mesh, PartitionSpec(*axes))
-
   return jax.tree.map(
-      place,
+      lambda spec, leaf: axes_sharding(spec, leaf.shape, mesh),
       nn.get_partition_spec(abstract),
       unbox(abstract),
       is_leaf=lambda x: isinstance(x, PartitionSpec),
   )
+
+
+def axes_sharding(
+    axes: Iterable[str | None],
+    shape: tuple[int, ...],
+    mesh: jax.sharding.Mesh,
+) -> NamedSharding:
+  """Sharding of an array by the logical axes of its first dimensions.
+
+  Args:
+    axes: A name for each of them, None to keep it whole.
+    shape: Of the array.
+    mesh: The mesh to place it on; an axis of it that does not divide a
+      dimension evenly leaves that dimension whole.
+
+  Raises:
+    ValueError: If the table does not know a name; Flax itself would silently
+      replicate the array.
+  """
+  known = {name for name, _ in LOGICAL_AXIS_RULES}
+  if unknown := {axis for axis in axes if axis} - known:
+    raise ValueError(f'Unknown logical axes {sorted(unknown)}.')
+  mapped = nn.logical_to_mesh_axes(tuple(axes), LOGICAL_AXIS_RULES)
+  divided = [
+      axis if shape[i] % _axis_size(mesh, axis) == 0 else None
+      for i, axis in enumerate(mapped)
+  ]
+  return NamedSharding(mesh, PartitionSpec(*divided))
 
 
 def _axis_size(mesh: jax.sharding.Mesh, axis: str | tuple | None) -> int:

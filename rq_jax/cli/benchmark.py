@@ -101,7 +101,7 @@ def _define_measuring(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
       'num_images',
       256,
-      'Of precision: how many to compare.',
+      'Of precision: how many to compare, rounded up to chunks of 16.',
       lower_bound=1,
       flag_values=values,
   )

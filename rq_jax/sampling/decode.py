@@ -10,8 +10,8 @@ import functools
 import flax
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
+from rq_jax import partitioning
 from rq_jax.models import categorical
 from rq_jax.models import code_layers
 from rq_jax.models import rqtransformer
@@ -97,9 +97,9 @@ def start(
   known = prior.condition_length - 1
   caches = stack.empty_caches(len(condition), known + prior.positions)
   if mesh is not None:
-    split = NamedSharding(mesh, PartitionSpec(('data', 'fsdp'), 'model'))
-    if prior.heads % mesh.shape['model']:
-      split = NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+    split = partitioning.axes_sharding(
+        ('batch', 'heads'), (len(condition), prior.heads), mesh
+    )
     caches = jax.lax.with_sharding_constraint(caches, split)
   if known:
     _, caches = transformer.extend(

@@ -10,7 +10,6 @@ import numpy as np
 
 from rq_jax import partitioning
 from rq_jax.models import rqtransformer
-from rq_jax.models import rqvae
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
@@ -25,13 +24,11 @@ class Engine:
   Attributes:
     prior: The RQ-Transformer.
     weights: Its weights, from `weights.prepare`.
-    decoder: The RQ-VAE that will decode the codes.
     mesh: Where to draw; one device if None.
   """
 
   prior: rqtransformer.RQTransformer
   weights: Weights
-  decoder: rqvae.RQVAE
   mesh: jax.sharding.Mesh | None
 
   def codes(

@@ -257,12 +257,7 @@ class Sampler:
     params, codebooks = self.prior_variables['params'], self.tokenizer.codebooks
     with jax.ensure_compile_time_eval():  # Also where a caller jits.
       laid_out = weights.prepare(self.prior, params, codebooks)
-    return Engine(
-        prior=self.prior,
-        weights=laid_out,
-        decoder=self.tokenizer.model,
-        mesh=self.mesh,
-    )
+    return Engine(prior=self.prior, weights=laid_out, mesh=self.mesh)
 
   def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
     """Checks what a call asks for, of `count` given codes or images if any."""
