@@ -1,5 +1,6 @@
 """Tiny generators for sampling jobs, and what is in the folder of a job."""
 
+import functools
 import json
 
 from rq_jax import inference_copy
@@ -67,3 +68,27 @@ def contents(folder):
   manifest = json.loads(files.pop('job.json'))
   del manifest['checkpoint']
   return files | {'job.json': manifest}
+
+
+@functools.cache
+def labelled_sampler():
+  """One generator of labelled images, for all tests."""
+  return sampler()
+
+
+def run_labels(out, **fields):
+  """Runs a job of it, of two labels in turn."""
+  fields = dict(kind='labels', values=[4, 2]) | fields
+  return run(out, labelled_sampler(), **fields)
+
+
+def counted(monkeypatch):
+  """Indices of the first image of each chunk that is drawn from here on."""
+  drawn, call = [], Sampler.__call__
+
+  def draw(self, *args, first_index, **kwargs):
+    drawn.append(first_index)
+    return call(self, *args, first_index=first_index, **kwargs)
+
+  monkeypatch.setattr(Sampler, '__call__', draw)
+  return drawn

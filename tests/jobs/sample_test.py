@@ -1,11 +1,8 @@
-"""A sampling job: what it draws, and that it survives being killed."""
+"""A sampling job: what it draws, writes and says."""
 
-import contextlib
 import functools
 import json
-import os
 import re
-import signal
 
 import jax
 import numpy as np
@@ -13,28 +10,11 @@ from PIL import Image
 import pytest
 
 from rq_jax.jobs import drawing as drawing_lib
-from rq_jax.jobs import sample
 from rq_jax.jobs import sample_files
-from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
 
 KEY = jax.random.key(5)
-LABELS = [4, 2]
-
-
-class Killed(BaseException):
-  """Ends a job as a kill does: nothing handles it."""
-
-
-@functools.cache
-def sampler():
-  return generators.sampler()
-
-
-def run(out, **fields):
-  fields = dict(kind='labels', values=LABELS) | fields
-  return generators.run(out, sampler(), **fields)
 
 
 @functools.cache
@@ -43,7 +23,9 @@ def expected():
   labels = np.array([4, 2, 4, 2, 4, 2, 4], np.int32)
   rows = [labels[:3], labels[3:6], labels[[6, 6, 6]]]
   chunks = [
-      np.asarray(sampler()(KEY, labels=row, first_index=3 * i))
+      np.asarray(
+          generators.labelled_sampler()(KEY, labels=row, first_index=3 * i)
+      )
       for i, row in enumerate(rows)
   ]
   images = np.concatenate(chunks)[:7]
@@ -55,7 +37,7 @@ def expected():
 def undisturbed(request, tmp_path_factory):
   """The format and the folder of a job that nothing disturbed."""
   out = tmp_path_factory.mktemp('undisturbed') / request.param
-  run(out, format=request.param)
+  generators.run_labels(out, format=request.param)
   return request.param, out
 
 
@@ -99,7 +81,7 @@ def test_the_grid_shows_the_images_row_by_row(undisturbed):
 
 @pytest.mark.parametrize('shard_size', [2, 60, 150])
 def test_the_grid_shows_a_hundred_at_most(shard_size, tmp_path):
-  run(
+  generators.run_labels(
       tmp_path,
       format='shards',
       num_images=130,
@@ -108,7 +90,9 @@ def test_the_grid_shows_a_hundred_at_most(shard_size, tmp_path):
   )
   grid = np.asarray(Image.open(tmp_path / 'grid.png'))
   assert grid.shape == (10 * 18 + 2, 10 * 18 + 2, 3)
-  drawn = sampler()(KEY, labels=np.resize([2, 4], 65), first_index=65)
+  drawn = generators.labelled_sampler()(
+      KEY, labels=np.resize([2, 4], 65), first_index=65
+  )
   np.testing.assert_array_equal(grid[-18:-2, -18:-2], drawn[34])
 
 
@@ -138,80 +122,6 @@ def test_texts_are_drawn_in_turn(tmp_path):
     )
 
 
-def dies_at(moment, monkeypatch):
-  """Kills the job before it opens, or before it names, its n-th file."""
-  moments = iter(range(1000))
-  whole = sample_files.whole
-
-  def strike():
-    if next(moments) == moment:
-      raise Killed
-
-  @contextlib.contextmanager
-  def mortal(path):
-    strike()
-    with whole(path) as file:
-      yield file
-      file.flush()
-      strike()
-
-  monkeypatch.setattr(sample_files, 'whole', mortal)
-
-
-def counted(monkeypatch):
-  """Indices of the first image of each chunk that is drawn from here on."""
-  drawn, call = [], Sampler.__call__
-
-  def draw(self, *args, first_index, **kwargs):
-    drawn.append(first_index)
-    return call(self, *args, first_index=first_index, **kwargs)
-
-  monkeypatch.setattr(Sampler, '__call__', draw)
-  return drawn
-
-
-# Two for each file: job.json, chunks or images, archives, labels, grid.png.
-MOMENTS = [('png', m) for m in range(0, 20, 3)]
-MOMENTS += [('shards', m) for m in range(18)]
-MOMENTS += [('npz', m) for m in range(12)]
-
-
-@pytest.mark.parametrize(('name', 'moment'), MOMENTS)
-def test_a_killed_job_becomes_what_it_would_have_been(
-    name, moment, tmp_path, monkeypatch
-):
-  run(tmp_path / 'whole', format=name)
-  with monkeypatch.context() as patch:
-    dies_at(moment, patch)
-    with pytest.raises(Killed):
-      run(tmp_path / 'killed', format=name)
-  run(tmp_path / 'killed', format=name)
-  killed, whole = tmp_path / 'killed', tmp_path / 'whole'
-  assert generators.contents(killed) == generators.contents(whole)
-
-
-@pytest.mark.parametrize('finished', [0, 1, 2, 3])
-@pytest.mark.parametrize('name', sample_files.FORMATS)
-def test_only_missing_chunks_are_drawn(finished, name, tmp_path, monkeypatch):
-  write, written = sample_files.Files.write, []
-
-  def mortal(self, chunk, images, pool):
-    if len(written) == finished:
-      raise Killed
-    written.append(chunk)
-    write(self, chunk, images, pool)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(sample_files.Files, 'write', mortal)
-    with contextlib.suppress(Killed):
-      run(tmp_path, format=name)
-  drawn = counted(monkeypatch)
-  sentence = run(tmp_path, format=name)
-  assert drawn == [0, 3, 6][finished:]
-  last = ['7 images', '4 of them drawn', '1 of them drawn', 'All 7 images']
-  assert last[finished] in sentence and str(tmp_path) in sentence
-
-
 def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
   images = drawing_lib.Drawing.chunks
   event = '/jax/core/compile/backend_compile_duration'
@@ -220,9 +130,9 @@ def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
     jax.monitoring.record_event_duration_secs(event, 1234.5)
     return images(self, numbers)
 
-  run(tmp_path)  # What is compiled already takes no time.
+  generators.run_labels(tmp_path)  # What is compiled already takes no time.
   monkeypatch.setattr(drawing_lib.Drawing, 'chunks', chunks)
-  sentence = run(tmp_path / 'more')
+  sentence = generators.run_labels(tmp_path / 'more')
   assert re.fullmatch(
       f'7 images are in {tmp_path}/more; drawn at [0-9.]+ images per second, in'
       ' [0-9.]+ s of which compiling took 1234.[5-9].',
@@ -230,63 +140,21 @@ def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
   )
 
 
-@pytest.mark.parametrize('name', ['shards', 'npz'])
-def test_a_kill_while_chunks_are_removed_is_survived(
-    name, tmp_path, monkeypatch
-):
-  run(tmp_path, format=name)
-  whole = generators.contents(tmp_path)
-  (tmp_path / 'parts').mkdir()
-  (tmp_path / 'parts' / '000001.npy').write_bytes(b'left')
-  drawn = counted(monkeypatch)
-  assert 'already' in run(tmp_path, format=name)
-  assert not drawn
-  assert generators.contents(tmp_path) == whole
-
-
-def test_a_signal_while_chunks_are_joined_is_heeded(tmp_path, monkeypatch):
-  begin = sample_files._open_array
-
-  def interrupted(*args):
-    os.kill(os.getpid(), signal.SIGTERM)
-    return begin(*args)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(sample_files, '_open_array', interrupted)
-    with pytest.raises(sample.Interrupted, match='7 of 7 images are finished'):
-      run(tmp_path / 'stopped', format='npz')
-  assert not (tmp_path / 'stopped' / 'samples.npz').exists()
-  run(tmp_path / 'stopped', format='npz')
-  run(tmp_path / 'whole', format='npz')
-  stopped, whole = tmp_path / 'stopped', tmp_path / 'whole'
-  assert generators.contents(stopped) == generators.contents(whole)
-
-
 @pytest.mark.parametrize('name', sample_files.FORMATS)
 def test_a_finished_job_is_left_alone(name, tmp_path, monkeypatch):
-  run(tmp_path, format=name)
+  generators.run_labels(tmp_path, format=name)
 
   def write(path):
     raise AssertionError(path)
 
   monkeypatch.setattr(sample_files, 'whole', write)
-  assert 'All 7 images were in' in run(tmp_path, format=name)
-
-
-def test_a_lost_shard_is_drawn_again_and_no_other(tmp_path, monkeypatch):
-  run(tmp_path, format='shards')
-  whole = generators.contents(tmp_path)
-  (tmp_path / 'shard-00002-of-00004.npz').unlink()  # Images 4 and 5.
-  drawn = counted(monkeypatch)
-  run(tmp_path, format='shards')
-  assert drawn == [3]
-  assert generators.contents(tmp_path) == whole
+  assert 'All 7 images were in' in generators.run_labels(tmp_path, format=name)
 
 
 def test_the_next_chunk_is_under_way_while_one_is_written(
     tmp_path, monkeypatch
 ):
-  events = counted(monkeypatch)
+  events = generators.counted(monkeypatch)
   write = sample_files.Files.write
 
   def record(self, chunk, images, pool):
@@ -294,7 +162,7 @@ def test_the_next_chunk_is_under_way_while_one_is_written(
     write(self, chunk, images, pool)
 
   monkeypatch.setattr(sample_files.Files, 'write', record)
-  run(tmp_path)
+  generators.run_labels(tmp_path)
   assert events == [0, 3, 'chunk 0', 6, 'chunk 1', 'chunk 2']
 
 
@@ -309,7 +177,7 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
 
   monkeypatch.setattr(sample_files.images_lib, 'png_bytes', full)
   with pytest.raises(OSError, match='No space left'):
-    run(tmp_path)
+    generators.run_labels(tmp_path)
   assert not (tmp_path / '000004.png').exists()
 
 
@@ -326,12 +194,12 @@ def test_what_the_model_does_not_take_is_refused_before_all(
     fields, words, tmp_path
 ):
   with pytest.raises(ValueError, match=words):
-    run(tmp_path / 'out', **fields)
+    generators.run_labels(tmp_path / 'out', **fields)
   assert not (tmp_path / 'out').exists()
 
 
 def test_options_for_another_depth_are_refused_before_all(tmp_path):
   sampling = Sampling(top_k=[1, 2, 3])
   with pytest.raises(ValueError, match='has 3 numbers'):
-    run(tmp_path / 'out', sampling=sampling)
+    generators.run_labels(tmp_path / 'out', sampling=sampling)
   assert not (tmp_path / 'out').exists()

@@ -22,6 +22,12 @@ def random_variables(prior, seed=0):
   return _random(abstract, np.random.default_rng(seed))
 
 
+@functools.cache
+def run_variables(seed=0):
+  """Variables of a run of `tiny.stage2_config`."""
+  return random_variables(building.build_prior(tiny.stage2_config()), seed)
+
+
 def options(prior, how):
   """Options of every draw of a model."""
   return how.resolve(prior.positions, prior.depth, max(prior.sizes))

@@ -1,21 +1,17 @@
 """A sampler from a folder draws what its model and its tokenizer say."""
 
 import functools
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import checkpoint
-from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.sampling import abstract_variables
 from rq_jax.sampling import build_prior
-from rq_jax.sampling import check_pair
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from tests import tiny
@@ -23,30 +19,6 @@ from tests.sampling import models
 
 _KEY = jax.random.key(1)
 _LABELS = np.array([3, 7, 3, 0, 9, 1, 2, 5])
-
-
-@functools.cache
-def _variables(seed=0):
-  return models.random_variables(build_prior(tiny.stage2_config()), seed)
-
-
-@pytest.fixture(scope='module')
-def workdir(tmp_path_factory):
-  """The folder of a stage-2 run; all its parameters differ from each other."""
-  path = tmp_path_factory.mktemp('run')
-  tokenizer = models.random_tokenizer()
-  inference_copy.export(
-      path / 'tokenizer', tokenizer.config, tokenizer.variables
-  )
-  checkpoint.write_config(path, tiny.stage2_config())
-  with checkpoint.Checkpoints(path, keep=2) as checkpoints:
-    for step in (0, 1):
-      state = {
-          'params': _variables(2 * step)['params'],
-          'ema_params': _variables(2 * step + 1)['params'],
-      }
-      checkpoints.save(step, state, {})
-  return path
 
 
 @pytest.fixture(scope='module')
@@ -57,109 +29,6 @@ def sampler(workdir):
 @pytest.fixture(scope='module')
 def codes(sampler):
   return np.asarray(sampler.codes(_KEY, labels=_LABELS))
-
-
-def _params_are(sampler, seed):
-  expected = _variables(seed)['params']
-  actual = sampler.prior_variables['params']
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
-def test_restoring_takes_the_newest_averages_and_says_so(workdir, capsys):
-  sampler = Sampler.restore(str(workdir))
-  assert capsys.readouterr().out == (
-      f'Sampler: averaged parameters of step 1 from {workdir}.\n'
-  )
-  _params_are(sampler, 3)
-  assert sampler.prior == build_prior(tiny.stage2_config())
-  assert sampler.prior.dtype == 'float32'
-  tokenizer = models.random_tokenizer()
-  assert sampler.tokenizer.fingerprint == tokenizer.fingerprint
-  assert sampler.sampling == Sampling() and sampler.mesh is None
-
-
-@pytest.mark.parametrize(
-    ('options', 'seed'),
-    [(dict(ema=False), 2), (dict(step=0), 1), (dict(step=0, ema=False), 0)],
-    ids=str,
-)
-def test_restoring_takes_what_was_asked_for(workdir, options, seed, capsys):
-  _params_are(Sampler.restore(workdir, verbose=False, **options), seed)
-  assert not capsys.readouterr().out
-
-
-def test_a_moved_run_brings_its_tokenizer_along(workdir, codes, tmp_path):
-  moved = tmp_path / 'elsewhere'
-  shutil.copytree(workdir, moved)
-  sampler = Sampler.restore(moved, verbose=False)
-  np.testing.assert_array_equal(sampler.codes(_KEY, labels=_LABELS), codes)
-
-
-def test_the_tokenizer_may_be_another_copy(workdir, codes, tmp_path):
-  copy = tmp_path / 'copy'
-  shutil.copytree(workdir / 'tokenizer', copy)
-  sampler = Sampler.restore(workdir, tokenizer=str(copy), verbose=False)
-  np.testing.assert_array_equal(sampler.codes(_KEY, labels=_LABELS), codes)
-  # Without its own copy, the given one is trusted.
-  alone = tmp_path / 'alone'
-  shutil.copytree(workdir, alone, ignore=lambda *_: ['tokenizer'])
-  Sampler.restore(alone, tokenizer=copy, verbose=False)
-  with pytest.raises(ValueError, match='tokenizer holds no config.json'):
-    Sampler.restore(alone)
-
-
-def test_a_tokenizer_with_other_weights_is_refused(workdir, tmp_path):
-  other = models.random_tokenizer(seed=1)
-  inference_copy.export(tmp_path / 'other', other.config, other.variables)
-  with pytest.raises(ValueError) as error:
-    Sampler.restore(workdir, tokenizer=tmp_path / 'other')
-  assert f'The tokenizer has fingerprint {other.fingerprint}' in str(
-      error.value
-  )
-  assert models.random_tokenizer().fingerprint in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ('model', 'message'),
-    [
-        (
-            dict(code_shape=(2, 2, 3)),
-            r'config.model.code_shape=\(2, 2, 3\), but the tokenizer has'
-            r' \(2, 2, 2\)\. .* or set --config.model.code_shape',
-        ),
-        (
-            dict(codebook_size=16),
-            'config.model.codebook_size=16, but the tokenizer has 12',
-        ),
-        (
-            dict(embed_dim=4),
-            'config.model.embed_dim=4, but the tokenizer has 64',
-        ),
-    ],
-    ids=str,
-)
-def test_a_tokenizer_of_other_codes_is_refused(
-    workdir, tmp_path, model, message
-):
-  with pytest.raises(ValueError, match=message):
-    check_pair(tiny.stage2_config(model=model), models.random_tokenizer())
-  # A run is refused before its weights are read; it has none here.
-  checkpoint.write_config(tmp_path, tiny.stage2_config(model=model))
-  with pytest.raises(ValueError, match=message):
-    Sampler.restore(tmp_path, tokenizer=workdir / 'tokenizer')
-
-
-def test_a_folder_of_a_tokenizer_is_no_sampler(workdir):
-  with pytest.raises(ValueError, match='holds an RQ-VAE'):
-    Sampler.restore(workdir / 'tokenizer')
-
-
-def test_a_prior_is_all_that_its_experiment_says():
-  prior = build_prior(tiny.stage2_config(model=dict(gelu='sigmoid')))
-  assert prior.gelu == 'sigmoid' and prior.width == 16
-  assert prior.codebook_size == tiny.WORDS and prior.null_class
-  assert build_prior(tiny.stage2_config(), 'bfloat16').dtype == 'bfloat16'
 
 
 def test_codes_are_those_of_the_decode_loop(sampler, codes):
@@ -234,7 +103,7 @@ def test_options_for_another_depth_are_refused(sampler):
 def test_logits_are_those_of_the_model(sampler, codes):
   logits = sampler.logits(codes, labels=_LABELS)
   expected = jax.jit(sampler.prior.apply)(
-      _variables(3),
+      models.run_variables(3),
       codes,
       _LABELS[:, None],
       models.random_tokenizer().codebooks,
@@ -318,20 +187,6 @@ def test_on_a_mesh_the_same_is_drawn(workdir, codes):
   alone = np.asarray(models.random_tokenizer().decode(codes), np.int32)
   # Sums over devices round otherwise: a pixel may be one level off.
   assert np.abs(images - alone).max() <= 1
-
-
-def test_in_bfloat16_parameters_and_computation_are(workdir, tmp_path):
-  half = Sampler.restore(workdir, dtype='bfloat16', verbose=False)
-  assert half.prior.dtype == half.tokenizer.model.dtype == 'bfloat16'
-  for variables in (half.prior_variables, half.tokenizer.variables):
-    dtypes = {p.dtype for p in jax.tree.leaves(variables['params'])}
-    assert dtypes == {jnp.dtype('bfloat16')}
-  # Another copy of its tokenizer is known, although it is rounded, too.
-  shutil.copytree(workdir / 'tokenizer', tmp_path / 'copy')
-  other = Sampler.restore(
-      workdir, tokenizer=tmp_path / 'copy', dtype='bfloat16', verbose=False
-  )
-  assert other.tokenizer.fingerprint == half.tokenizer.fingerprint
 
 
 def test_a_caller_may_jit_before_anything_was_drawn(workdir, codes):

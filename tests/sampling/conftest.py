@@ -1,0 +1,27 @@
+"""What tests of samplers share: the folder of a run."""
+
+import pytest
+
+from rq_jax import checkpoint
+from rq_jax import inference_copy
+from tests import tiny
+from tests.sampling import models
+
+
+@pytest.fixture(scope='session')
+def workdir(tmp_path_factory):
+  """The folder of a stage-2 run; all its parameters differ from each other."""
+  path = tmp_path_factory.mktemp('run')
+  tokenizer = models.random_tokenizer()
+  inference_copy.export(
+      path / 'tokenizer', tokenizer.config, tokenizer.variables
+  )
+  checkpoint.write_config(path, tiny.stage2_config())
+  with checkpoint.Checkpoints(path, keep=2) as checkpoints:
+    for step in (0, 1):
+      state = {
+          'params': models.run_variables(2 * step)['params'],
+          'ema_params': models.run_variables(2 * step + 1)['params'],
+      }
+      checkpoints.save(step, state, {})
+  return path
