@@ -87,8 +87,9 @@ def _define_computing(values: flags.FlagValues) -> None:
   """Flags that say with what, and where, it is computed."""
   flags.DEFINE_integer(
       'chunk_size',
-      100,
-      'Images that the devices of a process draw together.',
+      None,
+      'Images that the devices of a process draw together; by default 100, or a'
+      ' few more that they can split evenly.',
       lower_bound=1,
       flag_values=values,
   )
@@ -161,9 +162,12 @@ def _sample(values: flags.FlagValues) -> int:
   compilation.keep()
   if values.distributed:
     jax.distributed.initialize()
+  chunk_size = values.chunk_size
+  if chunk_size is None:
+    chunk_size = drawing.default_chunk_size(values.model_parallel)
   sampler, origin = drawing.restore(
       values.checkpoint,
-      chunk_size=values.chunk_size,
+      chunk_size=chunk_size,
       model_parallel=values.model_parallel,
       step=values.step,
       ema=values.ema,
@@ -181,7 +185,7 @@ def _sample(values: flags.FlagValues) -> int:
             conditions=conditions,
             seed=values.seed,
             sampling=options,
-            chunk_size=values.chunk_size,
+            chunk_size=chunk_size,
         ),
         values.out,
         origin=origin,

@@ -15,6 +15,8 @@ from rq_jax.jobs.sample_conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 
+_ABOUT = 100  # Images of a chunk, if nothing else is said.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -33,7 +35,7 @@ class Drawing:
   conditions: Conditions
   seed: int = 0
   sampling: Sampling = Sampling()
-  chunk_size: int = 100
+  chunk_size: int = _ABOUT
 
   @property
   def _batch(self) -> int:
@@ -90,6 +92,12 @@ class Drawing:
         drawn.append(images)
         bar.update(len(images))
     return np.concatenate(drawn)
+
+
+def default_chunk_size(model_parallel: int) -> int:
+  """About a hundred images, which the devices of a process can split evenly."""
+  parallel = max(1, len(jax.local_devices()) // model_parallel)
+  return -(-_ABOUT // parallel) * parallel
 
 
 def restore(

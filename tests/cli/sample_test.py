@@ -95,6 +95,15 @@ def test_flags_reach_the_job(tmp_path, monkeypatch, capsys):
       np.testing.assert_array_equal(arrays['arr_0'], images[i : i + 1])
 
 
+def test_without_a_chunk_size_any_number_of_devices_will_do(tmp_path, capsys):
+  generators.export(tmp_path / 'model')
+  out = tmp_path / 'out'
+  flags = [f'--checkpoint={tmp_path / "model"}', f'--out={out}']
+  assert main_lib.main(['sample', *flags, '--num_images=3']) == 0
+  assert f'3 images are in {out}' in capsys.readouterr().out
+  assert json.loads((out / 'job.json').read_text())['chunk_size'] == 104
+
+
 def test_another_model_is_told_what_it_takes(tmp_path, capsys):
   generators.export(tmp_path / 'model')
   (tmp_path / 'prompts.txt').write_text('a cat\n')

@@ -137,6 +137,17 @@ def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ('devices', 'model_parallel', 'size'),
+    [(1, 1, 100), (8, 1, 104), (8, 2, 100), (6, 2, 102), (1, 3, 100)],
+)
+def test_a_chunk_is_a_hundred_that_devices_can_split(
+    devices, model_parallel, size, monkeypatch
+):
+  monkeypatch.setattr(jax, 'local_devices', lambda: [None] * devices)
+  assert drawing_lib.default_chunk_size(model_parallel) == size
+
+
+@pytest.mark.parametrize(
     ('options', 'words'),
     [
         (dict(chunk_size=100), '100 must be a multiple of 8.*chunk_size=104'),
