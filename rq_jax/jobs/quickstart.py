@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ from rq_jax.jobs import drawing
 from rq_jax.jobs import encode
 from rq_jax.jobs import report as report_lib
 from rq_jax.jobs import sample_conditions
+from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import experiment
 from rq_jax.training import metrics
@@ -78,7 +78,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
           'RQ-VAE': config_lib.flatten(stage1),
           'RQ-Transformer': config_lib.flatten(stage2),
       },
-      'versions': {n: importlib.metadata.version(n) for n in _VERSIONS},
+      'versions': versions.of(*_VERSIONS),
   }
   (folder / 'report.json').write_text(json.dumps(report, indent=2))
   _write_page(folder, report, tokenizer, train, test, images, labels)

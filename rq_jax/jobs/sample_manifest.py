@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 from typing import Any
 
@@ -13,12 +12,12 @@ import jax
 from rq_jax import inference_copy
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
+from rq_jax.jobs import versions
 from rq_jax.sampling import Sampler
 
 _NAME = 'job.json'
 # The fingerprint tells which model it is, wherever it lies.
 _INFORMATION = ('checkpoint', 'devices')
-_VERSIONS = ('jax', 'rq_jax')
 _SHOWN = 60  # Characters of a value, in an error.
 
 
@@ -49,7 +48,7 @@ def describe(
       'format': files.format,
       'shard_size': files.shard_size if files.format == 'shards' else None,
       'devices': _devices(sampler),
-      'versions': {n: importlib.metadata.version(n) for n in _VERSIONS},
+      'versions': versions.of('jax', 'rq_jax'),
   }
   return json.loads(json.dumps(asked))
 

@@ -1,7 +1,6 @@
 """job.json: written first, and a job that would draw other bytes is refused."""
 
 import dataclasses
-import importlib.metadata
 import json
 
 import jax
@@ -12,6 +11,7 @@ import rq_jax
 from rq_jax import inference_copy
 from rq_jax import partitioning
 from rq_jax.jobs import sample
+from rq_jax.jobs import versions
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
 from tests.sampling import models
@@ -102,11 +102,9 @@ def test_another_size_of_shards_is_refused(sampler, tmp_path):
 
 @pytest.mark.parametrize('name', ['jax', 'rq_jax'])
 def test_another_version_is_refused(name, out, sampler, monkeypatch):
-  version = importlib.metadata.version
+  found = versions.of
   monkeypatch.setattr(
-      importlib.metadata,
-      'version',
-      lambda package: '99' if package == name else version(package),
+      versions, 'of', lambda *names: found(*names) | {name: '99'}
   )
   with pytest.raises(ValueError, match=f'versions.{name}=.*="99"'):
     run(out, sampler)

@@ -2,22 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import importlib.metadata
 import math
 import os
-import sys
 from typing import Any
 
 import jax
 
 from rq_jax.jobs import chips
+from rq_jax.jobs import versions
 from rq_jax.jobs.benchmarks import roofline
 from rq_jax.jobs.benchmarks.timing import Timing
 from rq_jax.jobs.chips import Chip
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
-
-_VERSIONS = ('jax', 'jaxlib', 'flax')
 
 Record = dict[str, Any]
 
@@ -158,11 +155,9 @@ def _roofline(
 def environment() -> Record:
   """The device, and what runs on it."""
   device = jax.devices()[0]
-  versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
-  package = sys.modules[__name__.partition('.')[0]]  # Installed or not.
   return {
       'device': device.device_kind,
       'platform': device.platform,
       'threads': len(os.sched_getaffinity(0)),
-      'versions': versions | {'rq_jax': package.__version__},
+      'versions': versions.of('jax', 'jaxlib', 'flax', 'rq_jax'),
   }
