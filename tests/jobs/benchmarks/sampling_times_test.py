@@ -99,7 +99,9 @@ def test_times_of_a_batch_add_up():
       assert 0 < times['min'] <= times['median'] <= times['max']
       assert close(each[part], 1e3 * times['median'] / batch)
       assert record['cpu_seconds'][part] > 0
-      assert record['compile_seconds'][part]['first_call'] > 0
+      # How long it takes is for the machine to say; which number it is, see
+      # below: what another test compiled may come from the cache at once.
+      assert record['compile_seconds'][part]['first_call'] >= 0
 
 
 def test_shares_are_least_times_over_times():
