@@ -19,7 +19,7 @@ LAYERS = (
     {'tokenizer', 'sampling'},
     {'checkpoint', 'data', 'inference_copy', 'optim'},
     {'models', 'losses'},
-    {'compilation', 'partitioning', 'config', 'typing'},
+    {'compilation', 'partitioning', 'config', 'files', 'typing'},
 )
 
 # Modules that are part of another component.

@@ -1,0 +1,151 @@
+"""Files that appear whole or not at all, on disks that may be full.
+
+The lowest layer: whoever writes or reads a file that a later start depends on
+does it through these functions.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import shutil
+from typing import IO, Any
+import uuid
+
+from etils import epath
+
+PARTIAL = '.partial'  # The end of the name of a file that is being written.
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# How the libraries below Orbax report the same.
+_FULL_TEXTS = ('No space left on device', 'Disk quota exceeded')
+
+
+class DiskFullError(OSError):
+  """There is no room for what is to be written; the message says how much."""
+
+
+def read_json(path: epath.PathLike) -> Any:
+  """The value in a JSON file.
+
+  Raises:
+    ValueError: If the file cannot be read as JSON; the message names it.
+    OSError: If it cannot be opened.
+  """
+  try:
+    return json.loads(epath.Path(path).read_text())
+  except ValueError as error:  # Not JSON, or not even text.
+    raise ValueError(
+        f'{path} is damaged: it cannot be read as JSON ({error}). Restore the'
+        ' file from a copy, or write it again.'
+    ) from error
+
+
+@contextlib.contextmanager
+def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
+  """Opens a binary file that gets its name once all of it is written.
+
+  Until then its name is one that no other writer uses, even if the same program
+  runs twice at a time. After an error nothing is left behind.
+
+  Args:
+    path: The file, local or remote.
+    needs: Bytes that will be written, if known, for the message.
+
+  Raises:
+    DiskFullError: If there is no room for it.
+  """
+  path = epath.Path(path)
+  partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PARTIAL}')
+  try:
+    with naming_a_full_disk(path, needs=needs):
+      with partial.open('wb') as file:
+        yield file
+      partial.replace(path)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(
+    path: epath.PathLike, *, needs: int | None = None
+) -> Iterator[None]:
+  """Rewords errors of a full disk: what was written, and how much is missing.
+
+  Args:
+    path: What is written, a file or a folder.
+    needs: Bytes it needs in all, if known.
+
+  Raises:
+    DiskFullError: If there is no room.
+  """
+  try:
+    yield
+  except Exception as error:
+    if not _is_full(error):
+      raise
+    raise _full(path, needs) from error
+
+
+def require_space(path: epath.PathLike, needs: int) -> None:
+  """Refuses to begin what the disk has no room for.
+
+  Args:
+    path: What is to be written; neither it nor its parents need to exist.
+      Nothing is known of remote ones, which pass.
+    needs: Bytes.
+
+  Raises:
+    DiskFullError: If fewer bytes are free.
+  """
+  free = free_bytes(path)
+  if free is not None and free < needs:
+    raise _full(path, needs)
+
+
+def free_bytes(path: epath.PathLike) -> int | None:
+  """Bytes that are free where `path` is or will be; None if it is remote."""
+  if not is_local(path):
+    return None
+  folder = pathlib.Path(os.path.abspath(path))
+  while not folder.is_dir():
+    folder = folder.parent
+  return shutil.disk_usage(folder).free
+
+
+def is_local(path: epath.PathLike) -> bool:
+  """Whether a path names a local or mounted file, as opposed to gs://."""
+  return '://' not in os.fspath(path)
+
+
+def readable(count: int) -> str:
+  """A number of bytes for people, such as '1.5 GB'."""
+  size, units = float(count), ['bytes', 'kB', 'MB', 'GB', 'TB']
+  while size >= 1000 and len(units) > 1:
+    size, units = size / 1000, units[1:]
+  return f'{count} bytes' if units[0] == 'bytes' else f'{size:.1f} {units[0]}'
+
+
+def _is_full(error: Exception) -> bool:
+  if isinstance(error, DiskFullError):
+    return False  # It says all there is to say.
+  if isinstance(error, OSError) and error.errno in _FULL:
+    return True
+  return any(text in str(error) for text in _FULL_TEXTS)
+
+
+def _full(path: epath.PathLike, needs: int | None) -> DiskFullError:
+  free = free_bytes(path)
+  if free is None:
+    return DiskFullError(f'There is no room left to write {path}. Make some.')
+  where = f'The disk of {path} is full: {readable(free)} are free'
+  if needs is None:
+    return DiskFullError(f'{where}. Make room and run the same command again.')
+  missing = readable(max(needs - free, 0))
+  return DiskFullError(
+      f'{where}, and {readable(needs)} are needed. Free at least {missing} more,'
+      ' or choose a folder on another disk.'
+  )
