@@ -56,5 +56,5 @@ setuptools.setup(
         ],
         'dev': ['pyink>=25.1', 'pyright>=1.1.400', 'ruff>=0.12'],
     },
-    entry_points={'console_scripts': ['rq_jax = rq_jax.__main__:main']},
+    entry_points={'console_scripts': ['rq_jax = rq_jax.__main__:program']},
 )

@@ -3,6 +3,8 @@
 import difflib
 import importlib
 import sys
+import traceback
+from typing import NoReturn
 
 COMMANDS = {
     'train': 'Train an RQ-VAE or an RQ-Transformer; resume where it can.',
@@ -30,6 +32,24 @@ def main(argv: list[str] | None = None) -> int:
   return command.main([f'python -m rq_jax {name}', *rest])
 
 
+def program() -> NoReturn:
+  """Runs a command as a program, and ends it.
+
+  After an error it ends at once: a thread that waits for what has failed, such
+  as the rest of a save, would keep it alive.
+  """
+  try:
+    code = main()
+  except Exception:  # A bug; the interpreter would wait after it, too.
+    traceback.print_exc()
+    code = 1
+  if code == 1:
+    from rq_jax.training import interrupts
+
+    interrupts.end_at_once(code)
+  sys.exit(code)
+
+
 def _usage() -> str:
   lines = [f'  {name:12}{text}' for name, text in COMMANDS.items()]
   return '\n'.join(
@@ -44,4 +64,4 @@ def _usage() -> str:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  program()

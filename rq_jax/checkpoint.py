@@ -1,125 +1,27 @@
-"""Saves training states, resumes them, and restores models for inference.
+"""Restores models for inference, from runs and from inference copies.
 
-A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
-written by Orbax: `state`, everything a training step reads and writes, and
-`meta`, what else belongs to that step. The folder of an inference copy looks
-the same; its state has parameters and codebook alone.
+Both are folders with `config.json`, the experiment, and `checkpoints/<step>/`,
+see `run_checkpoints`; the state of an inference copy has only parameters and
+codebook.
 """
-
-import json
-from typing import Any
 
 from etils import epath
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
+from rq_jax import checkpoint_steps
 from rq_jax import config as config_lib
+from rq_jax import files
 from rq_jax.config import Config
 from rq_jax.typing import PyTree, Variables
-
-# Bytes below which an array that several devices hold is written by one of
-# them, instead of a slice by each: there are hundreds of small arrays.
-_SLICED_FROM = 2**20
-
-
-class Checkpoints:
-  """The newest `keep` checkpoints of one run, written in the background.
-
-  Use as a context manager: leaving it waits for writes under way. All processes
-  of a program take part.
-  """
-
-  def __init__(self, workdir: str | epath.Path, *, keep: int):
-    folder = epath.Path(workdir).resolve() / 'checkpoints'
-    arrays = ocp.type_handlers.ArrayHandler(
-        min_slice_bytes_for_replica_parallel=_SLICED_FROM
-    )
-    registry = ocp.type_handlers.create_type_handler_registry(
-        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
-    )
-    self._manager = ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
-        ),
-        item_handlers={
-            'state': ocp.PyTreeCheckpointHandler(
-                type_handler_registry=registry
-            ),
-            'meta': ocp.JsonCheckpointHandler(),
-        },
-    )
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    self._manager.close()
-
-  def latest_step(self) -> int | None:
-    """The newest complete checkpoint, or None."""
-    return self._manager.latest_step()
-
-  def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-    """Starts to write a checkpoint; `state` may be donated right after."""
-    self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.PyTreeSave(jax.tree.map(_without_type, state)),
-            meta=ocp.args.JsonSave(meta),
-        ),
-    )
-
-  def wait(self) -> None:
-    """Blocks until all checkpoints are on disk."""
-    self._manager.wait_until_finished()
-
-  def restore(
-      self, step: int, abstract: PyTree, shardings: PyTree
-  ) -> tuple[PyTree, dict[str, Any]]:
-    """Restores the state of a step, placed as `shardings` say, and its meta."""
-    plain = jax.eval_shape(lambda t: jax.tree.map(_without_type, t), abstract)
-    restore_args = jax.tree.map(
-        lambda a, s: ocp.ArrayRestoreArgs(
-            sharding=s, global_shape=a.shape, dtype=a.dtype
-        ),
-        plain,
-        shardings,
-    )
-    restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(plain, restore_args=restore_args),
-            meta=ocp.args.JsonRestore(),
-        ),
-    )
-    state = jax.tree.map(_with_type, restored['state'], abstract)
-    return state, restored['meta']
-
-
-def _is_key(leaf) -> bool:
-  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _without_type(leaf):
-  """The data of a random key; other arrays as they are."""
-  return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _with_type(leaf, abstract):
-  """The random key with this data, where there should be one."""
-  return jax.random.wrap_key_data(leaf) if _is_key(abstract) else leaf
 
 
 def write_config(workdir: str | epath.Path, config: Config) -> None:
   """Writes `config.json`, so that it is there whole or not at all."""
-  folder = epath.Path(workdir)
-  partial = folder / 'config.json.partial'
-  partial.write_text(config_lib.to_json(config))
-  partial.replace(folder / 'config.json')
+  with files.whole(epath.Path(workdir) / 'config.json') as file:
+    file.write(config_lib.to_json(config).encode())
 
 
 def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
@@ -138,7 +40,15 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
         f'{path} holds no config.json: it is neither the --workdir of a run nor'
         ' a converted checkpoint. Check the path.'
     )
-  config = config_lib.check(json.loads(file.read_text()))
+  raw = files.read_json(file)
+  if not isinstance(raw, dict):
+    raise ValueError(
+        f'{file} is damaged: it holds no experiment. Restore it from a copy.'
+    )
+  try:
+    config = config_lib.check(raw)
+  except ValueError as error:
+    raise ValueError(f'{file} is no experiment: {error}') from error
   names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
   if stage not in (None, config.stage):
     raise ValueError(
@@ -162,7 +72,8 @@ def restore_variables(
   Args:
     path: A run's folder, or an inference copy.
     abstract: Shapes of the variables: 'params' and other collections.
-    step: Which checkpoint; the newest if None.
+    step: Which checkpoint; the newest that can be restored if None, and newer
+      ones are named.
     ema: Whether to take the averaged parameters, where the run kept them.
     dtype: Of the parameters; None for as they were saved. Codebooks stay.
     sharding: Where to place them, for all or for each; one device if None.
@@ -173,14 +84,49 @@ def restore_variables(
   Raises:
     ValueError: If there is no such checkpoint, or it is of another model.
   """
-  step = find_step(path, step)
-  folder = _state_folder(path, step)
-  saved = _saved(folder)
+  restored = {}
+
+  def problem(step: int) -> str | None:
+    if (reason := checkpoint_steps.problem(path, step)) is not None:
+      return reason
+    names = _names(path, step, abstract, ema)
+    try:
+      variables = _restore(path, step, abstract, names, sharding)
+    except checkpoint_steps.DAMAGE as error:
+      return checkpoint_steps.reason(error)
+    restored[step] = variables, names['params'] != 'params'
+    return None
+
+  step = checkpoint_steps.find(path, step, problem)
+  variables, averaged = restored[step]
+  if dtype is not None:
+    variables['params'] = jax.tree.map(
+        lambda p: p.astype(jnp.dtype(dtype)), variables['params']
+    )
+  kind = 'averaged parameters' if averaged else 'parameters'
+  return variables, f'{kind} of step {step} from {path}'
+
+
+def _names(path, step: int, abstract: Variables, ema: bool) -> dict[str, str]:
+  """What the collections of a model are called in a checkpoint.
+
+  Raises:
+    ValueError: If it is of another model.
+  """
+  saved = checkpoint_steps.described(path, step)
   averaged = ema and saved.get('ema_params') is not None
   names = {name: name for name in abstract}
   names['params'] = 'ema_params' if averaged else 'params'
   target = {names[name]: tree for name, tree in abstract.items()}
   _check_shapes(path, target, saved)
+  return names
+
+
+def _restore(
+    path, step: int, abstract: Variables, names: dict[str, str], sharding
+) -> Variables:
+  """Reads the arrays of one checkpoint; see `restore_variables`."""
+  target = {names[name]: tree for name, tree in abstract.items()}
   sharding = sharding or jax.sharding.SingleDeviceSharding(
       jax.local_devices()[0]
   )
@@ -196,56 +142,20 @@ def restore_variables(
       sharding,
   )
   restored = ocp.PyTreeCheckpointer().restore(
-      folder,
+      checkpoint_steps.folder(path) / str(step) / 'state',
       args=ocp.args.PyTreeRestore(
           item=target, restore_args=restore_args, partial_restore=True
       ),
   )
-  variables = {name: restored[names[name]] for name in abstract}
-  if dtype is not None:
-    variables['params'] = jax.tree.map(
-        lambda p: p.astype(jnp.dtype(dtype)), variables['params']
-    )
-  kind = 'averaged parameters' if averaged else 'parameters'
-  return variables, f'{kind} of step {step} from {path}'
+  return {name: restored[names[name]] for name in abstract}
 
 
 def has_collection(
     path: str | epath.Path, name: str, *, step: int | None = None
 ) -> bool:
   """Whether a checkpoint, the newest by default, has variables of this name."""
-  folder = _state_folder(path, find_step(path, step))
-  return bool(_saved(folder).get(name))
-
-
-def find_step(path: str | epath.Path, step: int | None) -> int:
-  """The step of a complete checkpoint: the one asked for, else the newest.
-
-  Raises:
-    ValueError: If there is none.
-  """
-  folder = epath.Path(path) / 'checkpoints'
-  steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
-  if not steps:
-    raise ValueError(
-        f'{path} holds no complete checkpoint yet. Train until the first one is'
-        ' saved, see --config.train.checkpoint_steps.'
-    )
-  if step is not None and step not in steps:
-    raise ValueError(
-        f'{path} has no checkpoint of step {step}; it has {sorted(steps)}.'
-        ' Choose one of these, or none for the newest.'
-    )
-  return max(steps) if step is None else step
-
-
-def _state_folder(path: str | epath.Path, step: int) -> epath.Path:
-  return epath.Path(path).resolve() / 'checkpoints' / str(step) / 'state'
-
-
-def _saved(folder: epath.Path) -> PyTree:
-  """What Orbax knows of each array of a state, without reading it."""
-  return ocp.PyTreeCheckpointHandler().metadata(folder).tree
+  step = checkpoint_steps.find(path, step)
+  return bool(checkpoint_steps.described(path, step).get(name))
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:

@@ -24,7 +24,16 @@ _FULL_TEXTS = ('No space left on device', 'Disk quota exceeded')
 
 
 class DiskFullError(OSError):
-  """There is no room for what is to be written; the message says how much."""
+  """There is no room for what is to be written.
+
+  Attributes:
+    needs: Bytes that are needed, if known.
+  """
+
+  def __init__(self, path: epath.PathLike, needs: int | None = None):
+    """Says which disk is full, and how much is missing if that is known."""
+    super().__init__(_full_disk(path, needs))
+    self.needs = needs
 
 
 def read_json(path: epath.PathLike) -> Any:
@@ -60,34 +69,64 @@ def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
   path = epath.Path(path)
   partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PARTIAL}')
   try:
-    with naming_a_full_disk(path, needs=needs):
-      with partial.open('wb') as file:
-        yield file
-      partial.replace(path)
-  except BaseException:
+    with partial.open('wb') as file:
+      yield file
+    partial.replace(path)
+  except BaseException as error:
     partial.unlink(missing_ok=True)
+    if _is_full(error):
+      raise DiskFullError(path, needs) from error
     raise
 
 
 @contextlib.contextmanager
-def naming_a_full_disk(
-    path: epath.PathLike, *, needs: int | None = None
-) -> Iterator[None]:
-  """Rewords errors of a full disk: what was written, and how much is missing.
+def whole_folder(
+    path: epath.PathLike, *, replace: bool = False
+) -> Iterator[epath.Path]:
+  """Gives a folder to write to, which gets its name once nothing failed.
+
+  After an error nothing is left behind. What a process that was killed left is
+  removed by the next that writes the same folder.
 
   Args:
-    path: What is written, a file or a folder.
-    needs: Bytes it needs in all, if known.
+    path: The folder. Unless `replace`, it is new or empty.
+    replace: Whether a folder that is there is replaced.
 
   Raises:
-    DiskFullError: If there is no room.
+    DiskFullError: If there is no room for it.
+  """
+  path = epath.Path(path)
+  partial = path.with_name(f'{path.name}{PARTIAL}')
+  partial.rmtree(missing_ok=True)
+  partial.mkdir(parents=True)
+  try:
+    yield partial
+    if path.exists():
+      path.rmtree() if replace else path.rmdir()
+    partial.rename(path)
+  except BaseException as error:
+    written = _size(partial)
+    partial.rmtree(missing_ok=True)
+    if isinstance(error, DiskFullError) and error.needs is not None:
+      raise DiskFullError(path, written + error.needs) from error
+    if _is_full(error):
+      raise DiskFullError(path) from error
+    raise
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(path: epath.PathLike) -> Iterator[None]:
+  """Rewords the errors of a full disk while something is written to `path`.
+
+  Raises:
+    DiskFullError: If the disk is full.
   """
   try:
     yield
   except Exception as error:
     if not _is_full(error):
       raise
-    raise _full(path, needs) from error
+    raise DiskFullError(path) from error
 
 
 def require_space(path: epath.PathLike, needs: int) -> None:
@@ -103,7 +142,7 @@ def require_space(path: epath.PathLike, needs: int) -> None:
   """
   free = free_bytes(path)
   if free is not None and free < needs:
-    raise _full(path, needs)
+    raise DiskFullError(path, needs)
 
 
 def free_bytes(path: epath.PathLike) -> int | None:
@@ -129,7 +168,7 @@ def readable(count: int) -> str:
   return f'{count} bytes' if units[0] == 'bytes' else f'{size:.1f} {units[0]}'
 
 
-def _is_full(error: Exception) -> bool:
+def _is_full(error: BaseException) -> bool:
   if isinstance(error, DiskFullError):
     return False  # It says all there is to say.
   if isinstance(error, OSError) and error.errno in _FULL:
@@ -137,15 +176,23 @@ def _is_full(error: Exception) -> bool:
   return any(text in str(error) for text in _FULL_TEXTS)
 
 
-def _full(path: epath.PathLike, needs: int | None) -> DiskFullError:
+def _full_disk(path: epath.PathLike, needs: int | None) -> str:
   free = free_bytes(path)
   if free is None:
-    return DiskFullError(f'There is no room left to write {path}. Make some.')
+    return f'There is no room left to write {path}. Make some.'
   where = f'The disk of {path} is full: {readable(free)} are free'
   if needs is None:
-    return DiskFullError(f'{where}. Make room and run the same command again.')
+    return f'{where}. Make room and run the same command again.'
   missing = readable(max(needs - free, 0))
-  return DiskFullError(
-      f'{where}, and {readable(needs)} are needed. Free at least {missing} more,'
-      ' or choose a folder on another disk.'
+  return (
+      f'{where}, and {readable(needs)} are needed. Free at least {missing}'
+      ' more, or choose a folder on another disk.'
   )
+
+
+def _size(folder: epath.Path) -> int:
+  """Bytes of all files in a local folder; 0 for a remote one."""
+  if not is_local(folder):
+    return 0
+  paths = pathlib.Path(folder).rglob('*')
+  return sum(path.stat().st_size for path in paths if path.is_file())

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import checkpoint
+from rq_jax import files
 from rq_jax.config import Config
 from rq_jax.typing import Variables
 
@@ -35,14 +36,28 @@ def export(
     path: Its folder.
     config: The experiment of the model; None for a network that has none.
     variables: Collections of arrays, on host or devices.
+
+  Raises:
+    DiskFullError: If there is no room for it.
   """
-  path = epath.Path(path).resolve()
-  partial = path.with_name(path.name + '.partial')
-  partial.rmtree(missing_ok=True)
-  step = partial / 'checkpoints' / '0'
+  with files.whole_folder(epath.Path(path).resolve(), replace=True) as partial:
+    write(partial, config, variables)
+
+
+def write(
+    folder: epath.Path, config: Config | None, variables: Variables
+) -> None:
+  """Writes what `export` does into a folder that nobody reads yet.
+
+  Raises:
+    DiskFullError: If there is no room for it.
+  """
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+  files.require_space(folder, size)
+  step = epath.Path(folder).resolve() / 'checkpoints' / '0'
   step.mkdir(parents=True)
   if config is not None:
-    checkpoint.write_config(partial, config)
+    checkpoint.write_config(folder, config)
   this = jax.process_index()
   alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
   handler = ocp.PyTreeCheckpointHandler(
@@ -57,9 +72,6 @@ def export(
   (step / 'meta').mkdir()
   meta = {'fingerprint': fingerprint(variables)}
   (step / 'meta' / 'metadata').write_text(json.dumps(meta))
-  if path.exists():
-    path.rmtree()
-  partial.rename(path)
 
 
 def fingerprint(variables: Variables) -> str:
@@ -89,7 +101,7 @@ def check_fingerprint(path: str | epath.Path, expected: str) -> None:
     ValueError: If it holds others.
   """
   meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
-  found = json.loads(meta.read_text())['fingerprint']
+  found = files.read_json(meta).get('fingerprint')
   if found != expected:
     raise ValueError(
         f'The tokenizer has fingerprint {expected}, but the model was trained'

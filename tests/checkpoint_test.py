@@ -15,6 +15,7 @@ import pytest
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
 from rq_jax import partitioning
+from rq_jax import run_checkpoints
 from rq_jax.models import codebook
 
 _MESHES = {
@@ -91,7 +92,7 @@ def _assert_same(a, b):
 
 
 def _save(workdir, state, step=3, meta=None, keep=2):
-  with checkpoint.Checkpoints(workdir, keep=keep) as checkpoints:
+  with run_checkpoints.Checkpoints(workdir, keep=keep) as checkpoints:
     checkpoints.save(step, state, meta or {})
 
 
@@ -133,7 +134,7 @@ def test_a_state_comes_back_bit_for_bit_on_any_mesh(tmp_path):
   for step, name in enumerate(('8', '1', '2x4')):
     shardings = _shardings(state, _mesh(name))
     meta = {'position': step, 'order': [1, 2]}
-    with checkpoint.Checkpoints(tmp_path, keep=3) as checkpoints:
+    with run_checkpoints.Checkpoints(tmp_path, keep=3) as checkpoints:
       checkpoints.save(step, state, meta)
       checkpoints.wait()
       state, found = checkpoints.restore(step, _shapes(state), shardings)
@@ -146,7 +147,7 @@ def test_a_state_comes_back_bit_for_bit_on_any_mesh(tmp_path):
 def test_a_state_may_be_donated_once_its_save_has_begun(tmp_path):
   state = jax.tree.map(jnp.copy, _state())
   shardings = jax.tree.map(lambda x: x.sharding, state)
-  with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(1, state, {})
     jax.tree.map(lambda x: x.delete(), state)
     checkpoints.wait()
@@ -155,7 +156,7 @@ def test_a_state_may_be_donated_once_its_save_has_begun(tmp_path):
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
     assert checkpoints.latest_step() is None
     for step in (1, 2, 10):
       checkpoints.save(step, {'x': jnp.ones(2)}, {})
@@ -179,7 +180,7 @@ def test_an_unfinished_checkpoint_does_not_count_and_is_overwritten(
   shutil.copytree(folder / '3', folder / '7.orbax-checkpoint-tmp')
   _, found = checkpoint.restore_variables(tmp_path, _shapes(_variables()))
   assert 'step 3' in found
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
     assert checkpoints.latest_step() == 3
     checkpoints.save(7, _state(), {})
     checkpoints.wait()
@@ -235,7 +236,7 @@ def test_variables_are_placed_as_asked(run):
 
 
 def test_variables_of_an_older_step_may_be_asked_for(tmp_path):
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
     for step in (9, 10):
       state = {'params': {'w': jnp.full((2,), float(step))}}
       checkpoints.save(step, state, {})

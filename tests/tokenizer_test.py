@@ -12,6 +12,7 @@ from rq_jax import checkpoint
 from rq_jax import config as config_lib
 from rq_jax import inference_copy
 from rq_jax import partitioning
+from rq_jax import run_checkpoints
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.tokenizer import Tokenizer
 
@@ -191,7 +192,7 @@ def test_restoring_says_nothing_if_asked_not_to(folder, capsys):
 def test_a_tokenizer_of_a_run_takes_the_step_and_parameters_asked_for(tmp_path):
   checkpoint.write_config(tmp_path, _config())
   params, codebook = _variables()['params'], _variables()['codebook']
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
     for step in (1, 2):
       state = {
           'params': jax.tree.map(lambda p, s=step: p + s, params),

@@ -7,8 +7,13 @@ import sys
 
 from absl import flags
 
+from rq_jax.training import interrupts
+
 # Of sysexits.h: try again later, as Slurm and Kubernetes can be told to do.
 INTERRUPTED = 75
+_NOTHING_TO_SAVE = (
+    'Interrupted while there was nothing to save. Run the same command again.'
+)
 
 
 def new_flags() -> flags.FlagValues:
@@ -25,6 +30,8 @@ def run(
     argv: list[str],
     doc: str,
     work: Callable[[flags.FlagValues], int | None],
+    *,
+    resumable: bool = False,
 ) -> int:
   """Parses flags and works; returns the exit code.
 
@@ -33,11 +40,16 @@ def run(
     argv: The name of the command and its arguments.
     doc: What `--help` says first.
     work: What to do with the parsed flags; may return an exit code.
+    resumable: Whether a signal to stop ends the command with `INTERRUPTED`: it
+      can be run again, and while there is nothing to save, it leaves at once.
 
   Returns:
     What `work` does, 0 for None; 1 after an error, of which one sentence is
     printed.
   """
+  if resumable:
+    with interrupts.leaving_at_once(_NOTHING_TO_SAVE, INTERRUPTED):
+      return run(values, argv, doc, work)
   # Orbax logs what it does at the level of information; errors still show.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   try:

@@ -28,7 +28,9 @@ def _define_flags() -> flags.FlagValues:
 
 def main(argv: list[str]) -> int:
   """Parses the flags and works; returns the exit code."""
-  return command.run(_define_flags(), argv, __doc__, _quickstart)
+  return command.run(
+      _define_flags(), argv, __doc__, _quickstart, resumable=True
+  )
 
 
 def _quickstart(values: flags.FlagValues) -> int:

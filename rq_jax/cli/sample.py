@@ -137,7 +137,7 @@ def _define_computing(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> int:
   """Parses the flags and draws; returns the exit code."""
-  return command.run(_define_flags(), argv, __doc__, _sample)
+  return command.run(_define_flags(), argv, __doc__, _sample, resumable=True)
 
 
 def _sample(values: flags.FlagValues) -> int:

@@ -64,7 +64,7 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
 
 def main(argv: list[str]) -> int:
   """Parses the flags and trains; returns the exit code."""
-  return command.run(_define_flags(argv), argv, __doc__, _train)
+  return command.run(_define_flags(argv), argv, __doc__, _train, resumable=True)
 
 
 def _train(values: flags.FlagValues) -> int:

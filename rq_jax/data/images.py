@@ -6,6 +6,8 @@ from etils import epath
 import numpy as np
 from PIL import Image
 
+from rq_jax import files
+
 # Neutral against light, dark and coloured images alike.
 BORDER = 56
 
@@ -76,8 +78,13 @@ def png_bytes(image: np.ndarray) -> bytes:
 def write_png(path: epath.PathLike, image: np.ndarray) -> None:
   """Writes a picture (see `png_bytes`) to a local or remote PNG file.
 
-  Its folder is made where it is missing.
+  Its folder is made where it is missing. The file appears whole or not at all.
+
+  Raises:
+    DiskFullError: If there is no room for it.
   """
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_bytes(png_bytes(image))
+  contents = png_bytes(image)
+  with files.whole(path, needs=len(contents)) as file:
+    file.write(contents)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 import contextlib
 import functools
 import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 import tqdm
 
 from rq_jax import checkpoint
+from rq_jax import files
 from rq_jax import inference_copy
 from rq_jax.config import Config
 from rq_jax.conversion import archive
@@ -44,12 +44,13 @@ def from_official(
 
   Raises:
     ValueError: If anything is missing, damaged, or does not fit.
+    DiskFullError: If there is no room for it.
   """
   with written_whole(dst) as partial:
     with (
         tqdm.tqdm(desc='unpacking', unit='B', unit_scale=True, delay=1) as bar,
         archive.open_source(
-            src, partial.parent, progress=functools.partial(_advance, bar)
+            src, partial, progress=functools.partial(_advance, bar)
         ) as source,
     ):
       if source.stage2 is None:
@@ -72,6 +73,7 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
 
   Raises:
     ValueError: If `dst` holds anything, or cannot be written.
+    DiskFullError: If there is no room for it.
   """
   target = pathlib.Path(dst).resolve()
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -79,21 +81,14 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
         f'--dst={dst} exists already, and is never overwritten. Choose another,'
         ' or remove it.'
     )
-  partial = target.with_name(f'{target.name}.partial')
-  try:
-    shutil.rmtree(partial, ignore_errors=True)  # Of one that was killed.
-    partial.mkdir(parents=True)
-  except OSError as error:
-    raise ValueError(
-        f'--dst={dst} cannot be written: {error.strerror}. Choose another.'
-    ) from error
-  try:
-    yield partial
-    if target.exists():
-      target.rmdir()
-    partial.rename(target)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
+  with contextlib.ExitStack() as opened:
+    try:
+      partial = opened.enter_context(files.whole_folder(target))
+    except OSError as error:
+      raise ValueError(
+          f'--dst={dst} cannot be written: {error.strerror}. Choose another.'
+      ) from error
+    yield pathlib.Path(partial)
 
 
 def _require_tokenizer(
@@ -117,7 +112,7 @@ def _add_tokenizer(
     _convert(source.stage1, copy, ema=False)
   else:
     tokenizer = Tokenizer.restore(given, verbose=False)
-    inference_copy.export(copy, tokenizer.config, tokenizer.variables)
+    inference_copy.write(copy, tokenizer.config, tokenizer.variables)
 
 
 def _refuse_tokenizer(tokenizer: str | None) -> None:
@@ -137,10 +132,11 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
       print(f'Its config.yaml has fields that mean nothing here: {names}.')
     if ema and model.config.stage == 1:
       print(_STALE_AVERAGES)
+    files.require_space(target, model.nbytes)
     with _bar('reading', model) as bar:
       variables = model.variables(bar.update)
     print('Writing ...')
-    inference_copy.export(target, model.config, variables)
+    inference_copy.write(target, model.config, variables)
     del variables
     _compare(model, target)
 

@@ -10,6 +10,7 @@ import tqdm
 import yaml
 
 from rq_jax import checkpoint
+from rq_jax import files
 from rq_jax.conversion import config_writer
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
@@ -82,6 +83,7 @@ def _write(
   leaves = mapping.flatten(variables)
   arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
   del variables, leaves  # So that each is freed once it is copied.
+  files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
   raw = config_writer.write(config, discriminator=has_discriminator)
   (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))

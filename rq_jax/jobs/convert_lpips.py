@@ -57,7 +57,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
     )
     distance = network.apply(variables, ramp, -ramp)
     convert.require_finite(distance, 'the distance of two fixed images')
-    inference_copy.export(partial, None, variables)
+    inference_copy.write(partial, None, variables)
   print(
       f'LPIPS {inference_copy.fingerprint(variables)}: a ramp and its reverse'
       f' are {float(distance[0]):.6f} apart. Wrote {dst}; give it as'

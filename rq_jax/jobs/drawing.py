@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 
 from rq_jax import checkpoint as checkpoint_lib
+from rq_jax import checkpoint_steps
 from rq_jax import partitioning
 from rq_jax.jobs.sample_conditions import Conditions
 from rq_jax.sampling import Sampler
@@ -133,7 +134,7 @@ def restore(
   """
   mesh = _local_mesh(chunk_size, model_parallel)
   checkpoint_lib.read_config(checkpoint, stage=2)
-  step = checkpoint_lib.find_step(checkpoint, step)
+  step = checkpoint_steps.find(checkpoint, step)
   ema = ema and checkpoint_lib.has_collection(
       checkpoint, 'ema_params', step=step
   )

@@ -12,10 +12,11 @@ from typing import Any
 
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
-import tqdm
 
 from rq_jax import compilation
+from rq_jax import files as files_lib
+from rq_jax import processes
+from rq_jax import progress
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
 from rq_jax.jobs import sample_manifest
@@ -51,7 +52,8 @@ def sample(
   Raises:
     ValueError: If the model does not take what it is given, or the folder holds
       something else.
-    Interrupted: After the chunk under way, if SIGTERM or Ctrl-C came.
+    DiskFullError: If there is no room for the images.
+    Interrupted: After the chunk under way, if a signal to stop came.
   """
   files = sample_files.Files(
       folder=epath.Path(out),
@@ -63,18 +65,14 @@ def sample(
       labels=drawing.conditions.labels,
   )
   drawing.check()
-  asked = sample_manifest.describe(drawing, files, origin)
-  sample_manifest.open_folder(files.folder, asked)
-  _wait_for_all('opened')
-  if jax.process_index():  # The first may have begun it with other flags.
-    sample_manifest.open_folder(files.folder, asked)
+  _open(files, sample_manifest.describe(drawing, files, origin))
   missing = _missing(files)
   start = time.perf_counter()
   # A process stops after a chunk of its own, and then waits for the others.
   with interrupts.Interrupts(alone=True) as signals:
     with compilation.clock() as compiler:
       _draw_missing(drawing, files, missing, signals)
-    _wait_for_all('drawn')
+    processes.wait_for_all('sample: drawn')
     seconds = time.perf_counter() - start
     _finish(files, signals)
   drawn = sum(len(files.images_of(chunk)) for chunk in missing)
@@ -86,6 +84,21 @@ def sample(
       f' {drawn / seconds:.1f} images per second, in {seconds:.1f} s of which'
       f' compiling took {compiler.seconds:.1f}.'
   )
+
+
+def _open(files: sample_files.Files, asked: dict[str, Any]) -> None:
+  """Makes the folder, or checks it; and that the disk has room for the job."""
+  sample_manifest.open_folder(files.folder, asked)
+  processes.wait_for_all('sample: opened')
+  if jax.process_index():  # The first may have begun it with other flags.
+    sample_manifest.open_folder(files.folder, asked)
+  error = None
+  try:
+    if jax.process_index() == 0:
+      files_lib.require_space(files.folder, files.missing_bytes())
+  except files_lib.DiskFullError as full:
+    error = full
+  processes.raise_for_all(error)
 
 
 def _missing(files: sample_files.Files) -> list[int]:
@@ -111,7 +124,7 @@ def _draw_missing(
   total, left = images_in(own(range(files.num_chunks))), own(missing)
   with (
       futures.ThreadPoolExecutor() as pool,
-      tqdm.tqdm(
+      progress.bar(
           total=total,
           initial=total - images_in(left),
           unit='image',
@@ -140,18 +153,14 @@ def _finish(files: sample_files.Files, signals: interrupts.Interrupts) -> None:
       stop()
 
   missing = _missing(files)
-  _wait_for_all('judged')  # From here on, the first may move files.
+  # From here on, the first may move files.
+  processes.wait_for_all('sample: judged')
   if missing:
     stop()
   try:
     if jax.process_index() == 0 and not files.complete():
       files.finish(check)
   finally:
-    _wait_for_all('joined')
+    processes.wait_for_all('sample: joined')
   if not files.complete():
     stop()
-
-
-def _wait_for_all(point: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f'sample: {point}')

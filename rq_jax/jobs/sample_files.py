@@ -15,25 +15,23 @@ appears whole or not at all, and nothing in it tells when, where or in which
 order it was written.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
-import contextlib
 import dataclasses
 import json
 import math
 from typing import IO, Any
-import uuid
 import zipfile
 
 from etils import epath
 import numpy as np
 from PIL import Image
 
+from rq_jax import files
 from rq_jax.data import images as images_lib
 
 FORMATS = ('png', 'shards', 'npz')
 PARTS = 'parts'
-_PARTIAL = '.partial'  # How names of files end that are being written.
 
 _ON_GRID = 100
 
@@ -88,6 +86,19 @@ class Files:
 
     return {chunk for chunk in range(self.num_chunks) if is_there(chunk)}
 
+  def missing_bytes(self) -> int:
+    """Bytes that chunks and archives which are not there yet will need.
+
+    PNG files, whose sizes nobody knows before, do not count.
+    """
+    if self.format == 'png':
+      return 0
+    missing = set(range(self.num_chunks)) - self.finished()
+    archives = (n for n in range(self._num_files) if not self._file(n).exists())
+    return sum(self._bytes(self.images_of(chunk)) for chunk in missing) + sum(
+        self._bytes(self._range(number, self._per_file)) for number in archives
+    )
+
   def write(
       self, chunk: int, images: np.ndarray, pool: futures.Executor
   ) -> None:
@@ -100,17 +111,20 @@ class Files:
     """
     if self.format == 'png':
       names = map(self._file, self.images_of(chunk))
-      list(pool.map(_write_png, names, images))  # Raises what a thread raised.
+      # The list raises what a thread raised.
+      list(pool.map(images_lib.write_png, names, images))
     else:
       (self.folder / PARTS).mkdir(exist_ok=True)
-      with whole(self._part(chunk)) as file:
-        np.save(file, images)
+      with files.whole(self._part(chunk), needs=images.nbytes) as file:
+        _write_header(file, images.dtype, images.shape)
+        # Unlike `np.save`, this tells a full disk from other errors.
+        file.write(np.ascontiguousarray(images).data)
 
   def complete(self) -> bool:
     """Whether all that the job is to leave is there, and nothing else."""
     there = {file.name for file in self.folder.iterdir()}
     wanted = {self._name(number) for number in range(self._num_files)}
-    left = any(name == PARTS or name.endswith(_PARTIAL) for name in there)
+    left = any(name == PARTS or name.endswith(files.PARTIAL) for name in there)
     return wanted | {'grid.png'} <= there and not left
 
   def finish(self, check: Callable[[], None]) -> None:
@@ -127,13 +141,14 @@ class Files:
         if not self._file(number).exists():
           self._join(number, check)
     elif self.labels is not None:
-      with whole(self.folder / 'labels.json') as file:
+      with files.whole(self.folder / 'labels.json') as file:
         file.write(json.dumps(self.labels.tolist()).encode())
     first = self._first(min(self.num_images, _ON_GRID))
-    columns = math.ceil(math.sqrt(len(first)))
-    _write_png(self.folder / 'grid.png', images_lib.grid(first, columns))
+    grid = images_lib.grid(first, math.ceil(math.sqrt(len(first))))
+    images_lib.write_png(self.folder / 'grid.png', grid)
     (self.folder / PARTS).rmtree(missing_ok=True)
-    for partial in self.folder.glob(f'*{_PARTIAL}'):  # Of those killed before.
+    # Those of processes that were killed.
+    for partial in self.folder.glob(f'*{files.PARTIAL}'):
       partial.unlink(missing_ok=True)
 
   @property
@@ -144,6 +159,9 @@ class Files:
   @property
   def _num_files(self) -> int:
     return -(-self.num_images // self._per_file)
+
+  def _bytes(self, images: range) -> int:
+    return len(images) * self.image_size**2 * 3
 
   def _range(self, number: int, size: int) -> range:
     return range(number * size, min((number + 1) * size, self.num_images))
@@ -164,7 +182,7 @@ class Files:
     images = self._range(number, self._per_file)
     shape = (len(images), self.image_size, self.image_size, 3)
     with (
-        whole(self._file(number)) as file,
+        files.whole(self._file(number), needs=self._bytes(images)) as file,
         zipfile.ZipFile(file, 'w') as archive,
     ):
       with _open_array(archive, 'arr_0', np.uint8, shape) as array:
@@ -194,24 +212,6 @@ class Files:
     return np.stack(found)
 
 
-@contextlib.contextmanager
-def whole(path: epath.Path) -> Iterator[IO[Any]]:
-  """Opens a binary file that gets its name once all of it is written.
-
-  Until then it has a name that no other writer has, even if the same job runs
-  twice at a time.
-  """
-  partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{_PARTIAL}')
-  with partial.open('wb') as file:
-    yield file
-  partial.replace(path)
-
-
-def _write_png(path: epath.Path, image: np.ndarray) -> None:
-  with whole(path) as file:
-    file.write(images_lib.png_bytes(image))
-
-
 def _open_array(
     archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...]
 ) -> IO[bytes]:
@@ -220,13 +220,18 @@ def _open_array(
   Entries opened by their name have the date 1980-01-01.
   """
   entry = archive.open(f'{name}.npy', 'w', force_zip64=True)
+  _write_header(entry, dtype, shape)
+  return entry
+
+
+def _write_header(file: IO[bytes], dtype: Any, shape: tuple[int, ...]) -> None:
+  """Begins a .npy file, just as `np.save` does."""
   header = {
       'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
       'fortran_order': False,
       'shape': shape,
   }
-  np.lib.format.write_array_header_1_0(entry, header)
-  return entry
+  np.lib.format.write_array_header_1_0(file, header)
 
 
 def _head(path: epath.Path, count: int) -> np.ndarray:

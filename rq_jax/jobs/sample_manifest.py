@@ -9,6 +9,7 @@ from etils import epath
 import flax
 import jax
 
+from rq_jax import files as files_lib
 from rq_jax import inference_copy
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
@@ -71,8 +72,10 @@ def open_folder(folder: epath.Path, asked: dict[str, Any]) -> None:
     return
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with sample_files.whole(file) as stream:
+    with files_lib.whole(file) as stream:
       stream.write(f'{json.dumps(asked, indent=2)}\n'.encode())
+  except files_lib.DiskFullError:
+    raise
   except OSError as error:
     raise ValueError(
         f'--out={folder} cannot be written: {error.strerror}. Choose another'
@@ -103,7 +106,7 @@ def _devices(sampler: Sampler) -> str:
 
 
 def _check_same(file: epath.Path, asked: dict[str, Any]) -> None:
-  found = _flat(json.loads(file.read_text()))
+  found = _flat(files_lib.read_json(file))
   asked = _flat(asked)
   for name in [*asked, *(found.keys() - asked)]:
     there, wanted = found.get(name), asked.get(name)

@@ -3,7 +3,6 @@
 from etils import epath
 import jax
 
-from rq_jax import checkpoint
 from rq_jax import config as config_lib
 from rq_jax import inference_copy
 from rq_jax import partitioning
@@ -16,6 +15,7 @@ from rq_jax.training import stage1
 from rq_jax.training import stage1_eval
 from rq_jax.training import stage2
 from rq_jax.training import stage2_eval
+from rq_jax.training import workdir as workdir_lib
 
 STAGES = {
     1: loop.Stage(
@@ -49,7 +49,9 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
 
   Raises:
     ValueError: If anything that the experiment names is missing or does not
-      fit, before any array is allocated.
+      fit, or another program trains in this folder; before any array is
+      allocated.
+    OSError: If a checkpoint could not be saved.
     interrupts.Interrupted: After saving, if the run was told to stop.
     FloatingPointError: If a step was not finite.
   """
@@ -57,21 +59,27 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
   partitioning.check_batch(config.data.batch_size, mesh)
   source = sources.open_source(config.data, 'train')
   total_steps = config_lib.total_steps(config, len(source))
-  if config.stage == 1:
-    task = stage1.build(config, mesh, total_steps=total_steps)
-    folder = prepare_workdir(workdir, config)
-  else:
-    tokenizer = Tokenizer.restore(config.tokenizer)
-    if config.data.source == 'features':
-      features.check_fingerprint(config.data.path, tokenizer.fingerprint)
-    task = stage2.build(
-        config, mesh, total_steps=total_steps, tokenizer=tokenizer
+  with workdir_lib.Workdir(workdir) as held:
+    if config.stage == 1:
+      task = stage1.build(config, mesh, total_steps=total_steps)
+      held.prepare(config)
+    else:
+      tokenizer = Tokenizer.restore(config.tokenizer)
+      if config.data.source == 'features':
+        features.check_fingerprint(config.data.path, tokenizer.fingerprint)
+      task = stage2.build(
+          config, mesh, total_steps=total_steps, tokenizer=tokenizer
+      )
+      held.prepare(config)
+      _keep_tokenizer(held.folder / 'tokenizer', tokenizer)
+    return loop.run(
+        STAGES[config.stage],
+        task,
+        config,
+        mesh,
+        held.folder,
+        total_steps=total_steps,
     )
-    folder = prepare_workdir(workdir, config)
-    _keep_tokenizer(folder / 'tokenizer', tokenizer)
-  return loop.run(
-      STAGES[config.stage], task, config, mesh, folder, total_steps=total_steps
-  )
 
 
 def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
@@ -80,27 +88,3 @@ def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
     inference_copy.check_fingerprint(path, tokenizer.fingerprint)
   elif jax.process_index() == 0:
     inference_copy.export(path, tokenizer.config, tokenizer.variables)
-
-
-def prepare_workdir(workdir: str | epath.Path, config: Config) -> epath.Path:
-  """Makes the folder of a run, or checks that it holds this very run.
-
-  Raises:
-    ValueError: If it cannot be written, or holds a run with other settings.
-  """
-  folder = epath.Path(workdir)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / '.writable'
-    probe.write_text('')
-    probe.unlink(missing_ok=True)  # Other processes of the run do the same.
-  except OSError as error:
-    raise ValueError(
-        f'--workdir={workdir} cannot be written: {error.strerror}. Choose'
-        ' another folder, or change its permissions.'
-    ) from error
-  if (folder / 'config.json').exists():
-    config_lib.check_resumable(checkpoint.read_config(folder), config)
-  if jax.process_index() == 0:
-    checkpoint.write_config(folder, config)
-  return folder

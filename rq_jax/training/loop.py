@@ -4,6 +4,7 @@ It knows neither stage: what it calls of them is a `Stage`.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import dataclasses
 import functools
 import time
@@ -14,14 +15,16 @@ import jax
 import numpy as np
 import tqdm
 
-from rq_jax import checkpoint
 from rq_jax import partitioning
+from rq_jax import progress
+from rq_jax import run_checkpoints
 from rq_jax.config import Config
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.training import guard
 from rq_jax.training import interrupts
 from rq_jax.training import metrics as metrics_lib
+from rq_jax.training import start
 from rq_jax.typing import Metrics, PyTree
 
 
@@ -63,26 +66,31 @@ def run(
     task: What stays fixed over the run, from the stage's `build`.
     config: The checked experiment.
     mesh: Where to train.
-    workdir: Folder of checkpoints and metrics, prepared by `prepare_workdir`.
+    workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
     total_steps: Length of the run.
 
   Returns:
     Metrics of the last evaluation.
 
   Raises:
-    interrupts.Interrupted: After saving, if SIGTERM or Ctrl-C came.
+    interrupts.Interrupted: After saving, if a signal to stop came after the
+      first step. Before it, there is nothing to save, and signals do what they
+      did before.
+    OSError: If a checkpoint could not be saved.
     FloatingPointError: If a step was not finite; it is not applied, and no
       checkpoint has it.
   """
   with (
+      # The outermost: signals are held until the last checkpoint is on disk.
+      contextlib.ExitStack() as held,
       partitioning.activate(mesh),
-      checkpoint.Checkpoints(
+      run_checkpoints.Checkpoints(
           workdir, keep=config.train.keep_checkpoints
       ) as checkpoints,
   ):
     return _Run(
         stage, task, config, mesh, workdir, total_steps, checkpoints
-    ).train()
+    ).train(held)
 
 
 class _Run:
@@ -118,21 +126,26 @@ class _Run:
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
 
-  def train(self) -> dict[str, float]:
-    """Steps to the end; evaluates and saves when due, and at the end."""
-    train, results = self._config.train, None
+  def train(self, held: contextlib.ExitStack) -> dict[str, float]:
+    """Steps to the end; evaluates and saves when due, and at the end.
+
+    Args:
+      held: Takes the handlers of signals, from the first step on.
+    """
+    train, results, signals = self._config.train, None, None
     batches = self._open_batches(self._first_step)
-    bar = tqdm.tqdm(
+    bar = progress.bar(
         total=self._total,
         initial=self._first_step,
         unit='step',
         disable=jax.process_index() > 0,
     )
     try:
-      with interrupts.Interrupts() as signals, bar:
+      with bar:
         for step in range(self._first_step + 1, self._total + 1):
           batch = partitioning.global_batch(next(batches), self._mesh)
           self._state, metrics = self._step_fn(self._task, self._state, batch)
+          signals = signals or held.enter_context(interrupts.Interrupts())
           bar.update()
           last = step == self._total
           if step % train.log_steps == 0 or last:
@@ -164,58 +177,19 @@ class _Run:
     )
 
   def _open_state(self) -> tuple[PyTree, PyTree]:
-    """The newest checkpoint's state, or the initial one; and its shardings."""
+    """The state that the run starts from, and its shardings."""
     first = self._open_batches(0)
     batch = partitioning.global_batch(next(first), self._mesh)
     first.close()
-    rng = jax.random.key(self._config.seed)
-    abstract = jax.eval_shape(self._stage.init_state, self._task, rng, batch)
-    shardings = partitioning.state_sharding(abstract, self._mesh)
-    step = self._checkpoints.latest_step()
-    if step is not None:
-      state, meta = self._checkpoints.restore(
-          step, partitioning.unbox(abstract), shardings
-      )
-      self._check_position(step, meta)
-      return state, shardings
-
-    def init(task, rng, batch):
-      return partitioning.unbox(self._stage.init_state(task, rng, batch))
-
-    state = jax.jit(init, out_shardings=shardings)(self._task, rng, batch)
-    if self._config.init_from is not None:
-      state = self._take_weights(state, shardings)
-    return state, shardings
-
-  def _take_weights(self, state: PyTree, shardings: PyTree) -> PyTree:
-    """Starts from the weights of another run, as `--config.init_from` asks."""
-    path = self._config.init_from
-    names = [
-        name
-        for name in self._stage.weights
-        if getattr(state, name) and checkpoint.has_collection(path, name)
-    ]
-    weights, found = checkpoint.restore_variables(
-        path,
-        {name: getattr(state, name) for name in names},
-        sharding={name: getattr(shardings, name) for name in names},
+    return start.open_state(
+        self._stage,
+        self._task,
+        self._config,
+        batch,
+        mesh=self._mesh,
+        checkpoints=self._checkpoints,
+        num_examples=len(self._source),
     )
-    print(f'Starting from the {found}.')
-    state = state.replace(**weights)
-    if state.ema_params is not None:
-      ema = jax.tree.map(lambda p: p.copy(), state.params)
-      state = state.replace(ema_params=ema)
-    return state
-
-  def _check_position(self, step: int, meta: Mapping[str, Any]) -> None:
-    """Cross-checks what the data were when the checkpoint was written."""
-    if meta['num_examples'] != len(self._source):
-      raise ValueError(
-          f'The data have {len(self._source)} examples, but had'
-          f' {meta["num_examples"]} when step {step} was saved: the order of'
-          ' examples would change. Restore the data, or start another --workdir'
-          ' with --config.init_from.'
-      )
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
     self._flush(bar)

@@ -1,15 +1,24 @@
-"""Writes metrics as lines of JSON and for TensorBoard."""
+"""Writes metrics as lines of JSON and for TensorBoard.
 
-from collections.abc import Mapping
+Logs never decide over a run: what cannot be written is reported once, and the
+run goes on.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import math
+import sys
 import time
+from typing import Any
 
 from etils import epath
 import jax
 import numpy as np
 
+from rq_jax import files
 from rq_jax.data import images
+from rq_jax.training import tensorboard
 
 
 class MetricWriter:
@@ -18,6 +27,10 @@ class MetricWriter:
   `metrics.jsonl` gets one line for each logged step: {"step": 100, "time": ...,
   "train/loss": ...}. Lines of steps that a resumed run takes again, and lines
   torn by a crash, are removed when the writer opens.
+
+  No method raises an error of a file system. Lines that a full disk does not
+  take are kept in memory and written once there is room; what else fails is
+  lost for that step only.
   """
 
   def __init__(
@@ -36,68 +49,159 @@ class MetricWriter:
         wrote of that evaluation before is removed.
     """
     self._active = jax.process_index() == 0
+    self._closed = False
     if not self._active:
       return
-    from tensorboardX import SummaryWriter  # Imports protobuf: slow.
-
     self._folder = epath.Path(workdir)
-    file = self._folder / 'metrics.jsonl'
-    kept = [
-        json.dumps(line)
-        for line in read_metrics(workdir)
-        if line['step'] <= start_step
-        and not (finished and line['step'] == start_step and _evaluates(line))
-    ]
-    partial = self._folder / 'metrics.jsonl.partial'
-    partial.write_text(''.join(line + '\n' for line in kept))
-    partial.replace(file)
-    self._file = file.open('a')
-    self._board = SummaryWriter(
-        str(self._folder / 'tensorboard'), purge_step=start_step + 1
+    self._reported: set[str] = set()
+    self._lines = _Lines(self._folder / 'metrics.jsonl')
+    self._board = tensorboard.Writer(
+        self._folder / 'tensorboard', first_step=start_step + 1
     )
+    with self._attempt('metrics.jsonl'):
+      _keep_lines(self._lines.path, start_step, finished)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Writes the scalars of a step; numbers that are not finite as null."""
     if not self._active:
       return
+    self._require_open()
     values = {name: float(value) for name, value in scalars.items()}
     finite = {n: v if math.isfinite(v) else None for n, v in values.items()}
     line = {'step': step, 'time': round(time.time(), 3), **finite}
-    self._file.write(json.dumps(line) + '\n')
-    self._file.flush()
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+    with self._attempt('metrics.jsonl'):
+      self._lines.append(json.dumps(line))
+    with self._attempt('tensorboard'):
+      self._board.write_scalars(step, values)
 
   def write_images(self, step: int, rows: Mapping[str, np.ndarray]) -> None:
     """Writes grids, given as rows of images: uint8[R, C, S, S, 3] by name."""
     if not self._active:
       return
+    self._require_open()
     for name, array in rows.items():
       grid = images.grid(
           array.reshape(-1, *array.shape[2:]), columns=array.shape[1]
       )
-      path = self._folder / 'images' / f'{name}_{step:08d}.png'
-      images.write_png(path, grid)
-      self._board.add_image(name, grid, step, dataformats='HWC')
+      with self._attempt('images'):
+        path = self._folder / 'images' / f'{name}_{step:08d}.png'
+        images.write_png(path, grid)
+      with self._attempt('tensorboard'):
+        self._board.write_image(step, name, grid)
 
   def close(self) -> None:
-    """Flushes and closes the files."""
-    if self._active:
-      self._file.close()
+    """Closes the files; says so if lines are lost."""
+    if not self._active or self._closed:
+      return
+    self._closed = True
+    with self._attempt('metrics.jsonl'):
+      self._lines.close()
+    with self._attempt('tensorboard'):
       self._board.close()
+    if lost := self._lines.waiting:
+      _report(f'{lost} lines of {self._lines.path} could not be written.')
+
+  def _require_open(self) -> None:
+    if self._closed:
+      raise ValueError('This writer of metrics is closed.')
+
+  @contextlib.contextmanager
+  def _attempt(self, what: str) -> Iterator[None]:
+    """Lets a log fail: reports it the first time, and goes on."""
+    try:
+      yield
+    except Exception as error:  # Of any file system, and of what encodes.
+      if what not in self._reported:
+        self._reported.add(what)
+        _report(
+            f'{self._folder / what} cannot be written'
+            f' ({" ".join(str(error).split())}). The run goes on without it,'
+            ' and tries again at the next step that is logged.'
+        )
 
 
-def _evaluates(line: Mapping[str, float]) -> bool:
+class _Lines:
+  """Appends lines to a file, at once; what it does not take waits in memory.
+
+  Attributes:
+    path: The file.
+  """
+
+  def __init__(self, path: epath.Path):
+    self.path = path
+    self._file: Any = None
+    self._waiting = b''
+
+  @property
+  def waiting(self) -> int:
+    """Number of lines that are not written yet."""
+    return self._waiting.count(b'\n')
+
+  def append(self, line: str) -> None:
+    """Writes a line, after those that wait."""
+    self._waiting += f'{line}\n'.encode()
+    self._flush()
+
+  def close(self) -> None:
+    """Writes what waits, and closes the file."""
+    try:
+      if self._waiting:
+        self._flush()
+    finally:
+      if self._file is not None:
+        self._file.close()
+
+  def _flush(self) -> None:
+    if self._file is None:
+      if files.is_local(self.path):
+        # Without a buffer, it is known which bytes have been written.
+        self._file = open(self.path, 'ab', buffering=0)  # noqa: SIM115 - until `close`.
+      else:
+        self._file = self.path.open('ab')
+    while self._waiting:
+      count = self._file.write(self._waiting)
+      self._waiting = b'' if count is None else self._waiting[count:]
+    self._file.flush()
+
+
+def read_metrics(workdir: str | epath.Path) -> list[dict[str, Any]]:
+  """The lines of `metrics.jsonl`, without those that a crash tore."""
+  file = epath.Path(workdir) / 'metrics.jsonl'
+  return _parsed(file.read_bytes() if file.exists() else b'')
+
+
+def _parsed(text: bytes) -> list[dict[str, Any]]:
+  lines = []
+  for line in text.splitlines():
+    try:
+      value = json.loads(line)
+    except ValueError:  # Neither JSON nor, after a fault of the disk, text.
+      continue
+    if isinstance(value, dict) and isinstance(value.get('step'), int):
+      lines.append(value)
+  return lines
+
+
+def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
+  """Removes lines of steps that will be taken again, and torn ones."""
+  text = file.read_bytes() if file.exists() else b''
+  kept = [
+      json.dumps(line)
+      for line in _parsed(text)
+      if line['step'] <= start_step
+      and not (finished and line['step'] == start_step and _evaluates(line))
+  ]
+  wanted = ''.join(line + '\n' for line in kept).encode()
+  if wanted == text and file.exists():
+    return
+  with files.whole(file) as stream:
+    stream.write(wanted)
+
+
+def _evaluates(line: Mapping[str, Any]) -> bool:
   return any(name.startswith('eval/') for name in line)
 
 
-def read_metrics(workdir: str | epath.Path) -> list[dict[str, float]]:
-  """The lines of `metrics.jsonl`, without one that a crash tore."""
-  file = epath.Path(workdir) / 'metrics.jsonl'
-  lines = []
-  for text in file.read_text().splitlines() if file.exists() else ():
-    try:
-      lines.append(json.loads(text))
-    except json.JSONDecodeError:
-      continue
-  return lines
+def _report(sentence: str) -> None:
+  with contextlib.suppress(OSError):  # The terminal may be gone.
+    print(f'Warning: {sentence}', file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import yaml
 
 from rq_jax import checkpoint
 from rq_jax import inference_copy
+from rq_jax import run_checkpoints
 from rq_jax.conversion import config_reader
 from rq_jax.conversion import torch_file
 from rq_jax.conversion import torch_writer
@@ -143,7 +144,7 @@ def test_a_run_gives_averaged_or_plain_parameters_of_a_step(
   run = tmp_path / 'run'
   run.mkdir()
   (run / 'config.json').write_text((path / 'config.json').read_text())
-  with checkpoint.Checkpoints(run, keep=2) as saved:
+  with run_checkpoints.Checkpoints(run, keep=2) as saved:
     for step in (1, 2):
       state = tokenizer.variables | {
           'params': jax.tree.map(functools.partial(jnp.add, step), params),

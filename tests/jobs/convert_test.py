@@ -180,11 +180,11 @@ def test_fields_that_mean_nothing_are_reported(tmp_path, capsys):
 
 
 def test_one_wrong_bit_on_the_way_here_is_found(tmp_path, monkeypatch):
-  export = inference_copy.export
+  write = inference_copy.write
   monkeypatch.setattr(
       inference_copy,
-      'export',
-      lambda path, config, variables: export(
+      'write',
+      lambda path, config, variables: write(
           path, config, checkpoints.one_changed(variables)
       ),
   )

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import checkpoint
+from rq_jax import run_checkpoints
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.sampling import Sampler
 from tests.jobs import generators
@@ -122,7 +122,7 @@ def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
 )
 def test_the_step_and_the_averages_are_told(options, step, ema, tmp_path):
   generators.export(tmp_path)
-  with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
     params = sampler().prior_variables['params']
     state = {'params': params, 'ema_params': params}
     checkpoints.save(1, state, {})

@@ -10,7 +10,7 @@ import pytest
 import rq_jax
 from rq_jax import inference_copy
 from rq_jax import partitioning
-from rq_jax.jobs import sample
+from rq_jax import processes
 from rq_jax.jobs import versions
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
@@ -115,12 +115,12 @@ def test_another_process_that_was_told_other_things_is_refused(
 ):
   def first_opens(_):
     monkeypatch.setattr(jax, 'process_index', lambda: 0)
-    monkeypatch.setattr(sample, '_wait_for_all', lambda _: None)
+    monkeypatch.setattr(processes, 'wait_for_all', lambda _: None)
     run(tmp_path, sampler)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
 
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
-  monkeypatch.setattr(sample, '_wait_for_all', first_opens)
+  monkeypatch.setattr(processes, 'wait_for_all', first_opens)
   with pytest.raises(ValueError, match='seed=5, but this is seed=6'):
     run(tmp_path, sampler, seed=6)
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from rq_jax import files
 from rq_jax.jobs import sample
 from rq_jax.jobs import sample_files
 from tests.jobs import generators
@@ -18,21 +19,20 @@ class Killed(BaseException):
 def dies_at(moment, monkeypatch):
   """Kills the job before it opens, or before it names, its n-th file."""
   moments = iter(range(1000))
-  whole = sample_files.whole
-
-  def strike():
-    if next(moments) == moment:
-      raise Killed
+  whole = files.whole
 
   @contextlib.contextmanager
-  def mortal(path):
-    strike()
-    with whole(path) as file:
+  def mortal(path, **options):
+    if next(moments) == moment:
+      raise Killed
+    with whole(path, **options) as file:
       yield file
-      file.flush()
-      strike()
+      if next(moments) == moment:
+        # A kill leaves behind what an error does not.
+        path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
+        raise Killed
 
-  monkeypatch.setattr(sample_files, 'whole', mortal)
+  monkeypatch.setattr(files, 'whole', mortal)
 
 
 # Two for each file: job.json, chunks or images, archives, labels, grid.png.

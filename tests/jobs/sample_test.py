@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from rq_jax import files as files_lib
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.jobs import sample_files
 from rq_jax.sampling import Sampling
@@ -144,10 +145,10 @@ def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
 def test_a_finished_job_is_left_alone(name, tmp_path, monkeypatch):
   generators.run_labels(tmp_path, format=name)
 
-  def write(path):
+  def write(path, **_):
     raise AssertionError(path)
 
-  monkeypatch.setattr(sample_files, 'whole', write)
+  monkeypatch.setattr(files_lib, 'whole', write)
   assert 'All 7 images were in' in generators.run_labels(tmp_path, format=name)
 
 
@@ -176,9 +177,10 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
     return compress(image)
 
   monkeypatch.setattr(sample_files.images_lib, 'png_bytes', full)
-  with pytest.raises(OSError, match='No space left'):
+  with pytest.raises(files_lib.DiskFullError, match=r'000004\.png is full'):
     generators.run_labels(tmp_path)
   assert not (tmp_path / '000004.png').exists()
+  assert not list(tmp_path.glob(f'*{files_lib.PARTIAL}'))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from rq_jax import checkpoint
 from rq_jax import inference_copy
+from rq_jax import run_checkpoints
 from tests import tiny
 from tests.sampling import models
 
@@ -17,7 +18,7 @@ def workdir(tmp_path_factory):
       path / 'tokenizer', tokenizer.config, tokenizer.variables
   )
   checkpoint.write_config(path, tiny.stage2_config())
-  with checkpoint.Checkpoints(path, keep=2) as checkpoints:
+  with run_checkpoints.Checkpoints(path, keep=2) as checkpoints:
     for step in (0, 1):
       state = {
           'params': models.run_variables(2 * step)['params'],

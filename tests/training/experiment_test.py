@@ -199,15 +199,6 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
       experiment.train(tiny.stage1_config(), closed)
 
 
-def test_a_folder_of_a_run_is_prepared_once_and_checked_then(tmp_path):
-  config = tiny.stage1_config()
-  folder = experiment.prepare_workdir(tmp_path / 'a' / 'run', config)
-  assert [p.name for p in folder.iterdir()] == ['config.json']
-  config.train.steps = 9
-  experiment.prepare_workdir(folder, config)
-  assert checkpoint.read_config(folder).train.steps == 9
-
-
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
   """Of all that stage 1 has learned, the codebook and the opponent too."""
   config = tiny.run_config(1)

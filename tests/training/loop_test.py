@@ -285,13 +285,13 @@ def test_metrics_of_a_step_are_on_disk_before_its_checkpoint(
 ):
   """Else a run killed between the two would never write them."""
   on_disk = {}
-  save = loop.checkpoint.Checkpoints.save
+  save = loop.run_checkpoints.Checkpoints.save
 
   def look(self, step, *arguments):
     on_disk[step] = [line['step'] for line in train_lines(tmp_path)]
     save(self, step, *arguments)
 
-  monkeypatch.setattr(loop.checkpoint.Checkpoints, 'save', look)
+  monkeypatch.setattr(loop.run_checkpoints.Checkpoints, 'save', look)
   run(tmp_path)
   assert on_disk == {2: [1, 2], 4: [1, 2, 3, 4], 5: [1, 2, 3, 4, 5]}
 

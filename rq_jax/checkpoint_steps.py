@@ -1,0 +1,149 @@
+"""Which checkpoints of a folder are whole, and what is wrong with the others.
+
+A copy that was cut off, a damaged file or a folder made by hand must not keep a
+run from its last good checkpoint: the newest whole one is taken, and those
+passed over are named, with the reason.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import TypeAlias
+
+from etils import epath
+import jax
+import orbax.checkpoint as ocp
+
+from rq_jax import files
+
+# What reading a damaged checkpoint raises. Not what says that memory ran out or
+# that permission is lacking: such a checkpoint may be whole.
+DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
+
+_REASON = 200  # Characters of an error that are worth showing.
+
+# Why a step cannot be restored, or None.
+Judge: TypeAlias = Callable[[int], str | None]
+
+
+def find(
+    path: epath.PathLike, step: int | None, judge: Judge | None = None
+) -> int:
+  """The step that is asked for, or the newest that can be restored.
+
+  Newer steps that cannot be are named on the standard output.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    step: The step that is asked for; None for the newest.
+    judge: Says of a step why it cannot be restored; None for `problem`, which
+      does not read the arrays.
+
+  Raises:
+    ValueError: If there is none, or it cannot be restored.
+  """
+  judge = judge or functools.partial(problem, path)
+  found = steps(path)
+  if not found:
+    raise ValueError(
+        f'{path} holds no complete checkpoint yet. Train until the first one is'
+        ' saved, see --config.train.checkpoint_steps.'
+    )
+  if step is None:
+    return _newest(path, found, judge)
+  if step not in found:
+    raise ValueError(
+        f'{path} has no checkpoint of step {step}; it has {found}. Choose one'
+        ' of these, or none for the newest.'
+    )
+  if (why := judge(step)) is not None:
+    raise ValueError(
+        f'Checkpoint {step} of {path} cannot be read: {why}. It has {found}.'
+        ' Choose another one of these, or none for the newest that is whole.'
+    )
+  return step
+
+
+def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
+  problems = {}
+  for step in reversed(found):
+    if (why := judge(step)) is None:
+      for other, reason in problems.items():
+        note(
+            f'Checkpoint {other} of {path} is passed over: {reason}. Step'
+            f' {step} is taken.'
+        )
+      return step
+    problems[step] = why
+  listed = '; '.join(f'{step}: {why}' for step, why in problems.items())
+  raise ValueError(
+      f'No checkpoint in {folder(path)} can be read. {listed}. Restore one from'
+      ' a copy, or remove them to start anew.'
+  )
+
+
+def steps(path: epath.PathLike) -> list[int]:
+  """Steps of the finished checkpoints of a folder, whole or not, in order."""
+  where = folder(path)
+  found = ocp.utils.checkpoint_steps(where) if where.exists() else []
+  return sorted(found)
+
+
+def folder(path: epath.PathLike) -> epath.Path:
+  """Where a run's folder, or an inference copy, has its checkpoints."""
+  return epath.Path(path).resolve() / 'checkpoints'
+
+
+def problem(path: epath.PathLike, step: int) -> str | None:
+  """Why a checkpoint cannot be restored, or None.
+
+  What describes its arrays is read, and so is `meta`; the arrays are not.
+  """
+  where = folder(path) / str(step)
+  for name in ('state', 'meta'):
+    if not (where / name).is_dir():
+      return f'it has no {name}'
+  try:
+    files.read_json(where / 'meta' / 'metadata')
+    files.read_json(where / 'state' / '_METADATA')
+    if not described(path, step):
+      return 'it describes no arrays'
+  except DAMAGE as error:
+    return reason(error)
+  return None
+
+
+def described(path: epath.PathLike, step: int):
+  """What Orbax knows of each array of a state, without reading it."""
+  where = folder(path) / str(step) / 'state'
+  return ocp.PyTreeCheckpointHandler().metadata(where).tree
+
+
+def reason(error: Exception) -> str:
+  """The beginning of what an error says, in one line."""
+  text = ' '.join(str(error).split()).rstrip('.')
+  if not isinstance(error, ValueError):  # Others say less than a sentence.
+    text = f'{type(error).__name__}: {text}'
+  return text if len(text) <= _REASON else f'{text[:_REASON]} ...'
+
+
+@functools.cache
+def note(text: str) -> None:
+  """Prints something once, however often it is found, in the first process."""
+  if jax.process_index() == 0:
+    print(text, flush=True)
+
+
+def set_aside(path: epath.PathLike, step: int) -> None:
+  """Renames the folders of all steps after this one, so that it is the newest.
+
+  Nothing is removed: `checkpoints/99` becomes `damaged_checkpoints/99`.
+  """
+  target = epath.Path(path).resolve() / 'damaged_checkpoints'
+  for other in steps(path):
+    if other <= step:
+      continue
+    target.mkdir(exist_ok=True)
+    names = (f'{other}', *(f'{other}-{i}' for i in range(1, 1000)))
+    free = next(name for name in names if not (target / name).exists())
+    (folder(path) / str(other)).rename(target / free)
+    note(f'It is kept as {target / free}.')

@@ -1,0 +1,36 @@
+"""Progress bars that can fail without stopping the work they show."""
+
+import contextlib
+import sys
+from typing import Any
+
+import tqdm
+
+
+def bar(**options: Any) -> tqdm.tqdm:
+  """A bar of tqdm on the standard error; see `tqdm.tqdm` for the options.
+
+  It goes on silently when nobody reads it any more: the terminal is closed, or
+  the program at the other end of a pipe has ended.
+  """
+  return tqdm.tqdm(file=_Unfailing(sys.stderr), **options)
+
+
+class _Unfailing:
+  """A stream that drops what it cannot write."""
+
+  def __init__(self, stream: Any):
+    self._stream = stream
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._stream, name)
+
+  def write(self, text: str) -> int:
+    try:
+      return self._stream.write(text)
+    except (OSError, ValueError):  # The latter if it was closed.
+      return len(text)
+
+  def flush(self) -> None:
+    with contextlib.suppress(OSError, ValueError):
+      self._stream.flush()

@@ -1,0 +1,101 @@
+"""Writes event files for TensorBoard, without a thread.
+
+The writer of tensorboardX hands events to a thread, which dies when a disk is
+full; its queue then fills, and whoever writes waits for ever. Here events are
+written, and fail, where they are made.
+"""
+
+from collections.abc import Mapping
+import errno
+import os
+import time
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from rq_jax import files
+
+# Bytes that must be free before another file is begun, after one failed.
+_ROOM = 2**20
+
+
+class Writer:
+  """Event files of one run.
+
+  An event that fails may leave half of itself in a file, behind which readers
+  see nothing; the next one goes to a new file.
+  """
+
+  def __init__(self, folder: epath.Path, *, first_step: int):
+    """Prepares to write; nothing is opened yet.
+
+    Args:
+      folder: Of the event files, made where it is missing.
+      first_step: TensorBoard hides what earlier runs wrote from here on.
+    """
+    self._folder, self._first_step = folder, first_step
+    self._file: Any = None
+    self._opened = 0
+
+  def write_scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """Writes numbers by name.
+
+    Raises:
+      OSError: If they cannot be written.
+    """
+    from tensorboardX import summary
+
+    self._write(step, [summary.scalar(n, v) for n, v in values.items()])
+
+  def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+    """Writes a picture, uint8[H, W, 3].
+
+    Raises:
+      OSError: If it cannot be written.
+    """
+    from tensorboardX import summary
+
+    self._write(step, [summary.image(name, image, dataformats='HWC')])
+
+  def close(self) -> None:
+    """Closes the file that is open, if any."""
+    if self._file is not None:
+      file, self._file = self._file, None
+      file.close()
+
+  def _write(self, step: int, summaries: list[Any]) -> None:
+    from tensorboardX.proto import event_pb2
+
+    try:
+      file = self._open()
+      for content in summaries:
+        event = event_pb2.Event(summary=content, step=step)
+        event.wall_time = time.time()
+        file.write_event(event)
+      file.flush()
+    except BaseException:
+      self._file = None
+      raise
+
+  def _open(self) -> Any:
+    if self._file is not None:
+      return self._file
+    free = files.free_bytes(self._folder)
+    if self._opened and free is not None and free < _ROOM:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    from tensorboardX import event_file_writer  # Imports protobuf: slow.
+    from tensorboardX.proto import event_pb2
+
+    self._folder.mkdir(parents=True, exist_ok=True)
+    # Names have only seconds in them.
+    suffix = f'.{self._opened}' if self._opened else ''
+    self._opened += 1
+    file = event_file_writer.EventsWriter(str(self._folder / 'events'), suffix)
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    file.write_event(
+        event_pb2.Event(step=self._first_step, file_version='brain.Event:2')
+    )
+    file.write_event(event_pb2.Event(step=self._first_step, session_log=start))
+    self._file = file
+    return file

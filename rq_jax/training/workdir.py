@@ -1,0 +1,73 @@
+"""The folder of a run: who may write to it, and which experiment it holds."""
+
+import contextlib
+
+from etils import epath
+import jax
+
+from rq_jax import checkpoint
+from rq_jax import config as config_lib
+from rq_jax import locks
+from rq_jax import processes
+from rq_jax.config import Config
+
+
+class Workdir:
+  """The folder of a run; a context manager that keeps other programs away.
+
+  A folder that is there is held at once, so that a second program learns of the
+  first before it builds anything; others are made, and held, by `prepare`. All
+  processes of a program take part.
+
+  Attributes:
+    folder: The folder.
+  """
+
+  def __init__(self, path: str | epath.Path):
+    """Names the folder; nothing is touched yet."""
+    self.folder = epath.Path(path)
+    self._held = contextlib.ExitStack()
+    self._is_held = False
+
+  def __enter__(self):
+    self._hold(make=False)
+    return self
+
+  def __exit__(self, *_):
+    self._held.close()
+
+  def prepare(self, config: Config) -> None:
+    """Makes the folder and records the experiment, or checks the one there.
+
+    Raises:
+      ValueError: If the folder cannot be written, another program writes to it,
+        or it holds a run with other settings.
+    """
+    self._hold(make=True)
+    if (self.folder / 'config.json').exists():
+      config_lib.check_resumable(checkpoint.read_config(self.folder), config)
+    if jax.process_index() == 0:
+      checkpoint.write_config(self.folder, config)
+
+  def _hold(self, *, make: bool) -> None:
+    """Lets the first process hold the folder, if it is to be there."""
+    error = None
+    try:
+      if jax.process_index() == 0 and (make or self.folder.exists()):
+        self._hold_here()
+    except ValueError as refusal:
+      error = refusal
+    processes.raise_for_all(error)
+
+  def _hold_here(self) -> None:
+    if self._is_held:
+      return
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._held.enter_context(locks.hold(self.folder, flag='--workdir'))
+    except OSError as error:
+      raise ValueError(
+          f'--workdir={self.folder} cannot be written: {error.strerror}. Choose'
+          ' another folder, or change its permissions.'
+      ) from error
+    self._is_held = True
