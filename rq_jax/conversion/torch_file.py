@@ -18,6 +18,7 @@ import zlib
 
 import numpy as np
 
+from rq_jax.conversion import torch_calls
 from rq_jax.conversion import torch_pickle
 from rq_jax.conversion import torch_tensors
 from rq_jax.conversion import torch_zip
@@ -94,7 +95,7 @@ class TorchFile:
       self._check(tensor.storage, zlib.crc32(data.data))
     if tensor.dtype == np.bool_ and data.max() > 1:
       raise self._damaged(
-          f'storage {torch_pickle.shown(tensor.storage)} holds'
+          f'storage {torch_calls.shown(tensor.storage)} holds'
           ' bytes that are neither true nor false'
       )
     strides = [stride * size for stride in tensor.stride]
@@ -126,7 +127,7 @@ class TorchFile:
   def _check(self, key: str, crc: int) -> None:
     if self._has_checksums and crc != self._members[key].crc:
       raise self._damaged(
-          f'storage {torch_pickle.shown(key)} differs from its checksum'
+          f'storage {torch_calls.shown(key)} differs from its checksum'
       )
 
   def _damaged(self, what: str) -> ValueError:
@@ -156,7 +157,7 @@ class TorchFile:
     packed = [name for name in members if not members[name].stored]
     if packed:
       raise ValueError(
-          f'{self.path} holds {torch_pickle.shown(packed[0])} compressed or'
+          f'{self.path} holds {torch_calls.shown(packed[0])} compressed or'
           ' encrypted; PyTorch stores files as they are. Save it again with'
           ' torch.save.'
       )
@@ -214,6 +215,6 @@ class TorchFile:
     found = 'none' if member is None else member.size
     if found != size:
       raise self._damaged(
-          f'storage {torch_pickle.shown(storage.key)} should have {size} bytes,'
+          f'storage {torch_calls.shown(storage.key)} should have {size} bytes,'
           f' and it has {found}'
       )

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rq_jax.conversion import archive
+from rq_jax.conversion import torch_calls
 from rq_jax.conversion import torch_file
 from rq_jax.conversion import torch_pickle
 from rq_jax.conversion import torch_writer
@@ -144,7 +145,7 @@ INSTRUCTIONS = st.one_of(
     st.builds(bytes.__add__, st.sampled_from(CODES), st.binary(max_size=9)),
     NUMBERS.map(pickles.number),
     st.sampled_from(['storage', 'cpu', '0', 'a']).map(pickles.text),
-    st.sampled_from(sorted(torch_pickle._NAMES)).map(
+    st.sampled_from(sorted(torch_calls.NAMES)).map(
         lambda name: pickles.name(*name.split(' '))
     ),
     st.builds(
