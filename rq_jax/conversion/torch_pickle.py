@@ -2,21 +2,20 @@
 
 A pickle is a program for a stack machine. The one here knows the instructions
 that build dicts, lists, tuples, strings and numbers. Where Python's own machine
-imports and calls what the pickle names, this one looks the name up in the short
-list of `torch_calls`, which builds a value of its own. All other names and
-instructions are refused, and so is whatever a checkpoint does not need: a
-tensor outside of its storage, endless nesting, more values than anyone can walk
-over.
+imports and calls what the pickle names, this one has a value built by the short
+list of `torch_calls`. All other names and instructions are refused, and so is
+whatever a checkpoint does not need: a tensor outside of its storage, endless
+nesting, more values than anyone can walk over.
 """
 
 import collections
 from collections.abc import Iterator
 import io
 import os
-import pickletools
 from typing import Any, NoReturn
 
 from rq_jax.conversion import torch_calls
+from rq_jax.conversion import torch_opcodes
 from rq_jax.conversion.torch_calls import shown
 from rq_jax.conversion.torch_tensors import LazyTensor
 from rq_jax.conversion.torch_tensors import Storage
@@ -26,9 +25,14 @@ MAX_BYTES = 16 * 2**20
 MAX_INSTRUCTIONS = 2_000_000
 MAX_DEPTH = 64
 
-# Python 2 wrote its texts, which are bytes, by these.
-_BYTES = {'BINSTRING', 'SHORT_BINSTRING'}
-_LITERALS = {'BINFLOAT', 'BININT', 'BININT1', 'BININT2', 'BINUNICODE', *_BYTES}
+_LITERALS = {
+    'BINFLOAT',
+    'BININT',
+    'BININT1',
+    'BININT2',
+    'BINUNICODE',
+    *torch_opcodes.BYTES,
+}
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 # Kind, class, key, device and size of a storage.
@@ -110,27 +114,31 @@ class _Machine:
         ' torch.save and only these.'
     )
 
+  def _damaged(self, what: str) -> NoReturn:
+    raise ValueError(
+        f'{self._path} is damaged: its pickle is {what}. Download or copy it'
+        ' again.'
+    )
+
   def _instructions(self, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     for _ in range(MAX_INSTRUCTIONS):
-      opcode = _OPCODES.get(stream.read(1))
+      code = stream.read(1)
       self._check_length(stream)
+      if not code:
+        self._damaged('cut off')
+      opcode = torch_opcodes.OPCODES.get(code)
       if opcode is None:
-        self.refuse('is cut off, or has an unknown instruction')
+        self.refuse('has an unknown instruction')
       if opcode.name == 'STOP':
         return
       # Before its argument is looked at, which may be odd or huge.
       if opcode.name not in _INSTRUCTIONS:
         self.refuse(f'has the instruction {opcode.name}, unlike torch.save')
       try:
-        if opcode.name == 'GLOBAL':
-          argument = _read_name(stream)
-        else:
-          argument = opcode.arg.reader(stream) if opcode.arg else None
-        if opcode.name in _BYTES:
-          argument = argument.encode('latin-1').decode()
+        argument = torch_opcodes.argument(opcode, stream)
       except ValueError:
         self._check_length(stream)
-        self.refuse(f'is cut off or wrong in an instruction {opcode.name}')
+        self._damaged(f'cut off or wrong in an instruction {opcode.name}')
       yield opcode.name, argument
     self.refuse(f'has more than {MAX_INSTRUCTIONS} instructions')
 
@@ -277,12 +285,3 @@ _HANDLERS = {
 }
 _MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}
 _INSTRUCTIONS = {*_LITERALS, *_CONSTANTS, *_TUPLES, *_MEMO, *_HANDLERS}
-_OPCODES = {op.code.encode('latin-1'): op for op in pickletools.opcodes}
-
-
-def _read_name(stream: io.BytesIO) -> str:
-  """Module and name, each a line, which pickletools would unescape."""
-  lines = [stream.readline(), stream.readline()]
-  if not lines[1].endswith(b'\n'):
-    raise ValueError('no end of line')
-  return ' '.join(line[:-1].decode('ascii') for line in lines)

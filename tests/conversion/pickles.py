@@ -1,4 +1,4 @@
-"""PyTorch archives put together instruction by instruction, good or bad."""
+"""Files of PyTorch put together instruction by instruction, good or bad."""
 
 import pickle
 import struct
@@ -33,9 +33,9 @@ def numbers(values):
   return together(*map(number, values))
 
 
-def storage(kind='FloatStorage', key='0', numel=4, *, tag='storage'):
+def storage(kind='FloatStorage', key='0', numel=4, *, tag='storage', more=()):
   identity = (name('torch', kind), text(key), text('cpu'), number(numel))
-  return together(text(tag), *identity) + pickle.BINPERSID
+  return together(text(tag), *identity, *more) + pickle.BINPERSID
 
 
 def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
@@ -50,6 +50,13 @@ def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
   )
   function = name('torch._utils', '_rebuild_tensor_v2')
   return function + arguments + pickle.REDUCE
+
+
+def old_text(value):
+  """As Python 2 wrote it."""
+  if len(value) < 256:
+    return pickle.SHORT_BINSTRING + bytes([len(value)]) + value
+  return pickle.BINSTRING + struct.pack('<i', len(value)) + value
 
 
 def whole(*instructions):
@@ -74,4 +81,28 @@ def write(path, pickled, storages=None, *, files=(), compress=False):
       with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Duplicate name')
         archive.writestr(zipfile.ZipInfo(member), data, method)
+  return path
+
+
+MAGIC = whole(pickle.LONG1 + b'\12' + bytes.fromhex('6cfc9c46f9206aa85019'))
+VERSION = whole(pickle.BININT2 + struct.pack('<H', 1001))
+ENDIAN = pickle.EMPTY_DICT + text('little_endian')
+SYSTEM = whole(ENDIAN + pickle.NEWTRUE + pickle.SETITEM)
+
+
+def write_legacy(
+    path, pickled, storages=None, *, keys=None, head=(MAGIC, VERSION, SYSTEM)
+):
+  """A file as PyTorch before 1.6 wrote it, with one storage of four elements.
+
+  `storages` are pairs of the number of elements, as the file says, and bytes,
+  by key. `keys` is the pickle of their list where it is another one.
+  """
+  storages = {'0': (4, VALUES)} if storages is None else storages
+  items = pickle.MARK + b''.join(map(text, storages)) + pickle.APPENDS
+  listed = whole(pickle.EMPTY_LIST + items) if keys is None else keys
+  data = [*head, pickled, listed]
+  for numel, values in storages.values():
+    data += [struct.pack('<q', numel), values]
+  path.write_bytes(b''.join(data))
   return path
