@@ -13,8 +13,6 @@ from rq_jax.conversion import torch_tensors
 from rq_jax.conversion.torch_tensors import LazyTensor
 from rq_jax.conversion.torch_tensors import Storage
 
-# How many pairs all calls of one pickle may copy.
-MAX_PAIRS = 2_000_000
 _MAX_DEVICE = 64
 
 # With a space between module and name, as in pickletools.
@@ -52,7 +50,7 @@ class Calls:
 
   def __init__(self, refuse: Callable[[str], NoReturn]):
     self._refuse = refuse
-    self._pairs = 0
+    self._copied: dict[int, list] = {}
 
   def value(self, function: Any, arguments: Any) -> Any:
     """What stands for the result of a call.
@@ -69,7 +67,7 @@ class Calls:
     for types, make in _FUNCTIONS.get(function, ()):
       if are(arguments, *types):
         return make(self, *arguments)
-    self._refuse(f'calls {shown(function)} with unknown arguments')
+    return self._refuse(f'calls {shown(function)} with unknown arguments')
 
   def _tensor(self, storage, offset, shape, stride, *_) -> LazyTensor:
     if not all(type(value) is int for value in (*shape, *stride)):
@@ -80,10 +78,11 @@ class Calls:
     return tensor
 
   def _ordered(self, pairs: list) -> collections.OrderedDict:
-    """A dict of pairs, as Python 2 wrote it. One list may be given again."""
-    self._pairs += len(pairs)
-    if self._pairs > MAX_PAIRS:
-      self._refuse('repeats itself too often')
+    """A dict of pairs, as Python 2 wrote it."""
+    # A long list, given again and again, would make a small file large.
+    if id(pairs) in self._copied:
+      self._refuse('makes two dicts of one list')
+    self._copied[id(pairs)] = pairs
     for pair in pairs:
       if type(pair) not in (list, tuple) or len(pair) != 2:
         self._refuse('makes a dict of what are no pairs')

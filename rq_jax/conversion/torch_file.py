@@ -120,7 +120,11 @@ class TorchFile:
           f'storage {torch_calls.shown(tensor.storage)} holds'
           ' bytes that are neither true nor false'
       )
-    strides = [stride * size for stride in tensor.stride]
+    # One element needs no stride, and may come with one of any size.
+    strides = [
+        stride * size if count > 1 else 0
+        for count, stride in zip(tensor.shape, tensor.stride)
+    ]
     view = np.lib.stride_tricks.as_strided(
         data.view(tensor.dtype), tensor.shape, strides
     )

@@ -64,6 +64,52 @@ def whole(*instructions):
   return pickle.PROTO + b'\2' + b''.join(instructions) + pickle.STOP
 
 
+def state_of_python_2(key):
+  """A state dict as PyTorch 0.4 wrote it under Python 2."""
+  identity = [
+      old_text(b'storage'),
+      name('torch', 'FloatStorage'),
+      old_text(b'0'),
+      old_text(b'cuda:0'),
+      number(4),
+      pickle.NONE,
+  ]
+  tensor = [
+      together(*identity) + pickle.BINPERSID,
+      number(1),
+      numbers([2]),
+      numbers([1]),
+      pickle.NEWFALSE,
+      pickle.NONE,
+  ]
+  made = name('torch._utils', '_rebuild_tensor_v2')
+  made += together(*tensor) + pickle.REDUCE
+  pair = pickle.EMPTY_LIST + pickle.MARK + old_text(key) + made
+  pairs = pickle.EMPTY_LIST + pair + pickle.APPENDS + pickle.APPEND
+  function = name('collections', 'OrderedDict')
+  metadata = pickle.EMPTY_DICT + old_text(b'_metadata') + function
+  return whole(
+      function + pairs + pickle.TUPLE1 + pickle.REDUCE,
+      metadata + EMPTY + pickle.SETITEM + pickle.BUILD,
+  )
+
+
+def state_of_parameters():
+  """A state dict with a parameter as PyTorch wrote it before 0.4."""
+  tensor = name('torch._utils', '_rebuild_tensor') + together(
+      storage(more=(pickle.NONE,)),
+      number(0),
+      numbers([2, 2]),
+      numbers([2, 1]),
+  )
+  parameter = name('torch.nn.parameter', 'Parameter')
+  parameter += tensor + pickle.REDUCE + pickle.TUPLE1 + pickle.REDUCE
+  attributes = together(pickle.NEWTRUE, pickle.NEWFALSE, pickle.NONE)
+  item = text('weight') + parameter + attributes + pickle.BUILD
+  state = name('collections', 'OrderedDict') + EMPTY + item
+  return whole(state + pickle.SETITEM)
+
+
 def write(path, pickled, storages=None, *, files=(), compress=False):
   """An archive as PyTorch writes it, by default with one storage of 1 to 4.
 
