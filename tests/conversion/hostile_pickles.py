@@ -26,20 +26,6 @@ def _cycle():
   return pickle.EMPTY_LIST + pickle.BINPUT + b'\0' + get + pickle.APPEND
 
 
-def _ordered_dict(*items):
-  """As Python 2 wrote it: called with a list of pairs."""
-  pairs = pickle.EMPTY_LIST + pickle.MARK + b''.join(items) + pickle.APPENDS
-  name = pickles.name('collections', 'OrderedDict')
-  return name + pairs + pickle.TUPLE1 + pickle.REDUCE
-
-
-def _two_dicts_of_one_list():
-  function = pickles.name('collections', 'OrderedDict')
-  pairs = pickle.EMPTY_LIST + pickle.TUPLE1 + pickle.BINPUT + b'\0'
-  again = function + pickle.BINGET + b'\0' + pickle.REDUCE
-  return function + pairs + pickle.REDUCE + again
-
-
 MULTIARRAY = pickles.name('numpy.core.multiarray', 'scalar')
 GETATTR = pickles.name('__builtin__', 'getattr') + pickles.together(
     pickles.name('os', 'path'), pickles.text('system')
@@ -218,18 +204,21 @@ HOSTILE = {
         'attributes of a LazyTensor',
     ),
     'dict of what are no pairs': (
-        _ordered_dict(pickle.EMPTY_TUPLE),
+        pickles.ordered_dict(pickle.EMPTY_TUPLE),
         'of what are no pairs',
     ),
     'dict of texts of two letters': (
-        _ordered_dict(pickles.text('ab')),
+        pickles.ordered_dict(pickles.text('ab')),
         'of what are no pairs',
     ),
     'dict with a list as a key': (
-        _ordered_dict(pickle.EMPTY_LIST + pickle.NONE + pickle.TUPLE2),
+        pickles.ordered_dict(pickle.EMPTY_LIST + pickle.NONE + pickle.TUPLE2),
         'a list as a key',
     ),
-    'two dicts of one list': (_two_dicts_of_one_list(), 'two dicts of one'),
+    'two dicts of one list': (
+        pickles.two_dicts_of_one_list(),
+        'two dicts of one',
+    ),
     'device with a long name': (
         pickles.name('torch', 'device')
         + pickles.together(pickles.text('cuda' * 100))

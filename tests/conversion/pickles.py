@@ -64,6 +64,20 @@ def whole(*instructions):
   return pickle.PROTO + b'\2' + b''.join(instructions) + pickle.STOP
 
 
+def ordered_dict(*items):
+  """As Python 2 wrote it: called with a list of pairs."""
+  pairs = pickle.EMPTY_LIST + pickle.MARK + b''.join(items) + pickle.APPENDS
+  function = name('collections', 'OrderedDict')
+  return function + pairs + pickle.TUPLE1 + pickle.REDUCE
+
+
+def two_dicts_of_one_list():
+  function = name('collections', 'OrderedDict')
+  pairs = pickle.EMPTY_LIST + pickle.TUPLE1 + pickle.BINPUT + b'\0'
+  again = function + pickle.BINGET + b'\0' + pickle.REDUCE
+  return function + pairs + pickle.REDUCE + again
+
+
 def state_of_python_2(key):
   """A state dict as PyTorch 0.4 wrote it under Python 2."""
   identity = [
