@@ -22,16 +22,13 @@ def _bomb(levels):
 
 
 def _cycle():
-  get = pickle.BINGET + b'\0'
-  return pickle.EMPTY_LIST + pickle.BINPUT + b'\0' + get + pickle.APPEND
+  return pickle.EMPTY_LIST + b'q\0h\0' + pickle.APPEND
 
 
-MULTIARRAY = pickles.name('numpy.core.multiarray', 'scalar')
 GETATTR = pickles.name('__builtin__', 'getattr') + pickles.together(
     pickles.name('os', 'path'), pickles.text('system')
 )
 DICT = pickles.name('collections', 'OrderedDict') + pickles.EMPTY
-NEVER_BUILT = pickles.name('torch', 'FloatStorage')
 
 # By name: a pickle without its frame, and what the refusal says.
 HOSTILE = {
@@ -59,7 +56,7 @@ HOSTILE = {
         pickles.name('torch._utils._rebuild_tensor_v2', '__globals__') + CALL,
         '__globals__',
     ),
-    'numpy scalar': (MULTIARRAY + CALL, 'a NumPy object'),
+    'numpy scalar': (pickles.name('numpy', 'scalar') + CALL, 'a NumPy object'),
     'INST': (pickle.MARK + pickle.INST + b'os\nsystem\n', 'INST'),
     'OBJ': (
         pickle.MARK + pickles.name('torch', 'Size') + pickle.OBJ,
@@ -103,7 +100,7 @@ HOSTILE = {
         + pickle.REDUCE,
         'sizes are no integers',
     ),
-    'class as a value': (NEVER_BUILT, 'outside of any tensor'),
+    'class as a value': (pickles.name('torch', 'Size'), 'outside of any'),
     'storage as a value': (pickles.storage(), 'outside of any tensor'),
     'attributes of a list': (
         pickle.EMPTY_LIST + pickle.NONE + pickle.BUILD,
