@@ -7,9 +7,10 @@ r"""Brings official checkpoints here, and back; needs no PyTorch.
   python -m rq_jax convert --from=lpips --src=vgg16.pth --heads=vgg.pth \
       --dst=checkpoints/lpips
 
---src of an official checkpoint is an archive as released, a folder, or one
-`.pt` file with its `config.yaml` beside it. Nothing in it is executed. What was
-written is compared with its source, array by array.
+--src of an official checkpoint is an archive as released, a folder, or one file
+of `torch.save`, of whatever name and release, with its `config.yaml` beside it.
+Nothing in it is executed. What was written is compared with its source, array
+by array.
 """
 
 from absl import flags

@@ -1,4 +1,8 @@
-"""Finds official checkpoints: in an archive, in a folder, or alone."""
+"""Finds official checkpoints: in an archive, in a folder, or alone.
+
+What a file is, its first bytes say. Only where they say nothing its name does,
+so that the message about a damaged file speaks of what it was meant to be.
+"""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -11,8 +15,11 @@ from typing import Any
 import yaml
 
 from rq_jax.conversion import tarball
+from rq_jax.conversion import torch_file
 
 _TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
+# As files of torch.save are called.
+_SUFFIXES = ('.pt', '.pth', '.ckpt', '.bin')
 _MAX_DEPTH = 32
 _MAX_TEXT = 4096
 
@@ -43,8 +50,9 @@ def open_source(
   Args:
     src: One of these. A .tar.gz or .tar file as released, which holds
       `NAME/stage1/model.pt`, its `config.yaml`, and the same in `stage2`; a
-      folder laid out so; a folder with one .pt file and a `config.yaml`; a .pt
-      file with a `config.yaml` beside it. Either stage may be missing.
+      folder laid out so; a folder with one file *.pt, *.pth, *.ckpt or *.bin
+      and a `config.yaml`; a file of `torch.save` of any name with a
+      `config.yaml` beside it. Either stage may be missing.
     scratch: Folder for what an archive is unpacked to; removed in the end.
     limit: How many bytes an archive may have, decompressed.
     progress: Is told how many bytes of an archive were read, of how many.
@@ -58,9 +66,11 @@ def open_source(
   elif not src.is_file():
     raise ValueError(
         f'{src} does not exist. Give the path of a .tar.gz file, of a folder'
-        ' with stage1 or stage2 in it, or of a .pt file.'
+        ' with stage1 or stage2 in it, or of a file of torch.save.'
     )
-  elif src.suffix == '.pt':
+  elif torch_file.is_torch_file(src) or (
+      src.suffix in _SUFFIXES and not tarball.is_archive(src)
+  ):
     yield _alone(src)
   else:
     scratch = pathlib.Path(scratch)
@@ -126,13 +136,18 @@ def _in_folder(folder: pathlib.Path) -> Source:
         ' Give the path of one of them.'
     )
   models = sorted(
-      path for path in folder.glob('*.pt') if not path.name.startswith('._')
+      path
+      for path in folder.iterdir()
+      if path.suffix in _SUFFIXES
+      and path.is_file()
+      and not path.name.startswith('._')
   )
   if len(models) != 1:
+    kinds = ', '.join(f'*{suffix}' for suffix in _SUFFIXES)
     raise ValueError(
         f'{folder} holds neither stage1 nor stage2, and {len(models)} files'
-        f' *.pt: {[path.name for path in models][:10]}. Give the path of a'
-        ' folder with stages, or of one .pt file.'
+        f' {kinds}: {[path.name for path in models][:10]}. Give the path of a'
+        ' folder with stages, or of one such file.'
     )
   return _alone(models[0])
 
@@ -172,9 +187,10 @@ def _alone(model: pathlib.Path) -> Source:
   """A checkpoint whose stage only its config tells."""
   config = model.with_name('config.yaml')
   if not config.is_file():
+    hint = '' if model.suffix in _SUFFIXES else ' Unpack it if it is a release.'
     raise ValueError(
         f'{model} has no config.yaml beside it. Put the one there that came'
-        ' with the checkpoint.'
+        f' with the checkpoint.{hint}'
     )
   return Source(**{_stage(config): model})
 

@@ -88,10 +88,10 @@ class OfficialModel:
 def open_model(
     path: pathlib.Path, *, ema: bool = False
 ) -> Iterator[OfficialModel]:
-  """Opens an official `.pt` file with the `config.yaml` beside it.
+  """Opens an official checkpoint with the `config.yaml` beside it.
 
   Args:
-    path: The `.pt` file.
+    path: The file of `torch.save`.
     ema: Whether to take its averaged parameters.
 
   Raises:

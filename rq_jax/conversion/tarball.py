@@ -22,9 +22,17 @@ MAX_CONFIG = 2**20
 MAX_MEMBERS = 1000
 _CHUNK = 2**20
 _BLOCK = 512
+_GZIP = b'\x1f\x8b'
 
 _AGAIN = 'Download or copy it again'
 _LIMIT = 'No release has so many; raise the limit if you trust it'
+
+
+def is_archive(path: str | os.PathLike) -> bool:
+  """Whether a file starts like a .tar.gz or .tar file, whatever its name."""
+  with open(path, 'rb') as file:
+    head = file.read(_BLOCK)
+  return head.startswith(_GZIP) or head[257:262] == b'ustar'
 
 
 def extract(
@@ -48,7 +56,7 @@ def extract(
   size = os.path.getsize(path)
   try:
     with open(path, 'rb') as raw:
-      packed = raw.read(2) == b'\x1f\x8b'
+      packed = raw.read(len(_GZIP)) == _GZIP
       raw.seek(0)
       stream = gzip.GzipFile(fileobj=raw) if packed else raw
       forward = _Forward(stream, limit)

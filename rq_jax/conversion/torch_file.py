@@ -1,14 +1,19 @@
 """Reads files of `torch.save` without PyTorch, and without executing them.
 
-The format is that of PyTorch 1.6 and later: a zip file with a pickle, which
-describes what was saved, and the bytes of each storage. All that the pickle
-says is checked against the file before any tensor is read. What is checked by
-checksum: the pickle always, a tensor where it is all of its storage (as the
-parameters of models are), everything by `TorchFile.verify`. Only files saved
-under `torch.serialization.set_crc32_options(False)` have no checksums.
+A file holds a pickle, which describes what was saved, and the bytes of each
+storage. PyTorch 1.6 and later put them into a zip file; for the format of
+before see `torch_legacy`. The first bytes of a file say which one it is, its
+name does not count. All that the pickle says is checked against the file before
+any tensor is read.
+
+What is checked by checksum: the pickle always, a tensor where it is all of its
+storage (as the parameters of models are), everything by `TorchFile.verify`.
+There are no checksums in files of before PyTorch 1.6, and in those saved under
+`torch.serialization.set_crc32_options(False)`.
 """
 
 from collections.abc import Callable
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,12 +23,30 @@ import zlib
 
 import numpy as np
 
+from rq_jax.conversion import torch_calls
+from rq_jax.conversion import torch_legacy
 from rq_jax.conversion import torch_pickle
 from rq_jax.conversion import torch_tensors
 from rq_jax.conversion import torch_zip
 from rq_jax.conversion.torch_tensors import LazyTensor
 
 _CHUNK = 16 * 2**20
+_ZIP = b'PK\3\4'
+# Enough of a file to see what it is.
+_HEAD = 262
+
+
+def is_torch_file(path: str | os.PathLike) -> bool:
+  """Whether a file starts like one of `torch.save`, of whatever release."""
+  with open(path, 'rb') as file:
+    head = file.read(_HEAD)
+  return head.startswith((_ZIP, torch_legacy.MAGIC)) or (
+      _is_tar(head) and head.startswith(b'sys_info\0')
+  )
+
+
+def _is_tar(head: bytes) -> bool:
+  return head[257:_HEAD] == b'ustar'
 
 
 class TorchFile:
@@ -44,7 +67,7 @@ class TorchFile:
     self.path = pathlib.Path(path)
     if not self.path.is_file():
       raise ValueError(
-          f'{path} is no file. Give the path of a checkpoint, a .pt file.'
+          f'{path} is no file. Give the path of a file of torch.save.'
       )
     self._fd = os.open(self.path, os.O_RDONLY)
     try:
@@ -94,23 +117,27 @@ class TorchFile:
       self._check(tensor.storage, zlib.crc32(data.data))
     if tensor.dtype == np.bool_ and data.max() > 1:
       raise self._damaged(
-          f'storage {torch_pickle.shown(tensor.storage)} holds'
+          f'storage {torch_calls.shown(tensor.storage)} holds'
           ' bytes that are neither true nor false'
       )
-    strides = [stride * size for stride in tensor.stride]
+    # One element needs no stride, and may come with one of any size.
+    strides = [
+        stride * size if count > 1 else 0
+        for count, stride in zip(tensor.shape, tensor.stride)
+    ]
     view = np.lib.stride_tricks.as_strided(
         data.view(tensor.dtype), tensor.shape, strides
     )
     return np.asarray(view, order='C')
 
   def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
-    """Compares all storages with their checksums.
+    """Reads all storages, and compares those that have a checksum with it.
 
     Args:
       progress: Is told how many bytes were read, and of how many.
 
     Raises:
-      ValueError: If one differs.
+      ValueError: If one differs, or the file has become shorter.
     """
     done, total = 0, sum(member.size for member in self._members.values())
     for key, member in self._members.items():
@@ -124,9 +151,10 @@ class TorchFile:
       self._check(key, crc)
 
   def _check(self, key: str, crc: int) -> None:
-    if self._has_checksums and crc != self._members[key].crc:
+    expected = self._members[key].crc
+    if expected is not None and crc != expected:
       raise self._damaged(
-          f'storage {torch_pickle.shown(key)} differs from its checksum'
+          f'storage {torch_calls.shown(key)} differs from its checksum'
       )
 
   def _damaged(self, what: str) -> ValueError:
@@ -136,7 +164,30 @@ class TorchFile:
 
   def _open(self) -> tuple[Any, dict, dict[str, torch_zip.Member]]:
     """The tree, its storages, and where each of them lies."""
-    self._check_kind()
+    size = min(os.fstat(self._fd).st_size, _HEAD)
+    head = torch_zip.read_bytes(self._fd, 0, size, self.path)
+    if head.startswith(_ZIP):
+      return self._open_archive()
+    if head.startswith(torch_legacy.MAGIC):
+      return torch_legacy.contents(self._fd, self.path)
+    if _is_tar(head):
+      name = json.dumps(str(self.path), ensure_ascii=False)
+      code = (
+          f'import torch; torch.save(torch.load({name}, map_location="cpu",'
+          f' weights_only=False), {name})'
+      )
+      raise ValueError(
+          f'{self.path} is a tar file, as only the first releases of PyTorch'
+          ' wrote. If you trust it (loading may execute what it holds), save it'
+          f' anew where PyTorch is installed: python -c {shlex.quote(code)}'
+      )
+    raise ValueError(
+        f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
+        ' Check the path, and that the download is complete.'
+    )
+
+  def _open_archive(self) -> tuple[Any, dict, dict[str, torch_zip.Member]]:
+    """What `_open` returns, of a zip file."""
     members = torch_zip.directory(self._fd, self.path)
     pickles = [name for name in members if name.endswith('/data.pkl')]
     if len(pickles) != 1 or pickles[0].count('/') != 1:
@@ -156,7 +207,7 @@ class TorchFile:
     packed = [name for name in members if not members[name].stored]
     if packed:
       raise ValueError(
-          f'{self.path} holds {torch_pickle.shown(packed[0])} compressed or'
+          f'{self.path} holds {torch_calls.shown(packed[0])} compressed or'
           ' encrypted; PyTorch stores files as they are. Save it again with'
           ' torch.save.'
       )
@@ -169,34 +220,18 @@ class TorchFile:
     member = members[pickles[0]]
     pickled = self._member(member, limit=torch_pickle.MAX_BYTES)
     # PyTorch can be told to leave out all checksums.
-    self._has_checksums = member.crc != 0
-    if self._has_checksums and zlib.crc32(pickled) != member.crc:
+    if not member.crc:
+      members = {
+          name: dataclasses.replace(member, crc=None)
+          for name, member in members.items()
+      }
+    elif zlib.crc32(pickled) != member.crc:
       raise self._damaged('data.pkl differs from its checksum')
     tree, storages = torch_pickle.parse(pickled, self.path)
     for storage in storages.values():
       self._check_storage(storage, members.get(f'{prefix}data/{storage.key}'))
     found = {key: members[f'{prefix}data/{key}'] for key in storages}
     return tree, storages, found
-
-  def _check_kind(self) -> None:
-    size = min(os.fstat(self._fd).st_size, 262)
-    head = torch_zip.read_bytes(self._fd, 0, size, self.path)
-    if head[:4] == b'PK\3\4':
-      return
-    if head[:1] == b'\x80' or head[257:] == b'ustar':
-      name = json.dumps(str(self.path), ensure_ascii=False)
-      code = (
-          f'import torch; torch.save(torch.load({name}, map_location="cpu",'
-          f' weights_only=True), {name})'
-      )
-      raise ValueError(
-          f'{self.path} is in the format of PyTorch before 1.6. Save it anew'
-          f' where PyTorch is installed: python -c {shlex.quote(code)}'
-      )
-    raise ValueError(
-        f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
-        ' Check the path, and that the download is complete.'
-    )
 
   def _member(self, member: torch_zip.Member, *, limit: int) -> bytes:
     if member.size > limit:
@@ -214,6 +249,6 @@ class TorchFile:
     found = 'none' if member is None else member.size
     if found != size:
       raise self._damaged(
-          f'storage {torch_pickle.shown(storage.key)} should have {size} bytes,'
+          f'storage {torch_calls.shown(storage.key)} should have {size} bytes,'
           f' and it has {found}'
       )

@@ -30,13 +30,13 @@ class Member:
   Attributes:
     start: Of its data in the archive.
     size: Of its data in the archive.
-    crc: Checksum of its contents.
+    crc: Checksum of its contents; None if the archive has none.
     stored: Whether the data are the contents, not compressed or encrypted.
   """
 
   start: int
   size: int
-  crc: int
+  crc: int | None
   stored: bool
 
 

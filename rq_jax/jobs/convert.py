@@ -36,7 +36,7 @@ def from_official(
   and what the model makes of a fixed input must be finite.
 
   Args:
-    src: An archive as released, a folder, or a `.pt` file with its
+    src: An archive as released, a folder, or a file of `torch.save` with its
       `config.yaml` beside it.
     dst: Folder to write; it appears whole or not at all.
     ema: Whether to take averaged parameters.
@@ -124,7 +124,7 @@ def _refuse_tokenizer(tokenizer: str | None) -> None:
 
 
 def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
-  """Converts one `.pt` file, and compares what was written with it."""
+  """Converts one checkpoint, and compares what was written with it."""
   with official_model.open_model(path, ema=ema) as model:
     print(f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.')
     if model.unknown:

@@ -21,7 +21,8 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
 
   Args:
     src: State dict of torchvision's VGG16; its classifier is not needed.
-    heads: The linear heads, `vgg.pth` of taming-transformers.
+    heads: The linear heads, `vgg.pth` of taming-transformers, which PyPI's
+      package `lpips` holds as `lpips/weights/v0.1/vgg.pth`.
     dst: Folder to write, for --config.loss.perceptual_path.
 
   Raises:

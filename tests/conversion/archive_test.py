@@ -6,6 +6,7 @@ import tarfile
 import pytest
 
 from rq_jax.conversion import archive
+from tests.conversion import pickles
 
 RQVAE = 'arch:\n  type: rq-vae\n'
 RQTRANSFORMER = 'arch:\n  type: rq-transformer\n'
@@ -74,6 +75,7 @@ def test_an_archive_is_unpacked_for_as_long_as_it_is_open(tmp_path, suffix):
     [
         ({'README': ''}, 'neither stage1 nor stage2, and 0 files'),
         ({'a.pt': '', 'b.pt': '', 'config.yaml': RQVAE}, 'and 2 files'),
+        ({'a.pt': '', 'b.ckpt': '', 'config.yaml': RQVAE}, 'and 2 files'),
         ({'a.pt': ''}, 'has no config.yaml'),
         ({'stage1/model.pt': ''}, 'stage1, but not stage1/config.yaml'),
         ({'stage1/config.yaml': RQVAE}, 'stage1, but not stage1/model.pt'),
@@ -96,6 +98,44 @@ def test_a_folder_that_is_none_of_these_is_refused(tmp_path, files, message):
 def test_what_macos_leaves_beside_files_is_passed_over(tmp_path):
   files = {'._a.pt': '', 'a.pt': 'one', 'config.yaml': RQVAE}
   assert found(lay_out(tmp_path, files), tmp_path) == ['one', None]
+
+
+# The first bytes of files of torch.save: of today, of before 1.6, and a tar
+# file of the first releases, which is refused where it is read.
+HEADS = ['PK\3\4', pickles.MAGIC, 'sys_info'.ljust(257, '\0') + 'ustar']
+
+
+def _checkpoint(folder, name, head):
+  data = head if isinstance(head, bytes) else head.encode()
+  lay_out(folder, {'config.yaml': RQVAE})
+  (folder / name).write_bytes(data)
+  return folder / name
+
+
+@pytest.mark.parametrize('head', HEADS)
+@pytest.mark.parametrize(
+    'name', ['a.pt', 'a.pth', 'a.ckpt', 'a.bin', 'a', '.b']
+)
+def test_a_file_is_a_checkpoint_by_its_first_bytes(tmp_path, name, head):
+  path = _checkpoint(tmp_path / 'src', name, head)
+  with archive.open_source(path, tmp_path / 'scratch') as source:
+    assert (source.stage1, source.stage2) == (path, None)
+  assert not (tmp_path / 'scratch').exists()
+
+
+@pytest.mark.parametrize('name', ['a.pt', 'a.pth', 'a.ckpt', 'a.bin'])
+def test_a_folder_with_one_checkpoint_of_any_name(tmp_path, name):
+  files = {name: 'one', f'._{name}': '', 'config.yaml': RQVAE, 'notes': ''}
+  assert found(lay_out(tmp_path, files), tmp_path) == ['one', None]
+
+
+def test_an_archive_may_be_called_like_a_checkpoint(tmp_path):
+  folder = lay_out(tmp_path / 'imagenet', BOTH)
+  for mode in ('w', 'w:gz'):
+    with tarfile.open(tmp_path / 'imagenet.pt', mode) as tar:
+      tar.add(folder, 'imagenet')
+    found_in = found(tmp_path / 'imagenet.pt', tmp_path / 'scratch')
+    assert found_in == ['one', 'two']
 
 
 def test_what_does_not_exist_is_refused(tmp_path):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rq_jax.conversion import archive
+from rq_jax.conversion import torch_calls
 from rq_jax.conversion import torch_file
 from rq_jax.conversion import torch_pickle
 from rq_jax.conversion import torch_writer
@@ -95,6 +96,32 @@ def valid(folder):
   return (folder / 'valid.pt').read_bytes()
 
 
+@pytest.fixture(scope='module')
+def legacy(folder):
+  """The bytes of a file of before PyTorch 1.6, with two storages."""
+  more = pickles.storage('BoolStorage', '1', 1, more=(pickle.NONE,))
+  state = pickle.EMPTY_DICT + pickles.old_text(b'a') + pickles.tensor()
+  state += pickle.SETITEM + pickles.text('b')
+  state += pickles.tensor(more, shape=(), stride=()) + pickle.SETITEM
+  storages = {'1': (1, b'\1'), '0': (4, pickles.VALUES)}
+  path = pickles.write_legacy(
+      folder / 'legacy.pt', pickles.whole(state), storages
+  )
+  return path.read_bytes()
+
+
+@hypothesis.given(MUTATIONS)
+@fuzz
+def test_any_bytes_in_a_file_of_the_older_format(folder, legacy, mutations):
+  path = folder / 'mutated.pt'
+  path.write_bytes(mutated(legacy, mutations))
+  read_all(path)
+  # Behind the magic number and the version, which few mutations leave alone.
+  at = legacy.index(pickles.SYSTEM)
+  path.write_bytes(legacy[:at] + mutated(legacy[at:], mutations))
+  read_all(path)
+
+
 @hypothesis.given(MUTATIONS)
 @fuzz
 def test_any_bytes_in_a_file(folder, valid, mutations):
@@ -144,7 +171,7 @@ INSTRUCTIONS = st.one_of(
     st.builds(bytes.__add__, st.sampled_from(CODES), st.binary(max_size=9)),
     NUMBERS.map(pickles.number),
     st.sampled_from(['storage', 'cpu', '0', 'a']).map(pickles.text),
-    st.sampled_from(sorted(torch_pickle._NAMES)).map(
+    st.sampled_from(sorted(torch_calls.NAMES)).map(
         lambda name: pickles.name(*name.split(' '))
     ),
     st.builds(
@@ -160,14 +187,16 @@ INSTRUCTIONS = st.one_of(
         stride=st.lists(NUMBERS, max_size=3),
     ),
     st.just(pickle.EMPTY_TUPLE + pickle.REDUCE),
+    st.binary(max_size=4).map(pickles.old_text),
 )
+WRITE = st.sampled_from([pickles.write, pickles.write_legacy])
 
 
-@hypothesis.given(st.lists(INSTRUCTIONS, max_size=40))
+@hypothesis.given(st.lists(INSTRUCTIONS, max_size=40), WRITE)
 @fuzz
-def test_any_instructions(folder, instructions):
+def test_any_instructions(folder, instructions, write):
   path = folder / 'instructions.pt'
-  pickles.write(path, pickles.whole(*instructions))
+  write(path, pickles.whole(*instructions))
   read_all(path)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch archives put together instruction by instruction, good or bad."""
+"""Files of PyTorch put together instruction by instruction, good or bad."""
 
 import pickle
 import struct
@@ -33,9 +33,9 @@ def numbers(values):
   return together(*map(number, values))
 
 
-def storage(kind='FloatStorage', key='0', numel=4, *, tag='storage'):
+def storage(kind='FloatStorage', key='0', numel=4, *, tag='storage', more=()):
   identity = (name('torch', kind), text(key), text('cpu'), number(numel))
-  return together(text(tag), *identity) + pickle.BINPERSID
+  return together(text(tag), *identity, *more) + pickle.BINPERSID
 
 
 def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
@@ -52,9 +52,76 @@ def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
   return function + arguments + pickle.REDUCE
 
 
+def old_text(value):
+  """As Python 2 wrote it."""
+  if len(value) < 256:
+    return pickle.SHORT_BINSTRING + bytes([len(value)]) + value
+  return pickle.BINSTRING + struct.pack('<i', len(value)) + value
+
+
 def whole(*instructions):
   """A pickle of protocol 2."""
   return pickle.PROTO + b'\2' + b''.join(instructions) + pickle.STOP
+
+
+def ordered_dict(*items):
+  """As Python 2 wrote it: called with a list of pairs."""
+  pairs = pickle.EMPTY_LIST + pickle.MARK + b''.join(items) + pickle.APPENDS
+  function = name('collections', 'OrderedDict')
+  return function + pairs + pickle.TUPLE1 + pickle.REDUCE
+
+
+def two_dicts_of_one_list():
+  function = name('collections', 'OrderedDict')
+  pairs = pickle.EMPTY_LIST + pickle.TUPLE1 + pickle.BINPUT + b'\0'
+  again = function + pickle.BINGET + b'\0' + pickle.REDUCE
+  return function + pairs + pickle.REDUCE + again
+
+
+def state_of_python_2(key):
+  """A state dict as PyTorch 0.4 wrote it under Python 2."""
+  identity = [
+      old_text(b'storage'),
+      name('torch', 'FloatStorage'),
+      old_text(b'0'),
+      old_text(b'cuda:0'),
+      number(4),
+      pickle.NONE,
+  ]
+  tensor = [
+      together(*identity) + pickle.BINPERSID,
+      number(1),
+      numbers([2]),
+      numbers([1]),
+      pickle.NEWFALSE,
+      pickle.NONE,
+  ]
+  made = name('torch._utils', '_rebuild_tensor_v2')
+  made += together(*tensor) + pickle.REDUCE
+  pair = pickle.EMPTY_LIST + pickle.MARK + old_text(key) + made
+  pairs = pickle.EMPTY_LIST + pair + pickle.APPENDS + pickle.APPEND
+  function = name('collections', 'OrderedDict')
+  metadata = pickle.EMPTY_DICT + old_text(b'_metadata') + function
+  return whole(
+      function + pairs + pickle.TUPLE1 + pickle.REDUCE,
+      metadata + EMPTY + pickle.SETITEM + pickle.BUILD,
+  )
+
+
+def state_of_parameters():
+  """A state dict with a parameter as PyTorch wrote it before 0.4."""
+  tensor = name('torch._utils', '_rebuild_tensor') + together(
+      storage(more=(pickle.NONE,)),
+      number(0),
+      numbers([2, 2]),
+      numbers([2, 1]),
+  )
+  parameter = name('torch.nn.parameter', 'Parameter')
+  parameter += tensor + pickle.REDUCE + pickle.TUPLE1 + pickle.REDUCE
+  attributes = together(pickle.NEWTRUE, pickle.NEWFALSE, pickle.NONE)
+  item = text('weight') + parameter + attributes + pickle.BUILD
+  state = name('collections', 'OrderedDict') + EMPTY + item
+  return whole(state + pickle.SETITEM)
 
 
 def write(path, pickled, storages=None, *, files=(), compress=False):
@@ -74,4 +141,28 @@ def write(path, pickled, storages=None, *, files=(), compress=False):
       with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Duplicate name')
         archive.writestr(zipfile.ZipInfo(member), data, method)
+  return path
+
+
+MAGIC = whole(pickle.LONG1 + b'\12' + bytes.fromhex('6cfc9c46f9206aa85019'))
+VERSION = whole(pickle.BININT2 + struct.pack('<H', 1001))
+ENDIAN = pickle.EMPTY_DICT + text('little_endian')
+SYSTEM = whole(ENDIAN + pickle.NEWTRUE + pickle.SETITEM)
+
+
+def write_legacy(
+    path, pickled, storages=None, *, keys=None, head=(MAGIC, VERSION, SYSTEM)
+):
+  """A file as PyTorch before 1.6 wrote it, with one storage of four elements.
+
+  `storages` are pairs of the number of elements, as the file says, and bytes,
+  by key. `keys` is the pickle of their list where it is another one.
+  """
+  storages = {'0': (4, VALUES)} if storages is None else storages
+  items = pickle.MARK + b''.join(map(text, storages)) + pickle.APPENDS
+  listed = whole(pickle.EMPTY_LIST + items) if keys is None else keys
+  data = [*head, pickled, listed]
+  for numel, values in storages.values():
+    data += [struct.pack('<q', numel), values]
+  path.write_bytes(b''.join(data))
   return path

@@ -6,9 +6,7 @@ Skipped where PyTorch is not installed.
 import collections
 import os
 import pathlib
-import shlex
-import subprocess
-import sys
+import pickle
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +15,7 @@ import pytest
 from rq_jax.conversion import torch_file
 from rq_jax.conversion import torch_tensors
 from rq_jax.conversion import torch_writer
+from tests.conversion import pickles
 
 torch = pytest.importorskip('torch')
 
@@ -182,16 +181,46 @@ def test_a_written_state_dict_is_loaded_strictly(tmp_path):
   torch.testing.assert_close(target(x), source(x), rtol=0, atol=0)
 
 
-def test_the_line_for_older_formats_converts_them(tmp_path):
-  path = tmp_path / "it's old.pt"
+def test_files_of_the_older_format_are_read_alike(tmp_path):
+  path = tmp_path / 'old.pth'
   torch.save(training_archive(), path, _use_new_zipfile_serialization=False)
-  theirs = torch.load(path, weights_only=True)
-  with pytest.raises(ValueError, match='before 1.6') as error:
-    torch_file.TorchFile(path)
-  _, *arguments = shlex.split(str(error.value).split('is installed: ')[1])
-  subprocess.run([sys.executable, *arguments], check=True)
-  with torch_file.TorchFile(path) as file:
-    assert_same(file.tree, theirs, file.read)
+  assert_read_alike(path)
+
+
+@pytest.mark.parametrize('dtype', torch_tensors.STORAGE_TYPES.values(), ids=str)
+def test_views_of_the_older_format_are_read_alike(tmp_path, dtype):
+  base = torch.arange(24).reshape(2, 3, 4).to(getattr(torch, dtype.name))
+  tree = {
+      'views': [
+          base,
+          base[0].T,
+          base[1],
+          base[:, ::2],
+          base[0, 0].expand(2, 4),
+      ],
+      'parameter': torch.nn.Parameter(base.clone(), requires_grad=False),
+      'empty': [torch.empty(0), torch.empty(3, 0)],
+      'plain': [1, -(2**40), 0.1, 'text', True, None, base.shape],
+  }
+  path = tmp_path / 'old.pth'
+  torch.save(tree, path, _use_new_zipfile_serialization=False)
+  assert_read_alike(path)
+
+
+@pytest.mark.parametrize(
+    'made',
+    [pickles.state_of_python_2(b'weight'), pickles.state_of_parameters()],
+)
+def test_what_older_releases_wrote_is_read_alike(tmp_path, made):
+  assert_read_alike(pickles.write_legacy(tmp_path / 'old.pth', made))
+
+
+def test_what_is_put_together_for_tests_is_what_pytorch_reads(tmp_path):
+  view = pickles.storage(more=(pickle.NONE,))
+  made = pickles.whole(pickles.tensor(view, shape=(2, 2), stride=(1, 2)))
+  path = pickles.write_legacy(tmp_path / 'old.pth', made)
+  assert torch.load(path, weights_only=True).tolist() == [[1, 3], [2, 4]]
+  assert_read_alike(path)
 
 
 @pytest.mark.filterwarnings('ignore:.*is deprecated')

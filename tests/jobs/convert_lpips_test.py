@@ -1,5 +1,7 @@
 """The perceptual network is converted from the files of its authors."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from rq_jax.jobs import convert_lpips
 from rq_jax.models import lpips
 from rq_jax.training import perceptual
 from tests import official
+from tests.conversion import pickles
 
 
 @pytest.fixture(scope='module')
@@ -38,6 +41,31 @@ def test_the_network_of_stage_1_is_the_one_in_the_files(
   assert isinstance(network, lpips.LPIPS)
   with pytest.raises(ValueError):
     checkpoint.read_config(tmp_path / 'dst')  # It is neither stage.
+
+
+def _write_as_before_1_6(path, arrays):
+  """Arrays of float32, as the heads lie in PyPI's package lpips."""
+  state, storages = pickle.EMPTY_DICT, {}
+  for key, (name, array) in enumerate(arrays.items()):
+    strides = [n // array.itemsize for n in array.strides]
+    storage = pickles.storage(key=str(key), numel=array.size)
+    tensor = pickles.tensor(storage, shape=array.shape, stride=strides)
+    state += pickles.text(name) + tensor + pickle.SETITEM
+    storages[str(key)] = (array.size, array.tobytes())
+  pickles.write_legacy(path, pickles.whole(state), storages)
+
+
+def test_heads_of_before_pytorch_1_6_give_the_same_network(
+    files, tmp_path, capsys
+):
+  weights = official.drawn_weights('lpips')
+  heads = {n: a for n, a in weights.items() if n.startswith('lin')}
+  _write_as_before_1_6(tmp_path / 'vgg.pth', heads)
+  for given in (files[1], str(tmp_path / 'vgg.pth')):
+    convert_lpips.from_torchvision(files[0], given, str(tmp_path / 'dst'))
+    (tmp_path / 'dst').rename(tmp_path / f'dst{given == files[1]}')
+  first, second = capsys.readouterr().out.splitlines()
+  assert first.startswith('LPIPS ') and first == second
 
 
 def test_files_in_the_wrong_order_are_refused(files, tmp_path):
