@@ -94,6 +94,7 @@ def whole_folder(
 
   Raises:
     DiskFullError: If there is no room for it.
+    ValueError: If there is a folder that is not empty, and not to be replaced.
   """
   path = epath.Path(path)
   partial = path.with_name(f'{path.name}{PARTIAL}')

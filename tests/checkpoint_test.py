@@ -1,5 +1,6 @@
 """What is saved comes back bit for bit; what does not fit is told by name."""
 
+import errno
 import functools
 import json
 import shutil
@@ -13,7 +14,9 @@ import optax
 import pytest
 
 from rq_jax import checkpoint
+from rq_jax import checkpoint_steps
 from rq_jax import config as config_lib
+from rq_jax import files
 from rq_jax import partitioning
 from rq_jax import run_checkpoints
 from rq_jax.models import codebook
@@ -305,3 +308,55 @@ def test_a_folder_of_the_wrong_kind_says_what_it_is(tmp_path):
   checkpoint.write_config(tmp_path, _other_stage())
   with pytest.raises(ValueError, match='RQ-Transformer .* but an RQ-VAE'):
     checkpoint.read_config(tmp_path, stage=1)
+
+
+@pytest.mark.parametrize(
+    ('error', 'kind', 'words'),
+    [
+        (
+            OSError(errno.ENOSPC, 'No space left on device'),
+            files.DiskFullError,
+            'The disk of .*checkpoints is full',
+        ),
+        (
+            OSError(errno.EIO, 'worn out'),
+            run_checkpoints.SaveFailedError,
+            'could not be saved in .*checkpoints: OSError: .* worn out',
+        ),
+    ],
+)
+def test_what_fails_in_the_background_ends_in_one_sentence(
+    error, kind, words, tmp_path, monkeypatch
+):
+  def fail(*_, **__):
+    raise error
+
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
+    checkpoints.save(1, _state(), {})
+    checkpoints.wait()
+    manager = checkpoints._manager
+    monkeypatch.setattr(manager, '_finalize_checkpoint', fail)
+    checkpoints.save(2, _state(), {})
+    with pytest.raises(kind, match=words):
+      checkpoints.wait()
+  checkpoint.restore_variables(tmp_path, _shapes(_variables()), step=1)
+
+
+def test_a_state_that_does_not_fit_is_refused_before_it_is_written(
+    tmp_path, monkeypatch
+):
+  size = sum(x.nbytes for x in jax.tree.leaves(_state()))
+  monkeypatch.setattr(files, 'free_bytes', lambda _: size // 2)
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
+    with pytest.raises(files.DiskFullError, match='are needed. Free at least'):
+      checkpoints.save(1, _state(), {})
+    monkeypatch.setattr(files, 'free_bytes', lambda _: size)
+    checkpoints.save(1, _state(), {})
+  assert checkpoint_steps.steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize('text', ['{"stage": 1', '[]', '{"stage": 7}'])
+def test_a_damaged_config_is_named(text, tmp_path):
+  (tmp_path / 'config.json').write_text(text)
+  with pytest.raises(ValueError, match=f'^{tmp_path}/config.json is '):
+    checkpoint.read_config(tmp_path)

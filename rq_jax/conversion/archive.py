@@ -18,7 +18,7 @@ from rq_jax.conversion import tarball
 from rq_jax.conversion import torch_file
 
 _TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
-# As files of torch.save are called.
+# As files of torch.save are called; the first as in the releases.
 _SUFFIXES = ('.pt', '.pth', '.ckpt', '.bin')
 _MAX_DEPTH = 32
 _MAX_TEXT = 4096
@@ -135,13 +135,14 @@ def _in_folder(folder: pathlib.Path) -> Source:
         f'{folder} holds several models: {[child.name for child in staged]}.'
         ' Give the path of one of them.'
     )
-  models = sorted(
+  files = sorted(
       path
       for path in folder.iterdir()
-      if path.suffix in _SUFFIXES
-      and path.is_file()
-      and not path.name.startswith('._')
+      if path.is_file() and not path.name.startswith('._')
   )
+  # The name of the releases comes first: other tools leave *.bin beside it.
+  released = [path for path in files if path.suffix == _SUFFIXES[0]]
+  models = released or [path for path in files if path.suffix in _SUFFIXES]
   if len(models) != 1:
     kinds = ', '.join(f'*{suffix}' for suffix in _SUFFIXES)
     raise ValueError(

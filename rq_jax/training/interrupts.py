@@ -45,8 +45,12 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
     sentence: What to print to the standard error.
     code: The exit code.
   """
+  leaving = threading.Event()
 
-  def leave(*_) -> NoReturn:
+  def leave(*_) -> None:
+    if leaving.is_set():
+      return  # The handler and the thread both come here.
+    leaving.set()
     with contextlib.suppress(OSError):  # The terminal may be gone.
       os.write(sys.__stderr__.fileno(), f'\n{sentence}\n'.encode())
     _exit_at_once(code)

@@ -6,8 +6,11 @@ written, and fail, where they are made.
 """
 
 from collections.abc import Mapping
+import contextlib
 import errno
 import os
+import socket
+import struct
 import time
 from typing import Any
 
@@ -59,7 +62,11 @@ class Writer:
     self._write(step, [summary.image(name, image, dataformats='HWC')])
 
   def close(self) -> None:
-    """Closes the file that is open, if any."""
+    """Closes the file that is open, if any.
+
+    Raises:
+      OSError: If what is left cannot be written.
+    """
     if self._file is not None:
       file, self._file = self._file, None
       file.close()
@@ -72,30 +79,48 @@ class Writer:
       for content in summaries:
         event = event_pb2.Event(summary=content, step=step)
         event.wall_time = time.time()
-        file.write_event(event)
+        file.write(_record(event))
       file.flush()
     except BaseException:
-      self._file = None
+      with contextlib.suppress(OSError):
+        self.close()
       raise
 
   def _open(self) -> Any:
     if self._file is not None:
       return self._file
+    from tensorboardX import record_writer  # Imports protobuf: slow.
+    from tensorboardX.proto import event_pb2
+
     free = files.free_bytes(self._folder)
     if self._opened and free is not None and free < _ROOM:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    from tensorboardX import event_file_writer  # Imports protobuf: slow.
-    from tensorboardX.proto import event_pb2
-
     self._folder.mkdir(parents=True, exist_ok=True)
-    # Names have only seconds in them.
-    suffix = f'.{self._opened}' if self._opened else ''
+    # Numbered, for several may be opened in a second.
+    name = f'{time.time():.0f}.{socket.gethostname()}.{self._opened}'
+    path = self._folder / f'events.out.tfevents.{name}'
     self._opened += 1
-    file = event_file_writer.EventsWriter(str(self._folder / 'events'), suffix)
+    self._file = record_writer.open_file(str(path))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    file.write_event(
-        event_pb2.Event(step=self._first_step, file_version='brain.Event:2')
-    )
-    file.write_event(event_pb2.Event(step=self._first_step, session_log=start))
-    self._file = file
-    return file
+    for event in (
+        event_pb2.Event(file_version='brain.Event:2'),
+        event_pb2.Event(step=self._first_step, session_log=start),
+    ):
+      event.wall_time = time.time()
+      self._file.write(_record(event))
+    return self._file
+
+
+def _record(event: Any) -> bytes:
+  """An event as files hold it: length and contents, each with a checksum.
+
+  The writer of tensorboardX would wait for the disk after each of them.
+  """
+  from tensorboardX import record_writer
+
+  data = event.SerializeToString()
+  length = struct.pack('<Q', len(data))
+  return b''.join(
+      part + struct.pack('<I', record_writer.masked_crc32c(part))
+      for part in (length, data)
+  )

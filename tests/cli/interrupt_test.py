@@ -1,6 +1,7 @@
-"""SIGTERM and Ctrl-C: saved, exit code 75, and the same command goes on."""
+"""Signals to stop: saved, exit code 75, and the same command goes on."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -25,9 +26,39 @@ TINY = [
 ]
 
 
-def start(workdir):
+# A save that takes a while, and says when it begins.
+SLOW = """
+import time
+from rq_jax import __main__
+import orbax.checkpoint as ocp
+
+finalize = ocp.CheckpointManager._finalize
+
+def slow(*arguments, **options):
+  print('saving', flush=True)
+  time.sleep(1)
+  finalize(*arguments, **options)
+
+ocp.CheckpointManager._finalize = slow
+__main__.program()
+"""
+
+
+@pytest.fixture(autouse=True)
+def not_ignored():
+  """Whoever runs the tests may have told them to ignore signals."""
+  before = {
+      number: signal.signal(number, signal.SIG_DFL)
+      for number in (signal.SIGINT, signal.SIGHUP)
+  }
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+def start(workdir, program=('-m', 'rq_jax')):
   return subprocess.Popen(
-      [sys.executable, '-m', 'rq_jax', 'train', f'--workdir={workdir}', *TINY],
+      [sys.executable, *program, 'train', f'--workdir={workdir}', *TINY],
       stderr=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -40,12 +71,15 @@ def logged_steps(workdir):
   return [json.loads(line)['step'] for line in lines]
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(number, tmp_path):
-  process = start(tmp_path)
-  while process.poll() is None and len(logged_steps(tmp_path)) < 3:
+def after_steps(count, workdir, process):
+  while process.poll() is None and len(logged_steps(workdir)) < count:
     time.sleep(0.05)
-  process.send_signal(number)
+  return process
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
+  process = after_steps(3, tmp_path, start(tmp_path))
+  process.send_signal(signal.SIGHUP)
   _, error = process.communicate(timeout=120)
   assert process.returncode == 75
   sentence = error.splitlines()[-1]
@@ -54,11 +88,72 @@ def test_a_signal_saves_and_the_same_command_goes_on(number, tmp_path):
   assert f'saved at step {saved}' in sentence
   assert 3 <= saved < STEPS
 
-  if number == signal.SIGINT:
-    return  # What follows does not depend on the signal.
   again = start(tmp_path)
   out, _ = again.communicate(timeout=300)
   assert again.returncode == 0
   assert 'eval/mse' in out
   steps = logged_steps(tmp_path)
   assert steps == [*range(1, STEPS + 1), STEPS]  # The last is the evaluation.
+
+
+def test_further_signals_do_not_lose_what_is_being_saved(tmp_path):
+  process = after_steps(3, tmp_path, start(tmp_path, ('-c', SLOW)))
+  process.send_signal(signal.SIGUSR1)
+  while process.stdout.readline() not in ('saving\n', ''):
+    pass
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+    process.send_signal(number)
+    time.sleep(0.1)
+  _, error = process.communicate(timeout=120)
+  assert process.returncode == 75
+  assert 'Still saving; please wait.' in error
+  assert 'Traceback' not in error
+  (saved,) = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
+  assert f'saved at step {saved}' in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_leaves_with_a_sentence(
+    number, tmp_path
+):
+  process = start(tmp_path / 'run')
+  # By the time that jax is being loaded, the experiment has been read.
+  maps = pathlib.Path(f'/proc/{process.pid}/maps')
+  while 'libjax_common' not in maps.read_text():
+    time.sleep(0.01)
+  process.send_signal(number)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 75
+  assert error.strip() == (
+      'Interrupted while there was nothing to save. Run the same command again.'
+  )
+  assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
+
+
+WAITING = (
+    'import threading; from rq_jax import __main__;'
+    ' threading.Thread(target=threading.Event().wait).start();'
+)
+
+
+def program(code, *arguments):
+  """A program that has a thread which waits for ever."""
+  return subprocess.run(
+      [sys.executable, '-c', WAITING + code, *arguments],
+      capture_output=True,
+      text=True,
+      timeout=60,
+  )
+
+
+def test_an_error_ends_the_program_whatever_its_threads_wait_for():
+  code = 'print("said"); __main__.program()'
+  done = program(code, 'train', '--config=no/such.py')
+  assert (done.returncode, done.stdout) == (1, 'said\n')
+  assert done.stderr.startswith('Error: --config=no/such.py: there is no file')
+
+
+def test_a_bug_ends_the_program_with_its_trace():
+  done = program('__main__.main = lambda: 1 / 0; __main__.program()')
+  assert done.returncode == 1
+  assert done.stderr.endswith('ZeroDivisionError: division by zero\n')

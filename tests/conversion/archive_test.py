@@ -75,7 +75,7 @@ def test_an_archive_is_unpacked_for_as_long_as_it_is_open(tmp_path, suffix):
     [
         ({'README': ''}, 'neither stage1 nor stage2, and 0 files'),
         ({'a.pt': '', 'b.pt': '', 'config.yaml': RQVAE}, 'and 2 files'),
-        ({'a.pt': '', 'b.ckpt': '', 'config.yaml': RQVAE}, 'and 2 files'),
+        ({'a.bin': '', 'b.ckpt': '', 'config.yaml': RQVAE}, 'and 2 files'),
         ({'a.pt': ''}, 'has no config.yaml'),
         ({'stage1/model.pt': ''}, 'stage1, but not stage1/config.yaml'),
         ({'stage1/config.yaml': RQVAE}, 'stage1, but not stage1/model.pt'),
@@ -93,6 +93,11 @@ def test_a_folder_that_is_none_of_these_is_refused(tmp_path, files, message):
       archive.open_source(src, tmp_path),
   ):
     pass
+
+
+def test_the_name_of_the_releases_comes_before_others(tmp_path):
+  files = {'a.bin': '', 'model.pt': 'one', 'config.yaml': RQVAE}
+  assert found(lay_out(tmp_path, files), tmp_path) == ['one', None]
 
 
 def test_what_macos_leaves_beside_files_is_passed_over(tmp_path):

@@ -1,5 +1,6 @@
 """A sampling job: what it draws, writes and says."""
 
+import contextlib
 import functools
 import json
 import re
@@ -168,15 +169,16 @@ def test_the_next_chunk_is_under_way_while_one_is_written(
 
 
 def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
-  compress = sample_files.images_lib.png_bytes
-  images, _ = expected()
+  whole = files_lib.whole
 
-  def full(image):
-    if np.array_equal(image, images[4]):
-      raise OSError(28, 'No space left on device')
-    return compress(image)
+  @contextlib.contextmanager
+  def full(path, **options):
+    with whole(path, **options) as file:
+      if path.name == '000004.png':
+        raise OSError(28, 'No space left on device')
+      yield file
 
-  monkeypatch.setattr(sample_files.images_lib, 'png_bytes', full)
+  monkeypatch.setattr(files_lib, 'whole', full)
   with pytest.raises(files_lib.DiskFullError, match=r'000004\.png is full'):
     generators.run_labels(tmp_path)
   assert not (tmp_path / '000004.png').exists()

@@ -1,5 +1,6 @@
 """Metrics are whole lines, one for each step, whatever happened to the run."""
 
+import errno
 import json
 
 import jax
@@ -90,6 +91,95 @@ def test_tensorboard_gets_the_same_scalars_and_pictures(tmp_path):
   content = file.read_bytes()
   assert b'train/loss' in content and b'recons' in content
   assert np.float32(0.25).tobytes() in content
+
+
+def full(*_, **__):
+  raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_a_full_disk_is_reported_once_and_stops_nothing(
+    tmp_path, monkeypatch, capsys
+):
+  writer = metrics.MetricWriter(tmp_path, start_step=0)
+  with monkeypatch.context() as patch:
+    patch.setattr(metrics.tensorboard.Writer, '_open', full)
+    patch.setattr(metrics._Lines, '_flush', full)
+    patch.setattr(metrics.images, 'write_png', full)
+    # More often than any queue is long.
+    for step in range(1, 40):
+      writer.write(step, {'train/loss': float(step)})
+      writer.write_images(step, {'r': np.zeros((1, 1, 4, 4, 3), np.uint8)})
+  reported = capsys.readouterr().err
+  for name in ('metrics.jsonl', 'tensorboard', 'images'):
+    assert reported.count(f'{tmp_path / name} cannot be written') == 1
+  # Once there is room, no line is missing.
+  writer.write(40, {'train/loss': 40.0})
+  writer.close()
+  found = [(line['step'], line['train/loss']) for line in _lines(tmp_path)]
+  assert found == [(step, step) for step in range(1, 41)]
+  assert capsys.readouterr().err == ''
+
+
+def test_lines_that_stay_unwritten_are_counted_in_the_end(
+    tmp_path, monkeypatch, capsys
+):
+  writer = metrics.MetricWriter(tmp_path, start_step=0)
+  monkeypatch.setattr(metrics._Lines, '_flush', full)
+  for step in (1, 2, 3):
+    writer.write(step, {'train/loss': 0.0})
+  writer.close()
+  assert '3 lines of ' in capsys.readouterr().err
+
+
+def test_a_line_that_was_written_in_part_is_completed(tmp_path, monkeypatch):
+  writer = metrics.MetricWriter(tmp_path, start_step=0)
+  writer.write(1, {'train/loss': 1.0})
+
+  class Nearly:
+    """A file on a disk with room for ten bytes."""
+
+    def __init__(self, file):
+      self.file, self.room = file, 10
+
+    def write(self, data):
+      if not self.room:
+        full()
+      count = self.file.write(data[: self.room])
+      self.room -= count
+      return count
+
+    def flush(self):
+      self.file.flush()
+
+  file = writer._lines._file
+  writer._lines._file = Nearly(file)
+  writer.write(2, {'train/loss': 2.0})
+  assert (tmp_path / 'metrics.jsonl').read_bytes().endswith(b'\n{"step": 2')
+  writer._lines._file = file
+  writer.write(3, {'train/loss': 3.0})
+  writer.close()
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 3]
+
+
+def test_a_log_that_cannot_be_cleaned_stops_nothing(
+    tmp_path, monkeypatch, capsys
+):
+  _write(tmp_path, 0, [1, 2])
+  monkeypatch.setattr(metrics.files, 'whole', full)
+  _write(tmp_path, 1, [2])
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 2]
+  assert 'metrics.jsonl cannot be written' in capsys.readouterr().err
+  # What needs no cleaning needs no room.
+  _write(tmp_path, 2, [3])
+  assert capsys.readouterr().err == ''
+
+
+def test_lines_that_are_no_metrics_are_removed(tmp_path):
+  _write(tmp_path, 0, [1])
+  file = tmp_path / 'metrics.jsonl'
+  file.write_bytes(file.read_bytes() + b'[1]\n{"step": "x"}\n\xff\xfe\n')
+  _write(tmp_path, 1, [2])
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2]
 
 
 def test_a_closed_writer_takes_no_more(tmp_path):
