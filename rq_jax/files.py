@@ -146,6 +146,6 @@ def _full(path: epath.PathLike, needs: int | None) -> DiskFullError:
     return DiskFullError(f'{where}. Make room and run the same command again.')
   missing = readable(max(needs - free, 0))
   return DiskFullError(
-      f'{where}, and {readable(needs)} are needed. Free at least {missing} more,'
-      ' or choose a folder on another disk.'
+      f'{where}, and {readable(needs)} are needed. Free at least {missing}'
+      ' more, or choose a folder on another disk.'
   )
