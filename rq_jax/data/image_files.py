@@ -5,6 +5,7 @@ Pillow knows some 40 formats, and some of them start other programs. So only the
 three formats are tried, whatever the extension.
 """
 
+from collections.abc import Iterator
 import contextlib
 import io
 import os
@@ -54,14 +55,24 @@ def read(
     ValueError: If the file is missing, not regular, damaged, too large, or
       neither JPEG, PNG nor WebP; the message names it.
   """
+  with _open(path) as file:
+    with _reworded(path, max_pixels):
+      image = Image.open(file, formats=FORMATS)
+    with image:
+      width, height = image.size
+      if width * height > max_pixels:
+        raise _too_large(path, f'{width} x {height}', max_pixels)
+      with _reworded(path, max_pixels):
+        return _rgb(image)
+
+
+@contextlib.contextmanager
+def _reworded(path: epath.PathLike, max_pixels: int) -> Iterator[None]:
+  """Names the file in whatever Pillow raises."""
   try:
-    with _open(path) as file, Image.open(file, formats=FORMATS) as image:
-      _check_pixels(path, image, max_pixels)
-      return _rgb(image)
-  except _Refused:
-    raise
+    yield
   except Image.UnidentifiedImageError as error:
-    raise _Refused(
+    raise ValueError(
         f'{path} is no JPEG, PNG or WebP file, or its header is damaged.'
         ' Convert, repair or remove it.'
     ) from error
@@ -72,27 +83,24 @@ def read(
     count = re.search(r'\d+', str(error))
     size = count[0] if count else 'too many'
     raise _too_large(path, size, max_pixels) from error
-  # Pillow's decoders raise errors of many types for broken files.
+  # Decoders raise errors of many types for broken files.
   except Exception as error:
-    raise _Refused(
-        f'{path} cannot be read as an image ({type(error).__name__}: {error});'
-        ' repair or remove the file'
-    ) from error
-
-
-class _Refused(ValueError):
-  """An image is not read; the message is for the user."""
+    raise _unreadable(path, error) from error
 
 
 @contextlib.contextmanager
-def _open(path: epath.PathLike):
+def _open(path: epath.PathLike) -> Iterator[IO[bytes]]:
   """An image file, opened for reading."""
-  if not files.is_local(path):
-    # At once: small reads of a remote file take a request each.
-    yield io.BytesIO(epath.Path(path).read_bytes())
+  if files.is_local(path):
+    with _open_local(path) as file:
+      yield file
     return
-  with _open_local(path) as file:
-    yield file
+  try:
+    # At once: small reads of a remote file take a request each.
+    content = epath.Path(path).read_bytes()
+  except Exception as error:  # Each kind of storage has its own.
+    raise _unreadable(path, error) from error
+  yield io.BytesIO(content)
 
 
 def _open_local(path: epath.PathLike) -> IO[bytes]:
@@ -103,12 +111,12 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
   except FileNotFoundError as error:
     what = 'a link to a file that is missing'
-    raise _Refused(
+    raise ValueError(
         f'{path} is {what if os.path.islink(path) else "missing"}. Restore the'
         ' file, or remove its name from the folder.'
     ) from error
   except OSError as error:
-    raise _Refused(
+    raise ValueError(
         f'{path} cannot be opened: {error.strerror}. Change its permissions or'
         ' remove it.'
     ) from error
@@ -123,19 +131,18 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
 def _check_regular(path: epath.PathLike, mode: int) -> None:
   if not stat.S_ISREG(mode):
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), 'no file')
-    raise _Refused(f'{path} is not a regular file, but {kind}. Remove it.')
+    raise ValueError(f'{path} is not a regular file, but {kind}. Remove it.')
 
 
-def _check_pixels(
-    path: epath.PathLike, image: Image.Image, max_pixels: int
-) -> None:
-  width, height = image.size
-  if width * height > max_pixels:
-    raise _too_large(path, f'{width} x {height}', max_pixels)
+def _unreadable(path: epath.PathLike, error: Exception) -> ValueError:
+  return ValueError(
+      f'{path} cannot be read as an image ({type(error).__name__}: {error}).'
+      ' Repair or remove the file.'
+  )
 
 
-def _too_large(path: epath.PathLike, size: str, max_pixels: int) -> _Refused:
-  return _Refused(
+def _too_large(path: epath.PathLike, size: str, max_pixels: int) -> ValueError:
+  return ValueError(
       f'{path} has {size} pixels by its header, and --config.data.max_pixels='
       f'{max_pixels} are read at most. Reduce or remove the image, or raise'
       f' --config.data.max_pixels, up to {config_fields.PILLOW_MAX_PIXELS}.'
