@@ -29,6 +29,11 @@ _FOLD, _HELD_OUT = 5, 4
 class Source(Protocol):
   """Random access to examples."""
 
+  @property
+  def num_classes(self) -> int:
+    """Classes of the data; labels lie in [0, num_classes)."""
+    ...
+
   def __len__(self) -> int:
     """Number of examples."""
     ...

@@ -10,6 +10,7 @@ from PIL import Image
 import pytest
 from sklearn import datasets
 
+from rq_jax.data import feature_writer
 from rq_jax.data import features
 from rq_jax.data import loader
 from rq_jax.data import sources
@@ -141,16 +142,17 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
 
 
 def test_worker_processes_change_nothing(tmp_path):
-  writer = features.Writer(
+  values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
+  with feature_writer.Writer(
       tmp_path,
       split='train',
       num_examples=6,
       shape=(2, 2, 3),
+      num_classes=6,
       fingerprint='abc',
-  )
-  values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
-  writer.write(values, np.arange(6))
-  writer.close()
+  ) as writer:
+    writer.write(values, np.arange(6))
+    writer.close()
   source = features.Features(tmp_path, 'train')
   options = {'batch_size': 4, 'seed': 3, 'step': 1}
   expected = _take(5, source, **options)

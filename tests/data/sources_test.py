@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 from sklearn import datasets
 
-from rq_jax.data import features
+from rq_jax.data import feature_writer
 from rq_jax.data import sources
 
 
@@ -158,15 +158,16 @@ def test_open_source_follows_the_config(tmp_path, photos):
   folder = open_source('image_folder', tmp_path / 'images')
   np.testing.assert_array_equal(folder[0]['image'], photos[0])
 
-  writer = features.Writer(
+  with feature_writer.Writer(
       tmp_path / 'cache',
       split='test',
       num_examples=1,
       shape=(1, 1, 2),
+      num_classes=4,
       fingerprint='abc',
-  )
-  writer.write(np.array([[[[0.5, -2.0]]]]), np.array([3]))
-  writer.close()
+  ) as writer:
+    writer.write(np.array([[[[0.5, -2.0]]]]), np.array([3]))
+    writer.close()
   cache = open_source('features', tmp_path / 'cache')
   np.testing.assert_array_equal(cache[0]['features'], [[[0.5, -2.0]]])
 

@@ -11,7 +11,7 @@ import pytest
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
 from rq_jax import inference_copy
-from rq_jax.data import features
+from rq_jax.data import feature_writer
 from rq_jax.data import sources
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
@@ -99,18 +99,24 @@ def exported(path, seed=1):
   return str(path)
 
 
-def test_features_of_another_tokenizer_are_refused(tmp_path):
-  cache = tmp_path / 'cache'
-  for split in ('train', 'test'):
-    writer = features.Writer(
-        cache,
+def write_cache(path, *, train=10, test=10):
+  """A cache of the untrained tokenizer; both splits announce their classes."""
+  for split, count in (('train', train), ('test', test)):
+    with feature_writer.Writer(
+        path,
         split=split,
         num_examples=8,
         shape=(8, 8, 4),
         fingerprint=tiny.untrained_tokenizer().fingerprint,
-    )
-    writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
-    writer.close()
+        num_classes=count,
+    ) as writer:
+      writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
+      writer.close()
+  return path
+
+
+def test_features_of_another_tokenizer_are_refused(tmp_path):
+  cache = write_cache(tmp_path / 'cache')
   changes = dict(data=dict(source='features', path=str(cache)))
   mine = exported(tmp_path / 'mine', seed=0)
   with pytest.raises(AssertionError, match='Training began'):
