@@ -202,6 +202,40 @@ def open_source(data_config: Any, split: str) -> Source:
   )
 
 
+def check_classes(config: Any, train: Source) -> None:
+  """Refuses labels that a stage-2 model has no class for, in either split.
+
+  JAX would train another row of the table with them. A model may have more
+  classes than the data; which ones nothing trains is then printed.
+
+  Args:
+    config: A checked stage-2 experiment.
+    train: The training split of its data.
+
+  Raises:
+    ValueError: If the data have more classes than the model.
+  """
+  known = config.model.num_classes
+  if not known:
+    return  # Labels are not read.
+  counts = {'train': train.num_classes}
+  if config.data.source == 'features':  # Other sources count them together.
+    counts['test'] = open_source(config.data, 'test').num_classes
+  for split, count in counts.items():
+    if count > known:
+      raise ValueError(
+          f'config.model.num_classes={known}, but the {split} split of the data'
+          f' has {count} classes: the model has no class for the labels from'
+          f' {known} to {count - 1}. Set --config.model.num_classes={count}, or'
+          ' choose other data with --config.data.path.'
+      )
+  if (count := train.num_classes) < known:
+    print(
+        f'The model has {known} classes and the data have {count}: no example'
+        f' trains the classes from {count} to {known - 1}.'
+    )
+
+
 def _check_split(split: str) -> None:
   if split not in SPLITS:
     raise ValueError(

@@ -61,6 +61,7 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
     task = stage1.build(config, mesh, total_steps=total_steps)
     folder = prepare_workdir(workdir, config)
   else:
+    sources.check_classes(config, source)
     tokenizer = Tokenizer.restore(config.tokenizer)
     if config.data.source == 'features':
       features.check_fingerprint(config.data.path, tokenizer.fingerprint)
