@@ -1,5 +1,10 @@
 """Every field of an experiment, with its default and what it may hold."""
 
+# Of an image file: what is read unless the experiment says otherwise, and the
+# most that Pillow reads.
+DEFAULT_MAX_PIXELS = 80_000_000
+PILLOW_MAX_PIXELS = 178_956_970
+
 COMMON = dict(
     seed=0,
     init_from=None,  # Path of a run or conversion whose weights to start from.
@@ -7,6 +12,7 @@ COMMON = dict(
         source='digits',
         path=None,
         image_size=256,
+        max_pixels=DEFAULT_MAX_PIXELS,  # Of an image file.
         crop='center',  # Of training images.
         flip=False,
         batch_size=128,  # Of all devices together.
@@ -138,6 +144,7 @@ CHOICES = {
 # Numbers, and all of several, that must be greater than 0.
 POSITIVE = (
     'data.image_size',
+    'data.max_pixels',
     'data.batch_size',
     'optimizer.peak_lr',
     'optimizer.eps',
@@ -197,5 +204,5 @@ FRACTIONS = (
     'loss.label_dropout',
 )
 # A resumed run may differ in these; anything else would make it another run.
-RESUMABLE = ('train.', 'mesh.', 'data.workers', 'data.path', 'init_from',
-              'tokenizer', 'loss.perceptual_path')  # fmt: skip
+RESUMABLE = ('train.', 'mesh.', 'data.workers', 'data.path', 'data.max_pixels',
+             'init_from', 'tokenizer', 'loss.perceptual_path')  # fmt: skip

@@ -10,7 +10,7 @@ Config = types.SimpleNamespace
 
 def check(config: Config) -> None:
   """Raises a ValueError at the first rule that is broken."""
-  for rule in (_ranges, _code_shape, _optimizer, _duration):
+  for rule in (_ranges, _pixels, _code_shape, _optimizer, _duration):
     rule(config)
   stage = (
       (_levels, _code_map, _codebooks, _groups, _perceptual)
@@ -45,6 +45,16 @@ def _ranges(config: Config) -> None:
           required,
           f'--config.{name}',
       )
+
+
+def _pixels(config: Config) -> None:
+  _require(
+      config.data.max_pixels <= config_fields.PILLOW_MAX_PIXELS,
+      f'config.data.max_pixels={config.data.max_pixels}',
+      f'must not exceed {config_fields.PILLOW_MAX_PIXELS}: Pillow opens no'
+      ' larger image',
+      '--config.data.max_pixels',
+  )
 
 
 def _code_shape(config: Config) -> None:

@@ -116,8 +116,14 @@ def whole_folder(
 
 
 @contextlib.contextmanager
-def naming_a_full_disk(path: epath.PathLike) -> Iterator[None]:
-  """Rewords the errors of a full disk while something is written to `path`.
+def naming_a_full_disk(
+    path: epath.PathLike, *, needs: int | None = None
+) -> Iterator[None]:
+  """Rewords the errors of a full disk while something is written.
+
+  Args:
+    path: What is written, a file or a folder.
+    needs: Bytes that it needs in all, if known.
 
   Raises:
     DiskFullError: If the disk is full.
@@ -127,7 +133,7 @@ def naming_a_full_disk(path: epath.PathLike) -> Iterator[None]:
   except Exception as error:
     if not _is_full(error):
       raise
-    raise DiskFullError(path) from error
+    raise DiskFullError(path, needs) from error
 
 
 def require_space(path: epath.PathLike, needs: int) -> None:

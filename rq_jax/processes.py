@@ -1,5 +1,8 @@
 """What the processes of a program do together."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -12,17 +15,27 @@ def wait_for_all(point: str) -> None:
     multihost_utils.sync_global_devices(point)
 
 
-def raise_for_all(error: Exception | None) -> None:
-  """Raises what the first process found wrong, in all of them.
+def only_first(action: Callable[[], Any]) -> None:
+  """Runs something in the first process; if it fails there, it fails in all.
 
   Args:
-    error: What is wrong; only that of the first process counts.
+    action: What to run.
+
+  Raises:
+    ValueError: What the action raises, as of an `OSError`; in the other
+      processes, that the first has stopped.
   """
+  error = None
+  try:
+    if jax.process_index() == 0:
+      action()
+  except (ValueError, OSError) as failure:
+    error = failure
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
 
     wrong = np.array(error is not None)
     if multihost_utils.broadcast_one_to_all(wrong) and jax.process_index():
-      raise ValueError('The first process stopped; it says why.')
+      raise ValueError('The first process has stopped; its message says why.')
   if error is not None:
     raise error

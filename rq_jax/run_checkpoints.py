@@ -165,12 +165,8 @@ class Checkpoints:
   def _require_space(self, state: PyTree) -> None:
     """Refuses what cannot fit: Orbax fails in many threads at a time."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    error = None
-    try:
-      files.require_space(self._workdir, round(size * _COMPRESSED))
-    except files.DiskFullError as full:
-      error = full
-    processes.raise_for_all(error)
+    needs = round(size * _COMPRESSED)
+    processes.only_first(lambda: files.require_space(self._workdir, needs))
 
   def _set_aside_after(self, step: int) -> None:
     if jax.process_index() == 0:

@@ -6,6 +6,7 @@ import math
 
 import chex
 import jax
+from jax import core
 import jax.numpy as jnp
 import numpy as np
 
@@ -112,23 +113,13 @@ class Tokenizer:
         preview; all if None.
 
     Raises:
-      ValueError: If `depth` is not in [1, D].
+      ValueError: If `depth` is not in [1, D], or a code is neither -1 nor in
+        the codebook of its depth. Inside of a jitted function, and of an array
+        that several processes share, the values cannot be checked: JAX takes
+        the last codeword for larger codes, and nothing for negative ones.
     """
-    codes = jnp.asarray(codes)
-    shape = tuple(self.model.code_shape)
-    chex.assert_shape(codes, (None, *shape))
-    if depth is not None and not 1 <= depth <= shape[2]:
-      raise ValueError(
-          f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
-          f' {shape[2]} codes; None takes all.'
-      )
-    # Of a batch that is split over devices, each decodes its own part. Inside
-    # of a jitted function, nobody can tell.
-    sharding = getattr(codes, 'sharding', None)
-    own = sharding.shard_shape(codes.shape)[0] if sharding else len(codes)
-    split = len(codes) // max(own, 1)
-    chunks = max(1, math.ceil(own / _images_at_a_time(self.model)))
-    return _decode(self.model, depth, split, chunks, self.variables, codes)
+    _check_codes(self.model, codes)
+    return decode_known(self, codes, depth=depth)
 
   def _floats(self, images: jax.Array) -> jax.Array:
     images = jnp.asarray(images)
@@ -142,6 +133,56 @@ class Tokenizer:
           ' [-1, 1]. Convert them.'
       )
     return images
+
+
+def decode_known(
+    tokenizer: Tokenizer, codes: jax.Array, *, depth: int | None = None
+) -> jax.Array:
+  """Decodes codes that a model drew, see `Tokenizer.decode`, without a check.
+
+  A check of their values would wait until the device has drawn them.
+  """
+  codes, model = jnp.asarray(codes), tokenizer.model
+  shape = tuple(model.code_shape)
+  chex.assert_shape(codes, (None, *shape))
+  if depth is not None and not 1 <= depth <= shape[2]:
+    raise ValueError(
+        f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
+        f' {shape[2]} codes; None takes all.'
+    )
+  # Of a batch that is split over devices, each decodes its own part. Inside
+  # of a jitted function, nobody can tell.
+  sharding = getattr(codes, 'sharding', None)
+  own = sharding.shard_shape(codes.shape)[0] if sharding else len(codes)
+  split = len(codes) // max(own, 1)
+  chunks = max(1, math.ceil(own / _images_at_a_time(model)))
+  return _decode(model, depth, split, chunks, tokenizer.variables, codes)
+
+
+def _check_codes(model: rqvae.RQVAE, codes: jax.Array | np.ndarray) -> None:
+  """Refuses what is no code map of a model, as far as its values are known."""
+  known = not isinstance(codes, core.Tracer)
+  if isinstance(codes, jax.Array):
+    known = known and codes.is_fully_addressable
+  else:
+    codes = np.asarray(codes)
+  chex.assert_shape(codes, (None, *model.code_shape))
+  if not jnp.issubdtype(codes.dtype, jnp.integer):
+    raise ValueError(
+        f'codes are {codes.dtype}; they must be integers, as of'
+        ' Tokenizer.encode. Convert them.'
+    )
+  if not known:
+    return
+  values, sizes = np.asarray(codes), np.array(model.make_quantizer().sizes)
+  wrong = (values < -1) | (values >= sizes)
+  if wrong.any():
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    raise ValueError(
+        f'codes{list(place)} is {values[place]}, but the codes of depth'
+        f' {place[-1] + 1} lie in [0, {sizes[place[-1]]}), and -1 stands for'
+        ' none. Decode with the tokenizer that encoded them.'
+    )
 
 
 def build_model(config: Config, dtype: str | None = None) -> rqvae.RQVAE:

@@ -303,6 +303,13 @@ _RULES = [
              model__null_class=True),
     ),
     (
+        1,
+        dict(data__max_pixels=config_fields.PILLOW_MAX_PIXELS + 1),
+        ['data.max_pixels=178956971', 'must not exceed 178956970'],
+        ['data.max_pixels'],
+        dict(data__max_pixels=config_fields.PILLOW_MAX_PIXELS),
+    ),
+    (
         2,
         dict(model__null_class=True),
         ['null_class=True', 'needs a condition'],

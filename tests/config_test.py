@@ -269,6 +269,7 @@ _RESUMABLE = {
     'train.keep_checkpoints': 7,
     'data.workers': 3,
     'data.path': 'elsewhere',
+    'data.max_pixels': 7,
     'init_from': 'elsewhere',
     'loss.perceptual_path': 'elsewhere',
     'mesh.data': 1,

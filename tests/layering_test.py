@@ -220,6 +220,28 @@ def test_all_that_is_public_has_a_docstring(module):
   assert not nameless
 
 
+def calls_of_pillows_open(file):
+  """The calls of `Image.open` in a file."""
+  for node in ast.walk(ast.parse(file.read_text())):
+    if isinstance(node, ast.ImportFrom) and node.module == 'PIL.Image':
+      raise AssertionError(f'{file} imports names from PIL.Image')
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+        'Image.open'
+    ):
+      yield node
+
+
+def test_pillow_opens_only_formats_that_are_named():
+  """It tries all that it knows otherwise; PostScript starts a program."""
+  found = [
+      (file, [keyword.arg for keyword in call.keywords])
+      for file in [*FILES, *(ROOT / 'docs').rglob('*.py')]
+      for call in calls_of_pillows_open(file)
+  ]
+  assert PACKAGE / 'data' / 'image_files.py' in dict(found)
+  assert not [file for file, names in found if 'formats' not in names]
+
+
 def test_no_file_is_called_utils():
   vague = {'utils', 'util', 'helpers', 'misc', 'common'}
   assert not [name for name in MODULES if name.split('.')[-1] in vague]

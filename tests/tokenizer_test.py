@@ -1,5 +1,6 @@
 """A tokenizer from a folder does what its model does, on plain arrays."""
 
+import dataclasses
 import functools
 import shutil
 
@@ -164,6 +165,53 @@ def test_images_of_another_shape_are_refused(tokenizer, shape):
 def test_codes_of_another_shape_are_refused(tokenizer, shape):
   with pytest.raises(AssertionError, match=r'\(None, 4, 4, 3\)'):
     tokenizer.decode(np.zeros(shape, np.int32))
+
+
+@pytest.mark.parametrize('value', [_WORDS, 2**20, 2**32 + 1, -2])
+@pytest.mark.parametrize('depth', [None, 1])
+def test_codes_outside_of_the_codebook_are_refused(tokenizer, value, depth):
+  codes = _codes().astype(np.int64)
+  codes[1, 2, 3, 2] = value
+  with pytest.raises(ValueError) as error:
+    tokenizer.decode(codes, depth=depth)
+  assert str(error.value) == (
+      f'codes[1, 2, 3, 2] is {value}, but the codes of depth 3 lie in [0, 10),'
+      ' and -1 stands for none. Decode with the tokenizer that encoded them.'
+  )
+  if abs(value) < 2**31:  # JAX holds no more.
+    with pytest.raises(ValueError, match=rf'\[1, 2, 3, 2\] is {value}, but'):
+      tokenizer.decode(jnp.asarray(codes.astype(np.int32)))
+
+
+def test_each_depth_has_codes_of_its_own(tokenizer):
+  model = tokenizer.model.clone(shared_codebook=False, codebook_size=(10, 4, 7))
+  other = dataclasses.replace(tokenizer, model=model)
+  for depth, size in enumerate((10, 4, 7)):
+    codes = np.zeros((1, 4, 4, 3), np.uint8)
+    codes[0, 0, 1, depth] = size
+    with pytest.raises(
+        ValueError, match=rf'depth {depth + 1} lie in \[0, {size}'
+    ):
+      other.decode(codes)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, bool])
+def test_codes_that_are_no_integers_are_refused(tokenizer, dtype):
+  codes = np.zeros((1, 4, 4, 3), dtype)
+  for given in (codes, jnp.asarray(codes)):
+    with pytest.raises(ValueError, match=f'codes are {codes.dtype}; they must'):
+      tokenizer.decode(given)
+  with pytest.raises(ValueError, match='they must be integers'):
+    jax.jit(tokenizer.decode)(codes)
+
+
+def test_codes_that_are_not_there_add_nothing(tokenizer):
+  codes = _codes().copy()
+  codes[..., 1:] = -1
+  for given in (codes, jnp.asarray(codes), codes.astype(np.int8)):
+    np.testing.assert_array_equal(
+        tokenizer.decode(given), tokenizer.decode(_codes(), depth=1)
+    )
 
 
 def test_a_copied_folder_is_the_same_tokenizer(

@@ -9,18 +9,18 @@ and is cheap to copy into the loader's worker processes. `features.Features`
 is the same for the cache that stage 2 reads.
 """
 
-import io
 from typing import Any, Protocol
 
 from etils import epath
 import numpy as np
 from PIL import Image
 
+from rq_jax import config_fields
 from rq_jax.data import features
+from rq_jax.data import image_files
 
 SPLITS = ('train', 'test')
 SOURCES = ('digits', 'image_folder', 'features')
-EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp'})
 
 # Without folders of its own, the test split is every fifth example.
 _FOLD, _HELD_OUT = 5, 4
@@ -28,6 +28,11 @@ _FOLD, _HELD_OUT = 5, 4
 
 class Source(Protocol):
   """Random access to examples."""
+
+  @property
+  def num_classes(self) -> int:
+    """Classes of the data; labels lie in [0, num_classes)."""
+    ...
 
   def __len__(self) -> int:
     """Number of examples."""
@@ -111,12 +116,19 @@ class ImageFolder:
     num_classes: Their number; 1 if there are none.
   """
 
-  def __init__(self, path: epath.PathLike | None, split: str = 'train'):
+  def __init__(
+      self,
+      path: epath.PathLike | None,
+      split: str = 'train',
+      *,
+      max_pixels: int = config_fields.DEFAULT_MAX_PIXELS,
+  ):
     """Lists the files of a split; none is opened yet.
 
     Args:
       path: The folder, local or remote.
       split: 'train' or 'test'.
+      max_pixels: Larger images are refused when they are read.
 
     Raises:
       ValueError: If there is no such split or folder, or no image in it.
@@ -139,12 +151,14 @@ class ImageFolder:
       chosen = _in_split(len(files), split)
       files, labels = [files[i] for i in chosen], labels[chosen]
     self._files, self._labels = files, labels
+    self._max_pixels = max_pixels
     if not files:
       raise ValueError(
           f'config.data.path is {str(path)!r}, where the {split} split has no'
-          f' image; it needs {", ".join(sorted(EXTENSIONS))} files in class'
-          ' folders or side by side, and, unless there are folders train/ and'
-          ' test/, at least 5 of them; set --config.data.path to such a folder'
+          f' image; it needs {", ".join(sorted(image_files.EXTENSIONS))} files'
+          ' in class folders or side by side, and, unless there are folders'
+          ' train/ and test/, at least 5 of them; set --config.data.path to'
+          ' such a folder'
       )
 
   def __len__(self) -> int:
@@ -155,43 +169,19 @@ class ImageFolder:
     """'image', uint8[h, w, 3], and 'label'.
 
     Raises:
-      ValueError: If the file is not a whole image; the message names it.
+      ValueError: If the file cannot be read, see `image_files.read`.
     """
-    image = read_image(self._files[index])
+    path = self._files[index]
+    image = image_files.read(path, max_pixels=self._max_pixels)
     return {'image': image, 'label': self._labels[index]}
-
-
-def read_image(path: epath.PathLike) -> np.ndarray:
-  """The pixels of an image file in RGB, uint8[h, w, 3].
-
-  Transparency is dropped; 16-bit grey is reduced to 8 bit.
-
-  Raises:
-    ValueError: If the file is missing, empty, truncated, too large for Pillow
-      or not an image; the message names it.
-  """
-  try:
-    with Image.open(io.BytesIO(epath.Path(path).read_bytes())) as image:
-      if image.mode.startswith('I'):
-        return np.asarray(_eight_bit(image).convert('RGB'))
-      if image.mode == 'P':
-        # Pillow warns of palettes with transparency unless told what it means.
-        image = image.convert('RGBA')
-      return np.asarray(image.convert('RGB'))
-  # Pillow's decoders raise errors of many types for broken files.
-  except Exception as error:
-    raise ValueError(
-        f'{path} cannot be read as an image ({type(error).__name__}: {error});'
-        ' repair or remove the file'
-    ) from error
 
 
 def open_source(data_config: Any, split: str) -> Source:
   """The source that an experiment names.
 
   Args:
-    data_config: Has the attributes `source` (one of `SOURCES`), `path` and
-      `image_size`, as `config.data`.
+    data_config: Has the attributes `source` (one of `SOURCES`), `path`,
+      `image_size` and `max_pixels`, as `config.data`.
     split: 'train' or 'test'.
 
   Raises:
@@ -201,13 +191,49 @@ def open_source(data_config: Any, split: str) -> Source:
     case 'digits':
       return Digits(split, data_config.image_size)
     case 'image_folder':
-      return ImageFolder(data_config.path, split)
+      return ImageFolder(
+          data_config.path, split, max_pixels=data_config.max_pixels
+      )
     case 'features':
       return features.Features(data_config.path, split)
   raise ValueError(
       f'config.data.source is {data_config.source!r}; possible are'
       f' {", ".join(SOURCES)}; set --config.data.source to one of them'
   )
+
+
+def check_classes(config: Any, train: Source) -> None:
+  """Refuses labels that a stage-2 model has no class for, in either split.
+
+  JAX would train another row of the table with them. A model may have more
+  classes than the data; which ones nothing trains is then printed.
+
+  Args:
+    config: A checked stage-2 experiment.
+    train: The training split of its data.
+
+  Raises:
+    ValueError: If the data have more classes than the model.
+  """
+  known = config.model.num_classes
+  if not known:
+    return  # Labels are not read.
+  counts = {'train': train.num_classes}
+  if config.data.source == 'features':  # Other sources count them together.
+    counts['test'] = open_source(config.data, 'test').num_classes
+  for split, count in counts.items():
+    if count > known:
+      raise ValueError(
+          f'config.model.num_classes={known}, but the {split} split of the data'
+          f' has {count} classes: the model has no class for the labels from'
+          f' {known} to {count - 1}. Set --config.model.num_classes={count}, or'
+          ' choose other data with --config.data.path.'
+      )
+  if (count := train.num_classes) < known:
+    print(
+        f'The model has {known} classes and the data have {count}: no example'
+        f' trains the classes from {count} to {known - 1}.'
+    )
 
 
 def _check_split(split: str) -> None:
@@ -228,7 +254,9 @@ def _subfolders(folder: epath.Path) -> list[epath.Path]:
   entries = (e for e in folder.iterdir() if not e.name.startswith('.'))
   # Most entries are files; their names tell without asking the file system.
   return [
-      e for e in entries if e.suffix.lower() not in EXTENSIONS and e.is_dir()
+      e
+      for e in entries
+      if e.suffix.lower() not in image_files.EXTENSIONS and e.is_dir()
   ]
 
 
@@ -250,13 +278,12 @@ def _list_images(
   for label, folder in enumerate(folders):
     if not folder.is_dir():
       continue  # A class that only the other split has.
-    images = (e for e in folder.iterdir() if e.suffix.lower() in EXTENSIONS)
+    images = (
+        e
+        for e in folder.iterdir()
+        if e.suffix.lower() in image_files.EXTENSIONS
+    )
     paths = sorted(str(image) for image in images)
     files += paths
     labels += [label] * len(paths)
   return files, np.array(labels, np.int32)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-  """16-bit grey as 8-bit grey; Pillow's own conversion saturates instead."""
-  return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))

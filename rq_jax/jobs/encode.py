@@ -1,23 +1,26 @@
 """Encodes a dataset once, into the cache that stage 2 trains from."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
-import tqdm
 
+from rq_jax import locks
 from rq_jax import partitioning
+from rq_jax import processes
+from rq_jax import progress
 from rq_jax.config import Config
-from rq_jax.data import features
+from rq_jax.data import feature_files
+from rq_jax.data import feature_writer
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.tokenizer import Tokenizer
 
 
 def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
-  """Writes the features of both splits; see `data.features` for the format.
+  """Writes the features of both splits, in the format of `feature_files`.
 
   Each process encodes a range of its own, on all of its devices.
 
@@ -28,7 +31,10 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
     out: Folder of the cache.
 
   Raises:
-    ValueError: If the images are not of the tokenizer's size.
+    ValueError: If the images are not of the tokenizer's size, or one cannot be
+      read, or another program writes to the folder.
+    files.DiskFullError: If there is no room for both splits, before anything is
+      encoded.
   """
   size = tokenizer.model.image_size
   if data.image_size != size:
@@ -41,32 +47,58 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
       tokenizer.variables, partitioning.replicated(mesh)
   )
   tokenizer = dataclasses.replace(tokenizer, variables=everywhere)
-  for split in sources.SPLITS:
-    _encode_split(tokenizer, data, out, split, mesh)
+  opened = {s: sources.open_source(data, s) for s in sources.SPLITS}
+  with contextlib.ExitStack() as stack:
+    processes.only_first(lambda: _hold(out, stack))
+    # Both before either is encoded: what the disk has no room for shows now.
+    writers = [
+        stack.enter_context(_open_writer(tokenizer, source, out, split))
+        for split, source in opened.items()
+    ]
+    processes.wait_for_all('encode: opened')
+    for source, writer in zip(opened.values(), writers, strict=True):
+      _encode_split(tokenizer, data, source, writer, mesh)
 
 
-def _encode_split(
-    tokenizer: Tokenizer, data, out: str, split: str, mesh: jax.sharding.Mesh
-) -> None:
-  source = sources.open_source(data, split)
-  writer = features.Writer(
+def _hold(out: str, stack: contextlib.ExitStack) -> None:
+  """Makes the folder, and keeps other programs from writing to it."""
+  folder = feature_files.local(out)
+  folder.mkdir(parents=True, exist_ok=True)
+  stack.enter_context(locks.hold(folder, flag='--out'))
+
+
+def _open_writer(
+    tokenizer: Tokenizer, source: sources.Source, out: str, split: str
+) -> feature_writer.Writer:
+  return feature_writer.Writer(
       out,
       split=split,
       num_examples=len(source),
       shape=tokenizer.model.features_shape,
+      num_classes=source.num_classes,
       fingerprint=tokenizer.fingerprint,
       shard=jax.process_index(),
       num_shards=jax.process_count(),
   )
-  _wait_for_all('opened')
+
+
+def _encode_split(
+    tokenizer: Tokenizer,
+    data: Config,
+    source: sources.Source,
+    writer: feature_writer.Writer,
+    mesh: jax.sharding.Mesh,
+) -> None:
   devices = partitioning.batch_parallelism(mesh)
   batches = loader.eval_batches(
       _Range(source, writer.start, writer.stop),
       transform=loader.image_transform(data, train=False),
       batch_size=-(-data.batch_size // devices) * devices,
   )
-  with tqdm.tqdm(
-      total=writer.stop - writer.start, unit='image', desc=f'encode {split}'
+  with progress.bar(
+      total=writer.stop - writer.start,
+      unit='image',
+      desc=f'encode {writer.split}',
   ) as bar:
     for batch in batches:
       valid = batch['valid']
@@ -75,14 +107,9 @@ def _encode_split(
       writer.write(encoded[valid], batch['label'][valid])
       bar.update(int(valid.sum()))
   writer.close()
-  _wait_for_all('written')
+  processes.wait_for_all('encode: written')
   if jax.process_count() > 1 and jax.process_index() == 0:
     writer.finish()
-
-
-def _wait_for_all(point: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f'encode: {point}')
 
 
 class _Range:
@@ -90,6 +117,7 @@ class _Range:
 
   def __init__(self, source: Any, start: int, stop: int):
     self._source, self._start, self._stop = source, start, stop
+    self.num_classes = source.num_classes
 
   def __len__(self) -> int:
     return self._stop - self._start

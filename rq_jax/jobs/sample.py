@@ -92,13 +92,9 @@ def _open(files: sample_files.Files, asked: dict[str, Any]) -> None:
   processes.wait_for_all('sample: opened')
   if jax.process_index():  # The first may have begun it with other flags.
     sample_manifest.open_folder(files.folder, asked)
-  error = None
-  try:
-    if jax.process_index() == 0:
-      files_lib.require_space(files.folder, files.missing_bytes())
-  except files_lib.DiskFullError as full:
-    error = full
-  processes.raise_for_all(error)
+  processes.only_first(
+      lambda: files_lib.require_space(files.folder, files.missing_bytes())
+  )
 
 
 def _missing(files: sample_files.Files) -> list[int]:

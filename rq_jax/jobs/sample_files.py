@@ -206,7 +206,7 @@ class Files:
       file = self._file(len(found) // self._per_file)
       if self.format == 'png':
         with file.open('rb') as stream:
-          found.append(np.asarray(Image.open(stream)))
+          found.append(np.asarray(Image.open(stream, formats=('PNG',))))
       else:
         found.extend(_head(file, count - len(found)))
     return np.stack(found)

@@ -114,7 +114,8 @@ class Sampler:
 
   def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws images: -> uint8[B, S, S, 3]."""
-    return self.tokenizer.decode(self.codes(key, **asked))
+    codes = self.codes(key, **asked)
+    return tokenizer_lib.decode_known(self.tokenizer, codes)
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
@@ -174,7 +175,7 @@ class Sampler:
     codes = self.complete(key, codes, keep, **asked)
     if images.dtype != jnp.uint8:
       images = tokenizer_lib.to_uint8(images)
-    drawn = np.asarray(self.tokenizer.decode(codes))
+    drawn = np.asarray(tokenizer_lib.decode_known(self.tokenizer, codes))
     return np.where(masks.pixels(chosen, size), drawn, np.asarray(images))
 
   def stream(
@@ -281,7 +282,7 @@ class Sampler:
     def draw(indices):
       these = dataclasses.replace(wanted, indices=indices)
       codes = self.engine.codes(key, these)
-      return codes, self.tokenizer.decode(codes)
+      return codes, tokenizer_lib.decode_known(self.tokenizer, codes)
 
     return draw
 

@@ -59,6 +59,8 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
   partitioning.check_batch(config.data.batch_size, mesh)
   source = sources.open_source(config.data, 'train')
   total_steps = config_lib.total_steps(config, len(source))
+  if config.stage == 2:
+    sources.check_classes(config, source)
   with workdir_lib.Workdir(workdir) as held:
     if config.stage == 1:
       task = stage1.build(config, mesh, total_steps=total_steps)

@@ -51,16 +51,10 @@ class Workdir:
 
   def _hold(self, *, make: bool) -> None:
     """Lets the first process hold the folder, if it is to be there."""
-    error = None
-    try:
-      if jax.process_index() == 0 and (make or self.folder.exists()):
-        self._hold_here()
-    except ValueError as refusal:
-      error = refusal
-    processes.raise_for_all(error)
+    processes.only_first(lambda: self._hold_here(make))
 
-  def _hold_here(self) -> None:
-    if self._is_held:
+  def _hold_here(self, make: bool) -> None:
+    if self._is_held or not (make or self.folder.exists()):
       return
     try:
       self.folder.mkdir(parents=True, exist_ok=True)

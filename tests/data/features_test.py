@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from rq_jax.data import feature_writer
 from rq_jax.data import features
 
 _SHAPE = (2, 3, 4)
@@ -17,12 +18,15 @@ def _examples(count):
   return values, np.arange(100, 100 + count)
 
 
-def _writer(path, count, shard=0, num_shards=1, fingerprint='abc'):
-  return features.Writer(
+def _writer(
+    path, count, shard=0, num_shards=1, fingerprint='abc', num_classes=200
+):
+  return feature_writer.Writer(
       path,
       split='train',
       num_examples=count,
       shape=_SHAPE,
+      num_classes=num_classes,
       fingerprint=fingerprint,
       shard=shard,
       num_shards=num_shards,
@@ -32,11 +36,11 @@ def _writer(path, count, shard=0, num_shards=1, fingerprint='abc'):
 def _write(path, count, num_shards=1, fingerprint='abc'):
   values, labels = _examples(count)
   for shard in range(num_shards):
-    writer = _writer(path, count, shard, num_shards, fingerprint)
-    for start in range(writer.start, writer.stop, 2):
-      rows = slice(start, min(start + 2, writer.stop))
-      writer.write(values[rows], labels[rows])
-    writer.close()
+    with _writer(path, count, shard, num_shards, fingerprint) as writer:
+      for start in range(writer.start, writer.stop, 2):
+        rows = slice(start, min(start + 2, writer.stop))
+        writer.write(values[rows], labels[rows])
+      writer.close()
   if num_shards > 1:
     writer.finish()
   return values, labels
@@ -68,6 +72,7 @@ def test_the_meta_file_describes_the_cache(tmp_path):
       'shape': [2, 3, 4],
       'dtype': 'float16',
       'num_examples': 7,
+      'num_classes': 200,
       'split': 'train',
       'shards': [
           ['features-00000-of-00002.npy', 'label-00000-of-00002.npy'],
@@ -96,13 +101,13 @@ def test_a_missing_cache_names_the_command_that_writes_one(tmp_path):
 
 def test_an_interrupted_encode_is_refused_until_it_is_repeated(tmp_path):
   values, labels = _examples(4)
-  writer = _writer(tmp_path, 4)
-  writer.write(values[:3], labels[:3])
-  with pytest.raises(ValueError, match='unfinished'):
-    features.Features(tmp_path, 'train')
-  with pytest.raises(ValueError, match='3 examples .* opened for 4'):
-    writer.close()
-  assert not list(tmp_path.glob('train/*.npy'))
+  with _writer(tmp_path, 4) as writer:
+    writer.write(values[:3], labels[:3])
+    with pytest.raises(ValueError, match='unfinished'):
+      features.Features(tmp_path, 'train')
+    with pytest.raises(ValueError, match='3 examples .* opened for 4'):
+      writer.close()
+  assert not list((tmp_path / 'train').iterdir())
   _write(tmp_path, 4)
   assert len(features.Features(tmp_path, 'train')) == 4
   assert not list(tmp_path.glob('train/*.partial'))
@@ -110,16 +115,18 @@ def test_an_interrupted_encode_is_refused_until_it_is_repeated(tmp_path):
 
 def test_opening_a_writer_voids_the_finished_split(tmp_path):
   _write(tmp_path, 4)
-  _writer(tmp_path, 4, fingerprint='other')
-  with pytest.raises(ValueError, match='unfinished'):
+  with (
+      _writer(tmp_path, 4, fingerprint='other'),
+      pytest.raises(ValueError, match='unfinished'),
+  ):
     features.Features(tmp_path, 'train')
 
 
 def test_a_split_with_a_missing_shard_cannot_be_finished(tmp_path):
   values, labels = _examples(4)
-  writer = _writer(tmp_path, 4, shard=0, num_shards=2)
-  writer.write(values[:2], labels[:2])
-  writer.close()
+  with _writer(tmp_path, 4, shard=0, num_shards=2) as writer:
+    writer.write(values[:2], labels[:2])
+    writer.close()
   with pytest.raises(ValueError, match='features-00001-of-00002.npy holds no'):
     writer.finish()
   with pytest.raises(ValueError, match='unfinished'):
@@ -164,25 +171,50 @@ def test_features_of_another_tokenizer_are_refused(tmp_path):
       features.check_fingerprint(path, 'abc')
 
 
-@pytest.mark.parametrize(
-    'value', [7e4, -7e4, np.inf, np.nan], ids=['large', 'low', 'inf', 'nan']
-)
-def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
-  values, labels = _examples(2)
-  values[1, 0, 2, 3] = value
-  with pytest.raises(ValueError, match='overflows to inf in float16'):
-    _writer(tmp_path, 2).write(values, labels)
-  values[1, 0, 2, 3] = 65504
-  _writer(tmp_path, 2).write(values, labels)
+def _edit_meta(path, **changes):
+  """Sets fields of the meta file, or removes those that are None."""
+  file = path / 'train' / 'meta.json'
+  meta = json.loads(file.read_text()) | changes
+  kept = {name: value for name, value in meta.items() if value is not None}
+  file.write_text(json.dumps(kept))
 
 
-def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
-  values, labels = _examples(4)
-  with pytest.raises(ValueError, match=r'\[4, 2, 3, 3\] and labels \[4\] do'):
-    _writer(tmp_path, 4).write(values[..., :3], labels)
-  with pytest.raises(ValueError, match=r'labels \[3\]'):
-    _writer(tmp_path, 4).write(values, labels[:3])
-  with pytest.raises(ValueError, match='4 examples .* opened for 3'):
-    _writer(tmp_path, 3).write(values, labels)
-  with pytest.raises(ValueError, match=r'shard is 2; it must be in \[0, 2\)'):
-    _writer(tmp_path, 3, shard=2, num_shards=2)
+def test_the_classes_are_those_recorded_or_else_those_of_the_labels(tmp_path):
+  _write(tmp_path, 7, 3)
+  assert features.Features(tmp_path, 'train').num_classes == 200
+  _edit_meta(tmp_path, num_classes=None)  # As caches of earlier versions.
+  source = features.Features(tmp_path, 'train')
+  assert source.num_classes == 107
+  assert pickle.loads(pickle.dumps(source)).num_classes == 107
+  file = tmp_path / 'train' / 'label-00001-of-00003.npy'
+  np.save(file, np.array([0, -1], np.int32))
+  with pytest.raises(ValueError, match='train holds the label -1; labels numb'):
+    features.Features(tmp_path, 'train')
+
+
+def test_an_old_cache_without_examples_has_no_classes(tmp_path):
+  _write(tmp_path, 0)
+  _edit_meta(tmp_path, num_classes=None)
+  assert features.Features(tmp_path, 'train').num_classes == 0
+
+
+def test_a_damaged_meta_file_is_named_with_what_it_lacks(tmp_path):
+  _write(tmp_path, 4)
+  file = tmp_path / 'train' / 'meta.json'
+  _edit_meta(tmp_path, shape=None, shards=None)
+  with pytest.raises(
+      ValueError, match=r'meta\.json is damaged: it lacks shape, s'
+  ):
+    features.Features(tmp_path, 'train')
+  for text in ('[]', '{}', '3'):
+    file.write_text(text)
+    with pytest.raises(
+        ValueError, match=r'meta\.json is damaged: it names no f'
+    ):
+      features.check_fingerprint(tmp_path, 'abc')
+  for text in ('', '{"version": 1,'):
+    file.write_text(text)
+    with pytest.raises(
+        ValueError, match=r'meta\.json is damaged: it cannot be'
+    ):
+      features.Features(tmp_path, 'train')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rq_jax import partitioning
+from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.sampling import abstract_variables
@@ -49,6 +50,31 @@ def test_images_are_decoded_codes(sampler, codes):
   assert images.shape == (8, 16, 16, 3) and images.dtype == jnp.uint8
   np.testing.assert_array_equal(images, sampler.tokenizer.decode(codes))
   assert len(np.unique(np.asarray(images).reshape(8, -1), axis=0)) == 8
+
+
+def test_codes_that_were_drawn_are_decoded_without_waiting(
+    sampler, monkeypatch
+):
+  """The values of what a device still draws can only be checked afterwards."""
+
+  def fail(*_):
+    raise AssertionError('Codes were waited for.')
+
+  monkeypatch.setattr(tokenizer_lib, '_check_codes', fail)
+  with pytest.raises(AssertionError, match='waited for'):
+    sampler.tokenizer.decode(np.zeros((1, *tiny.CODE_SHAPE), np.int32))
+  images = sampler(_KEY, labels=_LABELS)
+  redraw = np.ones((tiny.SIZE, tiny.SIZE), bool)
+  edited = sampler.edit(_KEY, images, redraw, labels=_LABELS)
+  np.testing.assert_array_equal(edited, images)
+
+  def score(images):
+    return np.zeros(len(images))
+
+  chosen = sampler.best_of(_KEY, 1, score, labels=_LABELS)
+  np.testing.assert_array_equal(chosen.images, images)
+  accepted = sampler.rejection_sample(_KEY, 1.0, score, labels=_LABELS)
+  np.testing.assert_array_equal(accepted.images, images)
 
 
 def test_the_first_index_shifts_the_images(sampler, codes):

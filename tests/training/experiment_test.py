@@ -11,7 +11,7 @@ import pytest
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
 from rq_jax import inference_copy
-from rq_jax.data import features
+from rq_jax.data import feature_writer
 from rq_jax.data import sources
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
@@ -99,18 +99,24 @@ def exported(path, seed=1):
   return str(path)
 
 
-def test_features_of_another_tokenizer_are_refused(tmp_path):
-  cache = tmp_path / 'cache'
-  for split in ('train', 'test'):
-    writer = features.Writer(
-        cache,
+def write_cache(path, *, train=10, test=10):
+  """A cache of the untrained tokenizer; both splits announce their classes."""
+  for split, count in (('train', train), ('test', test)):
+    with feature_writer.Writer(
+        path,
         split=split,
         num_examples=8,
         shape=(8, 8, 4),
         fingerprint=tiny.untrained_tokenizer().fingerprint,
-    )
-    writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
-    writer.close()
+        num_classes=count,
+    ) as writer:
+      writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
+      writer.close()
+  return path
+
+
+def test_features_of_another_tokenizer_are_refused(tmp_path):
+  cache = write_cache(tmp_path / 'cache')
   changes = dict(data=dict(source='features', path=str(cache)))
   mine = exported(tmp_path / 'mine', seed=0)
   with pytest.raises(AssertionError, match='Training began'):
@@ -123,6 +129,91 @@ def test_features_of_another_tokenizer_are_refused(tmp_path):
         tiny.stage2_config(tokenizer=other, **changes), tmp_path / 'run2'
     )
   assert not (tmp_path / 'run2').exists()
+
+
+@pytest.mark.parametrize(
+    ('counts', 'words'),
+    [
+        (dict(train=10, test=5), 'the train split of the data has 10 classes'),
+        (dict(train=5, test=6), 'the test split of the data has 6 classes'),
+    ],
+)
+def test_labels_without_a_class_are_refused_in_either_split(
+    tmp_path, counts, words
+):
+  config = tiny.stage2_config(
+      tokenizer=str(tmp_path / 'none'),  # Which would be missed only later.
+      data=dict(source='features', path=str(write_cache(tmp_path, **counts))),
+      model=dict(num_classes=5),
+  )
+  with pytest.raises(ValueError) as error:
+    experiment.train(config, tmp_path / 'run')
+  most = max(counts.values())
+  assert str(error.value) == (
+      f'config.model.num_classes=5, but {words}: the model has no class for the'
+      f' labels from 5 to {most - 1}. Set --config.model.num_classes={most}, or'
+      ' choose other data with --config.data.path.'
+  )
+  assert not (tmp_path / 'run').exists()
+
+
+def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
+  tokenizer = str(tmp_path / 'none')
+  config = tiny.stage2_config(tokenizer=tokenizer, model=dict(num_classes=5))
+  with pytest.raises(ValueError, match='no class for the labels from 5 to 9'):
+    experiment.train(config, tmp_path / 'run')
+  for i in range(12):
+    folder = tmp_path / 'images' / f'class{i:02d}'
+    folder.mkdir(parents=True)
+    Image.new('RGB', (9, 9)).save(folder / '0.png')
+  images = dict(source='image_folder', path=str(tmp_path / 'images'))
+  config = tiny.stage2_config(tokenizer=tokenizer, data=images)
+  with pytest.raises(ValueError, match='num_classes=10, .* has 12 classes'):
+    experiment.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_labels_of_a_cache_that_counts_no_classes_are_refused(tmp_path):
+  write_cache(tmp_path / 'cache')
+  for split in ('train', 'test'):
+    file = tmp_path / 'cache' / split / 'meta.json'
+    meta = json.loads(file.read_text())
+    del meta['num_classes']
+    file.write_text(json.dumps(meta))
+  labels = np.array([0, 1, 2, 3, 4, 5, 0, 0], np.int32)
+  np.save(tmp_path / 'cache' / 'test' / 'label-00000-of-00001.npy', labels)
+  config = tiny.stage2_config(
+      tokenizer=exported(tmp_path / 'mine', seed=0),
+      data=dict(source='features', path=str(tmp_path / 'cache')),
+      model=dict(num_classes=5),
+  )
+  with pytest.raises(ValueError, match='the test split of the data has 6 cl'):
+    experiment.train(config, tmp_path / 'run')
+  config.model.num_classes = 6
+  with pytest.raises(AssertionError, match='Training began'):
+    experiment.train(config, tmp_path / 'run')
+
+
+def test_more_classes_than_the_data_have_are_named_and_not_refused(
+    tmp_path, capsys
+):
+  tokenizer = exported(tmp_path / 'mine', seed=0)
+  for classes, line in (
+      (12, 'no example trains the classes from 10 to 11.\n'),
+      (10, None),
+      (0, None),  # An unconditional model reads no labels.
+  ):
+    config = tiny.stage2_config(
+        tokenizer=tokenizer,
+        model=dict(num_classes=classes, null_class=False),
+    )
+    with pytest.raises(AssertionError, match='Training began'):
+      experiment.train(config, tmp_path / f'run{classes}')
+    printed = capsys.readouterr().out
+    if line:
+      assert f'The model has 12 classes and the data have 10: {line}' in printed
+    else:
+      assert 'trains the classes' not in printed
 
 
 def test_a_changed_field_is_refused_by_its_name():

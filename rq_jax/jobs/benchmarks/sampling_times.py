@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.jobs.benchmarks import bare_products
 from rq_jax.jobs.benchmarks import measured
 from rq_jax.jobs.benchmarks import text_tables
@@ -125,7 +126,8 @@ def draw(sampler: Sampler, batch: int, options: Options) -> Drawn:
   if options.decode:
     drawn = codes()
     parts['decoding'] = timing.measure(
-        lambda: sampler.tokenizer.decode(drawn), options.repeats
+        lambda: tokenizer_lib.decode_known(sampler.tokenizer, drawn),
+        options.repeats,
     )
   return Drawn(batch=batch, parts=parts, memory=timing.peak_memory())
 
