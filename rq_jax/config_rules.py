@@ -1,6 +1,7 @@
 """What `config.check` demands of the fields together, one rule each."""
 
 import math
+import numbers
 import types
 
 from rq_jax import config_fields
@@ -10,7 +11,7 @@ Config = types.SimpleNamespace
 
 def check(config: Config) -> None:
   """Raises a ValueError at the first rule that is broken."""
-  for rule in (_ranges, _code_shape, _optimizer, _duration):
+  for rule in (_seed, _ranges, _code_shape, _optimizer, _duration):
     rule(config)
   stage = (
       (_levels, _code_map, _codebooks, _groups, _perceptual)
@@ -21,10 +22,39 @@ def check(config: Config) -> None:
     rule(config)
 
 
+def check_seed(
+    seed: int, *, name: str = 'seed', change: str = '--seed'
+) -> None:
+  """Checks the seed of a training or of draws.
+
+  JAX also takes larger and negative integers, but keeps only 32 bits of them,
+  unless JAX_ENABLE_X64 is set: two seeds could then mean the same numbers.
+
+  Args:
+    seed: The seed.
+    name: What the error calls it.
+    change: What the error asks to change.
+
+  Raises:
+    ValueError: If it is not a whole number in [0, 2**32).
+  """
+  _require(
+      isinstance(seed, numbers.Integral) and 0 <= seed < 2**32,
+      f'{name}={seed}',
+      'must be a whole number in [0, 2**32), as random keys are made from 32'
+      ' bits',
+      change,
+  )
+
+
 def _require(holds: bool, was: str, required: str, change: str) -> None:
   """Raises the error that a rule states: what is, what must be, what to do."""
   if not holds:
     raise ValueError(f'{was} {required}. Change {change}.')
+
+
+def _seed(config: Config) -> None:
+  check_seed(config.seed, name='config.seed', change='--config.seed')
 
 
 def _ranges(config: Config) -> None:

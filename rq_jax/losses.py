@@ -34,7 +34,7 @@ def reconstruction(
 
 
 def psnr(mse: jax.Array) -> jax.Array:
-  """Peak signal-to-noise ratio, in dB, of pixels in [-1, 1]: -> float32[...]."""
+  """Peak signal-to-noise ratio in dB, of pixels in [-1, 1]: -> float32[...]."""
   return 10 * jnp.log10(jnp.asarray(4 / mse, jnp.float32))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tqdm
 
 from rq_jax import checkpoint as checkpoint_lib
+from rq_jax import config_rules
 from rq_jax import partitioning
 from rq_jax.jobs.sample_conditions import Conditions
 from rq_jax.sampling import Sampler
@@ -25,10 +26,13 @@ class Drawing:
   Attributes:
     sampler: The generator.
     conditions: What to draw, and how many.
-    seed: All draws derive from it.
+    seed: All draws derive from it; in [0, 2**32).
     sampling: How to draw.
     chunk_size: Images computed at a time, or all if they are fewer. The last of
       several chunks is padded, so that all of them run the same program.
+
+  Raises:
+    ValueError: If the seed is out of range.
   """
 
   sampler: Sampler
@@ -36,6 +40,9 @@ class Drawing:
   seed: int = 0
   sampling: Sampling = Sampling()
   chunk_size: int = _ABOUT
+
+  def __post_init__(self):
+    config_rules.check_seed(self.seed)
 
   @property
   def _batch(self) -> int:
