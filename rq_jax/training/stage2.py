@@ -9,7 +9,6 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from rq_jax import losses
@@ -247,7 +246,7 @@ def losses_by_code(
       loss = losses.soft_target_cross_entropy(logits, jax.nn.softmax(targets))
     else:
       loss = losses.cross_entropy(logits, codes)
-    best = jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
+    best = jax.lax.argmax(logits, 3, jnp.int32)
     return {'loss': loss, 'hit': best == codes}
 
   by_code = losses.chunked_over_positions(
@@ -277,7 +276,7 @@ def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
   rate = task.loss['label_dropout']
   if not rate:
     return condition
-  dropped = jax.random.bernoulli(rng, np.float32(rate), (len(condition), 1))
+  dropped = jax.random.bernoulli(rng, jnp.float32(rate), (len(condition), 1))
   return jnp.where(dropped, task.model.condition_size, condition)
 
 
