@@ -45,6 +45,9 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
     raise ValueError(
         f'{file} is damaged: it holds no experiment. Restore it from a copy.'
     )
+  if type(raw.get('seed')) is int:
+    # Earlier versions took any integer, of which JAX used 32 bits.
+    raw['seed'] %= 2**32
   try:
     config = config_lib.check(raw)
   except ValueError as error:

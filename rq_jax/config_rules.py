@@ -1,6 +1,7 @@
 """What `config.check` demands of the fields together, one rule each."""
 
 import math
+import numbers
 import types
 
 from rq_jax import config_fields
@@ -10,6 +11,7 @@ Config = types.SimpleNamespace
 
 def check(config: Config) -> None:
   """Raises a ValueError at the first rule that is broken."""
+  check_seed(config.seed, name='config.seed', change='--config.seed')
   for rule in (_ranges, _pixels, _code_shape, _optimizer, _duration):
     rule(config)
   stage = (
@@ -19,6 +21,31 @@ def check(config: Config) -> None:
   )
   for rule in stage:
     rule(config)
+
+
+def check_seed(
+    seed: int, *, name: str = 'seed', change: str = '--seed'
+) -> None:
+  """Checks the seed of a training or of draws.
+
+  JAX also takes larger and negative integers, but keeps only 32 bits of them,
+  unless JAX_ENABLE_X64 is set: two seeds could then mean the same numbers.
+
+  Args:
+    seed: The seed.
+    name: What the error calls it.
+    change: What the error asks to change.
+
+  Raises:
+    ValueError: If it is not a whole number in [0, 2**32).
+  """
+  _require(
+      isinstance(seed, numbers.Integral) and 0 <= seed < 2**32,
+      f'{name}={seed}',
+      'must be a whole number in [0, 2**32), as random keys are made from 32'
+      ' bits',
+      change,
+  )
 
 
 def _require(holds: bool, was: str, required: str, change: str) -> None:

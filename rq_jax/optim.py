@@ -3,6 +3,8 @@
 Configs are anything with the attributes that the functions name.
 """
 
+from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -13,7 +15,7 @@ from rq_jax.typing import PyTree
 
 
 def make_schedule(config: Any, total_steps: int) -> optax.Schedule:
-  """Learning rate by step: a linear warm-up from 0, then a cosine.
+  """Learning rate by step, float32[]: a linear warm-up from 0, then a cosine.
 
   Step i of the warm-up takes peak_lr * i / warmup_steps, so the first step of a
   run with a warm-up moves nothing, as in the official code. After the last
@@ -42,10 +44,10 @@ def make_schedule(config: Any, total_steps: int) -> optax.Schedule:
         f"The schedule is {config.schedule!r}, but must be 'cosine' or"
         " 'constant'. Change --config.optimizer.schedule."
     )
-  if not config.warmup_steps:
-    return decay
-  warmup = optax.linear_schedule(0.0, config.peak_lr, config.warmup_steps)
-  return optax.join_schedules([warmup, decay], [config.warmup_steps])
+  if config.warmup_steps:
+    warmup = optax.linear_schedule(0.0, config.peak_lr, config.warmup_steps)
+    decay = optax.join_schedules([warmup, decay], [config.warmup_steps])
+  return _in_32_bits(lambda step: jnp.asarray(decay(step), jnp.float32))
 
 
 def make_optimizer(
@@ -88,8 +90,10 @@ def make_optimizer(
         ' Change --config.optimizer.name.'
     )
   if config.clip_norm:
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
-  return adam
+    adam = optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+  return optax.GradientTransformationExtraArgs(
+      _in_32_bits(adam.init), _in_32_bits(adam.update)
+  )
 
 
 def decays(params: PyTree) -> PyTree:
@@ -133,3 +137,18 @@ def update_ema(
   step = jnp.asarray(step, jnp.float32)
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
   return jax.tree.map(lambda e, p: p + decay * (e - p), ema, params)
+
+
+def _in_32_bits(fn: Callable[..., Any]) -> Callable[..., Any]:
+  """Calls a function of optax as if JAX_ENABLE_X64 were not set.
+
+  Optax leaves the dtype of powers and quotients of the step to that flag:
+  without this, Adam and the schedules would compute other numbers under it.
+  """
+
+  @functools.wraps(fn)
+  def call(*args, **kwargs):
+    with jax.enable_x64(False):
+      return fn(*args, **kwargs)
+
+  return call

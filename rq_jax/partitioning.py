@@ -198,9 +198,11 @@ def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
 
 
 def global_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
-  """Joins the local batches of all processes into arrays over the mesh."""
+  """Joins the local batches of all processes into arrays over the mesh.
+
+  Numbers of 64 bits become 32 bits wide, also under JAX_ENABLE_X64.
+  """
   sharding = batch_sharding(mesh)
-  return {
-      name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
-      for name, value in batch.items()
-  }
+  join = jax.make_array_from_process_local_data
+  with jax.enable_x64(False):
+    return {name: join(sharding, np.asarray(x)) for name, x in batch.items()}

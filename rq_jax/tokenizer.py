@@ -19,6 +19,7 @@ from rq_jax.typing import PyTree, Variables
 
 _DECODING_BUDGET = 2 * 2**30  # Bytes of activations of images at a time.
 _LIVE_MAPS = 4
+_NARROW = {'float64': 'float32', 'int64': 'int32', 'uint64': 'uint32'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,7 @@ class Tokenizer:
     return decode_known(self, codes, depth=depth)
 
   def _floats(self, images: jax.Array) -> jax.Array:
-    images = jnp.asarray(images)
+    images = narrow(images)
     size = self.model.image_size
     chex.assert_shape(images, (None, size, size, 3))
     if images.dtype == jnp.uint8:
@@ -142,7 +143,7 @@ def decode_known(
 
   A check of their values would wait until the device has drawn them.
   """
-  codes, model = jnp.asarray(codes), tokenizer.model
+  codes, model = narrow(codes), tokenizer.model
   shape = tuple(model.code_shape)
   chex.assert_shape(codes, (None, *shape))
   if depth is not None and not 1 <= depth <= shape[2]:
@@ -196,6 +197,15 @@ def abstract_variables(model: rqvae.RQVAE) -> PyTree:
   size = model.image_size
   image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
   return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+def narrow(values: jax.Array | np.ndarray) -> jax.Array:
+  """What a caller gave, in 32 bits where it has 64: [...] -> same.
+
+  JAX does this to NumPy arrays by itself, but not under JAX_ENABLE_X64.
+  """
+  values = jnp.asarray(values)
+  return values.astype(_NARROW.get(values.dtype.name, values.dtype))
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

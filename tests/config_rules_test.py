@@ -378,3 +378,17 @@ def test_the_published_sizes_break_no_rule():
          model__num_classes=1000, model__null_class=True)  # fmt: skip
   _check(1, loss__adversarial_weight=0.75, loss__perceptual_weight=1.0,
          loss__perceptual_path='checkpoints/lpips')  # fmt: skip
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**40, 2**70])
+def test_a_seed_of_more_than_32_bits_is_refused(stage, seed):
+  assert _refused(stage, seed=seed) == (
+      f'config.seed={seed} must be a whole number in [0, 2**32), as random keys'
+      ' are made from 32 bits. Change --config.seed.'
+  )
+
+
+@pytest.mark.parametrize('seed', [0, 2**31, 2**32 - 1])
+def test_any_seed_of_32_bits_is_taken(seed):
+  assert _check(1, seed=seed).seed == seed

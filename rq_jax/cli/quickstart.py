@@ -21,7 +21,10 @@ def _define_flags() -> flags.FlagValues:
       flag_values=values,
   )
   flags.DEFINE_integer(
-      'seed', 0, 'Of both trainings and of all draws.', flag_values=values
+      'seed',
+      0,
+      'Of both trainings and of all draws; in [0, 2**32).',
+      flag_values=values,
   )
   return values
 

@@ -18,6 +18,7 @@ import sys
 
 from absl import flags
 
+from rq_jax import config_rules
 from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
 
@@ -79,7 +80,7 @@ def _define_conditions(values: flags.FlagValues) -> None:
       'The same as token ids: a .npy file of int[N, L].',
       flag_values=values,
   )
-  flags.DEFINE_integer('seed', 0, 'All draws derive from it.',
+  flags.DEFINE_integer('seed', 0, 'All draws derive from it; in [0, 2**32).',
                                flag_values=values)  # fmt: skip
 
 
@@ -142,6 +143,7 @@ def main(argv: list[str]) -> int:
 
 def _sample(values: flags.FlagValues) -> int:
   command.require(values, 'checkpoint', 'out')
+  config_rules.check_seed(values.seed, name='--seed')
   kind = _kind(values)
   from rq_jax import sampling
   from rq_jax.jobs import drawing

@@ -163,7 +163,7 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
 def _check_tokenizer(tokenizer: Tokenizer) -> None:
   """Reconstructs a fixed image."""
   size = tokenizer.model.image_size
-  ramp = jnp.linspace(-1.0, 1.0, size)
+  ramp = jnp.linspace(-1.0, 1.0, size, dtype=jnp.float32)
   image = jnp.stack(
       jnp.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1
   )

@@ -54,7 +54,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
       leaves = dict(mapping.to_ours(rows, read, dtypes))
     variables = mapping.unflatten(abstract, leaves)
     ramp = jnp.broadcast_to(
-        jnp.linspace(-1.0, 1.0, 64)[:, None], (1, 64, 64, 3)
+        jnp.linspace(-1.0, 1.0, 64, dtype=jnp.float32)[:, None], (1, 64, 64, 3)
     )
     distance = network.apply(variables, ramp, -ramp)
     convert.require_finite(distance, 'the distance of two fixed images')

@@ -11,6 +11,7 @@ import tqdm
 
 from rq_jax import checkpoint as checkpoint_lib
 from rq_jax import checkpoint_steps
+from rq_jax import config_rules
 from rq_jax import partitioning
 from rq_jax.jobs.sample_conditions import Conditions
 from rq_jax.sampling import Sampler
@@ -26,10 +27,13 @@ class Drawing:
   Attributes:
     sampler: The generator.
     conditions: What to draw, and how many.
-    seed: All draws derive from it.
+    seed: All draws derive from it; in [0, 2**32).
     sampling: How to draw.
     chunk_size: Images computed at a time, or all if they are fewer. The last of
       several chunks is padded, so that all of them run the same program.
+
+  Raises:
+    ValueError: If the seed is out of range.
   """
 
   sampler: Sampler
@@ -37,6 +41,9 @@ class Drawing:
   seed: int = 0
   sampling: Sampling = Sampling()
   chunk_size: int = _ABOUT
+
+  def __post_init__(self):
+    config_rules.check_seed(self.seed)
 
   @property
   def _batch(self) -> int:

@@ -12,6 +12,7 @@ from etils import epath
 import numpy as np
 
 from rq_jax import config as config_lib
+from rq_jax import config_rules
 from rq_jax import sampling
 from rq_jax.config import Config
 from rq_jax.data import images as images_lib
@@ -38,11 +39,15 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
     out: Folder of everything: `rqvae/` and `rqtransformer/`, the workdirs;
       `features/`, the cache; `samples.npz` and `samples.png`; `report.json`;
       `report.html`.
-    seed: Of both trainings and of all draws.
+    seed: Of both trainings and of all draws; in [0, 2**32).
 
   Returns:
     The report, as in `report.json`.
+
+  Raises:
+    ValueError: If the seed is out of range; before anything is made.
   """
+  config_rules.check_seed(seed)
   folder = epath.Path(out)
   seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
   stage1 = _load('rqvae.py', {'seed': seed})

@@ -9,6 +9,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def torch_kernel_init(summed: int, ndim: int) -> nn.initializers.Initializer:
@@ -90,6 +91,29 @@ class GroupNorm(nn.Module):
     )(x)
 
 
+class Dropout(nn.Module):
+  """Sets numbers to 0 at random and scales up the others.
+
+  Unlike `nn.Dropout`, it draws the same numbers under JAX_ENABLE_X64.
+
+  Attributes:
+    rate: Share of the numbers that become 0, in [0, 1).
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Drops in training: [...] -> [...]; needs the rng stream 'dropout'."""
+    if not (train and self.rate):
+      return x
+    rate_kept = 1 - self.rate
+    kept = jax.random.bernoulli(
+        self.make_rng('dropout'), np.float32(rate_kept), x.shape
+    )
+    return jnp.where(kept, x / rate_kept, 0)
+
+
 class ResBlock(nn.Module):
   """Two normalized convolutions beside a shortcut.
 
@@ -112,7 +136,7 @@ class ResBlock(nn.Module):
     h = nn.silu(GroupNorm(self.groups, self.dtype, name='norm1')(x))
     h = Conv(self.features, dtype=self.dtype, name='conv1')(h)
     h = nn.silu(GroupNorm(self.groups, self.dtype, name='norm2')(h))
-    h = nn.Dropout(self.dropout, deterministic=not train)(h)
+    h = Dropout(self.dropout)(h, train=train)
     h = Conv(self.features, dtype=self.dtype, name='conv2')(h)
     if x.shape[-1] != self.features:
       x = Conv(self.features, 1, dtype=self.dtype, name='shortcut')(x)

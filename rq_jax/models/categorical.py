@@ -49,7 +49,8 @@ def _find(sums: jax.Array, level: jax.Array) -> jax.Array:
   """Index where running sums pass a level: [..., K], [...] -> int32[...]."""
   # Rounding must not lift the level to the total: no index is beyond it.
   level = jnp.minimum(level, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
-  return jnp.argmax(sums > level[..., None], axis=-1).astype(jnp.int32)
+  passed = sums > level[..., None]
+  return jax.lax.argmax(passed, passed.ndim - 1, jnp.int32)
 
 
 def _at(values: jax.Array, index: jax.Array) -> jax.Array:

@@ -42,6 +42,7 @@ class CodeClassifier(nn.Module):
             ('embed', 'vocab') if shared else (None, 'embed', 'vocab'),
         ),
         (self.width, size) if shared else (len(self.sizes), self.width, size),
+        jnp.float32,
     )
     self.bias = self.param(
         'bias',
@@ -49,6 +50,7 @@ class CodeClassifier(nn.Module):
         if shared
         else nn.initializers.normal(0.02),
         (size,) if shared else (len(self.sizes), size),
+        jnp.float32,
     )
 
   def __call__(self, hidden: jax.Array) -> jax.Array:
@@ -65,7 +67,7 @@ class CodeClassifier(nn.Module):
     bias = self.bias[None] if self.shared else self.bias  # [1 or D, K]
     return self._mask(
         logits + bias[None, None],
-        jnp.array(self.sizes)[None, None, :, None],
+        jnp.array(self.sizes, jnp.int32)[None, None, :, None],
     )
 
   def at(self, hidden: jax.Array, depth: int) -> jax.Array:
@@ -80,7 +82,7 @@ class CodeClassifier(nn.Module):
     """Rules out codes that a smaller codebook does not have."""
     if len(set(self.sizes)) == 1:
       return logits
-    index = jnp.arange(logits.shape[-1]).reshape(
+    index = jnp.arange(logits.shape[-1], dtype=jnp.int32).reshape(
         (1,) * (logits.ndim - 1) + (-1,)
     )
     return jnp.where(index < size, logits, _MASKED)

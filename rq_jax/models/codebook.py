@@ -26,9 +26,9 @@ def init(rng: jax.Array, size: int, channels: int) -> Codebook:
   first update then mixes the two scales. Both averages start empty here.
   """
   return Codebook(
-      embedding=jax.random.normal(rng, (size, channels)),
-      count=jnp.zeros((size,)),
-      total=jnp.zeros((size, channels)),
+      embedding=jax.random.normal(rng, (size, channels), jnp.float32),
+      count=jnp.zeros((size,), jnp.float32),
+      total=jnp.zeros((size, channels), jnp.float32),
   )
 
 
@@ -49,17 +49,17 @@ def nearest(x: jax.Array, embedding: jax.Array) -> jax.Array:
   """
   size, channels = embedding.shape
   if size <= _BLOCK:
-    return jnp.argmax(_scores(x, embedding), axis=-1).astype(jnp.int32)
+    return _highest(_scores(x, embedding))
 
   blocks = math.ceil(size / _BLOCK)
   # Padding repeats the first codeword, which wins every tie by coming first.
-  order = jnp.arange(blocks * _BLOCK)
+  order = jnp.arange(blocks * _BLOCK, dtype=jnp.int32)
   padded = embedding[jnp.where(order < size, order, 0)]
 
   def search(best, block):
     first, words = block
     scores = _scores(x, words)
-    index = jnp.argmax(scores, axis=-1)
+    index = _highest(scores)
     score = jnp.max(scores, axis=-1)
     better = score > best[0]
     return (
@@ -67,7 +67,10 @@ def nearest(x: jax.Array, embedding: jax.Array) -> jax.Array:
         jnp.where(better, first + index, best[1]),
     ), None
 
-  start = (jnp.full(x.shape[:-1], -jnp.inf), jnp.zeros(x.shape[:-1], jnp.int32))
+  start = (
+      jnp.full(x.shape[:-1], -jnp.inf, jnp.float32),
+      jnp.zeros(x.shape[:-1], jnp.int32),
+  )
   (_, index), _ = jax.lax.scan(
       search,
       start,
@@ -103,14 +106,14 @@ def move(
     The moved codebook.
   """
   size = len(codebook.count)
-  hits = jax.ops.segment_sum(jnp.ones(codes.shape), codes, size)
+  hits = jax.ops.segment_sum(jnp.ones(codes.shape, jnp.float32), codes, size)
   sums = jax.ops.segment_sum(vectors, codes, size)
   count = decay * codebook.count + (1 - decay) * hits
   total = decay * codebook.total + (1 - decay) * sums
   if rng is not None:
     # A codeword re-drawn starts with the usage of an average one, or, under
     # the official rule, of one vector.
-    fresh_count = jnp.mean(count) if relative else jnp.ones(())
+    fresh_count = jnp.mean(count) if relative else jnp.ones((), jnp.float32)
     unused = count < (threshold * jnp.mean(count) if relative else threshold)
     fresh = _draw_vectors(rng, vectors, size) * fresh_count
     count = jnp.where(unused, fresh_count, count)
@@ -123,7 +126,9 @@ def move(
 
 def usage(codes: jax.Array, size: int) -> jax.Array:
   """Share of each codeword among the codes: int32[...] -> float32[K]."""
-  hits = jax.ops.segment_sum(jnp.ones(codes.size), codes.reshape(-1), size)
+  hits = jax.ops.segment_sum(
+      jnp.ones(codes.size, jnp.float32), codes.reshape(-1), size
+  )
   return hits / codes.size
 
 
@@ -135,6 +140,10 @@ def perplexity(shares: jax.Array) -> jax.Array:
 def _scores(x: jax.Array, embedding: jax.Array) -> jax.Array:
   half_norms = jnp.sum(jnp.square(embedding), axis=-1) / 2
   return _products(x, embedding) - _row(half_norms, x)
+
+
+def _highest(scores: jax.Array) -> jax.Array:
+  return jax.lax.argmax(scores, scores.ndim - 1, jnp.int32)
 
 
 def _products(x: jax.Array, embedding: jax.Array) -> jax.Array:
@@ -152,9 +161,10 @@ def _draw_vectors(rng: jax.Array, vectors: jax.Array, size: int) -> jax.Array:
   count, channels = vectors.shape
   if count < size:
     vectors = jnp.tile(vectors, (math.ceil(size / count), 1))
-    noise = jax.random.uniform(rng_noise, vectors.shape)
+    noise = jax.random.uniform(rng_noise, vectors.shape, jnp.float32)
     vectors = vectors + noise * (0.01 / math.sqrt(channels))
-  order = jax.random.permutation(rng_order, len(vectors))
+  rows = jnp.arange(len(vectors), dtype=jnp.int32)
+  order = jax.random.permutation(rng_order, rows)
   return vectors[order[:size]]
 
 

@@ -93,11 +93,11 @@ class BatchNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Normalizes channels: [B, H, W, C] -> [B, H, W, C], of the same dtype."""
-    shape = x.shape[-1:]
-    scale = self.param('scale', _normal_around_one, shape)
-    bias = self.param('bias', nn.initializers.zeros, shape)
-    mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
-    var = self.variable('batch_stats', 'var', jnp.ones, shape)
+    shape, dtype = x.shape[-1:], jnp.float32
+    scale = self.param('scale', _normal_around_one, shape, dtype)
+    bias = self.param('bias', nn.initializers.zeros, shape, dtype)
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, dtype)
+    var = self.variable('batch_stats', 'var', jnp.ones, shape, dtype)
     batch_mean, batch_var = mean.value, var.value
     if train:
       batch_mean, batch_var = _statistics(x)
@@ -128,11 +128,11 @@ class ActNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Shifts and scales: [B, H, W, C] -> [B, H, W, C], of the same dtype."""
-    shape = x.shape[-1:]
-    shift = self.param('shift', nn.initializers.zeros, shape)
-    scale = self.param('scale', nn.initializers.zeros, shape)
-    start_shift = self.variable('batch_stats', 'shift', jnp.zeros, shape)
-    start_scale = self.variable('batch_stats', 'scale', jnp.ones, shape)
+    shape, dtype = x.shape[-1:], jnp.float32
+    shift = self.param('shift', nn.initializers.zeros, shape, dtype)
+    scale = self.param('scale', nn.initializers.zeros, shape, dtype)
+    start_shift = self.variable('batch_stats', 'shift', jnp.zeros, shape, dtype)
+    start_scale = self.variable('batch_stats', 'scale', jnp.ones, shape, dtype)
     fitted = self.variable('batch_stats', 'fitted', jnp.zeros, (), bool)
     start = start_shift.value, start_scale.value
     if train and not self.is_initializing():
@@ -162,5 +162,5 @@ def _over_maps(x: jax.Array) -> jax.Array:
   return x[None, None, None]
 
 
-def _normal_around_one(key, shape, dtype=jnp.float32):
+def _normal_around_one(key, shape, dtype):
   return 1 + 0.02 * jax.random.normal(key, shape, dtype)

@@ -43,7 +43,7 @@ class LPIPS(nn.Module):
     dtype = jnp.dtype(self.dtype)
     self.conv = [nn.Conv(w, (3, 3), padding=1, dtype=dtype) for w in widths]
     self.weights = [
-        self.param(f'weight_{i}', nn.initializers.ones, level[-1:])
+        self.param(f'weight_{i}', nn.initializers.ones, level[-1:], jnp.float32)
         for i, level in enumerate(_LEVELS)
     ]
 
@@ -62,7 +62,9 @@ class LPIPS(nn.Module):
       )
     # Apart, so that no gradient is computed for images that need none.
     levels = zip(self._features(images), self._features(others), self.weights)
-    return sum((_distance(*level) for level in levels), jnp.zeros(b))
+    return sum(
+        (_distance(*level) for level in levels), jnp.zeros(b, jnp.float32)
+    )
 
   def _features(self, x: jax.Array) -> list[jax.Array]:
     """Features of each level, [B, H, W, C]."""
@@ -93,4 +95,4 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _over_maps(values: tuple[float, ...]) -> jax.Array:
-  return jnp.asarray(values)[None, None, None]
+  return jnp.asarray(values, jnp.float32)[None, None, None]

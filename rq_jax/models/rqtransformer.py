@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import blocks
 from rq_jax.models import code_layers
 from rq_jax.models import transformer
 
@@ -100,7 +101,7 @@ class RQTransformer(nn.Module):
     self.depth_projection = self._projection(self.depth_input)
     self.spatial_stack = self.make_spatial_stack()
     self.depth_stack = self.make_depth_stack()
-    self.drop = nn.Dropout(self.embedding_dropout)
+    self.drop = blocks.Dropout(self.embedding_dropout)
     self.classifier = code_layers.CodeClassifier(
         self.width, self.sizes, self.shared_classifier, self.dtype
     )
@@ -193,22 +194,21 @@ class RQTransformer(nn.Module):
       transformer's at the positions of the condition but the last,
       [B, condition_length - 1, E].
     """
-    stacks = codes.reshape(len(codes), self.positions, self.depth)
-    inputs = self._spatial_codes(stacks[:, :-1], codebooks)
+    codes = codes.reshape(len(codes), self.positions, self.depth)
+    inputs = self._spatial_codes(codes[:, :-1], codebooks)
     inputs = inputs + self.spatial_position[None, :-1]
     inputs = jnp.concatenate([self.embed_condition(condition), inputs], axis=1)
-    inputs = self.drop(self._cast(inputs), deterministic=not train)
+    inputs = self.drop(self._cast(inputs), train=train)
     spatial = self.spatial_stack(inputs, train)  # [B, S, E]
     known = self.condition_length - 1
     inputs = spatial[:, known:, None] + self.depth_position[None, None, :1]
     if self.depth > 1:
-      earlier = self._depth_codes(stacks[..., :-1], codebooks)
+      earlier = self._depth_codes(codes[..., :-1], codebooks)
       earlier = earlier + self.depth_position[None, None, 1:]
       inputs = jnp.concatenate([inputs, earlier], axis=2)
-    inputs = self._cast(inputs)
-    shape = inputs.shape  # [B, T, D, E]
-    outputs = self.depth_stack(inputs.reshape(-1, *shape[2:]), train)
-    return outputs.reshape(shape), spatial[:, :known]
+    stacks = self._cast(inputs).reshape(-1, *inputs.shape[2:])  # [B * T, D, E]
+    outputs = self.depth_stack(stacks, train).reshape(inputs.shape)
+    return outputs, spatial[:, :known]
 
   def classify(self, hidden: jax.Array) -> jax.Array:
     """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
@@ -246,14 +246,14 @@ class RQTransformer(nn.Module):
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
     """Input of the depth transformer at each depth for no codes, [D, E]."""
-    no_codes = jnp.arange(self.depth)[:, None] == 0
+    no_codes = jnp.arange(self.depth, dtype=jnp.int32)[:, None] == 0
     offset = jnp.where(no_codes, 0.0, self._depth_offset(codebooks))
     return self.depth_position + offset
 
   def _depth_offset(self, codebooks) -> jax.Array:
     """The bias of the projection, which no sum of codes repeats: [1, E]."""
     if self.depth == 1:  # There is no projection.
-      return jnp.zeros((1, self.width))
+      return jnp.zeros((1, self.width), jnp.float32)
     words = self._words(self.depth_input, codebooks)[0]
     return self.depth_projection(jnp.zeros_like(words[:1]))
 
@@ -284,11 +284,11 @@ class RQTransformer(nn.Module):
   def _table(self, name: str, rows: int, scale: float) -> jax.Array:
     init = nn.initializers.normal(scale)
     init = nn.with_logical_partitioning(init, ('vocab', 'embed'))
-    return self.param(name, init, (rows, self.width))
+    return self.param(name, init, (rows, self.width), jnp.float32)
 
   def _position(self, name: str, length: int) -> jax.Array:
     init = nn.initializers.normal(0.02)
-    return self.param(name, init, (length, self.width))
+    return self.param(name, init, (length, self.width), jnp.float32)
 
   @nn.nowrap
   def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:

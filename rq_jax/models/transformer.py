@@ -42,15 +42,14 @@ class Projection(nn.Module):
     """Projects: [..., *inputs] -> [..., *outputs]."""
     inputs, outputs = self.shape[: self.summed], self.shape[self.summed :]
     init = blocks.torch_kernel_init(self.summed, len(self.shape))
-    kernel = self.param(
-        'kernel', nn.with_logical_partitioning(init, self.axes), self.shape
-    )
+    init = nn.with_logical_partitioning(init, self.axes)
+    kernel = self.param('kernel', init, self.shape, jnp.float32)
     dtype = jnp.dtype(self.dtype)
     y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)
     if self.use_bias:
       bias_init = blocks.torch_bias_init(math.prod(inputs))
-      bias = self.param('bias', bias_init, outputs).astype(dtype)
-      y = y + bias.reshape((1,) * (y.ndim - bias.ndim) + outputs)
+      bias = self.param('bias', bias_init, outputs, jnp.float32)
+      y = y + bias.astype(dtype).reshape((1,) * (y.ndim - bias.ndim) + outputs)
     return y
 
 
@@ -86,14 +85,15 @@ class Attention(nn.Module):
         use_bias=self.use_bias,
         dtype=self.dtype,
     )
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = blocks.Dropout(self.dropout)
 
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
     q, k, v = self._split(x)
-    causal = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
+    position = jnp.arange(x.shape[1], dtype=jnp.int32)
+    causal = position[None, :] <= position[:, None]
     scores = _scores('bqnh,bknh->bnqk', q, k * self._scale)
-    weights = self.drop(_softmax(scores, causal), deterministic=not train)
+    weights = self.drop(_softmax(scores, causal), train=train)
     return self.out(jnp.einsum('bnqk,bknh->bqnh', weights.astype(v.dtype), v))
 
   def extend(
@@ -118,8 +118,9 @@ class Attention(nn.Module):
     )
     stop = start + x.shape[1] if isinstance(start, int) else None
     k, v = (part[:, :, :stop] for part in cache)
-    queries = start + jnp.arange(x.shape[1])[:, None]
-    visible = jnp.arange(k.shape[2])[None, :] <= queries  # [S', S]
+    queries = start + jnp.arange(x.shape[1], dtype=jnp.int32)[:, None]
+    keys = jnp.arange(k.shape[2], dtype=jnp.int32)[None, :]
+    visible = keys <= queries  # [S', S]
     scores = _scores('bnqh,bnkh->bnqk', q * self._scale, k)
     weights = _softmax(scores, visible).astype(v.dtype)
     return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), cache
@@ -181,15 +182,15 @@ class Block(nn.Module):
     options = dict(use_bias=self.mlp_bias, dtype=self.dtype)
     self.mlp_in = Projection((self.width, hidden), ('embed', 'mlp'), **options)
     self.mlp_out = Projection((hidden, self.width), ('mlp', 'embed'), **options)
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = blocks.Dropout(self.dropout)
 
   def __call__(
       self, x: jax.Array, train: bool = False
   ) -> tuple[jax.Array, None]:
     """Refines whole sequences: [B, S, E] -> [B, S, E], and None for `scan`."""
     attended = self.attention(self.norm1(x), train)
-    x = x + self.drop(attended, deterministic=not train)
-    x = x + self.drop(self._mlp(x), deterministic=not train)
+    x = x + self.drop(attended, train=train)
+    x = x + self.drop(self._mlp(x), train=train)
     return (
         nn.with_logical_constraint(x, ('batch', 'position', 'activation')),
         None,

@@ -159,7 +159,7 @@ def advance(
 
   by_image = (request.uniforms, request.given, request.keep)
   by_position = (
-      jnp.arange(prior.positions),
+      jnp.arange(prior.positions, dtype=jnp.int32),
       *(jnp.moveaxis(x, 1, 0) for x in by_image),
       options.guidance,
       weights.params['spatial_position'],

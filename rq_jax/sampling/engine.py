@@ -75,7 +75,7 @@ class Engine:
           options,
           request,
           progress,
-          row * columns,
+          np.int32(row * columns),
           positions=columns,
       )
       codes = codes.at[:, row].set(drawn[:count])
@@ -91,7 +91,10 @@ class Engine:
         self.prior,
         wanted.condition[rows],
         requests.uniforms(
-            key, wanted.indices[rows], self.prior.positions, self.prior.depth
+            key,
+            wanted.indices[rows].astype(np.uint32),
+            self.prior.positions,
+            self.prior.depth,
         ),
         given=None if given is None else given[rows],
         keep=None if keep is None else keep[rows],

@@ -14,7 +14,7 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   keys = _ordered_keys(logits)
 
   def enough(threshold):
-    count = jnp.sum(keys >= threshold, axis=-1, keepdims=True)
+    count = jnp.sum(keys >= threshold, -1, jnp.int32, keepdims=True)
     return count >= jnp.minimum(k, logits.shape[-1])
 
   return jnp.where(keys >= _largest(enough, keys), logits, -jnp.inf)
@@ -51,12 +51,16 @@ def _largest(
   `enough` must hold at 0 and, once false, stay false as the threshold grows.
   """
 
-  def set_bit(i, threshold):
-    candidate = threshold | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
-    return jnp.where(enough(candidate), candidate, threshold)
+  def set_bit(progress, _):
+    bit, threshold = progress
+    candidate = threshold | bit
+    threshold = jnp.where(enough(candidate), candidate, threshold)
+    return (bit >> jnp.uint32(1), threshold), None
 
-  start = jnp.zeros((*keys.shape[:-1], 1), jnp.uint32)
-  return jax.lax.fori_loop(0, 32, set_bit, start)
+  highest_bit = jnp.uint32(1) << jnp.uint32(31)
+  start = (highest_bit, jnp.zeros((*keys.shape[:-1], 1), jnp.uint32))
+  (_, threshold), _ = jax.lax.scan(set_bit, start, None, length=32)
+  return threshold
 
 
 def _ordered_keys(values: jax.Array) -> jax.Array:

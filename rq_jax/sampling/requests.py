@@ -6,6 +6,7 @@ import functools
 from etils import epath
 import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rq_jax.models import rqtransformer
@@ -133,14 +134,14 @@ def make(
 def uniforms(
     key: jax.Array, indices: jax.Array | np.ndarray, positions: int, depth: int
 ) -> jax.Array:
-  """Random numbers of images: key, int32[B] -> float32[B, T, D].
+  """Random numbers of images: key, uint32[B] -> float32[B, T, D].
 
   Those of image i come from `fold_in(key, i)` alone.
   """
 
   def of_image(index):
     return jax.random.uniform(
-        jax.random.fold_in(key, index), (positions, depth)
+        jax.random.fold_in(key, index), (positions, depth), jnp.float32
     )
 
   return jax.vmap(of_image)(indices)

@@ -166,7 +166,7 @@ class Sampler:
       redraw: bool[S, S], or bool[B, S, S] for each image its own.
       **asked: See the class; unconditional models take no `num_images` here.
     """
-    images = jnp.asarray(images)
+    images = tokenizer_lib.narrow(images)
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
     self._wanted(asked, len(images))  # What is wrong is told before encoding.

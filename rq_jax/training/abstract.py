@@ -54,7 +54,7 @@ def _stage1(config: Config, mesh) -> Problem:
   def forward(task, state):
     return task.model.apply(
         {'params': state.params, 'codebook': state.codebook},
-        jnp.zeros((1, *shape)),
+        jnp.zeros((1, *shape), jnp.float32),
     ).images
 
   batch = {'image': _floats(config.data.batch_size, *shape)}

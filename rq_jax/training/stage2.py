@@ -199,7 +199,7 @@ def draw_codes(
   uniforms = None
   if task.loss['stochastic_codes']:
     shape = (*vectors.shape[:2], task.model.depth)
-    uniforms = jax.random.uniform(rng, shape)
+    uniforms = jax.random.uniform(rng, shape, jnp.float32)
 
   def draw(vectors, uniforms=None):
     return quantizer.apply(
@@ -246,12 +246,13 @@ def losses_by_code(
       loss = losses.soft_target_cross_entropy(logits, jax.nn.softmax(targets))
     else:
       loss = losses.cross_entropy(logits, codes)
-    return {'loss': loss, 'hit': jnp.argmax(logits, axis=-1) == codes}
+    best = jax.lax.argmax(logits, 3, jnp.int32)
+    return {'loss': loss, 'hit': best == codes}
 
   by_code = losses.chunked_over_positions(
       of_positions, hidden, codes, residuals, num_chunks=task.chunks
   )
-  condition_loss = jnp.zeros(())
+  condition_loss = jnp.zeros((), jnp.float32)
   if task.loss['condition_weight']:
     logits = task.model.apply(
         {'params': params}, spatial, method='condition_logits'
@@ -275,7 +276,7 @@ def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
   rate = task.loss['label_dropout']
   if not rate:
     return condition
-  dropped = jax.random.bernoulli(rng, rate, (len(condition), 1))
+  dropped = jax.random.bernoulli(rng, jnp.float32(rate), (len(condition), 1))
   return jnp.where(dropped, task.model.condition_size, condition)
 
 

@@ -58,7 +58,7 @@ def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
       condition,
       requests.uniforms(
           jax.random.key(0),
-          jnp.arange(len(condition)),
+          jnp.arange(len(condition), dtype=jnp.uint32),
           model.positions,
           model.depth,
       ),

@@ -50,6 +50,9 @@ def test_options_are_passed_on_where_they_are_set():
         (['--tokens=no/such'], '--tokens=no/such: there is no such file'),
         (['--format=zip'], '--format=zip'),
         (['--num_images=0'], '--num_images=0'),
+        (['--seed=-1'], '--seed=-1 must be a whole number in [0, 2**32)'),
+        ([f'--seed={2**32}'], f'--seed={2**32} must be a whole number'),
+        ([f'--seed={2**70}'], 'Change --seed.'),
         (['--guidance_schedule=up'], 'constant|linear|cosine'),
     ],
 )

@@ -35,6 +35,14 @@ def test_chunks_of_any_size_draw_the_same_codes():
   np.testing.assert_array_equal(codes(3), codes(8)[:7])
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**70, 1.5])
+def test_a_seed_of_more_than_32_bits_is_refused(seed):
+  with pytest.raises(
+      ValueError, match=r'must be a whole number in \[0, 2\*\*32'
+  ):
+    generators.drawing(sampler(), seed=seed)
+
+
 def test_images_are_those_of_the_sampler_and_padding_is_dropped():
   drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
   labels = np.array([4, 2, 4, 2, 4, 2, 4, 4, 4])

@@ -51,6 +51,17 @@ def folder(tmp_path_factory):
   return out
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**70])
+def test_a_seed_of_more_than_32_bits_is_refused_at_once(seed, tmp_path, capsys):
+  out = tmp_path / 'out'
+  argv = ['quickstart', f'--out={out}', f'--seed={seed}']
+  assert main_lib.main(argv) == 1
+  assert f'seed={seed} must be a whole number in [0, 2**32)' in (
+      capsys.readouterr().err
+  )
+  assert not out.exists()
+
+
 def test_samples_are_of_the_classes_asked_for(folder):
   with np.load(folder / 'samples.npz') as arrays:
     images, labels = arrays['images'], arrays['labels']

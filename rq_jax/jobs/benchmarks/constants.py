@@ -118,11 +118,11 @@ def _convolution_flops(
 
 def _sort_seconds(rows: int, codes: int, repeats: int) -> float:
   """Seconds to sort logits, and with them the codes that they are of."""
-  logits = jax.random.normal(jax.random.key(0), (rows, codes))
+  logits = jax.random.normal(jax.random.key(0), (rows, codes), jnp.float32)
 
   @jax.jit
   def sort(logits):
-    indices = jnp.broadcast_to(jnp.arange(codes), logits.shape)
+    indices = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
     return jax.lax.sort_key_val(logits, indices)
 
   return _seconds(lambda: sort(logits), repeats)
@@ -130,7 +130,7 @@ def _sort_seconds(rows: int, codes: int, repeats: int) -> float:
 
 def _gaps(repeats: int) -> dict[str, float]:
   """Seconds of a kernel that has next to nothing to do."""
-  x = jnp.ones((8, 128))
+  x = jnp.ones((8, 128), jnp.float32)
 
   def step(x):  # No two of these can become one kernel.
     return jnp.tanh(jnp.flip(jnp.cumsum(x, axis=1), axis=1))

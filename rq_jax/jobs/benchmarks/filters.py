@@ -45,7 +45,7 @@ def run(codebook_size: int, batch: int, repeats: int) -> list[Filter]:
   Search and sort are timed in turn, so that both meet the same machine.
   """
   shape = (batch, codebook_size)
-  logits = 1.5 * jax.random.normal(jax.random.key(0), shape)
+  logits = 1.5 * jax.random.normal(jax.random.key(0), shape, jnp.float32)
   top_k = min(TOP_K, codebook_size // 2)
   pairs = {
       f'top_p {TOP_P}': (
@@ -91,7 +91,9 @@ def _compare(
       )
       for which in ('median', 'cpu_median')
   )
-  uniforms = jax.random.uniform(jax.random.key(1), (256, len(logits)))
+  uniforms = jax.random.uniform(
+      jax.random.key(1), (256, len(logits)), jnp.float32
+  )
   draw = jax.jit(jax.vmap(categorical.draw, in_axes=(None, 0)))
   first, second = (draw(p(logits), uniforms) for p in programs)
   return Filter(
@@ -110,7 +112,7 @@ def _sorted_top_p(logits: jax.Array, p: float) -> jax.Array:
   """What `filtering.keep_top_p` does, by sorting."""
   ordered = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
   reached = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) >= p
-  last = jnp.argmax(reached, axis=-1)[:, None]
+  last = jax.lax.argmax(reached, 1, jnp.int32)[:, None]
   edge = jnp.take_along_axis(ordered, last, axis=-1)
   return jnp.where(logits >= edge, logits, -jnp.inf)
 

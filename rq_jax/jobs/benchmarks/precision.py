@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from rq_jax import config_rules
 from rq_jax.models import categorical
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -47,9 +48,13 @@ def compare(
   Args:
     restore: Gives the sampler of a dtype, 'float32' or 'bfloat16'.
     num_images: How many, in whole chunks. Labels are taken in turn.
-    seed: Of the draws.
+    seed: Of the draws; in [0, 2**32).
     chunk_size: Images computed at a time.
+
+  Raises:
+    ValueError: If the seed is out of range.
   """
+  config_rules.check_seed(seed)
   full, half = restore('float32'), restore('bfloat16')
   key, totals, count = jax.random.key(seed), None, 0
   for first in tqdm.trange(
@@ -95,10 +100,14 @@ def _differences(full: jax.Array, half: jax.Array, key: jax.Array):
   axes = (0, 1, 2)
   log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (full, half))
   divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
-  greedy = jnp.argmax(full, axis=-1) != jnp.argmax(half, axis=-1)
-  uniforms = jax.random.uniform(key, full.shape[:-1])
+  greedy = _most_likely(full) != _most_likely(half)
+  uniforms = jax.random.uniform(key, full.shape[:-1], jnp.float32)
   drawn = categorical.draw(full, uniforms) != categorical.draw(half, uniforms)
   return tuple(jnp.mean(x, axis=axes) for x in (divergence, greedy, drawn))
+
+
+def _most_likely(logits: jax.Array) -> jax.Array:
+  return jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
 
 
 def table(found: Precision) -> str:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax import config as config_lib
+from rq_jax import config_rules
 from rq_jax import partitioning
 from rq_jax import recipes
 from rq_jax import tokenizer as tokenizer_lib
@@ -59,7 +60,11 @@ def draw(
 
   Leaf by leaf and at once in its dtype, so that little more memory is needed
   than the tree takes.
+
+  Raises:
+    ValueError: If the seed is not in [0, 2**32).
   """
+  config_rules.check_seed(seed)
   leaves, structure = jax.tree.flatten(abstract)
   keys = jax.random.split(jax.random.key(seed), len(leaves))
   drawn = [

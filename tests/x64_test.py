@@ -1,0 +1,341 @@
+"""JAX_ENABLE_X64 changes nothing: no dtype is left to it."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+from jax.extend import source_info_util
+import numpy as np
+import pytest
+
+from rq_jax import partitioning
+from rq_jax.models import categorical
+from rq_jax.sampling import Sampling
+from rq_jax.sampling import decode
+from rq_jax.sampling import likelihood
+from rq_jax.sampling import requests
+from rq_jax.training import perceptual
+from rq_jax.training import stage1
+from rq_jax.training import stage1_eval
+from rq_jax.training import stage2
+from rq_jax.training import stage2_eval
+from tests import tiny
+from tests.sampling import models
+
+# Every part of optax that a config can ask for.
+OPTIMIZER = dict(
+    name='adamw',
+    weight_decay=0.1,
+    clip_norm=1.0,
+    schedule='cosine',
+    warmup_steps=2,
+    min_lr=1e-5,
+    ema_decay=0.9,
+)
+TEXTS = dict(num_classes=0, null_class=False, text_vocab_size=20, text_length=3)
+SAMPLING = dict(
+    plain=Sampling(),
+    filtered=Sampling(
+        temperature=0.9,
+        top_k=9,
+        top_p=0.9,
+        guidance=2.0,
+        guidance_schedule='linear',
+    ),
+)
+KEY = jax.random.key(7)
+LABELS = [3, 1, 4]
+
+
+def stage1_problem(**changes):
+  """A task of stage 1, and a batch for it."""
+  config = tiny.stage1_config(**changes)
+  network = None
+  if config.loss.perceptual_weight:
+    network = perceptual.abstract()
+  task = stage1.build(
+      config, tiny.one_device(), total_steps=10, perceptual=network
+  )
+  valid = np.arange(tiny.BATCH) < 7
+  return task, {'image': np.asarray(tiny.images()), 'valid': valid}
+
+
+def stage2_problem(chunks=1, **changes):
+  """A task of stage 2, and a batch for it."""
+  task = stage2.build(
+      tiny.stage2_config(**changes),
+      tiny.one_device(),
+      total_steps=10,
+      tokenizer=tiny.untrained_tokenizer(),
+  ).replace(chunks=chunks)
+  batch = {
+      'image': np.asarray(tiny.images()),
+      'label': np.arange(tiny.BATCH, dtype=np.int32),
+      'tokens': np.arange(24, dtype=np.int32).reshape(-1, 3) % 20,
+      'valid': np.arange(tiny.BATCH) < 7,
+  }
+  return task, batch
+
+
+PROBLEMS = {
+    'discriminator': lambda: stage1_problem(
+        loss=dict(adversarial_weight=0.5, adversarial_start=1),
+        model=dict(dropout=0.1),
+        optimizer=OPTIMIZER,
+    ),
+    'official_codebooks': lambda: stage1_problem(
+        loss=dict(adversarial_weight=0.5, discriminator='vanilla'),
+        discriminator=dict(norm='act'),
+        model=dict(
+            shared_codebook=False,
+            codebook_size=(100, 5000),  # More than features, and in blocks.
+            decay=(0.9, 0.99),
+            codebook_update='depth',
+            restart='absolute',
+            remat=True,
+            dtype='bfloat16',
+        ),
+        optimizer=dict(weight_decay=0.1),
+    ),
+    'perceptual': lambda: stage1_problem(
+        loss=dict(perceptual_weight=1.0, perceptual_path='unused')
+    ),
+    'labels': lambda: stage2_problem(
+        loss=dict(label_dropout=0.25),
+        model=dict(attention_dropout=0.1, embedding_dropout=0.1),
+        optimizer=OPTIMIZER,
+    ),
+    'texts': lambda: stage2_problem(
+        chunks=2,
+        loss=dict(condition_weight=0.1, soft_targets=False),
+        model=TEXTS | dict(remat=True, dtype='bfloat16'),
+    ),
+    'learned_inputs': lambda: stage2_problem(
+        loss=dict(stochastic_codes=False),
+        model=dict(
+            spatial_input='learned',
+            depth_input='learned',
+            shared_embedding=False,
+            shared_classifier=False,
+            num_classes=0,
+            null_class=False,
+        ),
+    ),
+}
+
+
+def modules(task):
+  """The modules of the stage that a task is of."""
+  if isinstance(task, stage1.Task):
+    return stage1, stage1_eval
+  return stage2, stage2_eval
+
+
+def inner(values):
+  """Programs among the parameters of an equation."""
+  for value in values:
+    if hasattr(value, 'eqns'):
+      yield value
+    elif isinstance(value, tuple | list):
+      yield from inner(value)
+
+
+def is_wide(dtype):
+  """Whether numbers have 64 bits; keys are none."""
+  return isinstance(dtype, np.dtype) and dtype.name in (
+      'int64',
+      'uint64',
+      'float64',
+  )
+
+
+def wide(jaxpr):
+  """What a program computes in 64 bits: equations, with where they are from."""
+  for equation in jaxpr.eqns:
+    for out in equation.outvars:
+      dtype = getattr(out.aval, 'dtype', None)
+      if is_wide(dtype):
+        place = source_info_util.summarize(equation.source_info)
+        yield f'{equation.primitive} of {dtype} at {place}'
+    for program in inner(equation.params.values()):
+      yield from wide(program)
+
+
+def traced_wide(fn, *args):
+  """The same of a function, under JAX_ENABLE_X64, and of its results."""
+  with jax.enable_x64(True):
+    closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
+  results = [
+      f'a result of {leaf.dtype}{jax.tree_util.keystr(path)}'
+      for path, leaf in jax.tree_util.tree_leaves_with_path(out)
+      if is_wide(leaf.dtype)
+  ]
+  return [*wide(closed.jaxpr), *results]
+
+
+@pytest.mark.parametrize('name', PROBLEMS)
+def test_no_step_computes_anything_in_64_bits(name):
+  task, batch = PROBLEMS[name]()
+  steps, evaluation = modules(task)
+
+  def init(task, key, batch):
+    return partitioning.unbox(steps.init_state(task, key, batch))
+
+  state = jax.eval_shape(init, task, KEY, batch)
+  assert not traced_wide(init, task, KEY, batch)
+  assert not traced_wide(steps.train_step, task, state, batch)
+  assert not traced_wide(evaluation.eval_step, task, state, batch)
+  assert not traced_wide(evaluation.preview, task, state, batch)
+
+
+@pytest.mark.parametrize('how', SAMPLING)
+def test_no_draw_computes_anything_in_64_bits(how):
+  sampler = models.sampler(**(TEXTS if how == 'plain' else {}))
+  prior, weights = sampler.prior, sampler.engine.weights
+  options = models.options(prior, SAMPLING[how])
+  condition = np.zeros((4, prior.condition_length), np.int32)
+
+  def draw(weights, options, key, indices):
+    numbers = requests.uniforms(key, indices, prior.positions, prior.depth)
+    request = requests.make(prior, condition, numbers)
+    return decode.draw_codes(prior, weights, options, request, keep_logits=True)
+
+  indices = np.arange(4, dtype=np.uint32)
+  assert not traced_wide(draw, weights, options, KEY, indices)
+
+  codes = np.zeros((4, *prior.code_shape), np.int32)
+  forward = (sampler.prior_variables, sampler.tokenizer.codebooks, codes)
+  for fn in (likelihood.logits, likelihood.log_prob):
+    of_codes = functools.partial(fn, prior)
+    assert not traced_wide(of_codes, *forward, condition)
+
+
+def test_a_dtype_left_to_the_flag_is_found_and_named():
+  def fn(codes):
+    return categorical.draw(jax.numpy.zeros((2, 3)), codes[:, 0] / 9)
+
+  first, *_ = traced_wide(fn, np.zeros((2, 1), np.int32))
+  assert 'float64' in first
+  assert 'x64_test.py' in first
+
+
+def flat(tree):
+  """Leaves by their path, as NumPy arrays; keys by their data."""
+  leaves = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    leaves[jax.tree_util.keystr(path)] = np.asarray(leaf)
+  return leaves
+
+
+def assert_same_bits(actual, desired):
+  """Compares trees leaf by leaf: names, dtypes, shapes and bytes."""
+  actual, desired = flat(actual), flat(desired)
+  assert actual.keys() == desired.keys()
+  for name, value in desired.items():
+    assert actual[name].dtype == value.dtype, name
+    assert actual[name].shape == value.shape, name
+    assert actual[name].tobytes() == value.tobytes(), name
+
+
+def in_both_modes(fn):
+  """What a function returns under JAX_ENABLE_X64 and without it."""
+  with jax.enable_x64(True):
+    wide = jax.block_until_ready(fn())
+  return wide, fn()
+
+
+def steps():
+  """All metrics of four steps of stage 2, the last state, and evaluation."""
+  task, batch = PROBLEMS['labels']()
+  del batch['image']
+  shape = (tiny.BATCH, *task.tokenizer.features_shape)
+  batch['features'] = np.random.default_rng(0).normal(size=shape)
+  batch = partitioning.global_batch(batch, tiny.one_device())
+  state = tiny.initial_state(stage2, task, batch)
+  step, metrics = jax.jit(stage2.train_step), []
+  for _ in range(4):
+    state, found = step(task, state, batch)
+    metrics.append(found)
+  sums = jax.jit(stage2_eval.eval_step)(task, state, batch)
+  return metrics, state, sums
+
+
+def test_stage2_takes_the_same_steps():
+  wide, usual = in_both_modes(steps)
+  assert_same_bits(wide, usual)
+  metrics, state, sums = usual
+  for x in flat((metrics, state, sums)).values():
+    assert x.dtype.itemsize <= 4
+
+
+def draws():
+  """Everything that a sampler can be asked for."""
+  sampler = models.sampler()
+  found = {
+      how: sampler.codes(KEY, labels=LABELS, sampling=options)
+      for how, options in SAMPLING.items()
+  }
+  codes = np.asarray(found['plain'], np.int64)
+  images = np.linspace(-1, 1, 3 * 16 * 16 * 3).reshape(3, 16, 16, 3)
+  redraw = np.arange(16)[:, None] + np.zeros((1, 16)) < 8
+  chosen = sampler.best_of(
+      KEY, 2, lambda x: np.mean(x, axis=(1, 2, 3)), labels=np.array(LABELS)
+  )
+  return found | {
+      'stream': list(sampler.stream(KEY, labels=LABELS)),
+      'complete': sampler.complete(KEY, codes, redraw[::8, ::8], labels=LABELS),
+      'edit': sampler.edit(KEY, images, redraw, labels=LABELS),
+      'best': (chosen.images, chosen.codes, chosen.scores),
+      'logits': sampler.logits(codes, labels=LABELS),
+      'log_prob': sampler.log_prob(codes, labels=LABELS),
+      'encoded': sampler.tokenizer.encode(images),
+      'features': sampler.tokenizer.features(images),
+      'decoded': sampler.tokenizer.decode(codes),
+  }
+
+
+def test_samplers_and_tokenizers_return_the_same_also_of_wide_arrays():
+  wide, usual = in_both_modes(draws)
+  assert_same_bits(wide, usual)
+
+
+def test_batches_of_wide_arrays_become_narrow():
+  rows = {'label': np.arange(8), 'features': np.linspace(0, 1, 8)}
+  wide, usual = in_both_modes(
+      lambda: partitioning.global_batch(rows, tiny.one_device())
+  )
+  assert_same_bits(wide, usual)
+  assert (wide['label'].dtype, wide['features'].dtype) == (np.int32, np.float32)
+
+
+def test_keys_of_all_seeds_differ_and_are_the_same():
+  seeds = [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
+  wide, usual = in_both_modes(lambda: [jax.random.key(s) for s in seeds])
+  assert_same_bits(wide, usual)
+  assert len({tuple(data) for data in map(tuple, flat(usual).values())}) == 6
+
+
+def test_stage1_with_the_variable_set_is_the_same_run(tmp_path):
+  done = tiny.finished_run(1)
+  code = (
+      'import sys; from tests import tiny; from rq_jax.training import'
+      ' experiment; config = tiny.run_config(1);'
+      ' config.train.eval_steps = config.train.checkpoint_steps = 1000;'
+      ' experiment.train(config, sys.argv[1])'
+  )
+  environment = os.environ | {'JAX_ENABLE_X64': '1'}
+  subprocess.run(
+      [sys.executable, '-c', code, str(tmp_path)], check=True, env=environment
+  )
+  assert_same_bits(tiny.saved_state(tmp_path), tiny.saved_state(done))
+  expected = [
+      line
+      for line in tiny.metric_lines(done)
+      if line['step'] == 12 or 'eval/mse' not in line
+  ]
+  assert 'eval/psnr_depth2' in expected[-1]
+  assert tiny.metric_lines(tmp_path) == expected
