@@ -77,15 +77,22 @@ def after_steps(count, workdir, process):
   return process
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
-  process = after_steps(3, tmp_path, start(tmp_path))
-  process.send_signal(signal.SIGHUP)
+def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
+  process = after_steps(3, tmp_path, start(tmp_path, ('-c', SLOW)))
+  process.send_signal(signal.SIGUSR1)
+  while process.stdout.readline() not in ('saving\n', ''):
+    pass
+  # None of these loses what is being saved.
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    process.send_signal(number)
+    time.sleep(0.1)
   _, error = process.communicate(timeout=120)
   assert process.returncode == 75
-  sentence = error.splitlines()[-1]
-  assert 'the same command resumes it' in sentence
+  assert 'Still saving; please wait.' in error
+  assert 'Traceback' not in error
   (saved,) = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
-  assert f'saved at step {saved}' in sentence
+  sentence = error.splitlines()[-1]
+  assert f'saved at step {saved}; the same command resumes it' in sentence
   assert 3 <= saved < STEPS
 
   again = start(tmp_path)
@@ -94,22 +101,6 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
   assert 'eval/mse' in out
   steps = logged_steps(tmp_path)
   assert steps == [*range(1, STEPS + 1), STEPS]  # The last is the evaluation.
-
-
-def test_further_signals_do_not_lose_what_is_being_saved(tmp_path):
-  process = after_steps(3, tmp_path, start(tmp_path, ('-c', SLOW)))
-  process.send_signal(signal.SIGUSR1)
-  while process.stdout.readline() not in ('saving\n', ''):
-    pass
-  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-    process.send_signal(number)
-    time.sleep(0.1)
-  _, error = process.communicate(timeout=120)
-  assert process.returncode == 75
-  assert 'Still saving; please wait.' in error
-  assert 'Traceback' not in error
-  (saved,) = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
-  assert f'saved at step {saved}' in error.splitlines()[-1]
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
