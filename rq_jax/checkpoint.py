@@ -40,14 +40,7 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
         f'{path} holds no config.json: it is neither the --workdir of a run nor'
         ' a converted checkpoint. Check the path.'
     )
-  raw = files.read_json(file)
-  if not isinstance(raw, dict):
-    raise ValueError(
-        f'{file} is damaged: it holds no experiment. Restore it from a copy.'
-    )
-  if type(raw.get('seed')) is int:
-    # Earlier versions took any integer, of which JAX used 32 bits.
-    raw['seed'] %= 2**32
+  raw = files.read_json_object(file)
   try:
     config = config_lib.check(raw)
   except ValueError as error:
@@ -95,8 +88,10 @@ def restore_variables(
     names = _names(path, step, abstract, ema)
     try:
       variables = _restore(path, step, abstract, names, sharding)
-    except checkpoint_steps.DAMAGE as error:
-      return checkpoint_steps.reason(error)
+    except Exception as error:
+      if jax.process_count() > 1:
+        raise  # All processes must restore the same step.
+      return checkpoint_steps.damage(error)
     restored[step] = variables, names['params'] != 'params'
     return None
 

@@ -17,12 +17,31 @@ from rq_jax import files
 
 # What reading a damaged checkpoint raises. Not what says that memory ran out or
 # that permission is lacking: such a checkpoint may be whole.
-DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
+_DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
+# What tensorstore writes into an error about anything but damage.
+_NO_DAMAGE = (
+    'PERMISSION_DENIED',
+    'RESOURCE_EXHAUSTED',
+    'UNAVAILABLE',
+    'DEADLINE_EXCEEDED',
+)
 
-_REASON = 200  # Characters of an error that are worth showing.
+_LENGTH = 200  # Characters of an error that are worth showing.
 
 # Why a step cannot be restored, or None.
 Judge: TypeAlias = Callable[[int], str | None]
+
+
+class DamagedError(ValueError):
+  """A checkpoint that was asked for cannot be read.
+
+  Attributes:
+    reason: Why.
+  """
+
+  def __init__(self, message: str, reason: str):
+    super().__init__(message)
+    self.reason = reason
 
 
 def find(
@@ -39,7 +58,7 @@ def find(
       does not read the arrays.
 
   Raises:
-    ValueError: If there is none, or it cannot be restored.
+    ValueError: If there is none; a `DamagedError` if it cannot be restored.
   """
   judge = judge or functools.partial(problem, path)
   found = steps(path)
@@ -56,9 +75,10 @@ def find(
         ' of these, or none for the newest.'
     )
   if (why := judge(step)) is not None:
-    raise ValueError(
+    raise DamagedError(
         f'Checkpoint {step} of {path} cannot be read: {why}. It has {found}.'
-        ' Choose another one of these, or none for the newest that is whole.'
+        ' Choose another one of these, or none for the newest that is whole.',
+        why,
     )
   return step
 
@@ -69,8 +89,8 @@ def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
     if (why := judge(step)) is None:
       for other, reason in problems.items():
         note(
-            f'Checkpoint {other} of {path} is passed over: {reason}. Step'
-            f' {step} is taken.'
+            f'Skipping checkpoint {other} of {path}: {reason}. Using step'
+            f' {step} instead.'
         )
       return step
     problems[step] = why
@@ -103,11 +123,11 @@ def problem(path: epath.PathLike, step: int) -> str | None:
     if not (where / name).is_dir():
       return f'it has no {name}'
   try:
-    files.read_json(where / 'meta' / 'metadata')
-    files.read_json(where / 'state' / '_METADATA')
+    files.read_json_object(where / 'meta' / 'metadata')
+    files.read_json_object(where / 'state' / '_METADATA')
     described(path, step)
-  except DAMAGE as error:
-    return reason(error)
+  except Exception as error:
+    return damage(error)
   return None
 
 
@@ -117,12 +137,26 @@ def described(path: epath.PathLike, step: int):
   return ocp.PyTreeCheckpointHandler().metadata(where).tree
 
 
-def reason(error: Exception) -> str:
+def damage(error: Exception) -> str:
+  """What is damaged in a checkpoint, from the error that reading it raised.
+
+  Raises:
+    Exception: The error, if it is not about damage: of memory, permissions or a
+      network that fails.
+  """
+  if type(error) is Exception and isinstance(error.__cause__, Exception):
+    return damage(error.__cause__)  # Orbax wraps the errors of tensorstore.
+  if not isinstance(error, _DAMAGE) or any(w in str(error) for w in _NO_DAMAGE):
+    raise error
+  return shown(error)
+
+
+def shown(error: Exception) -> str:
   """The beginning of what an error says, in one line."""
   text = ' '.join(str(error).split()).rstrip('.')
   if not isinstance(error, ValueError):  # Others say less than a sentence.
     text = f'{type(error).__name__}: {text}'
-  return text if len(text) <= _REASON else f'{text[:_REASON]} ...'
+  return text if len(text) <= _LENGTH else f'{text[:_LENGTH]} ...'
 
 
 @functools.cache
@@ -145,4 +179,4 @@ def set_aside(path: epath.PathLike, step: int) -> None:
     names = (f'{other}', *(f'{other}-{i}' for i in range(1, 1000)))
     free = next(name for name in names if not (target / name).exists())
     (folder(path) / str(other)).rename(target / free)
-    note(f'It is kept as {target / free}.')
+    note(f'Checkpoint {other} was moved to {target / free}.')

@@ -52,6 +52,21 @@ def read_json(path: epath.PathLike) -> Any:
     ) from error
 
 
+def read_json_object(path: epath.PathLike) -> dict[str, Any]:
+  """The object in a JSON file; see `read_json`.
+
+  Raises:
+    ValueError: If the file holds anything else; the message names it.
+    OSError: If it cannot be opened.
+  """
+  if isinstance(value := read_json(path), dict):
+    return value
+  raise ValueError(
+      f'{path} is damaged: it holds a {type(value).__name__}, not an object.'
+      ' Restore the file from a copy, or write it again.'
+  )
+
+
 @contextlib.contextmanager
 def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
   """Opens a binary file that gets its name once all of it is written.
@@ -186,11 +201,20 @@ def _is_full(error: BaseException) -> bool:
 def _full_disk(path: epath.PathLike, needs: int | None) -> str:
   free = free_bytes(path)
   if free is None:
-    return f'There is no room left to write {path}. Make some.'
+    return (
+        f'The storage of {path} is full. Free some space there and run the same'
+        ' command again.'
+    )
   where = f'The disk of {path} is full: {readable(free)} are free'
   if needs is None:
     return f'{where}. Make room and run the same command again.'
-  missing = readable(max(needs - free, 0))
+  if free >= needs:  # The disk is not full, and yet refuses to take more.
+    return (
+        f'The disk of {path} is full, or your quota on it is used up:'
+        f' {readable(free)} are free on it, and {readable(needs)} are needed.'
+        ' Remove files there, or choose a folder on another disk.'
+    )
+  missing = readable(needs - free)
   return (
       f'{where}, and {readable(needs)} are needed. Free at least {missing}'
       ' more, or choose a folder on another disk.'

@@ -1,7 +1,7 @@
 """Writes models for inference, and names them by their contents.
 
 An inference copy is a folder like that of a run, with `config.json` and one
-checkpoint, of step 0, that holds the variables of the model alone.
+checkpoint, of step 0, that holds only the variables of the model.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ def check_fingerprint(path: str | epath.Path, expected: str) -> None:
     ValueError: If it holds others.
   """
   meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
-  found = files.read_json(meta).get('fingerprint')
+  found = files.read_json_object(meta).get('fingerprint')
   if found != expected:
     raise ValueError(
         f'The tokenizer has fingerprint {expected}, but the model was trained'

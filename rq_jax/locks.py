@@ -28,6 +28,10 @@ BEAT_SECONDS = 10
 # changes a while later.
 DEAD_AFTER_SECONDS = 60
 
+_SETTLE_SECONDS = 1
+_TOKEN = uuid.uuid4().hex  # Of this process.
+_HEARTBEATS: set[epath.Path] = set()  # Of the folders that are held.
+
 # File systems that know no locks, or none that other machines see.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -50,6 +54,10 @@ def hold(folder: epath.PathLike, *, flag: str) -> Iterator[None]:
     if locked is None or (holder and _is_alive(folder, holder, bool(locked))):
       raise _taken(folder, flag, holder)
     held.enter_context(_beating(folder))
+    if not locked:
+      time.sleep(_SETTLE_SECONDS)  # Somebody may have come at the same time.
+      if (holder := _read(folder)) and holder.get('token') != _TOKEN:
+        raise _taken(folder, flag, holder)
     yield
 
 
@@ -108,6 +116,13 @@ def _machine() -> str:
     return socket.gethostname()
 
 
+def release_all() -> None:
+  """Ends all heartbeats of this process, which is about to end at once."""
+  for file in list(_HEARTBEATS):
+    with contextlib.suppress(Exception):
+      file.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _beating(folder: epath.Path) -> Iterator[None]:
   """Shows signs of life until the context ends; failing to is no error."""
@@ -116,19 +131,21 @@ def _beating(folder: epath.Path) -> Iterator[None]:
       'host': socket.gethostname(),
       'process': os.getpid(),
       'machine': _machine(),
+      'token': _TOKEN,
   }
   stopped = threading.Event()
 
   def beat():
     while not stopped.wait(BEAT_SECONDS):
       with contextlib.suppress(Exception):
-        if files.is_local(folder):
+        if files.is_local(folder) and _read(folder):
           os.utime(file)  # Needs no room on the disk.
         else:
           file.write_text(json.dumps(holder | {'beat': time.time()}))
 
   with contextlib.suppress(OSError):
     file.write_text(json.dumps(holder))
+  _HEARTBEATS.add(file)
   thread = threading.Thread(target=beat, daemon=True)
   thread.start()
   try:
@@ -136,8 +153,10 @@ def _beating(folder: epath.Path) -> Iterator[None]:
   finally:
     stopped.set()
     thread.join(timeout=1)
+    _HEARTBEATS.discard(file)
     with contextlib.suppress(OSError):
-      file.unlink(missing_ok=True)
+      if _read(folder).get('token') in (None, _TOKEN):
+        file.unlink(missing_ok=True)
 
 
 def _read(folder: epath.Path) -> dict[str, Any]:

@@ -22,14 +22,14 @@ def only_first(action: Callable[[], Any]) -> None:
     action: What to run.
 
   Raises:
-    ValueError: What the action raises, as of an `OSError`; in the other
-      processes, that the first has stopped.
+    ValueError: In the other processes, if the action failed in the first. In
+      the first process, the action's own error is raised.
   """
   error = None
   try:
     if jax.process_index() == 0:
       action()
-  except (ValueError, OSError) as failure:
+  except Exception as failure:  # The others must hear of any.
     error = failure
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils

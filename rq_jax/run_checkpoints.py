@@ -121,8 +121,8 @@ class Checkpoints:
     def problem(step: int) -> str | None:
       try:
         restored[step] = self.restore(step, abstract, shardings)
-      except checkpoint_steps.DAMAGE as error:
-        reason = checkpoint_steps.reason(error)
+      except Exception as error:
+        reason = checkpoint_steps.damage(error)
         if jax.process_count() == 1:
           return reason
         raise ValueError(
@@ -185,7 +185,7 @@ class Checkpoints:
     except Exception as error:  # Of many libraries, from another thread.
       raise SaveFailedError(
           f'A checkpoint could not be saved in {folder}:'
-          f' {checkpoint_steps.reason(error)}. Those saved before are as they'
+          f' {checkpoint_steps.shown(error)}. Those saved before are as they'
           ' were; run the same command again to go on from the newest.'
       ) from error
 

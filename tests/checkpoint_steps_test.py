@@ -97,17 +97,17 @@ def test_a_damaged_newest_step_is_passed_over_and_named(
   value, found = newest_for_inference(run)
   assert (value, found) == (6, f'parameters of step 6 from {run}')
   said = capsys.readouterr().out
-  assert f'Checkpoint 99 of {run} is passed over: ' in said
-  assert reason in said and 'Step 6 is taken.' in said
+  assert f'Skipping checkpoint 99 of {run}: ' in said
+  assert reason in said and 'Using step 6 instead.' in said
   # Whoever only reads a run leaves it as it is.
   assert (run / 'checkpoints' / '99').exists()
 
   checkpoint_steps.note.cache_clear()
   assert newest_for_training(run) == 6
   said = capsys.readouterr().out
-  assert 'is passed over' in said
+  assert 'Skipping checkpoint 99' in said
   kept = run / 'damaged_checkpoints' / '99'
-  assert f'It is kept as {kept}.' in said
+  assert f'Checkpoint 99 was moved to {kept}.' in said
   assert kept.exists()
 
 
@@ -195,7 +195,37 @@ def test_a_run_without_checkpoints_starts_anew(tmp_path):
     assert checkpoints.restore_newest(SHAPES, SHARDINGS) is None
 
 
+@pytest.mark.parametrize('name', ['meta/metadata', 'state/_METADATA'])
+def test_json_of_another_kind_is_damage_too(name, run):
+  (run / 'checkpoints' / '6' / name).write_text('[]')
+  assert f'{name} is damaged' in checkpoint_steps.problem(run, 6)
+  assert newest_for_training(run) == 4
+
+
+@pytest.mark.parametrize('word', ['PERMISSION_DENIED', 'RESOURCE_EXHAUSTED'])
+def test_what_may_pass_is_no_damage(word, run, monkeypatch):
+  def refused(*_, **__):
+    raise ValueError(f'{word}: Error opening "params.w"')
+
+  monkeypatch.setattr(run_checkpoints.Checkpoints, 'restore', refused)
+  monkeypatch.setattr(checkpoint, '_restore', refused)
+  for newest in (newest_for_training, newest_for_inference):
+    with pytest.raises(ValueError, match=f'^{word}'):
+      newest(run)
+  assert checkpoint_steps.steps(run) == [4, 6]
+
+
+def test_processes_restore_the_same_step_for_inference_too(run, monkeypatch):
+  def damaged(*_, **__):
+    raise ValueError('DATA_LOSS')
+
+  monkeypatch.setattr(checkpoint, '_restore', damaged)
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(ValueError, match='^DATA_LOSS'):
+    newest_for_inference(run)
+
+
 def test_reasons_are_one_line_of_a_bearable_length():
-  assert checkpoint_steps.reason(ValueError('a\n  b.')) == 'a b'
-  assert checkpoint_steps.reason(KeyError('x')) == "KeyError: 'x'"
-  assert len(checkpoint_steps.reason(ValueError('x' * 5000))) < 210
+  assert checkpoint_steps.shown(ValueError('a\n  b.')) == 'a b'
+  assert checkpoint_steps.shown(KeyError('x')) == "KeyError: 'x'"
+  assert len(checkpoint_steps.shown(ValueError('x' * 5000))) < 210

@@ -360,15 +360,3 @@ def test_a_damaged_config_is_named(text, tmp_path):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(ValueError, match=f'^{tmp_path}/config.json is '):
     checkpoint.read_config(tmp_path)
-
-
-@pytest.mark.parametrize(('seed', 'meant'), [(2**40 + 7, 7), (-1, 2**32 - 1)])
-def test_a_model_of_a_seed_that_was_once_taken_can_be_restored(
-    seed, meant, tmp_path
-):
-  fields = config_lib.to_dict(_config()) | {'seed': seed}
-  (tmp_path / 'config.json').write_text(json.dumps(fields))
-  assert checkpoint.read_config(tmp_path).seed == meant
-  # It draws the same random numbers.
-  data = jax.random.key_data(jax.random.key(meant))
-  np.testing.assert_array_equal(jax.random.key_data(jax.random.key(seed)), data)

@@ -59,6 +59,24 @@ def test_a_full_disk_is_named_with_what_is_missing(
   assert names(tmp_path) == []
 
 
+def test_a_quota_is_told_from_a_full_disk(tmp_path, monkeypatch):
+  leave(monkeypatch, free=10**12)
+  with (
+      pytest.raises(files.DiskFullError, match='or your quota .* 3.2 kB are'),
+      files.whole(tmp_path / 'a', needs=3200),
+  ):
+    raise OSError(errno.EDQUOT, 'Disk quota exceeded')
+
+
+@pytest.mark.parametrize('text', ['[1]', '"a"', 'null'])
+def test_json_that_is_no_object_is_named(text, tmp_path):
+  (tmp_path / 'a').write_text(text)
+  with pytest.raises(ValueError, match=f'{tmp_path}/a is damaged: it holds a'):
+    files.read_json_object(tmp_path / 'a')
+  (tmp_path / 'a').write_text('{"b": 1}')
+  assert files.read_json_object(tmp_path / 'a') == {'b': 1}
+
+
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path):
   for error in (OSError(errno.EIO, 'worn out'), ValueError('wrong')):
     with pytest.raises(type(error)) as info, files.whole(tmp_path / 'a'):

@@ -242,6 +242,18 @@ def test_pillow_opens_only_formats_that_are_named():
   assert not [file for file, names in found if 'formats' not in names]
 
 
+def test_bars_are_made_in_one_place():
+  """Where they cannot stop what they show."""
+  made = [
+      module
+      for module in MODULES
+      for node in ast.walk(parse(module))
+      if isinstance(node, ast.Call)
+      and ast.unparse(node.func) in ('tqdm.tqdm', 'tqdm.trange')
+  ]
+  assert made == ['progress']
+
+
 def test_no_file_is_called_utils():
   vague = {'utils', 'util', 'helpers', 'misc', 'common'}
   assert not [name for name in MODULES if name.split('.')[-1] in vague]

@@ -102,10 +102,34 @@ def test_a_heartbeat_of_this_machine_counts_only_without_locks(
     raise OSError(errno.EOPNOTSUPP, 'none here')
 
   monkeypatch.setattr(fcntl, 'flock', no_locks)
+  monkeypatch.setattr(locks, '_SETTLE_SECONDS', 0)
   hold(tmp_path)
   heartbeat(tmp_path, machine=locks._machine())
   with pytest.raises(ValueError, match='process 42 on host far'):
     hold(tmp_path)
+
+
+def test_of_two_that_come_at_once_without_locks_one_is_refused(
+    tmp_path, monkeypatch
+):
+  def no_locks(*_):
+    raise OSError(errno.ENOLCK, 'none here')
+
+  def other_comes(_):
+    heartbeat(tmp_path, token='theirs')
+
+  monkeypatch.setattr(fcntl, 'flock', no_locks)
+  monkeypatch.setattr(locks.time, 'sleep', other_comes)
+  with pytest.raises(ValueError, match='process 42 on host far'):
+    hold(tmp_path)
+  # The heartbeat of the other one stays.
+  assert json.loads((tmp_path / '.heartbeat').read_text())['process'] == 42
+
+
+def test_a_process_that_ends_at_once_ends_its_heartbeats(tmp_path):
+  with locks.hold(tmp_path, flag='--workdir'):
+    locks.release_all()
+    assert not (tmp_path / '.heartbeat').exists()
 
 
 def test_a_heart_beats_while_a_folder_is_held(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What all commands do alike: flags of their own, help, errors, exit codes."""
 
 from collections.abc import Callable
+import contextlib
 import os
 import re
 import sys
@@ -47,9 +48,16 @@ def run(
     What `work` does, 0 for None; 1 after an error, of which one sentence is
     printed.
   """
-  if resumable:
-    with interrupts.leaving_at_once(_NOTHING_TO_SAVE, INTERRUPTED):
-      return run(values, argv, doc, work)
+  signals = (
+      interrupts.leaving_at_once(_NOTHING_TO_SAVE, INTERRUPTED)
+      if resumable
+      else interrupts.exiting()
+  )
+  with signals:
+    return _run(values, argv, doc, work)
+
+
+def _run(values, argv: list[str], doc: str, work) -> int:
   # Orbax logs what it does at the level of information; errors still show.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   try:
@@ -103,6 +111,12 @@ def require(values: flags.FlagValues, *names: str) -> None:
     raise ValueError(f'{" and ".join(missing)} must be given; see --help.')
 
 
+def say(text: str) -> None:
+  """Prints to the standard error, if anybody is there to read it."""
+  with contextlib.suppress(OSError, ValueError):
+    print(text, file=sys.stderr, flush=True)
+
+
 def _fail(message: str) -> int:
-  print(f'Error: {" ".join(message.split())}', file=sys.stderr)
+  say(f'Error: {" ".join(message.split())}')
   return 1

@@ -5,8 +5,6 @@
 About seven minutes on two CPU cores. Open report.html in the folder afterwards.
 """
 
-import sys
-
 from absl import flags
 
 from rq_jax.cli import command
@@ -43,6 +41,6 @@ def _quickstart(values: flags.FlagValues) -> int:
   try:
     quickstart.quickstart(values.out, seed=values.seed)
   except interrupts.Interrupted as stopped:
-    print(stopped, file=sys.stderr)
+    command.say(str(stopped))
     return command.INTERRUPTED
   return 0

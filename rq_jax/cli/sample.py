@@ -14,8 +14,6 @@ not drawn again, and the files become those of an undisturbed run. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
 """
 
-import sys
-
 from absl import flags
 
 from rq_jax import config_rules
@@ -195,7 +193,7 @@ def _sample(values: flags.FlagValues) -> int:
         shard_size=values.shard_size,
     )
   except sample.Interrupted as stopped:
-    print(stopped, file=sys.stderr)
+    command.say(str(stopped))
     return command.INTERRUPTED
   if jax.process_index() == 0:
     print(sentence)

@@ -13,8 +13,6 @@ Run the same command again to go on after an interruption. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
 """
 
-import sys
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -88,7 +86,7 @@ def _train(values: flags.FlagValues) -> int:
   try:
     results = run.train(experiment, values.workdir)
   except interrupts.Interrupted as stopped:
-    print(stopped, file=sys.stderr)
+    command.say(str(stopped))
     return command.INTERRUPTED
   for name, value in results.items():
     print(f'{name:32}{value:.5g}')

@@ -202,22 +202,25 @@ def open_source(data_config: Any, split: str) -> Source:
   )
 
 
-def check_classes(config: Any, train: Source) -> None:
+def check_classes(config: Any, train: Source) -> str | None:
   """Refuses labels that a stage-2 model has no class for, in either split.
 
   JAX would train another row of the table with them. A model may have more
-  classes than the data; which ones nothing trains is then printed.
+  classes than the data.
 
   Args:
     config: A checked stage-2 experiment.
     train: The training split of its data.
+
+  Returns:
+    A sentence that names classes which no example trains, if there are any.
 
   Raises:
     ValueError: If the data have more classes than the model.
   """
   known = config.model.num_classes
   if not known:
-    return  # Labels are not read.
+    return None  # Labels are not read.
   counts = {'train': train.num_classes}
   if config.data.source == 'features':  # Other sources count them together.
     counts['test'] = open_source(config.data, 'test').num_classes
@@ -230,10 +233,11 @@ def check_classes(config: Any, train: Source) -> None:
           ' choose other data with --config.data.path.'
       )
   if (count := train.num_classes) < known:
-    print(
+    return (
         f'The model has {known} classes and the data have {count}: no example'
         f' trains the classes from {count} to {known - 1}.'
     )
+  return None
 
 
 def _check_split(split: str) -> None:

@@ -13,6 +13,7 @@ import tqdm
 from rq_jax import checkpoint
 from rq_jax import files
 from rq_jax import inference_copy
+from rq_jax import progress
 from rq_jax.config import Config
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
@@ -48,7 +49,9 @@ def from_official(
   """
   with written_whole(dst) as partial:
     with (
-        tqdm.tqdm(desc='unpacking', unit='B', unit_scale=True, delay=1) as bar,
+        progress.bar(
+            desc='unpacking', unit='B', unit_scale=True, delay=1
+        ) as bar,
         archive.open_source(
             src, partial, progress=functools.partial(_advance, bar)
         ) as source,
@@ -221,6 +224,6 @@ def _advance(bar: tqdm.tqdm, done: int, total: int) -> None:
 
 
 def _bar(what: str, model: official_model.OfficialModel) -> tqdm.tqdm:
-  return tqdm.tqdm(
+  return progress.bar(
       total=model.nbytes, desc=what, unit='B', unit_scale=True, miniters=1
   )

@@ -6,11 +6,11 @@ import importlib.util
 import pathlib
 
 import numpy as np
-import tqdm
 import yaml
 
 from rq_jax import checkpoint
 from rq_jax import files
+from rq_jax import progress
 from rq_jax.conversion import config_writer
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
@@ -108,7 +108,9 @@ def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
   """Reads a file just written, and compares it with what it should hold."""
   with torch_file.TorchFile(path) as file:
     for part, arrays in tree.items():
-      for name, array in tqdm.tqdm(arrays.items(), desc='comparing'):
+      for name, array in progress.bar(
+          iterable=arrays.items(), desc='comparing'
+      ):
         _require_same(path, name, array, file.read(file.tree[part][name]))
 
 
@@ -126,7 +128,7 @@ def _write_safetensors(
     arrays[name] = np.ascontiguousarray(arrays[name])
   safetensors_numpy.save_file(arrays, path)
   with safetensors.safe_open(path, framework='numpy') as file:
-    for name, array in tqdm.tqdm(arrays.items(), desc='comparing'):
+    for name, array in progress.bar(iterable=arrays.items(), desc='comparing'):
       _require_same(path, name, array, file.get_tensor(name))
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
 from rq_jax import checkpoint as checkpoint_lib
 from rq_jax import checkpoint_steps
 from rq_jax import config_rules
 from rq_jax import partitioning
+from rq_jax import progress
 from rq_jax.jobs.sample_conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -22,7 +22,7 @@ _ABOUT = 100  # Images of a chunk, if nothing else is said.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawing:
-  """Images to be drawn; image i depends on the seed, i and its condition alone.
+  """Images to be drawn; image i depends only on the seed, i and its condition.
 
   Attributes:
     sampler: The generator.
@@ -95,7 +95,7 @@ class Drawing:
   def images(self) -> np.ndarray:
     """Draws all of them, in memory: uint8[N, S, S, 3]."""
     total, drawn = self.conditions.num_images, []
-    with tqdm.tqdm(total=total, unit='image', desc='sample') as bar:
+    with progress.bar(total=total, unit='image', desc='sample') as bar:
       for _, images in self.chunks(range(-(-total // self.chunk_size))):
         drawn.append(images)
         bar.update(len(images))
@@ -141,19 +141,23 @@ def restore(
   """
   mesh = _local_mesh(chunk_size, model_parallel)
   checkpoint_lib.read_config(checkpoint, stage=2)
-  step = checkpoint_steps.find(checkpoint, step)
+  options = dict(ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer)
+  options |= dict(
+      text_tokenizer=text_tokenizer, verbose=not jax.process_index()
+  )
+  restored = {}
+
+  def problem(step: int) -> str | None:
+    try:
+      restored[step] = Sampler.restore(checkpoint, step=step, **options)
+    except checkpoint_steps.DamagedError as error:
+      return error.reason
+    return None
+
+  step = checkpoint_steps.find(checkpoint, step, problem)
+  sampler = restored[step]
   ema = ema and checkpoint_lib.has_collection(
       checkpoint, 'ema_params', step=step
-  )
-  sampler = Sampler.restore(
-      checkpoint,
-      step=step,
-      ema=ema,
-      dtype=dtype,
-      mesh=mesh,
-      tokenizer=tokenizer,
-      text_tokenizer=text_tokenizer,
-      verbose=jax.process_index() == 0,
   )
   return sampler, {
       'checkpoint': str(checkpoint),

@@ -13,6 +13,7 @@ import numpy as np
 
 from rq_jax import config as config_lib
 from rq_jax import config_rules
+from rq_jax import files
 from rq_jax import sampling
 from rq_jax.config import Config
 from rq_jax.data import images as images_lib
@@ -85,7 +86,8 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
       },
       'versions': versions.of(*_VERSIONS),
   }
-  (folder / 'report.json').write_text(json.dumps(report, indent=2))
+  with files.whole(folder / 'report.json') as file:
+    file.write(json.dumps(report, indent=2).encode())
   _write_page(folder, report, tokenizer, train, test, images, labels)
   _tell(folder, report)
   return report
@@ -119,7 +121,7 @@ def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
       sampler=sampler, conditions=conditions, seed=seed
   ).images()
   labels = conditions.rows(0, count)['labels']
-  with (folder / 'samples.npz').open('wb') as file:
+  with files.whole(folder / 'samples.npz') as file:
     np.savez_compressed(file, images=images, labels=labels)
   return images, labels
 

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from rq_jax import files
 from rq_jax.data import images
 from rq_jax.evaluation import digits
 from rq_jax.jobs import charts
@@ -62,7 +63,8 @@ def write_report(
       title=TITLE, body='\n'.join(section for section in sections if section)
   )
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(page, encoding='utf-8')
+  with files.whole(path) as file:
+    file.write(page.encode())
 
 
 def _headline(report, pictures) -> str:

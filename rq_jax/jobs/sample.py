@@ -88,8 +88,7 @@ def sample(
 
 def _open(files: sample_files.Files, asked: dict[str, Any]) -> None:
   """Makes the folder, or checks it; and that the disk has room for the job."""
-  sample_manifest.open_folder(files.folder, asked)
-  processes.wait_for_all('sample: opened')
+  processes.only_first(lambda: sample_manifest.open_folder(files.folder, asked))
   if jax.process_index():  # The first may have begun it with other flags.
     sample_manifest.open_folder(files.folder, asked)
   processes.only_first(

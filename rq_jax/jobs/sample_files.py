@@ -111,8 +111,14 @@ class Files:
     """
     if self.format == 'png':
       names = map(self._file, self.images_of(chunk))
-      # The list raises what a thread raised.
-      list(pool.map(images_lib.write_png, names, images))
+      try:
+        # The list raises what a thread raised.
+        list(pool.map(images_lib.write_png, names, images))
+      except files.DiskFullError as error:
+        there = sum(self._file(n).exists() for n in range(self.num_images))
+        # About: those that are missing may be of other sizes.
+        needs = (error.needs or 0) * (self.num_images - there)
+        raise files.DiskFullError(self.folder, needs) from error
     else:
       (self.folder / PARTS).mkdir(exist_ok=True)
       with files.whole(self._part(chunk), needs=images.nbytes) as file:

@@ -84,7 +84,7 @@ def open_folder(folder: epath.Path, asked: dict[str, Any]) -> None:
 
 
 def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
-  """What tells all that draws from other models."""
+  """Fingerprints of the models, and of the text tokenizer if it is used."""
   sampler = drawing.sampler
   found = {
       'prior': inference_copy.fingerprint(sampler.prior_variables),
@@ -106,7 +106,7 @@ def _devices(sampler: Sampler) -> str:
 
 
 def _check_same(file: epath.Path, asked: dict[str, Any]) -> None:
-  found = _flat(files_lib.read_json(file))
+  found = _flat(files_lib.read_json_object(file))
   asked = _flat(asked)
   for name in [*asked, *(found.keys() - asked)]:
     there, wanted = found.get(name), asked.get(name)

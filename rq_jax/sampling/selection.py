@@ -6,8 +6,8 @@ import math
 
 import jax
 import numpy as np
-import tqdm
 
+from rq_jax import progress
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Wanted
 
@@ -85,7 +85,7 @@ def _select(
   rounds = max(math.ceil(p / len(m)) for p, m in zip(pools, members))
   requests.check_indices((wanted.indices + 1) * rounds - 1)
   kept: list[Selection] = []
-  with tqdm.tqdm(
+  with progress.bar(
       total=count * rounds, unit='image', desc='select', disable=None
   ) as bar:
     for turn in range(rounds):

@@ -8,6 +8,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from rq_jax import files
+
 _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 _END_OF_WORD = '</w>'
 _QUOTED = 40  # characters of a prompt, in an error
@@ -69,10 +71,8 @@ class TextTokenizer:
         pad_id=self.pad_id,
         pad_token=self.tokenizer.id_to_token(self.pad_id) or _PAD,
     )
-    file = epath.Path(path)
-    partial = file.with_name(file.name + '.partial')
-    partial.write_bytes(padding.to_str(pretty=True).encode())
-    partial.replace(file)
+    with files.whole(path) as file:
+      file.write(padding.to_str(pretty=True).encode())
 
   def encode(
       self, prompts: Sequence[str], length: int, vocab_size: int

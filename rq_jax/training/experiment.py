@@ -6,6 +6,7 @@ import jax
 from rq_jax import config as config_lib
 from rq_jax import inference_copy
 from rq_jax import partitioning
+from rq_jax import processes
 from rq_jax.config import Config
 from rq_jax.data import features
 from rq_jax.data import sources
@@ -51,7 +52,7 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
     ValueError: If anything that the experiment names is missing or does not
       fit, or another program trains in this folder; before any array is
       allocated.
-    OSError: If a checkpoint could not be saved.
+    OSError: If something could not be saved, such as a `DiskFullError`.
     interrupts.Interrupted: After saving, if the run was told to stop.
     FloatingPointError: If a step was not finite.
   """
@@ -60,7 +61,9 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
   source = sources.open_source(config.data, 'train')
   total_steps = config_lib.total_steps(config, len(source))
   if config.stage == 2:
-    sources.check_classes(config, source)
+    untrained = sources.check_classes(config, source)
+    if untrained and jax.process_index() == 0:
+      print(untrained)
   with workdir_lib.Workdir(workdir) as held:
     if config.stage == 1:
       task = stage1.build(config, mesh, total_steps=total_steps)
@@ -86,7 +89,11 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
 
 def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
   """Leaves an inference copy in the run's folder, which is then complete."""
-  if path.exists():
-    inference_copy.check_fingerprint(path, tokenizer.fingerprint)
-  elif jax.process_index() == 0:
-    inference_copy.export(path, tokenizer.config, tokenizer.variables)
+
+  def keep():
+    if path.exists():
+      inference_copy.check_fingerprint(path, tokenizer.fingerprint)
+    else:
+      inference_copy.export(path, tokenizer.config, tokenizer.variables)
+
+  processes.only_first(keep)

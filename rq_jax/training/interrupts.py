@@ -1,6 +1,6 @@
-"""Ends a run in good order when it is told to stop.
+"""Ends a run cleanly when a signal asks it to stop.
 
-Four signals tell it so: SIGTERM, Ctrl-C (SIGINT), SIGUSR1, by which Slurm can
+Four signals do: SIGTERM, Ctrl-C (SIGINT), SIGUSR1, by which Slurm can
 warn of the end of a job, and SIGHUP, when a terminal goes away. As long as
 there is nothing to save, the process leaves at once (`leaving_at_once`); later
 it saves first (`Interrupts`). A signal that was ignored when the program
@@ -15,8 +15,10 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from rq_jax import locks
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_STILL = b'\nStill saving; please wait. SIGKILL would lose this save.\n'
+_STILL = b'\nStill finishing; please wait. SIGKILL would lose the rest.\n'
 
 
 class Interrupted(Exception):
@@ -74,6 +76,25 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
     os.close(writer)  # The watcher reads the end and stops.
     watcher.join()
     os.close(reader)
+
+
+@contextlib.contextmanager
+def exiting() -> Iterator[None]:
+  """Ends the program by an exception, so that what is half written is removed.
+
+  For commands that cannot resume: SIGTERM, SIGUSR1 and SIGHUP become a
+  `SystemExit` with 128 + the number of the signal, as shells report it. Ctrl-C
+  is an exception already.
+  """
+
+  def leave(number: int, _: Any) -> NoReturn:
+    raise SystemExit(128 + number)
+
+  before = _handle([s for s in _SIGNALS if s != signal.SIGINT], leave)
+  try:
+    yield
+  finally:
+    _restore(before)
 
 
 class Interrupts:
@@ -151,6 +172,7 @@ def end_at_once(code: int) -> NoReturn:
 
 
 def _exit_at_once(code: int) -> NoReturn:
+  locks.release_all()
   # Worker processes would wait for this one for ever.
   multiprocessing = sys.modules.get('multiprocessing')
   for child in multiprocessing.active_children() if multiprocessing else ():

@@ -1,7 +1,6 @@
 """Writes metrics as lines of JSON and for TensorBoard.
 
-Logs never decide over a run: what cannot be written is reported once, and the
-run goes on.
+A log that cannot be written never stops a run: it is reported once.
 """
 
 from collections.abc import Iterator, Mapping

@@ -78,10 +78,10 @@ def _take_weights(
 
 def _check_position(meta: Mapping[str, Any], num_examples: int) -> None:
   """Cross-checks what the data were when the checkpoint was written."""
-  if meta['num_examples'] != num_examples:
+  saved, step = meta.get('num_examples'), meta.get('step')
+  if saved != num_examples:
     raise ValueError(
-        f'The data have {num_examples} examples, but had'
-        f' {meta["num_examples"]} when step {meta["step"]} was saved: the order'
-        ' of examples would change. Restore the data, or start another'
-        ' --workdir with --config.init_from.'
+        f'The data have {num_examples} examples, but had {saved} when step'
+        f' {step} was saved: the order of examples would change. Restore the'
+        ' data, or start another --workdir with --config.init_from.'
     )

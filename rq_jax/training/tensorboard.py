@@ -40,6 +40,7 @@ class Writer:
     self._folder, self._first_step = folder, first_step
     self._file: Any = None
     self._opened = 0
+    self._started = False
 
   def write_scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Writes numbers by name.
@@ -81,6 +82,7 @@ class Writer:
         event.wall_time = time.time()
         file.write(_record(event))
       file.flush()
+      self._started = True
     except BaseException:
       with contextlib.suppress(OSError):
         self.close()
@@ -101,11 +103,11 @@ class Writer:
     path = self._folder / f'events.out.tfevents.{name}'
     self._opened += 1
     self._file = record_writer.open_file(str(path))
-    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    for event in (
-        event_pb2.Event(file_version='brain.Event:2'),
-        event_pb2.Event(step=self._first_step, session_log=start),
-    ):
+    events = [event_pb2.Event(file_version='brain.Event:2')]
+    if not self._started:  # Later, it would hide what this run has written.
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      events += [event_pb2.Event(step=self._first_step, session_log=start)]
+    for event in events:
       event.wall_time = time.time()
       self._file.write(_record(event))
     return self._file

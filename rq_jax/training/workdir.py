@@ -3,7 +3,6 @@
 import contextlib
 
 from etils import epath
-import jax
 
 from rq_jax import checkpoint
 from rq_jax import config as config_lib
@@ -42,12 +41,12 @@ class Workdir:
     Raises:
       ValueError: If the folder cannot be written, another program writes to it,
         or it holds a run with other settings.
+      DiskFullError: If there is no room for it.
     """
     self._hold(make=True)
     if (self.folder / 'config.json').exists():
       config_lib.check_resumable(checkpoint.read_config(self.folder), config)
-    if jax.process_index() == 0:
-      checkpoint.write_config(self.folder, config)
+    processes.only_first(lambda: checkpoint.write_config(self.folder, config))
 
   def _hold(self, *, make: bool) -> None:
     """Lets the first process hold the folder, if it is to be there."""

@@ -1,15 +1,20 @@
 """Signals to stop: saved, exit code 75, and the same command goes on."""
 
+import contextlib
 import json
+import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 STEPS = 40
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 TINY = [
     '--config=configs/digits/rqvae.py',
     '--config.data.image_size=16',
@@ -88,7 +93,7 @@ def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
     time.sleep(0.1)
   _, error = process.communicate(timeout=120)
   assert process.returncode == 75
-  assert 'Still saving; please wait.' in error
+  assert 'Still finishing; please wait.' in error
   assert 'Traceback' not in error
   (saved,) = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
   sentence = error.splitlines()[-1]
@@ -103,7 +108,33 @@ def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
   assert steps == [*range(1, STEPS + 1), STEPS]  # The last is the evaluation.
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_terminal_that_is_closed_saves_like_any_signal(tmp_path):
+  """Nobody is there any more to read the sentence."""
+  ours, theirs = pty.openpty()
+  process = subprocess.Popen(
+      [sys.executable, '-m', 'rq_jax', 'train', f'--workdir={tmp_path}', *TINY],
+      stdin=theirs,
+      stdout=theirs,
+      stderr=theirs,
+      start_new_session=True,
+  )
+  os.close(theirs)
+  reader = threading.Thread(target=read_all, args=(ours,), daemon=True)
+  reader.start()
+  after_steps(3, tmp_path, process)
+  process.send_signal(signal.SIGHUP)
+  os.close(ours)
+  assert process.wait(timeout=120) == 75
+  assert len(list((tmp_path / 'checkpoints').iterdir())) == 1
+
+
+def read_all(descriptor):
+  with contextlib.suppress(OSError):
+    while os.read(descriptor, 1000):
+      pass
+
+
+@pytest.mark.parametrize('number', SIGNALS)
 def test_a_signal_before_the_first_step_leaves_with_a_sentence(
     number, tmp_path
 ):
@@ -118,7 +149,24 @@ def test_a_signal_before_the_first_step_leaves_with_a_sentence(
   assert error.strip() == (
       'Interrupted while there was nothing to save. Run the same command again.'
   )
-  assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('number', SIGNALS[2:])
+def test_commands_that_cannot_resume_clean_up_and_exit(number):
+  code = (
+      'import os; from rq_jax.cli import command\n'
+      'def work(_):\n'
+      '  try:\n'
+      f'    os.kill(os.getpid(), {int(number)})\n'
+      '  finally:\n'
+      '    print("cleaned up")\n'
+      'command.run(command.new_flags(), ["x"], "", work)'
+  )
+  done = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True, timeout=60
+  )
+  assert (done.returncode, done.stdout) == (128 + number, 'cleaned up\n')
 
 
 WAITING = (

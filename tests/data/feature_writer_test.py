@@ -99,8 +99,8 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
     _writer(tmp_path, 1000)
   # 48128 and 4128 bytes.
   assert re.match(
-      f'The disk of {tmp_path}/train is full: .* are free, and 52.3 kB are'
-      ' needed',
+      f'The disk of {tmp_path}/train is full, or your quota .* are free on it,'
+      ' and 52.3 kB are needed',
       str(error.value),
   )
   assert not _names(tmp_path)

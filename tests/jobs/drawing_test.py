@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from rq_jax import checkpoint
 from rq_jax import run_checkpoints
 from rq_jax.jobs import drawing as drawing_lib
 from rq_jax.sampling import Sampler
@@ -136,6 +137,27 @@ def test_the_step_and_the_averages_are_told(options, step, ema, tmp_path):
     checkpoints.save(1, state, {})
   _, origin = drawing_lib.restore(str(tmp_path), chunk_size=8, **options)
   assert (origin['step'], origin['ema']) == (step, ema)
+
+
+def test_a_step_whose_arrays_are_damaged_is_passed_over(tmp_path, monkeypatch):
+  generators.export(tmp_path)
+  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
+    checkpoints.save(1, {'params': sampler().prior_variables['params']}, {})
+  restore = checkpoint._restore
+
+  def damaged(path, step, *arguments):
+    if step == 1:  # As Orbax words it.
+      raise Exception('Encountered error') from ValueError('DATA_LOSS: cut off')
+    return restore(path, step, *arguments)
+
+  monkeypatch.setattr(checkpoint, '_restore', damaged)
+  restored, origin = drawing_lib.restore(str(tmp_path), chunk_size=8)
+  assert (origin['step'], origin['ema']) == (0, False)
+  np.testing.assert_array_equal(
+      restored.codes(KEY, labels=[1] * 8), sampler().codes(KEY, labels=[1] * 8)
+  )
+  with pytest.raises(ValueError, match='1 of .* cannot be read: DATA_LOSS'):
+    drawing_lib.restore(str(tmp_path), chunk_size=8, step=1)
 
 
 def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):

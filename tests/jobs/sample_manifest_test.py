@@ -114,15 +114,21 @@ def test_another_process_that_was_told_other_things_is_refused(
     sampler, tmp_path, monkeypatch
 ):
   def first_opens(_):
-    monkeypatch.setattr(jax, 'process_index', lambda: 0)
-    monkeypatch.setattr(processes, 'wait_for_all', lambda _: None)
+    monkeypatch.undo()
     run(tmp_path, sampler)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
 
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
-  monkeypatch.setattr(processes, 'wait_for_all', first_opens)
+  monkeypatch.setattr(processes, 'only_first', first_opens)
   with pytest.raises(ValueError, match='seed=5, but this is seed=6'):
     run(tmp_path, sampler, seed=6)
+
+
+def test_a_damaged_description_is_named(out, sampler):
+  for text in ('[]', '{"seed": 5'):
+    (out / 'job.json').write_text(text)
+    with pytest.raises(ValueError, match=r'job\.json is damaged'):
+      run(out, sampler)
 
 
 def test_a_field_that_this_version_does_not_know_is_refused(out, sampler):

@@ -179,7 +179,7 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
       yield file
 
   monkeypatch.setattr(files_lib, 'whole', full)
-  with pytest.raises(files_lib.DiskFullError, match=r'000004\.png is full'):
+  with pytest.raises(files_lib.DiskFullError, match='is full.* are needed'):
     generators.run_labels(tmp_path)
   assert not (tmp_path / '000004.png').exists()
   assert not list(tmp_path.glob(f'*{files_lib.PARTIAL}'))

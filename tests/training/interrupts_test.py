@@ -53,7 +53,7 @@ def test_a_second_signal_asks_for_patience(capfd):
     assert capfd.readouterr().err == ''
     os.kill(os.getpid(), signal.SIGHUP)
     assert signals.requested(1)
-  assert 'Still saving; please wait.' in capfd.readouterr().err
+  assert 'Still finishing; please wait.' in capfd.readouterr().err
 
 
 def test_what_was_ignored_stays_ignored():

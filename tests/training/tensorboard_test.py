@@ -37,6 +37,15 @@ def scalars(folder):
   ]
 
 
+def starts(folder):
+  """Steps from which on TensorBoard hides what was written before."""
+  return [
+      event.step
+      for event in events(folder)
+      if event.session_log.status == event_pb2.SessionLog.START
+  ]
+
+
 class Full(io.BytesIO):
   """A file on a full disk, which notices when the buffer is written."""
 
@@ -60,10 +69,7 @@ def test_numbers_are_on_disk_at_once_with_their_step(tmp_path):
 def test_earlier_runs_are_hidden_from_the_first_step_on(tmp_path):
   writer = tensorboard.Writer(tmp_path, first_step=7)
   writer.write_scalars(7, {'loss': 1.0})
-  start = event_pb2.SessionLog.START
-  assert [
-      e.step for e in events(tmp_path) if e.session_log.status == start
-  ] == [7]
+  assert starts(tmp_path) == [7]
   writer.close()
 
 
@@ -94,6 +100,7 @@ def test_a_full_disk_raises_at_once_and_the_next_event_gets_a_new_file(
         writer.write_scalars(step, {'loss': 2.0})
   writer.write_scalars(40, {'loss': 3.0})
   assert scalars(tmp_path) == [(1, 'loss', 1.0), (40, 'loss', 3.0)]
+  assert starts(tmp_path) == [1]  # A second one would hide the first number.
   writer.close()
 
 

@@ -6,9 +6,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from rq_jax import config_rules
+from rq_jax import progress
 from rq_jax.models import categorical
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -57,9 +57,8 @@ def compare(
   config_rules.check_seed(seed)
   full, half = restore('float32'), restore('bfloat16')
   key, totals, count = jax.random.key(seed), None, 0
-  for first in tqdm.trange(
-      0, num_images, chunk_size, unit='chunk', desc='compare'
-  ):
+  firsts = range(0, num_images, chunk_size)
+  for first in progress.bar(iterable=firsts, unit='chunk', desc='compare'):
     asked = _asked(full.prior, first, chunk_size)
     codes = full.codes(key, first_index=first, sampling=Sampling(), **asked)
     if 'num_images' in asked:
