@@ -56,7 +56,8 @@ def train(config, workdir):
               workdir,
           ],
           cwd=ROOT,
-          env=os.environ | {'XLA_FLAGS': flags},
+          # Collectives keep threads waiting; XLA has one for each core only.
+          env=os.environ | {'XLA_FLAGS': flags, 'NPROC': '16'},
           stdout=subprocess.PIPE,
           stderr=subprocess.DEVNULL,
           text=True,
