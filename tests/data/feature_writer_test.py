@@ -11,34 +11,13 @@ import numpy as np
 import pytest
 
 from rq_jax import files
-from rq_jax.data import feature_writer
 from rq_jax.data import features
-
-_SHAPE = (2, 3, 4)
-
-
-def _examples(count):
-  rng = np.random.default_rng(0)
-  values = rng.normal(size=(count, *_SHAPE)).astype(np.float32)
-  return values, 100 + np.arange(count) % 100
-
-
-def _writer(path, count, shard=0, num_shards=1, num_classes=200):
-  return feature_writer.Writer(
-      path,
-      split='train',
-      num_examples=count,
-      shape=_SHAPE,
-      num_classes=num_classes,
-      fingerprint='abc',
-      shard=shard,
-      num_shards=num_shards,
-  )
+from tests.data import caches
 
 
 def _write(path, count):
-  with _writer(path, count) as writer:
-    writer.write(*_examples(count))
+  with caches.writer(path, count) as writer:
+    writer.write(*caches.examples(count))
     writer.close()
 
 
@@ -55,8 +34,8 @@ _WHOLE = [
 
 @pytest.mark.parametrize('count', [0, 1, 5])
 def test_files_are_those_that_numpy_saves(tmp_path, count):
-  values, labels = _examples(count)
-  with _writer(tmp_path, count) as writer:
+  values, labels = caches.examples(count)
+  with caches.writer(tmp_path, count) as writer:
     for row in range(count):
       writer.write(values[row : row + 1], labels[row : row + 1])
     writer.close()
@@ -72,7 +51,7 @@ def test_files_are_those_that_numpy_saves(tmp_path, count):
 
 
 def test_the_space_of_a_shard_is_taken_when_it_is_opened(tmp_path):
-  with _writer(tmp_path, 1000):
+  with caches.writer(tmp_path, 1000):
     # 24 numbers of 2 bytes each, and a header of 128 bytes.
     file = tmp_path / 'train' / 'features-00000-of-00001.npy.partial'
     assert file.stat().st_size == 48_128
@@ -96,7 +75,7 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
   _write(tmp_path, 4)
   monkeypatch.setattr(os, 'posix_fallocate', full)
   with pytest.raises(files.DiskFullError) as error:
-    _writer(tmp_path, 1000)
+    caches.writer(tmp_path, 1000)
   # 48128 and 4128 bytes.
   assert re.match(
       f'The disk of {tmp_path}/train is full, or your quota .* are free on it,'
@@ -118,7 +97,7 @@ def test_file_systems_that_reserve_nothing_are_written_to(
 
   monkeypatch.setattr(os, 'posix_fallocate', unable)
   _write(tmp_path, 4)
-  values, _ = _examples(4)
+  values, _ = caches.examples(4)
   stored = features.Features(tmp_path, 'train')[3]['features']
   np.testing.assert_array_equal(stored, values[3].astype(np.float16))
   monkeypatch.delattr(os, 'posix_fallocate')  # As on macOS.
@@ -151,10 +130,10 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
   if noticed == 'written':  # Another program has taken the space since.
     monkeypatch.setattr(files, 'require_space', lambda *_: None)
   count = 30_000  # 1.56 MB.
-  values, labels = np.zeros((1000, *_SHAPE)), np.zeros(1000, int)
+  values, labels = np.zeros((1000, *caches.SHAPE)), np.zeros(1000, int)
   with (
       pytest.raises(files.DiskFullError, match='1.0 MB are free, and 1.6 MB'),
-      _writer(small_disk, count) as writer,
+      caches.writer(small_disk, count) as writer,
   ):
     assert noticed == 'written'
     for _ in range(count // 1000):
@@ -169,8 +148,8 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
 
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
 def test_what_ends_writing_leaves_no_files(tmp_path, error):
-  with pytest.raises(error), _writer(tmp_path, 4) as writer:
-    values, labels = _examples(2)
+  with pytest.raises(error), caches.writer(tmp_path, 4) as writer:
+    values, labels = caches.examples(2)
     writer.write(values, labels)
     raise error
   assert not _names(tmp_path)
@@ -193,9 +172,9 @@ def test_a_writer_removes_what_killed_jobs_left_behind(tmp_path):
 
 
 def test_a_writer_keeps_the_shards_of_its_own_job(tmp_path):
-  values, labels = _examples(4)
+  values, labels = caches.examples(4)
   for shard in (1, 0):
-    with _writer(tmp_path, 4, shard, 2) as writer:
+    with caches.writer(tmp_path, 4, shard, 2) as writer:
       rows = slice(writer.start, writer.stop)
       writer.write(values[rows], labels[rows])
       writer.close()
@@ -205,8 +184,8 @@ def test_a_writer_keeps_the_shards_of_its_own_job(tmp_path):
 
 @pytest.mark.parametrize('label', [-1, 5, 2**32])
 def test_labels_that_are_no_class_are_refused(tmp_path, label):
-  values, _ = _examples(3)
-  with _writer(tmp_path, 3, num_classes=5) as writer:
+  values, _ = caches.examples(3)
+  with caches.writer(tmp_path, 3, num_classes=5) as writer:
     with pytest.raises(
         ValueError, match=f'a label is {label}, but .* 5 classes'
     ):
@@ -224,9 +203,9 @@ def test_labels_that_are_no_class_are_refused(tmp_path, label):
     'value', [7e4, -7e4, np.inf, np.nan], ids=['large', 'low', 'inf', 'nan']
 )
 def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
-  values, labels = _examples(2)
+  values, labels = caches.examples(2)
   values[1, 0, 2, 3] = value
-  with _writer(tmp_path, 2) as writer:
+  with caches.writer(tmp_path, 2) as writer:
     with pytest.raises(ValueError, match='overflows to inf in float16'):
       writer.write(values, labels)
     values[1, 0, 2, 3] = 65504
@@ -237,8 +216,8 @@ def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
 
 
 def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
-  values, labels = _examples(4)
-  with _writer(tmp_path, 3) as writer:
+  values, labels = caches.examples(4)
+  with caches.writer(tmp_path, 3) as writer:
     with pytest.raises(ValueError, match=r'\[4, 2, 3, 3\] and labels \[4\] d'):
       writer.write(values[..., :3], labels)
     with pytest.raises(ValueError, match=r'labels \[3\]'):
@@ -246,4 +225,4 @@ def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
     with pytest.raises(ValueError, match='4 examples .* opened for 3'):
       writer.write(values, labels)
   with pytest.raises(ValueError, match=r'shard is 2; it must be in \[0, 2\)'):
-    _writer(tmp_path, 3, shard=2, num_shards=2)
+    caches.writer(tmp_path, 3, shard=2, num_shards=2)

@@ -6,37 +6,14 @@ import pickle
 import numpy as np
 import pytest
 
-from rq_jax.data import feature_writer
 from rq_jax.data import features
-
-_SHAPE = (2, 3, 4)
-
-
-def _examples(count):
-  rng = np.random.default_rng(0)
-  values = rng.normal(size=(count, *_SHAPE)).astype(np.float32)
-  return values, np.arange(100, 100 + count)
-
-
-def _writer(
-    path, count, shard=0, num_shards=1, fingerprint='abc', num_classes=200
-):
-  return feature_writer.Writer(
-      path,
-      split='train',
-      num_examples=count,
-      shape=_SHAPE,
-      num_classes=num_classes,
-      fingerprint=fingerprint,
-      shard=shard,
-      num_shards=num_shards,
-  )
+from tests.data import caches
 
 
 def _write(path, count, num_shards=1, fingerprint='abc'):
-  values, labels = _examples(count)
+  values, labels = caches.examples(count)
   for shard in range(num_shards):
-    with _writer(path, count, shard, num_shards, fingerprint) as writer:
+    with caches.writer(path, count, shard, num_shards, fingerprint) as writer:
       for start in range(writer.start, writer.stop, 2):
         rows = slice(start, min(start + 2, writer.stop))
         writer.write(values[rows], labels[rows])
@@ -51,7 +28,11 @@ def test_what_was_written_comes_back_in_order_in_float16(tmp_path, num_shards):
   # With nine shards, two are empty.
   values, labels = _write(tmp_path, 7, num_shards)
   source = features.Features(tmp_path, 'train')
-  assert (len(source), source.shape, source.fingerprint) == (7, _SHAPE, 'abc')
+  assert (len(source), source.shape, source.fingerprint) == (
+      7,
+      caches.SHAPE,
+      'abc',
+  )
   for i in range(7):
     example = source[i]
     assert example['features'].dtype == np.float32
@@ -100,8 +81,8 @@ def test_a_missing_cache_names_the_command_that_writes_one(tmp_path):
 
 
 def test_an_interrupted_encode_is_refused_until_it_is_repeated(tmp_path):
-  values, labels = _examples(4)
-  with _writer(tmp_path, 4) as writer:
+  values, labels = caches.examples(4)
+  with caches.writer(tmp_path, 4) as writer:
     writer.write(values[:3], labels[:3])
     with pytest.raises(ValueError, match='unfinished'):
       features.Features(tmp_path, 'train')
@@ -116,15 +97,15 @@ def test_an_interrupted_encode_is_refused_until_it_is_repeated(tmp_path):
 def test_opening_a_writer_voids_the_finished_split(tmp_path):
   _write(tmp_path, 4)
   with (
-      _writer(tmp_path, 4, fingerprint='other'),
+      caches.writer(tmp_path, 4, fingerprint='other'),
       pytest.raises(ValueError, match='unfinished'),
   ):
     features.Features(tmp_path, 'train')
 
 
 def test_a_split_with_a_missing_shard_cannot_be_finished(tmp_path):
-  values, labels = _examples(4)
-  with _writer(tmp_path, 4, shard=0, num_shards=2) as writer:
+  values, labels = caches.examples(4)
+  with caches.writer(tmp_path, 4, shard=0, num_shards=2) as writer:
     writer.write(values[:2], labels[:2])
     writer.close()
   with pytest.raises(ValueError, match='features-00001-of-00002.npy holds no'):
@@ -148,7 +129,7 @@ def test_a_truncated_shard_is_named(tmp_path, name, size):
 def test_a_shard_of_another_shape_is_named(tmp_path):
   _write(tmp_path, 4)
   file = tmp_path / 'train' / 'features-00000-of-00001.npy'
-  np.save(file, np.zeros((3, *_SHAPE), np.float16))
+  np.save(file, np.zeros((3, *caches.SHAPE), np.float16))
   with pytest.raises(ValueError, match=r'float16\[3, .*float16\[4, 2, 3, 4\]'):
     features.Features(tmp_path, 'train')
 
