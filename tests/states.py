@@ -1,0 +1,91 @@
+"""A small training state with all kinds of leaves, to save and compare."""
+
+import functools
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
+import optax
+
+from rq_jax import partitioning
+from rq_jax import run_checkpoints
+from rq_jax.models import codebook
+
+MESHES = {
+    '8': dict(fsdp=8),
+    '1': dict(data=-1),
+    '2x4': dict(data=2, fsdp=4),
+}
+
+
+@flax.struct.dataclass
+class State:
+  """All kinds of leaves that a training state has."""
+
+  step: jax.Array
+  rng: jax.Array
+  params: dict
+  codebook: dict
+  opt_state: optax.OptState
+  ema_params: dict | None
+
+
+@functools.cache
+def state(*, averaged=True, seed=0):
+  keys = jax.random.split(jax.random.key(seed), 4)
+  params = {
+      'dense': {
+          'kernel': jax.random.normal(keys[0], (16, 8)),
+          'bias': jax.random.normal(keys[1], (8,)),
+      }
+  }
+  opt_state = optax.adam(1e-3).init(params)
+  return State(
+      step=jnp.asarray(3, jnp.int32),
+      rng=keys[2],
+      params=params,
+      codebook={'quantizer': {'shared': codebook.init(keys[3], 8, 4)}},
+      opt_state=jax.tree.map(lambda x: x + 1, opt_state),
+      ema_params=(jax.tree.map(lambda p: p * 2, params) if averaged else None),
+  )
+
+
+def variables(seed=0):
+  whole = state(seed=seed)
+  return {'params': whole.params, 'codebook': whole.codebook}
+
+
+def shapes(tree):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def mesh(name):
+  devices = jax.devices()[:1] if name == '1' else None
+  return partitioning.make_mesh(MESHES[name], devices=devices)
+
+
+def shardings(tree, mesh):
+  """Splits matrices along the rows, as far as the mesh asks for it."""
+  rows = NamedSharding(mesh, PartitionSpec('fsdp'))
+  whole = partitioning.replicated(mesh)
+  return jax.tree.map(lambda x: rows if x.ndim == 2 else whole, tree)
+
+
+def bits(x):
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    x = jax.random.key_data(x)
+  return np.asarray(x).view(np.uint8).tolist() if x.ndim else x.item()
+
+
+def assert_same(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+    assert x.dtype == y.dtype and x.shape == y.shape
+    assert bits(x) == bits(y)
+
+
+def save(workdir, state, step=3, meta=None, keep=2):
+  with run_checkpoints.Checkpoints(workdir, keep=keep) as checkpoints:
+    checkpoints.save(step, state, meta or {})
