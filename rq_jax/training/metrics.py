@@ -203,4 +203,5 @@ def _evaluates(line: Mapping[str, Any]) -> bool:
 
 def _report(sentence: str) -> None:
   with contextlib.suppress(OSError):  # The terminal may be gone.
-    print(f'Warning: {sentence}', file=sys.stderr, flush=True)
+    # Below the progress bar, whose line is not finished.
+    print(f'\nWarning: {sentence}', file=sys.stderr, flush=True)
