@@ -83,15 +83,21 @@ def restore_variables(
   restored = {}
 
   def problem(step: int) -> str | None:
-    if (reason := checkpoint_steps.problem(path, step)) is not None:
-      return reason
-    names = _names(path, step, abstract, ema)
+    try:
+      saved = checkpoint_steps.described(path, step)
+    except Exception as error:
+      return checkpoint_steps.damage(error)
+    names = _names(path, saved, abstract, ema)
     try:
       variables = _restore(path, step, abstract, names, sharding)
     except Exception as error:
-      if jax.process_count() > 1:
-        raise  # All processes must restore the same step.
-      return checkpoint_steps.damage(error)
+      reason = checkpoint_steps.damage(error)
+      if jax.process_count() == 1:
+        return reason
+      raise ValueError(  # All processes must restore the same step.
+          f'Checkpoint {step} of {path} cannot be read: {reason}. Ask for'
+          ' another step, or move this one away.'
+      ) from error
     restored[step] = variables, names['params'] != 'params'
     return None
 
@@ -105,13 +111,14 @@ def restore_variables(
   return variables, f'{kind} of step {step} from {path}'
 
 
-def _names(path, step: int, abstract: Variables, ema: bool) -> dict[str, str]:
+def _names(
+    path, saved: PyTree, abstract: Variables, ema: bool
+) -> dict[str, str]:
   """What the collections of a model are called in a checkpoint.
 
   Raises:
     ValueError: If it is of another model.
   """
-  saved = checkpoint_steps.described(path, step)
   averaged = ema and saved.get('ema_params') is not None
   names = {name: name for name in abstract}
   names['params'] = 'ema_params' if averaged else 'params'

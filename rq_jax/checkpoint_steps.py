@@ -114,17 +114,8 @@ def folder(path: epath.PathLike) -> epath.Path:
 
 
 def problem(path: epath.PathLike, step: int) -> str | None:
-  """Why a checkpoint cannot be restored, or None.
-
-  What describes its arrays is read, and so is `meta`; the arrays are not.
-  """
-  where = folder(path) / str(step)
-  for name in ('state', 'meta'):
-    if not (where / name).is_dir():
-      return f'it has no {name}'
+  """Why a checkpoint cannot be restored, or None; the arrays are not read."""
   try:
-    files.read_json_object(where / 'meta' / 'metadata')
-    files.read_json_object(where / 'state' / '_METADATA')
     described(path, step)
   except Exception as error:
     return damage(error)
@@ -132,9 +123,18 @@ def problem(path: epath.PathLike, step: int) -> str | None:
 
 
 def described(path: epath.PathLike, step: int):
-  """What Orbax knows of each array of a state, without reading it."""
-  where = folder(path) / str(step) / 'state'
-  return ocp.PyTreeCheckpointHandler().metadata(where).tree
+  """What Orbax knows of each array of a state, without reading it.
+
+  Raises:
+    Exception: If the checkpoint is not whole; `damage` says why.
+  """
+  where = folder(path) / str(step)
+  for name in ('state', 'meta'):
+    if not (where / name).is_dir():
+      raise ValueError(f'it has no {name}')
+  files.read_json_object(where / 'meta' / 'metadata')
+  files.read_json_object(where / 'state' / '_METADATA')
+  return ocp.PyTreeCheckpointHandler().metadata(where / 'state').tree
 
 
 def damage(error: Exception) -> str:
