@@ -1,0 +1,45 @@
+"""Pictures as the contents of files, and what becomes of these."""
+
+import io
+import struct
+import zlib
+
+import pytest
+
+from rq_jax.data import image_files
+from rq_jax.data import sources
+
+SIZE = (90, 60)
+
+
+def encoded(picture, kind, **options):
+  """A picture as the contents of a file."""
+  buffer = io.BytesIO()
+  picture.save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def read(folder, name, content):
+  """Reads a file as training would: the only one in its folder."""
+  (folder / name).write_bytes(content)
+  return sources.ImageFolder(folder)[0]['image']
+
+
+def refused(path, **options):
+  """Why a file is not read; the message names it, and no object."""
+  with pytest.raises(ValueError) as error:
+    image_files.read(path, **options)
+  message = str(error.value)
+  assert message.startswith(f'{path} ')
+  assert '0x' not in message and '_io.' not in message
+  return message
+
+
+def png_header(width, height):
+  """A PNG file that promises so many grey pixels and holds none."""
+  fields = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+  parts = [b'\x89PNG\r\n\x1a\n']
+  for name, data in ((b'IHDR', fields), (b'IDAT', zlib.compress(b''))):
+    crc = struct.pack('>I', zlib.crc32(name + data))
+    parts.append(struct.pack('>I', len(data)) + name + data + crc)
+  return b''.join(parts)
