@@ -21,8 +21,8 @@ import tqdm
 
 import rq_jax
 from rq_jax.cli import command
-from rq_jax.data import images as images_lib
-from rq_jax.data import sources
+from rq_jax.data.sources import digits
+from rq_jax.reports import pictures
 
 _GUIDANCE = (0, 1, 2, 4)
 _GUIDED = rq_jax.Sampling(guidance=2)
@@ -61,12 +61,12 @@ def labelled(
     uint8[h, w], grey: the grid of `images.grid` in the lower right corner.
   """
   large = cells.repeat(scale, axis=2).repeat(scale, axis=3)
-  grid = images_lib.grid(large.reshape(-1, *large.shape[2:]), cells.shape[1])
+  grid = pictures.grid(large.reshape(-1, *large.shape[2:]), cells.shape[1])
   font = ImageFont.load_default(6 + 4 * scale)
   left = max((int(font.getlength(name)) + 16 for name in rows), default=0)
   top = 12 + 4 * scale if columns else 0
   pixels = np.pad(
-      grid, ((top, 0), (left, 0), (0, 0)), constant_values=images_lib.BORDER
+      grid, ((top, 0), (left, 0), (0, 0)), constant_values=pictures.BORDER
   )
   picture = Image.fromarray(pixels).convert('L')
   pen = ImageDraw.Draw(picture)
@@ -100,11 +100,11 @@ def guidance(sampler: rq_jax.Sampler) -> np.ndarray:
 
 def editing(sampler: rq_jax.Sampler) -> np.ndarray:
   """Halves of real digits drawn anew, as the same class or another."""
-  held_out = sources.Digits('test')
-  digits = {}
+  held_out = digits.Digits('test')
+  first = {}
   for example in held_out:
-    digits.setdefault(int(example['label']), example['image'])
-  originals = np.stack([digits[digit] for digit, _, _ in _EDITS])
+    first.setdefault(int(example['label']), example['image'])
+  originals = np.stack([first[digit] for digit, _, _ in _EDITS])
   redraw = np.stack([region(p, originals.shape[1]) for _, p, _ in _EDITS])
   labels = [label for _, _, label in _EDITS]
   rows = [originals, np.where(redraw[..., None], np.uint8(_GREY), originals)]
@@ -177,7 +177,7 @@ def _draw(values: flags.FlagValues) -> None:
   )
   for draw in tqdm.tqdm((guidance, editing, preview), unit='picture'):
     path = epath.Path(values.out) / f'{draw.__name__}.png'
-    images_lib.write_png(path, draw(sampler))
+    pictures.write_png(path, draw(sampler))
 
 
 if __name__ == '__main__':

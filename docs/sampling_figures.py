@@ -21,9 +21,9 @@ import tqdm
 
 import rq_jax
 from rq_jax.cli import command
-from rq_jax.data import sources
-from rq_jax.evaluation import digits
-from rq_jax.jobs import charts
+from rq_jax.data.sources import digits as digits_source
+from rq_jax.jobs.quickstart import digits
+from rq_jax.reports import charts
 
 # Half of the quickstart's training, and all of it.
 _STEPS = (325, 650)
@@ -203,7 +203,7 @@ def by_choice(
 
 
 def _split(split: str) -> Split:
-  examples = list(sources.Digits(split))
+  examples = list(digits_source.Digits(split))
   return (
       np.stack([example['image'] for example in examples]),
       np.stack([example['label'] for example in examples]),

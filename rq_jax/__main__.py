@@ -44,7 +44,7 @@ def program() -> NoReturn:
     traceback.print_exc()
     code = 1
   if code == 1:
-    from rq_jax.training import interrupts
+    from rq_jax.distributed import interrupts
 
     interrupts.end_at_once(code)
   sys.exit(code)

@@ -33,11 +33,6 @@ def reconstruction(
   )
 
 
-def psnr(mse: jax.Array) -> jax.Array:
-  """Peak signal-to-noise ratio in dB, of pixels in [-1, 1]: -> float32[...]."""
-  return 10 * jnp.log10(jnp.asarray(4 / mse, jnp.float32))
-
-
 def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
   """Loss that asks for logits beyond 1 and -1: [...], [...] -> float32[]."""
   return _mean_of_two(

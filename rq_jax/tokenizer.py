@@ -10,12 +10,13 @@ from jax import core
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax import checkpoint
-from rq_jax import inference_copy
-from rq_jax import partitioning
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
 from rq_jax.config import Config
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.models import rqvae
-from rq_jax.typing import PyTree, Variables
+from rq_jax.typing import Variables
 
 _DECODING_BUDGET = 2 * 2**30  # Bytes of activations of images at a time.
 _LIVE_MAPS = 4
@@ -69,10 +70,10 @@ class Tokenizer:
     Raises:
       ValueError: If the path holds no tokenizer, or an incomplete one.
     """
-    config = checkpoint.read_config(path, stage=1)
-    model = build_model(config, dtype)
-    abstract = abstract_variables(model)
-    variables, found = checkpoint.restore_variables(
+    config = stored.read_config(path, stage=1)
+    model = build.rqvae(config.model, dtype)
+    abstract = build.rqvae_variables(model)
+    variables, found = stored.restore_variables(
         path,
         partitioning.unbox(abstract),
         step=step,
@@ -184,19 +185,6 @@ def _check_codes(model: rqvae.RQVAE, codes: jax.Array | np.ndarray) -> None:
         f' {place[-1] + 1} lie in [0, {sizes[place[-1]]}), and -1 stands for'
         ' none. Decode with the tokenizer that encoded them.'
     )
-
-
-def build_model(config: Config, dtype: str | None = None) -> rqvae.RQVAE:
-  """The RQ-VAE of a stage-1 experiment, in another dtype if one is given."""
-  fields = vars(config.model) | ({'dtype': dtype} if dtype else {})
-  return rqvae.RQVAE(**fields)
-
-
-def abstract_variables(model: rqvae.RQVAE) -> PyTree:
-  """Shapes of a model's variables, with their logical axes."""
-  size = model.image_size
-  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
 def narrow(values: jax.Array | np.ndarray) -> jax.Array:

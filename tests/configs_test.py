@@ -11,11 +11,10 @@ import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax import config as config_lib
-from rq_jax import sampling
 from rq_jax import tokenizer
-from rq_jax.jobs import plan as plan_text
-from rq_jax.sampling import building
-from rq_jax.training import plan
+from rq_jax.jobs.plan import estimate
+from rq_jax.jobs.plan import table
+from rq_jax.models import build
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -113,9 +112,9 @@ def load(path):
 def shapes_of(model):
   """Shapes of a model's variables; many experiments share theirs."""
   made = (
-      building.abstract_variables(model)
+      build.rqtransformer_variables(model)
       if hasattr(model, 'depth_layers')
-      else tokenizer.abstract_variables(model)
+      else build.rqvae_variables(model)
   )
   return {name: sizes(tree) for name, tree in made.items()}
 
@@ -126,8 +125,8 @@ def sizes(tree):
 
 def model_of(config):
   if config.stage == 1:
-    return tokenizer.build_model(config)
-  return sampling.build_prior(config)
+    return build.rqvae(config.model)
+  return build.rqtransformer(config.model)
 
 
 def commands(text):
@@ -167,9 +166,9 @@ def test_the_codebook_has_no_row_for_padding(path, words):
 def test_prior_models_the_codes_of_its_tokenizer(path):
   stage1 = load(f'configs/{TOKENIZERS[path]}')
   restored = tokenizer.Tokenizer(
-      model=tokenizer.build_model(stage1), variables={}, config=stage1
+      model=build.rqvae(stage1.model), variables={}, config=stage1
   )
-  sampling.check_pair(load(f'configs/{path}'), restored)
+  build.check_pair(load(f'configs/{path}').model, restored.model)
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if 'digits' not in p])
@@ -204,8 +203,8 @@ def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
 @pytest.fixture
 def no_plans(monkeypatch):
   """Leaves out of `--dry_run` what takes seconds; see `jobs/plan_test.py`."""
-  monkeypatch.setattr(plan, 'make', lambda *_: None)
-  monkeypatch.setattr(plan_text, 'text', lambda _: '')
+  monkeypatch.setattr(estimate, 'make', lambda *_: None)
+  monkeypatch.setattr(table, 'text', lambda _: '')
 
 
 @pytest.mark.parametrize('file', FILES)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import partitioning
 from tests.sampling import models
 
 _TOKENIZER = models.random_tokenizer()

@@ -15,33 +15,17 @@ LAYERS = (
     {'__init__', '__main__'},
     {'cli'},
     {'jobs'},
-    {'training', 'evaluation', 'conversion'},
-    {'tokenizer', 'sampling'},
-    {'checkpoint', 'data', 'inference_copy', 'optim', 'run_checkpoints'},
-    {'models', 'losses'},
-    {
-        'compilation',
-        'config',
-        'files',
-        'partitioning',
-        'processes',
-        'progress',
-        'typing',
-    },
+    {'training'},
+    {'sampling'},
+    {'tokenizer'},
+    {'checkpoints', 'conversion'},
+    {'data', 'distributed', 'losses', 'models', 'reports', 'text'},
+    {'compilation', 'config', 'evaluation', 'files', 'typing'},
 )
-
-# Modules that are part of another component.
-PARTS = {
-    'config_fields': 'config',
-    'config_rules': 'config',
-    'recipes': 'config',
-    'checkpoint_steps': 'checkpoint',
-    'locks': 'files',
-}
 
 # These must work where only jax, flax, optax and orbax are installed.
 LIGHT = (
-    'checkpoint',
+    'checkpoints',
     'losses',
     'models',
     'sampling',
@@ -104,8 +88,7 @@ def parse(module):
 
 def component(module):
   """The name by which LAYERS knows a module."""
-  top = module.split('.')[0]
-  return PARTS.get(top, top)
+  return module.split('.')[0]
 
 
 def layer(module):
@@ -180,7 +163,7 @@ def test_models_and_steps_and_sampling_import_without_heavy_packages(root):
 
 
 def test_the_config_rules_need_no_jax():
-  for module in ('config', 'config_fields', 'config_rules', 'recipes'):
+  for module in (m for m in MODULES if component(m) == 'config'):
     names = imported_names(parse(module), lazily=True)
     roots = {name.split('.')[0] for name in names}
     assert not {'jax', 'jaxlib', 'flax'} & roots
@@ -251,7 +234,7 @@ def test_bars_are_made_in_one_place():
       if isinstance(node, ast.Call)
       and ast.unparse(node.func) in ('tqdm.tqdm', 'tqdm.trange')
   ]
-  assert made == ['progress']
+  assert made == ['distributed.progress']
 
 
 def test_no_file_is_called_utils():

@@ -39,12 +39,6 @@ def test_an_unknown_reconstruction_loss_is_refused():
     losses.reconstruction(jnp.zeros([1]), jnp.zeros([1]), 'huber')
 
 
-def test_psnr_refers_to_a_peak_of_two():
-  # Half the peak, everywhere: 20 log10(2).
-  np.testing.assert_allclose(losses.psnr(jnp.float32(1.0)), 6.0206, rtol=1e-5)
-  np.testing.assert_allclose(losses.psnr(jnp.float32(0.04)), 20.0, rtol=1e-6)
-
-
 def test_adversarial_losses_agree_with_the_official_ones():
   recorded = official.recording('discriminator')
   fake = jnp.asarray(recorded['eval_logits_fake'])

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import yaml
 
-from rq_jax.conversion import config_reader
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
-from rq_jax.conversion import torch_file
+from rq_jax.conversion.configs import reader
+from rq_jax.conversion.torch_format import reading
 from rq_jax.models import codebook
 from tests import recipe
 
@@ -66,7 +66,7 @@ def weights(name, part='state_dict', *, whole=False):
   """The state dict of a recorded model, or the part of it that tests use."""
   for folder in FOLDERS:
     if (path := folder / name / 'model.pt').exists():
-      with torch_file.TorchFile(path) as file:
+      with reading.TorchFile(path) as file:
         tensors = file.tree[part]
         return {n: file.read(tensor) for n, tensor in tensors.items()}
     has_part = part != 'state_dict_ema' and not (whole and name in _PARTS)
@@ -80,7 +80,7 @@ def config(name):
   """The experiment that the `config.yaml` of a recorded model describes."""
   for folder in FOLDERS:
     if (path := folder / name / 'config.yaml').exists():
-      return config_reader.read(yaml.safe_load(path.read_text()), name).config
+      return reader.read(yaml.safe_load(path.read_text()), name).config
   return _skip(f'{name}/config.yaml')
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from rq_jax.data import images
+from rq_jax.reports import pictures
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / 'docs'
 SVG = '{http://www.w3.org/2000/svg}'
@@ -19,7 +19,7 @@ def load(name):
   return module
 
 
-pictures = load('pictures')
+drawn = load('pictures')
 figures = load('sampling_figures')
 
 
@@ -31,7 +31,7 @@ def greys(*shape, seed=0):
 
 def test_every_cell_lies_enlarged_in_its_row_and_column():
   cells = greys(2, 3, 4, 4)
-  picture = pictures.labelled(cells, ['first', 'second'], 'abc', scale=3)
+  picture = drawn.labelled(cells, ['first', 'second'], 'abc', scale=3)
   grid = picture[-(2 * 14 + 2) :, -(3 * 14 + 2) :]
   for row, column in np.ndindex(2, 3):
     top, left = 2 + 14 * row, 2 + 14 * column
@@ -39,15 +39,15 @@ def test_every_cell_lies_enlarged_in_its_row_and_column():
     np.testing.assert_array_equal(
         grid[top : top + 12, left : left + 12], expected
     )
-  assert (grid[:2] == images.BORDER).all()
+  assert (grid[:2] == pictures.BORDER).all()
 
 
 def test_names_are_written_beside_the_cells_they_name():
   cells = greys(3, 2, 16, 16)
-  plain = pictures.labelled(cells)
+  plain = drawn.labelled(cells)
   assert plain.shape == (3 * 34 + 2, 2 * 34 + 2)
-  picture = pictures.labelled(cells, ['', 'name', ''], ['', 'x'])
-  margins = picture != images.BORDER
+  picture = drawn.labelled(cells, ['', 'name', ''], ['', 'x'])
+  margins = picture != pictures.BORDER
   top, left = np.subtract(picture.shape, plain.shape)
   beside = np.flatnonzero(margins[top:, :left].any(axis=1))
   above = np.flatnonzero(margins[:top, left:].any(axis=0))
@@ -58,7 +58,7 @@ def test_names_are_written_beside_the_cells_they_name():
 
 
 def test_halves_begin_in_the_middle():
-  lower, right = pictures.region('lower', 8), pictures.region('right', 8)
+  lower, right = drawn.region('lower', 8), drawn.region('right', 8)
   assert lower[4:].all() and not lower[:4].any()
   assert right[:, 4:].all() and not right[:, :4].any()
 
@@ -66,7 +66,7 @@ def test_halves_begin_in_the_middle():
 def test_what_a_level_adds_is_shown_around_grey_and_never_wraps():
   values = np.array([100, 110, 110, 90, 255], np.uint8)
   levels = np.broadcast_to(values[None, :, None, None, None], (2, 5, 3, 3, 3))
-  shown = pictures.added(levels)
+  shown = drawn.added(levels)
   assert shown.dtype == np.uint8
   expected = np.array([168, 128, 48, 255])
   np.testing.assert_array_equal(

@@ -9,8 +9,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import optax
 
-from rq_jax import partitioning
-from rq_jax import run_checkpoints
+from rq_jax.checkpoints import runs
+from rq_jax.distributed import partitioning
 from rq_jax.models import codebook
 
 MESHES = {
@@ -87,5 +87,5 @@ def assert_same(a, b):
 
 
 def save(workdir, state, step=3, meta=None, keep=2):
-  with run_checkpoints.Checkpoints(workdir, keep=keep) as checkpoints:
+  with runs.Checkpoints(workdir, keep=keep) as checkpoints:
     checkpoints.save(step, state, meta or {})

@@ -15,10 +15,11 @@ import optax
 import orbax.checkpoint as ocp
 
 from rq_jax import config
-from rq_jax import inference_copy
-from rq_jax import partitioning
 from rq_jax import tokenizer
-from rq_jax.data import sources
+from rq_jax.checkpoints import inference_copy
+from rq_jax.data.sources import digits
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.training import experiment
 from rq_jax.training import stage1
 from rq_jax.training import stage2
@@ -96,7 +97,7 @@ def one_device():
 @functools.cache
 def images(count=BATCH):
   """The first held-out digits, float32[count, S, S, 3]."""
-  source = sources.Digits('test', SIZE)
+  source = digits.Digits('test', SIZE)
   pixels = np.stack([source[i]['image'] for i in range(count)])
   return jnp.asarray(pixels / np.float32(127.5) - 1)
 
@@ -105,7 +106,7 @@ def images(count=BATCH):
 def untrained_tokenizer(seed=0):
   """A tokenizer as initialised, with codewords of the size of its features."""
   untrained = stage1_config()
-  model = tokenizer.build_model(untrained)
+  model = build.rqvae(untrained.model)
 
   @jax.jit
   def init(key):

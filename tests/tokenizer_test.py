@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import checkpoint
 from rq_jax import config as config_lib
-from rq_jax import inference_copy
-from rq_jax import partitioning
-from rq_jax import run_checkpoints
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import stored
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.tokenizer import Tokenizer
 
 _DEPTH, _WORDS = 3, 10
@@ -42,8 +43,8 @@ def _config():
 @functools.cache
 def _variables():
   """Random variables; drawn by NumPy, as compiling `init` takes long."""
-  model = tokenizer_lib.build_model(_config())
-  shapes = partitioning.unbox(tokenizer_lib.abstract_variables(model))
+  model = build.rqvae(_config().model)
+  shapes = partitioning.unbox(build.rqvae_variables(model))
   rng = np.random.default_rng(2)
   return jax.tree.map(
       lambda leaf: rng.normal(
@@ -133,7 +134,7 @@ def test_decoding_to_a_depth_adds_that_many_codewords(tokenizer, depth):
 
 @jax.jit
 def _decode(features):
-  model = tokenizer_lib.build_model(_config())
+  model = build.rqvae(_config().model)
   return model.apply(_variables(), features, method='decode')
 
 
@@ -238,9 +239,9 @@ def test_restoring_says_nothing_if_asked_not_to(folder, capsys):
 
 
 def test_a_tokenizer_of_a_run_takes_the_step_and_parameters_asked_for(tmp_path):
-  checkpoint.write_config(tmp_path, _config())
+  stored.write_config(tmp_path, _config())
   params, codebook = _variables()['params'], _variables()['codebook']
-  with run_checkpoints.Checkpoints(tmp_path, keep=2) as checkpoints:
+  with runs.Checkpoints(tmp_path, keep=2) as checkpoints:
     for step in (1, 2):
       state = {
           'params': jax.tree.map(lambda p, s=step: p + s, params),
@@ -279,7 +280,7 @@ def test_a_tokenizer_in_bfloat16_keeps_its_codebook(tokenizer, folder):
 def test_a_tokenizer_is_spread_over_a_mesh(tokenizer, folder):
   mesh = partitioning.make_mesh(dict(fsdp=2, model=2, data=2))
   spread = Tokenizer.restore(folder, mesh=mesh, verbose=False)
-  abstract = tokenizer_lib.abstract_variables(spread.model)
+  abstract = build.rqvae_variables(spread.model)
   expected = _leaves(partitioning.state_sharding(abstract, mesh))
   for name, leaf in _leaves(spread.variables).items():
     assert leaf.sharding == expected[name]
@@ -295,10 +296,10 @@ def test_a_folder_of_a_prior_is_no_tokenizer(tmp_path):
   prior = config_lib.check(
       dict(stage=2, tokenizer='rqvae', train=dict(steps=1))
   )
-  checkpoint.write_config(tmp_path, prior)
+  stored.write_config(tmp_path, prior)
   with pytest.raises(ValueError, match='holds an RQ-Transformer'):
     Tokenizer.restore(tmp_path)
-  checkpoint.write_config(tmp_path, _config())
+  stored.write_config(tmp_path, _config())
   with pytest.raises(ValueError, match='no complete checkpoint yet'):
     Tokenizer.restore(tmp_path)
 

@@ -10,17 +10,17 @@ from jax.extend import source_info_util
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.models import categorical
 from rq_jax.sampling import Sampling
 from rq_jax.sampling import decode
 from rq_jax.sampling import likelihood
 from rq_jax.sampling import requests
-from rq_jax.training import perceptual
 from rq_jax.training import stage1
-from rq_jax.training import stage1_eval
 from rq_jax.training import stage2
-from rq_jax.training import stage2_eval
+from rq_jax.training.stage1 import evaluation as stage1_evaluation
+from rq_jax.training.stage1 import perceptual
+from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from tests import tiny
 from tests.sampling import models
 
@@ -129,8 +129,8 @@ PROBLEMS = {
 def modules(task):
   """The modules of the stage that a task is of."""
   if isinstance(task, stage1.Task):
-    return stage1, stage1_eval
-  return stage2, stage2_eval
+    return stage1, stage1_evaluation
+  return stage2, stage2_evaluation
 
 
 def inner(values):

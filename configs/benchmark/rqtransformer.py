@@ -18,7 +18,7 @@ f16-d1-k16384. The tokenizers are those of configs/benchmark/rqvae.py.
       --dry_run
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 # Width, heads, layers of the spatial and of the depth transformer.
 SIZES = {

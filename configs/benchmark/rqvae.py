@@ -8,7 +8,7 @@ be planned:
       --config.loss.perceptual_path=checkpoints/lpips --dry_run
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config(shape='f32-d4-k16384'):

@@ -17,7 +17,7 @@ pairs: at 40 % of the peak of a chip, about 110 hours of an H100, 350 of an A100
 or 390 of a TPU v4.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config():

@@ -24,7 +24,7 @@ anew in every epoch, as here do images that are encoded in the step:
 --config.data.crop=random_resized --config.data.flip=True.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config():

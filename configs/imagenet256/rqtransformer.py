@@ -40,7 +40,7 @@ null class; for guidance, train with --config.model.null_class=True
 --config.mesh.data=-1 --config.mesh.fsdp=16 makes groups of 16.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 SIZES = {
     '480m': dict(width=1536, heads=24, spatial_layers=12, depth_layers=4),

@@ -17,7 +17,7 @@ and --config.model.remat=True are there to choose. Their codebook moves after
 every depth, ours once a step (--config.model.codebook_update=depth for theirs).
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config():

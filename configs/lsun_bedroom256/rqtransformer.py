@@ -24,7 +24,7 @@ The authors train on all images and evaluate on the same; here, every fifth is
 held out of a folder that is not divided into train/ and test/.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config():

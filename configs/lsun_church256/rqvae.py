@@ -17,7 +17,7 @@ published, and four are our choice. That so short a run starts from ImageNet is
 our reading. What else differs is told in configs/imagenet256/rqvae.py.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config():

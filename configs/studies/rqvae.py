@@ -18,7 +18,7 @@ The recipe, its cost and what differs from the paper are those of
 configs/imagenet256/rqvae.py: the search for codes is a small part of a step.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config(shape='8x8x4'):

@@ -19,7 +19,7 @@ at 40 % of the peak of a chip, about 570 hours of an H100, 1800 of an A100 or
 2100 of a TPU v4.
 """
 
-from rq_jax import recipes
+from rq_jax.config import recipes
 
 
 def get_config(text_length='32'):

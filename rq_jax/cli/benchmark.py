@@ -37,6 +37,7 @@ from ml_collections import config_flags
 from rq_jax import config as config_lib
 from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
+from rq_jax.models import build
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
 # Flags that each kind reads; `sampling` reads all but --num_images.
@@ -162,7 +163,7 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
 
 
 def _filters(values: flags.FlagValues) -> None:
-  from rq_jax.jobs.benchmarks import filters
+  from rq_jax.jobs.benchmark import filters
 
   for batch in _batch_sizes(values, '4'):
     print(filters.table(filters.run(16384, batch, values.repeats), batch))
@@ -171,7 +172,7 @@ def _filters(values: flags.FlagValues) -> None:
 def _precision(values: flags.FlagValues) -> None:
   command.require(values, 'checkpoint')
   from rq_jax import sampling
-  from rq_jax.jobs.benchmarks import precision
+  from rq_jax.jobs.benchmark import precision
 
   found = precision.compare(
       lambda dtype: sampling.Sampler.restore(
@@ -183,7 +184,7 @@ def _precision(values: flags.FlagValues) -> None:
 
 
 def _constants(values: flags.FlagValues) -> None:
-  from rq_jax.jobs.benchmarks import constants
+  from rq_jax.jobs.benchmark import constants
 
   print(constants.table(constants.run(values.dtype, values.repeats)))
 
@@ -200,9 +201,9 @@ def _sampling(values: flags.FlagValues) -> None:
   batch_sizes = _batch_sizes(values, default)
   experiment = _experiment(values) if chosen == ['config'] else None
   from rq_jax import sampling  # After the checks: a typo should not wait.
-  from rq_jax.jobs.benchmarks import figure4
-  from rq_jax.jobs.benchmarks import measured
-  from rq_jax.jobs.benchmarks import sampling_times
+  from rq_jax.jobs.benchmark import figure4
+  from rq_jax.jobs.benchmark import measured
+  from rq_jax.jobs.benchmark import sampling_times
 
   options = measured.Options(
       batch_sizes=batch_sizes,
@@ -238,9 +239,9 @@ def _models(
 ) -> dict[str, Callable]:
   """What makes the samplers to time, by name; checks that they can draw so."""
   from rq_jax import sampling
-  from rq_jax.jobs.benchmarks import figure4
-  from rq_jax.jobs.benchmarks import sampling_times
-  from rq_jax.jobs.benchmarks import stand_in
+  from rq_jax.jobs.benchmark import figure4
+  from rq_jax.jobs.benchmark import sampling_times
+  from rq_jax.jobs.benchmark import stand_in
 
   if values.checkpoint:
     restore = functools.partial(
@@ -254,7 +255,7 @@ def _models(
     path = config_flags.get_config_filename(values['config'])
     experiments = {path: experiment}
   for experiment in experiments.values():
-    sampling_times.check(sampling.build_prior(experiment), drawing)
+    sampling_times.check(build.rqtransformer(experiment.model), drawing)
   return {
       name: functools.partial(
           stand_in.sampler,

@@ -8,7 +8,7 @@ import sys
 
 from absl import flags
 
-from rq_jax.training import interrupts
+from rq_jax.distributed import interrupts
 
 # Of sysexits.h: try again later, as Slurm and Kubernetes can be told to do.
 INTERRUPTED = 75

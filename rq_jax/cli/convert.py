@@ -84,23 +84,23 @@ def _convert(values: flags.FlagValues) -> None:
   _refuse(values, 'step', unless=target is not None)
   _refuse(values, 'ema', unless=source != 'lpips')
   if source == 'official':
-    from rq_jax.jobs import convert
+    from rq_jax.jobs.convert import from_official
 
-    convert.from_official(
+    from_official.from_official(
         values.src,
         values.dst,
         ema=bool(values.ema),
         tokenizer=values.tokenizer,
     )
   elif source == 'lpips':
-    from rq_jax.jobs import convert_lpips
+    from rq_jax.jobs.convert import from_lpips
 
     command.require(values, 'heads')
-    convert_lpips.from_torchvision(values.src, values.heads, values.dst)
+    from_lpips.from_torchvision(values.src, values.heads, values.dst)
   else:
-    from rq_jax.jobs import convert_back
+    from rq_jax.jobs.convert import to_official
 
-    convert_back.to_official(
+    to_official.to_official(
         values.src,
         values.dst,
         layout=target,

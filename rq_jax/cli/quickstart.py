@@ -35,11 +35,11 @@ def main(argv: list[str]) -> int:
 
 
 def _quickstart(values: flags.FlagValues) -> int:
-  from rq_jax.jobs import quickstart
-  from rq_jax.training import interrupts
+  from rq_jax.distributed import interrupts
+  from rq_jax.jobs.quickstart import job
 
   try:
-    quickstart.quickstart(values.out, seed=values.seed)
+    job.quickstart(values.out, seed=values.seed)
   except interrupts.Interrupted as stopped:
     command.say(str(stopped))
     return command.INTERRUPTED

@@ -16,9 +16,9 @@ finished; 75 interrupted and resumable; 1 an error.
 
 from absl import flags
 
-from rq_jax import config_rules
 from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
+from rq_jax.config import rules
 
 
 def _define_flags() -> flags.FlagValues:
@@ -141,18 +141,18 @@ def main(argv: list[str]) -> int:
 
 def _sample(values: flags.FlagValues) -> int:
   command.require(values, 'checkpoint', 'out')
-  config_rules.check_seed(values.seed, name='--seed')
+  rules.check_seed(values.seed, name='--seed')
   kind = _kind(values)
   from rq_jax import sampling
-  from rq_jax.jobs import drawing
-  from rq_jax.jobs import sample
-  from rq_jax.jobs import sample_conditions
+  from rq_jax.jobs.sample import conditions
+  from rq_jax.jobs.sample import drawing
+  from rq_jax.jobs.sample import job
 
   options = sampling.Sampling(**drawing_flags.options(values))
   readers = {
       'labels': _parse_labels,
-      'prompts': sample_conditions.read_prompts,
-      'tokens': sample_conditions.read_tokens,
+      'prompts': conditions.read_prompts,
+      'tokens': conditions.read_tokens,
   }
   given = readers[kind](values[kind].value) if kind else None
   import jax
@@ -175,11 +175,11 @@ def _sample(values: flags.FlagValues) -> int:
       tokenizer=values.tokenizer,
       text_tokenizer=values.text_tokenizer,
   )
-  conditions = sample_conditions.choose(
+  conditions = conditions.choose(
       sampler.prior, kind=kind, values=given, num_images=values.num_images
   )
   try:
-    sentence = sample.sample(
+    sentence = job.sample(
         drawing.Drawing(
             sampler=sampler,
             conditions=conditions,
@@ -192,7 +192,7 @@ def _sample(values: flags.FlagValues) -> int:
         format=values.format,
         shard_size=values.shard_size,
     )
-  except sample.Interrupted as stopped:
+  except job.Interrupted as stopped:
     command.say(str(stopped))
     return command.INTERRUPTED
   if jax.process_index() == 0:

@@ -80,8 +80,8 @@ def _train(values: flags.FlagValues) -> int:
 
   if values.distributed:
     jax.distributed.initialize()
+  from rq_jax.distributed import interrupts
   from rq_jax.training import experiment as run
-  from rq_jax.training import interrupts
 
   try:
     results = run.train(experiment, values.workdir)
@@ -97,9 +97,9 @@ def _plan(experiment: config.Config, devices: int | None) -> None:
   """Prints the experiment, and what it will take."""
   import jax
 
-  from rq_jax.jobs import plan as plan_text
-  from rq_jax.training import plan
+  from rq_jax.jobs.plan import estimate
+  from rq_jax.jobs.plan import table
 
   print(config.to_json(experiment))
-  made = plan.make(experiment, devices or jax.device_count())
-  print(f'\n{plan_text.text(made)}')
+  made = estimate.make(experiment, devices or jax.device_count())
+  print(f'\n{table.text(made)}')

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from rq_jax.conversion import tarball
-from rq_jax.conversion import torch_file
+from rq_jax.conversion.torch_format import reading
 
 _TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
 # As files of torch.save are called; the first as in the releases.
@@ -68,7 +68,7 @@ def open_source(
         f'{src} does not exist. Give the path of a .tar.gz file, of a folder'
         ' with stage1 or stage2 in it, or of a file of torch.save.'
     )
-  elif torch_file.is_torch_file(src) or (
+  elif reading.is_torch_file(src) or (
       src.suffix in _SUFFIXES and not tarball.is_archive(src)
   ):
     yield _alone(src)

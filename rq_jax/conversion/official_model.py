@@ -10,17 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax import partitioning
-from rq_jax import sampling
-from rq_jax import tokenizer
 from rq_jax.config import Config
 from rq_jax.conversion import archive
-from rq_jax.conversion import config_reader
 from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
-from rq_jax.conversion import torch_file
+from rq_jax.conversion.configs import reader
+from rq_jax.conversion.torch_format import reading
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.models import discriminator
-from rq_jax.sampling import building
 from rq_jax.typing import PyTree, Variables
 
 # Called with the number of bytes just read.
@@ -47,8 +45,8 @@ class OfficialModel:
   unknown: tuple[str, ...]
   abstract: PyTree
   rows: list[tables.Row]
-  file: torch_file.TorchFile
-  tensors: Mapping[str, torch_file.LazyTensor]
+  file: reading.TorchFile
+  tensors: Mapping[str, reading.LazyTensor]
 
   @property
   def nbytes(self) -> int:
@@ -103,8 +101,8 @@ def open_model(
         f'There is no config.yaml beside {path}. Put the one there that was'
         ' released with the weights: it says how large the model is.'
     )
-  description = config_reader.read(archive.read_config(file), str(file))
-  with torch_file.TorchFile(path) as file:
+  description = reader.read(archive.read_config(file), str(file))
+  with reading.TorchFile(path) as file:
     parts = _state_dicts(file.tree, path, ema)
     if not description.discriminator:
       parts.pop('discriminator', None)
@@ -138,7 +136,7 @@ def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
   for part in parts.values():
     entries = part.items() if isinstance(part, Mapping) else [('?', part)]
     for name, value in entries:
-      if not isinstance(value, torch_file.LazyTensor):
+      if not isinstance(value, reading.LazyTensor):
         raise ValueError(f'{path}: {name} should be a tensor.')
   return parts
 
@@ -153,13 +151,13 @@ def model_table(
     has_discriminator: Whether the variables of its discriminator come along.
   """
   if config.stage == 1:
-    model = tokenizer.build_model(config)
-    abstract = partitioning.unbox(tokenizer.abstract_variables(model))
+    model = build.rqvae(config.model)
+    abstract = partitioning.unbox(build.rqvae_variables(model))
     shapes = mapping.shapes(abstract)
     rows = tables.rqvae(shapes, depth=config.model.code_shape[2])
   else:
-    prior = sampling.build_prior(config)
-    abstract = partitioning.unbox(building.abstract_variables(prior))
+    prior = build.rqtransformer(config.model)
+    abstract = partitioning.unbox(build.rqtransformer_variables(prior))
     shapes = mapping.shapes(abstract)
     rows = tables.rqtransformer(shapes, heads=prior.heads, sizes=prior.sizes)
   if has_discriminator:

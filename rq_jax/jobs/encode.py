@@ -7,20 +7,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from rq_jax import locks
-from rq_jax import partitioning
-from rq_jax import processes
-from rq_jax import progress
 from rq_jax.config import Config
-from rq_jax.data import feature_files
-from rq_jax.data import feature_writer
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.data.feature_cache import layout
+from rq_jax.data.feature_cache import writer
+from rq_jax.data.sources import splits
+from rq_jax.distributed import locks
+from rq_jax.distributed import partitioning
+from rq_jax.distributed import processes
+from rq_jax.distributed import progress
 from rq_jax.tokenizer import Tokenizer
 
 
 def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
-  """Writes the features of both splits, in the format of `feature_files`.
+  """Writes the features of both splits, in the format of `layout`.
 
   Each process encodes a range of its own, on all of its devices.
 
@@ -47,7 +48,7 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
       tokenizer.variables, partitioning.replicated(mesh)
   )
   tokenizer = dataclasses.replace(tokenizer, variables=everywhere)
-  opened = {s: sources.open_source(data, s) for s in sources.SPLITS}
+  opened = {s: sources.open_source(data, s) for s in splits.SPLITS}
   with contextlib.ExitStack() as stack:
     processes.only_first(lambda: _hold(out, stack))
     # Both before either is encoded: what the disk has no room for shows now.
@@ -62,15 +63,15 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
 
 def _hold(out: str, stack: contextlib.ExitStack) -> None:
   """Makes the folder, and keeps other programs from writing to it."""
-  folder = feature_files.local(out)
+  folder = layout.local(out)
   folder.mkdir(parents=True, exist_ok=True)
   stack.enter_context(locks.hold(folder, flag='--out'))
 
 
 def _open_writer(
     tokenizer: Tokenizer, source: sources.Source, out: str, split: str
-) -> feature_writer.Writer:
-  return feature_writer.Writer(
+) -> writer.Writer:
+  return writer.Writer(
       out,
       split=split,
       num_examples=len(source),
@@ -86,7 +87,7 @@ def _encode_split(
     tokenizer: Tokenizer,
     data: Config,
     source: sources.Source,
-    writer: feature_writer.Writer,
+    writer: writer.Writer,
     mesh: jax.sharding.Mesh,
 ) -> None:
   devices = partitioning.batch_parallelism(mesh)

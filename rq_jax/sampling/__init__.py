@@ -1,8 +1,5 @@
 """Drawing code maps from an RQ-Transformer, and images from those."""
 
-from rq_jax.sampling.building import abstract_variables
-from rq_jax.sampling.building import build_prior
-from rq_jax.sampling.building import check_pair
 from rq_jax.sampling.likelihood import LogProb
 from rq_jax.sampling.options import Sampling
 from rq_jax.sampling.sampler import Sampler
@@ -13,7 +10,4 @@ __all__ = [
     'Sampler',
     'Sampling',
     'Selection',
-    'abstract_variables',
-    'build_prior',
-    'check_pair',
 ]

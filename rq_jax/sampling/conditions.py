@@ -7,8 +7,8 @@ from etils import epath
 import jax
 import numpy as np
 
+from rq_jax import text as text_lib
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import text as text_lib
 from rq_jax.sampling.options import DrawOptions
 from rq_jax.sampling.options import Sampling
 

@@ -11,7 +11,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.models import categorical
 from rq_jax.models import code_layers
 from rq_jax.models import rqtransformer

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests

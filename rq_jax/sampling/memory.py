@@ -7,8 +7,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import building
 from rq_jax.sampling import conditions
 from rq_jax.sampling import likelihood
 from rq_jax.sampling import masks
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
+from rq_jax.sampling import restoring
 from rq_jax.sampling import selection
 from rq_jax.sampling import weights
 from rq_jax.sampling.conditions import Asked
@@ -98,7 +98,7 @@ class Sampler:
       ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
         the tokenizer is another than it was trained with.
     """
-    prior, variables, restored, found = building.restore(
+    prior, variables, restored, found = restoring.restore(
         path, step=step, ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer
     )
     if verbose:

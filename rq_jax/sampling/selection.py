@@ -7,7 +7,7 @@ import math
 import jax
 import numpy as np
 
-from rq_jax import progress
+from rq_jax.distributed import progress
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Wanted
 

@@ -4,35 +4,35 @@ from etils import epath
 import jax
 
 from rq_jax import config as config_lib
-from rq_jax import inference_copy
-from rq_jax import partitioning
-from rq_jax import processes
+from rq_jax.checkpoints import inference_copy
 from rq_jax.config import Config
-from rq_jax.data import features
 from rq_jax.data import sources
+from rq_jax.data.sources import features
+from rq_jax.distributed import partitioning
+from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import loop
 from rq_jax.training import stage1
-from rq_jax.training import stage1_eval
 from rq_jax.training import stage2
-from rq_jax.training import stage2_eval
 from rq_jax.training import workdir as workdir_lib
+from rq_jax.training.stage1 import evaluation as stage1_evaluation
+from rq_jax.training.stage2 import evaluation as stage2_evaluation
 
 STAGES = {
     1: loop.Stage(
         init_state=stage1.init_state,
         train_step=stage1.train_step,
-        eval_step=stage1_eval.eval_step,
-        summarize=stage1_eval.summarize,
-        preview=stage1_eval.preview,
+        eval_step=stage1_evaluation.eval_step,
+        summarize=stage1_evaluation.summarize,
+        preview=stage1_evaluation.preview,
         weights=('params', 'codebook', 'disc_params', 'disc_stats'),
     ),
     2: loop.Stage(
         init_state=stage2.init_state,
         train_step=stage2.train_step,
-        eval_step=stage2_eval.eval_step,
-        summarize=stage2_eval.summarize,
-        preview=stage2_eval.preview,
+        eval_step=stage2_evaluation.eval_step,
+        summarize=stage2_evaluation.summarize,
+        preview=stage2_evaluation.preview,
         weights=('params',),
     ),
 }

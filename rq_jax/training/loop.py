@@ -15,14 +15,14 @@ import jax
 import numpy as np
 import tqdm
 
-from rq_jax import partitioning
-from rq_jax import progress
-from rq_jax import run_checkpoints
+from rq_jax.checkpoints import runs
 from rq_jax.config import Config
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.distributed import interrupts
+from rq_jax.distributed import partitioning
+from rq_jax.distributed import progress
 from rq_jax.training import guard
-from rq_jax.training import interrupts
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import start
 from rq_jax.typing import Metrics, PyTree
@@ -84,7 +84,7 @@ def run(
       # The outermost: signals are held until the last checkpoint is on disk.
       contextlib.ExitStack() as held,
       partitioning.activate(mesh),
-      run_checkpoints.Checkpoints(
+      runs.Checkpoints(
           workdir, keep=config.train.keep_checkpoints
       ) as checkpoints,
   ):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from rq_jax import files
-from rq_jax.data import images
+from rq_jax.reports import pictures
 from rq_jax.training import tensorboard
 
 
@@ -79,12 +79,12 @@ class MetricWriter:
       return
     self._require_open()
     for name, array in rows.items():
-      grid = images.grid(
+      grid = pictures.grid(
           array.reshape(-1, *array.shape[2:]), columns=array.shape[1]
       )
       with self._attempt('images'):
         path = self._folder / 'images' / f'{name}_{step:08d}.png'
-        images.write_png(path, grid)
+        pictures.write_png(path, grid)
       with self._attempt('tensorboard'):
         self._board.write_image(step, name, grid)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from rq_jax import checkpoint
-from rq_jax import partitioning
-from rq_jax import run_checkpoints
+from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import stored
 from rq_jax.config import Config
+from rq_jax.distributed import partitioning
 from rq_jax.typing import PyTree
 
 
@@ -19,7 +19,7 @@ def open_state(
     batch: PyTree,
     *,
     mesh: jax.sharding.Mesh,
-    checkpoints: run_checkpoints.Checkpoints,
+    checkpoints: runs.Checkpoints,
     num_examples: int,
 ) -> tuple[PyTree, PyTree]:
   """The newest checkpoint's state, or the initial one; and its shardings.
@@ -61,9 +61,9 @@ def _take_weights(
   names = tuple(
       name
       for name in names
-      if getattr(state, name) and checkpoint.has_collection(path, name)
+      if getattr(state, name) and stored.has_collection(path, name)
   )
-  weights, found = checkpoint.restore_variables(
+  weights, found = stored.restore_variables(
       path,
       {name: getattr(state, name) for name in names},
       sharding={name: getattr(shardings, name) for name in names},

@@ -4,11 +4,11 @@ import contextlib
 
 from etils import epath
 
-from rq_jax import checkpoint
 from rq_jax import config as config_lib
-from rq_jax import locks
-from rq_jax import processes
+from rq_jax.checkpoints import stored
 from rq_jax.config import Config
+from rq_jax.distributed import locks
+from rq_jax.distributed import processes
 
 
 class Workdir:
@@ -45,8 +45,8 @@ class Workdir:
     """
     self._hold(make=True)
     if (self.folder / 'config.json').exists():
-      config_lib.check_resumable(checkpoint.read_config(self.folder), config)
-    processes.only_first(lambda: checkpoint.write_config(self.folder, config))
+      config_lib.check_resumable(stored.read_config(self.folder), config)
+    processes.only_first(lambda: stored.write_config(self.folder, config))
 
   def _hold(self, *, make: bool) -> None:
     """Lets the first process hold the folder, if it is to be there."""

@@ -4,9 +4,9 @@ import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax import sampling
-from rq_jax.jobs.benchmarks import constants
-from rq_jax.jobs.benchmarks import filters
-from rq_jax.jobs.benchmarks import precision
+from rq_jax.jobs.benchmark import constants
+from rq_jax.jobs.benchmark import filters
+from rq_jax.jobs.benchmark import precision
 from tests.jobs import generators
 
 

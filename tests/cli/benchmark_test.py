@@ -5,10 +5,10 @@ import json
 import pytest
 
 from rq_jax import __main__ as main_lib
-from rq_jax.jobs import chips
-from rq_jax.jobs.benchmarks import figure4
-from rq_jax.jobs.benchmarks import sampling_times
-from rq_jax.jobs.benchmarks import timing
+from rq_jax.jobs.benchmark import figure4
+from rq_jax.jobs.benchmark import sampling_times
+from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.plan import chips
 
 PRIOR = '--config=configs/digits/rqtransformer.py'
 CHIP = chips.Chip(name='cpu', bytes_per_second=1e9, flops16=1e9, flops32=1e9)

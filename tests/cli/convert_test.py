@@ -3,9 +3,9 @@
 import pytest
 
 from rq_jax import __main__ as main_lib
-from rq_jax.jobs import convert
-from rq_jax.jobs import convert_back
-from rq_jax.jobs import convert_lpips
+from rq_jax.jobs.convert import from_lpips
+from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import to_official
 
 
 def _run(*argv):
@@ -17,9 +17,9 @@ def calls(monkeypatch):
   """Arguments of the jobs that were started; none is run."""
   made = []
   for module, name in (
-      (convert, 'from_official'),
-      (convert_lpips, 'from_torchvision'),
-      (convert_back, 'to_official'),
+      (from_official, 'from_official'),
+      (from_lpips, 'from_torchvision'),
+      (to_official, 'to_official'),
   ):
     monkeypatch.setattr(
         module,

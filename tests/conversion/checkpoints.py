@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import yaml
 
-from rq_jax.conversion import config_reader
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
-from rq_jax.conversion import torch_writer
+from rq_jax.conversion.configs import reader
+from rq_jax.conversion.torch_format import writing
 from tests import official
 
 
@@ -35,7 +35,7 @@ def partner_raw():
 @functools.cache
 def partner():
   """Its state dict, drawn."""
-  config = config_reader.read(partner_raw(), 'partner').config
+  config = reader.read(partner_raw(), 'partner').config
   abstract, rows = official_model.model_table(config)
   rng = np.random.default_rng(0)
   ours = {
@@ -50,7 +50,7 @@ def write(folder, config, state, *, name='model.pt', **others):
   """Writes a `.pt` file with its `config.yaml`; returns its path."""
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'config.yaml').write_text(yaml.safe_dump(config))
-  torch_writer.write(folder / name, {'state_dict': state, **others})
+  writing.write(folder / name, {'state_dict': state, **others})
   return folder / name
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from rq_jax.conversion import archive
-from rq_jax.conversion import torch_calls
-from rq_jax.conversion import torch_file
-from rq_jax.conversion import torch_pickle
-from rq_jax.conversion import torch_writer
+from rq_jax.conversion.torch_format import calls
+from rq_jax.conversion.torch_format import reading
+from rq_jax.conversion.torch_format import unpickling
+from rq_jax.conversion.torch_format import writing
 from tests.conversion import pickles
 
 EXAMPLES = os.environ.get('RQ_JAX_FUZZ')
@@ -59,7 +59,7 @@ def mutated(data, mutations):
 def read_all(path):
   """Reads whatever a file holds; a ValueError is a fine answer."""
   try:
-    with torch_file.TorchFile(path) as file:
+    with reading.TorchFile(path) as file:
       waiting = [file.tree]
       while waiting:
         value = waiting.pop()
@@ -67,7 +67,7 @@ def read_all(path):
           waiting += value.values()
         elif isinstance(value, list | tuple):
           waiting += value
-        elif isinstance(value, torch_file.LazyTensor):
+        elif isinstance(value, reading.LazyTensor):
           array = file.read(value)
           assert array.shape == value.shape and array.dtype == value.dtype
       file.verify()
@@ -92,7 +92,7 @@ def valid(folder):
       'state_dict': {'a': weight, 'b': weight, 'c': np.array(True)},
       'optimizer': [{'lr': 0.1, 'betas': (0.5, 0.9)}, None, 2**40],
   }
-  torch_writer.write(folder / 'valid.pt', tree)
+  writing.write(folder / 'valid.pt', tree)
   return (folder / 'valid.pt').read_bytes()
 
 
@@ -163,7 +163,7 @@ CODES = [op.code.encode('latin-1') for op in pickletools.opcodes]
 KNOWN = [
     op.code.encode('latin-1')
     for op in pickletools.opcodes
-    if op.name in torch_pickle._INSTRUCTIONS and op.arg is None
+    if op.name in unpickling._INSTRUCTIONS and op.arg is None
 ]
 INSTRUCTIONS = st.one_of(
     st.sampled_from(KNOWN),
@@ -171,7 +171,7 @@ INSTRUCTIONS = st.one_of(
     st.builds(bytes.__add__, st.sampled_from(CODES), st.binary(max_size=9)),
     NUMBERS.map(pickles.number),
     st.sampled_from(['storage', 'cpu', '0', 'a']).map(pickles.text),
-    st.sampled_from(sorted(torch_calls.NAMES)).map(
+    st.sampled_from(sorted(calls.NAMES)).map(
         lambda name: pickles.name(*name.split(' '))
     ),
     st.builds(

@@ -13,11 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import sampling
-from rq_jax import tokenizer
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
+from rq_jax.models import build
 from rq_jax.models import discriminator
 from rq_jax.models import lpips
 from tests import official
@@ -122,7 +121,7 @@ def test_a_change_of_any_official_array_is_a_change_of_ours(name):
 @functools.cache
 def _rqvae_outputs(name):
   """Makes of variables what was recorded, by its recorded name."""
-  model = tokenizer.build_model(official.config(name))
+  model = build.rqvae(official.config(name).model)
   recorded = official.recording(name)
   images, codes = official.images(recorded['x']), recorded['rand_codes']
 
@@ -141,7 +140,7 @@ def _rqvae_outputs(name):
 @functools.cache
 def _rqtransformer_outputs(name):
   """Makes of variables what was recorded, by its recorded name."""
-  model = sampling.build_prior(official.config(name))
+  model = build.rqtransformer(official.config(name).model)
   recorded = official.recording(name)
   codes = recorded['codes']
   condition = recorded.get('cond', np.zeros((len(codes), 1), np.int32))

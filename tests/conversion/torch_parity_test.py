@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rq_jax.conversion import torch_file
-from rq_jax.conversion import torch_tensors
-from rq_jax.conversion import torch_writer
+from rq_jax.conversion.torch_format import reading
+from rq_jax.conversion.torch_format import tensors
+from rq_jax.conversion.torch_format import writing
 from tests.conversion import pickles
 
 torch = pytest.importorskip('torch')
@@ -57,7 +57,7 @@ def assert_same(ours, theirs, read):
 
 def assert_read_alike(path):
   theirs = torch.load(path, map_location='cpu', weights_only=True)
-  with torch_file.TorchFile(path) as file:
+  with reading.TorchFile(path) as file:
     assert_same(file.tree, theirs, file.read)
     file.verify()
 
@@ -116,14 +116,14 @@ def test_views_parameters_and_odd_values_are_read_alike(tmp_path):
   assert_read_alike(tmp_path / 'a.pt')
 
 
-@pytest.mark.parametrize('dtype', torch_tensors.STORAGE_TYPES.values(), ids=str)
+@pytest.mark.parametrize('dtype', tensors.STORAGE_TYPES.values(), ids=str)
 def test_all_types_are_read_and_written_alike(tmp_path, dtype):
   high = 2 if dtype == np.bool_ else 256
   data = np.random.default_rng(0).integers(
       0, high, 12 * dtype.itemsize, np.uint8
   )
   array = data.view(dtype).reshape(3, 4)
-  torch_writer.write(tmp_path / 'ours.pt', array)
+  writing.write(tmp_path / 'ours.pt', array)
   loaded = torch.load(tmp_path / 'ours.pt', weights_only=True)
   assert loaded.dtype == getattr(torch, dtype.name)
   assert to_numpy(loaded).tobytes() == array.tobytes()
@@ -149,7 +149,7 @@ def test_what_is_written_is_loaded_with_weights_only(tmp_path, mmap):
       'plain': [1, -(2**40), 2**63, 0.1, float('inf'), 'text', True, None, ()],
   }
   path = tmp_path / 'a.pt'
-  torch_writer.write(path, tree)
+  writing.write(path, tree)
   loaded = torch.load(path, weights_only=True, mmap=mmap)
   assert list(loaded) == list(tree) and loaded['plain'] == tree['plain']
   assert loaded['epoch'] == 7
@@ -174,7 +174,7 @@ def test_a_written_state_dict_is_loaded_strictly(tmp_path):
   state = collections.OrderedDict(
       (name, value.numpy()) for name, value in source.state_dict().items()
   )
-  torch_writer.write(tmp_path / 'a.pt', {'state_dict': state})
+  writing.write(tmp_path / 'a.pt', {'state_dict': state})
   loaded = torch.load(tmp_path / 'a.pt', weights_only=True)
   target.load_state_dict(loaded['state_dict'], strict=True)
   x = torch.randn(2, 3)
@@ -187,7 +187,7 @@ def test_files_of_the_older_format_are_read_alike(tmp_path):
   assert_read_alike(path)
 
 
-@pytest.mark.parametrize('dtype', torch_tensors.STORAGE_TYPES.values(), ids=str)
+@pytest.mark.parametrize('dtype', tensors.STORAGE_TYPES.values(), ids=str)
 def test_views_of_the_older_format_are_read_alike(tmp_path, dtype):
   base = torch.arange(24).reshape(2, 3, 4).to(getattr(torch, dtype.name))
   tree = {
@@ -228,7 +228,7 @@ def test_a_torchscript_program_is_refused(tmp_path):
   path = tmp_path / 'program.pt'
   torch.jit.script(torch.nn.Linear(2, 2)).save(path)
   with pytest.raises(ValueError, match='TorchScript'):
-    torch_file.TorchFile(path)
+    reading.TorchFile(path)
 
 
 def test_a_file_without_checksums_is_read_alike(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rq_jax.data import feature_writer
+from rq_jax.data.feature_cache import writer
 
 SHAPE = (2, 3, 4)
 
@@ -14,11 +14,11 @@ def examples(count):
   return values, 100 + np.arange(count) % 100
 
 
-def writer(
+def open_writer(
     path, count, shard=0, num_shards=1, fingerprint='abc', num_classes=200
 ):
   """Opens a shard of the training split of such a cache."""
-  return feature_writer.Writer(
+  return writer.Writer(
       path,
       split='train',
       num_examples=count,

@@ -9,7 +9,7 @@ import pytest
 
 from rq_jax import files
 from rq_jax.data import image_files
-from rq_jax.data import sources
+from rq_jax.data.sources import image_folder
 from tests.data import pictures
 
 
@@ -105,7 +105,7 @@ def test_files_of_any_name_are_read_and_named(tmp_path, photo, name):
   file = os.path.join(os.fsencode(tmp_path), name)
   with open(file, 'wb') as stream:
     photo.save(stream, 'PNG')
-  source = sources.ImageFolder(tmp_path)
+  source = image_folder.ImageFolder(tmp_path)
   np.testing.assert_array_equal(source[0]['image'], np.asarray(photo))
   with open(file, 'wb'):
     pass

@@ -10,9 +10,9 @@ from PIL import Image
 from PIL import ImageFile
 import pytest
 
-from rq_jax import config_fields
+from rq_jax.config import fields
 from rq_jax.data import image_files
-from rq_jax.data import sources
+from rq_jax.data.sources import image_folder
 from tests.data import pictures
 
 
@@ -165,7 +165,7 @@ def test_as_many_pixels_as_allowed_are_read_and_no_more(
   photo.save(file)
   image = image_files.read(file, max_pixels=90 * 60)
   np.testing.assert_array_equal(image, np.asarray(photo))
-  source = sources.ImageFolder(tmp_path, max_pixels=90 * 60 - 1)
+  source = image_folder.ImageFolder(tmp_path, max_pixels=90 * 60 - 1)
 
   def fail(*_):
     raise AssertionError('Pixels were decoded.')
@@ -217,7 +217,7 @@ def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
 
 
 def test_the_highest_limit_is_that_of_pillow():
-  assert config_fields.PILLOW_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+  assert fields.PILLOW_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
 def test_warnings_that_are_errors_are_reworded_too(tmp_path, monkeypatch):

@@ -10,11 +10,11 @@ from PIL import Image
 import pytest
 from sklearn import datasets
 
-from rq_jax.data import feature_writer
-from rq_jax.data import features
 from rq_jax.data import loader
-from rq_jax.data import sources
 from rq_jax.data import transforms
+from rq_jax.data.feature_cache import writer
+from rq_jax.data.sources import features
+from rq_jax.data.sources import image_folder
 
 
 class Numbers:
@@ -143,16 +143,16 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
 
 def test_worker_processes_change_nothing(tmp_path):
   values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
-  with feature_writer.Writer(
+  with writer.Writer(
       tmp_path,
       split='train',
       num_examples=6,
       shape=(2, 2, 3),
       num_classes=6,
       fingerprint='abc',
-  ) as writer:
-    writer.write(values, np.arange(6))
-    writer.close()
+  ) as opened:
+    opened.write(values, np.arange(6))
+    opened.close()
   source = features.Features(tmp_path, 'train')
   options = {'batch_size': 4, 'seed': 3, 'step': 1}
   expected = _take(5, source, **options)
@@ -168,7 +168,7 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
   for i, photo in enumerate(datasets.load_sample_images().images):
     small = Image.fromarray(photo).resize((64, 48))
     small.save(tmp_path / f'{i}.jpg', quality=90)
-  source = sources.ImageFolder(tmp_path)
+  source = image_folder.ImageFolder(tmp_path)
   config = types.SimpleNamespace(
       source='image_folder', image_size=32, crop='random_resized', flip=True
   )
@@ -187,7 +187,7 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   (tmp_path / 'broken.jpg').write_bytes(b'')
-  source = sources.ImageFolder(tmp_path)
+  source = image_folder.ImageFolder(tmp_path)
   batches = loader.train_batches(source, batch_size=2, seed=0, workers=workers)
   with pytest.raises(ValueError, match=r'broken\.jpg is no JPEG, PNG'):
     next(batches)

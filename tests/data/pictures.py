@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from rq_jax.data import image_files
-from rq_jax.data import sources
+from rq_jax.data.sources import image_folder
 
 SIZE = (90, 60)
 
@@ -22,7 +22,7 @@ def encoded(picture, kind, **options):
 def read(folder, name, content):
   """Reads a file as training would: the only one in its folder."""
   (folder / name).write_bytes(content)
-  return sources.ImageFolder(folder)[0]['image']
+  return image_folder.ImageFolder(folder)[0]['image']
 
 
 def refused(path, **options):

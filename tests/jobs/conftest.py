@@ -2,7 +2,7 @@
 
 import pytest
 
-from rq_jax.jobs import convert
+from rq_jax.jobs.convert import from_official
 from tests.conversion import checkpoints
 
 
@@ -16,5 +16,5 @@ def archive(tmp_path_factory):
 def converted(archive):
   """What it was converted to."""
   path = archive.parent / 'converted'
-  convert.from_official(str(archive), str(path))
+  from_official.from_official(str(archive), str(path))
   return path

@@ -10,8 +10,9 @@ import pytest
 
 from rq_jax import files
 from rq_jax import tokenizer as tokenizer_lib
-from rq_jax.data import features
-from rq_jax.data import sources
+from rq_jax.data.sources import digits
+from rq_jax.data.sources import features
+from rq_jax.data.sources import splits
 from rq_jax.jobs import encode
 from tests import tiny
 
@@ -56,11 +57,11 @@ def test_no_part_is_left_when_encoding_fails(tmp_path):
 def test_the_cache_records_the_classes_of_the_data(tmp_path):
   data = tiny.stage1_config(data=dict(batch_size=400)).data
   encode.encode(failing(5), data, str(tmp_path))
-  for split in sources.SPLITS:
+  for split in splits.SPLITS:
     meta = json.loads((tmp_path / split / 'meta.json').read_text())
     assert meta['num_classes'] == 10
     source = features.Features(tmp_path, split)
-    expected = sources.Digits(split)
+    expected = digits.Digits(split)
     for i in (0, len(expected) - 1):
       assert source[i]['label'] == expected[i]['label']
 

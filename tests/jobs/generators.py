@@ -3,12 +3,12 @@
 import functools
 import json
 
-from rq_jax import inference_copy
-from rq_jax.jobs import drawing as drawing_lib
-from rq_jax.jobs import sample
-from rq_jax.jobs import sample_conditions
+from rq_jax.checkpoints import inference_copy
+from rq_jax.jobs.sample import conditions
+from rq_jax.jobs.sample import drawing as drawing_lib
+from rq_jax.jobs.sample import job
+from rq_jax.models import build
 from rq_jax.sampling import Sampler
-from rq_jax.sampling import build_prior
 from tests import tiny
 from tests.sampling import models
 
@@ -19,7 +19,7 @@ NOTHING = dict(num_classes=0, null_class=False)
 
 def sampler(**model):
   """A generator of noise on one device; fields of its model may be given."""
-  prior = build_prior(tiny.stage2_config(model=model))
+  prior = build.rqtransformer(tiny.stage2_config(model=model).model)
   return Sampler(
       prior=prior,
       prior_variables=models.random_variables(prior),
@@ -40,16 +40,16 @@ def export(path, **model):
 
 def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
   """Seven images in chunks of three, if not said else."""
-  conditions = sample_conditions.choose(
+  chosen = conditions.choose(
       sampler.prior, kind=kind, values=values, num_images=num_images
   )
   fields = dict(chunk_size=3, seed=5) | fields
-  return drawing_lib.Drawing(sampler=sampler, conditions=conditions, **fields)
+  return drawing_lib.Drawing(sampler=sampler, conditions=chosen, **fields)
 
 
 def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
   """Runs a job, in shards of two; returns what it says at its end."""
-  return sample.sample(
+  return job.sample(
       drawing(sampler, **fields),
       str(out),
       origin=origin,

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.models import autoencoder
 from tests.models import drawn
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.models import blocks
 from tests.models import drawn
 

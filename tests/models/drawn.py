@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 
 
 def variables(module, *args, **kwargs):

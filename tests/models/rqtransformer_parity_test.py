@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rq_jax import losses
-from rq_jax import sampling
+from rq_jax.models import build
 from rq_jax.models import code_layers
 from tests import official
 
@@ -24,7 +24,7 @@ assert_close = functools.partial(
 
 @functools.cache
 def _model(name):
-  return sampling.build_prior(official.config(f'rqtransformer_{name}'))
+  return build.rqtransformer(official.config(f'rqtransformer_{name}').model)
 
 
 def _recording(name):

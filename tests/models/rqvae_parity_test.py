@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rq_jax import losses
-from rq_jax import tokenizer
+from rq_jax.models import build
 from rq_jax.models import codebook
 from tests import official
 
@@ -24,7 +24,7 @@ assert_close = functools.partial(
 
 @functools.cache
 def _model(name):
-  return tokenizer.build_model(official.config(name))
+  return build.rqvae(official.config(name).model)
 
 
 def _apply(name, method, *args, **options):

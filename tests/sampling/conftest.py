@@ -2,9 +2,9 @@
 
 import pytest
 
-from rq_jax import checkpoint
-from rq_jax import inference_copy
-from rq_jax import run_checkpoints
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import stored
 from tests import tiny
 from tests.sampling import models
 
@@ -17,8 +17,8 @@ def workdir(tmp_path_factory):
   inference_copy.export(
       path / 'tokenizer', tokenizer.config, tokenizer.variables
   )
-  checkpoint.write_config(path, tiny.stage2_config())
-  with run_checkpoints.Checkpoints(path, keep=2) as checkpoints:
+  stored.write_config(path, tiny.stage2_config())
+  with runs.Checkpoints(path, keep=2) as checkpoints:
     for step in (0, 1):
       state = {
           'params': models.run_variables(2 * step)['params'],

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import sampling
-from rq_jax import tokenizer
+from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
@@ -240,7 +239,7 @@ def _recorded(name):
 
 @functools.cache
 def _greedy(name):
-  prior = sampling.build_prior(official.config(f'rqtransformer_{name}'))
+  prior = build.rqtransformer(official.config(f'rqtransformer_{name}').model)
   partner = official.codebooks(official.weights('rqvae_aux'), 4)
   codes, logits = models.draw(
       prior,
@@ -256,7 +255,7 @@ def _greedy(name):
 @pytest.mark.parametrize('name', ['uncond', 'class', 'text', 'mixed'])
 def test_images_of_greedy_codes_are_the_official_ones(name):
   recorded = _recorded(name)
-  model = tokenizer.build_model(official.config('rqvae_aux'))
+  model = build.rqvae(official.config('rqvae_aux').model)
   images = jax.jit(functools.partial(model.apply, method='decode_codes'))(
       official.variables('rqvae_aux'), _greedy(name)[0]
   )

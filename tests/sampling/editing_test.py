@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.models import build
 from rq_jax.sampling.options import Sampling
 from tests import official
 from tests.sampling import models
@@ -111,7 +111,7 @@ def test_guidance_keeps_codes_for_both_passes():
 def test_a_prefix_is_continued_as_the_official_sampler_does(name):
   recorded = official.recording(f'rqtransformer_{name}')
   expected, codes = recorded['greedy_from_1_2'], recorded['codes']
-  prior = sampling.build_prior(official.config(f'rqtransformer_{name}'))
+  prior = build.rqtransformer(official.config(f'rqtransformer_{name}').model)
   partner = official.codebooks(official.weights('rqvae_aux'), 4)
   keep = np.zeros((2, prior.positions, prior.depth), bool)
   keep[:, : 4 + 2] = True  # Up to row 1, column 2 of four columns.

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling

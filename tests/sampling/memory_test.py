@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import building
 from rq_jax.sampling import decode
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
@@ -174,7 +174,7 @@ def test_caches_are_split_over_batch_and_heads(mesh, split):
 
 def _program(prior, batch, guided, mesh):
   """The program that draws a batch."""
-  params = partitioning.unbox(building.abstract_variables(prior))['params']
+  params = partitioning.unbox(build.rqtransformer_variables(prior))['params']
   words = jax.ShapeDtypeStruct((prior.sizes[0], prior.embed_dim), np.float32)
   shape = (batch, prior.positions, prior.depth)
   request = requests.make(

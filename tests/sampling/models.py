@@ -6,10 +6,10 @@ import functools
 import jax
 import numpy as np
 
-from rq_jax import partitioning
 from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
-from rq_jax.sampling import building
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
@@ -18,14 +18,14 @@ from tests import tiny
 
 def random_variables(prior, seed=0):
   """Variables of an RQ-Transformer."""
-  abstract = building.abstract_variables(prior)
+  abstract = build.rqtransformer_variables(prior)
   return _random(abstract, np.random.default_rng(seed))
 
 
 @functools.cache
 def run_variables(seed=0):
   """Variables of a run of `tiny.stage2_config`."""
-  return random_variables(building.build_prior(tiny.stage2_config()), seed)
+  return random_variables(build.rqtransformer(tiny.stage2_config().model), seed)
 
 
 def options(prior, how):
@@ -48,8 +48,8 @@ def draw(prior, how, params, codebooks, numbers, condition, **known):
 def random_tokenizer(seed=0):
   """A tokenizer that decodes codes into noise."""
   config = tiny.stage1_config()
-  model = tokenizer_lib.build_model(config)
-  abstract = tokenizer_lib.abstract_variables(model)
+  model = build.rqvae(config.model)
+  abstract = build.rqvae_variables(model)
   return tokenizer_lib.Tokenizer(
       model=model,
       variables=_random(abstract, np.random.default_rng(seed)),
@@ -60,7 +60,7 @@ def random_tokenizer(seed=0):
 @functools.cache
 def sampler(**model):
   """A sampler of the tiny experiment, with changes of its model."""
-  prior = building.build_prior(tiny.stage2_config(model=model))
+  prior = build.rqtransformer(tiny.stage2_config(model=model).model)
   return sampling.Sampler(
       prior=prior,
       prior_variables=random_variables(prior),
@@ -72,7 +72,7 @@ def sampler(**model):
 def on_mesh(mesh, **model):
   """The same sampler, its parameters split over a mesh."""
   alone = sampler(**model)
-  abstract = building.abstract_variables(alone.prior)
+  abstract = build.rqtransformer_variables(alone.prior)
   return dataclasses.replace(
       alone,
       prior_variables=jax.device_put(

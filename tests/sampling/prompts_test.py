@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tokenizers
 
-from rq_jax import checkpoint
-from rq_jax import inference_copy
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from tests import tiny
@@ -122,4 +122,4 @@ def test_another_tokenizer_goes_before_that_of_the_folder(workdir, tmp_path):
   np.testing.assert_array_equal(
       sampler.codes(_KEY, prompts=swapped), sampler.codes(_KEY, tokens=_IDS)
   )
-  assert checkpoint.read_config(workdir, stage=2).model.text_length == 3
+  assert stored.read_config(workdir, stage=2).model.text_length == 3

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
-from rq_jax.sampling import abstract_variables
-from rq_jax.sampling import build_prior
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from tests import tiny
@@ -145,7 +144,7 @@ def _of_kind(**model):
   config = tiny.stage2_config(
       model=dict(num_classes=0, null_class=False, **model)
   )
-  prior = build_prior(config)
+  prior = build.rqtransformer(config.model)
   return Sampler(
       prior=prior,
       prior_variables=models.random_variables(prior),
@@ -200,7 +199,7 @@ def test_every_condition_is_passed_on(sampler, kind):
 def test_on_a_mesh_the_same_is_drawn(workdir, codes):
   mesh = partitioning.make_mesh(dict(data=2, fsdp=2, model=2))
   spread = Sampler.restore(workdir, mesh=mesh, verbose=False)
-  abstract = abstract_variables(spread.prior)
+  abstract = build.rqtransformer_variables(spread.prior)
   expected = partitioning.state_sharding(abstract, mesh)['params']
   params = spread.prior_variables['params']
   assert jax.tree.map(lambda p: p.sharding, params) == expected

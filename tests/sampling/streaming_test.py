@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.sampling import engine
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models

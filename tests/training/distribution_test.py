@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import partitioning
+from rq_jax.distributed import partitioning
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny

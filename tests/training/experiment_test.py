@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rq_jax import checkpoint
 from rq_jax import config as config_lib
-from rq_jax import inference_copy
-from rq_jax.data import feature_writer
-from rq_jax.data import sources
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
+from rq_jax.data.feature_cache import writer
+from rq_jax.data.sources import digits
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import experiment
@@ -42,7 +42,7 @@ def test_a_run_leaves_its_settings_metrics_pictures_and_weights(stage):
   assert json.loads((folder / 'config.json').read_text()) == json.loads(
       config_lib.to_json(config)
   )
-  assert checkpoint.read_config(folder, stage=stage) == config
+  assert stored.read_config(folder, stage=stage) == config
   lines = tiny.metric_lines(folder)
   train = [line['step'] for line in lines if 'train/loss' in line]
   held_out = [line['step'] for line in lines if 'eval/loss' in line]
@@ -61,7 +61,7 @@ def test_a_finished_tokenizer_reconstructs_as_well_as_its_metrics_say():
   """The weights restored are those that were evaluated: the averages."""
   folder = tiny.finished_run(1)
   tokenizer = Tokenizer.restore(str(folder), verbose=False)
-  images = tiny.images(len(sources.Digits('test', tiny.SIZE)))
+  images = tiny.images(len(digits.Digits('test', tiny.SIZE)))
   recons = tokenizer.decode(tokenizer.encode(images))
   mse = np.mean((np.asarray(recons) / 127.5 - 1 - images) ** 2)
   lines = tiny.metric_lines(folder)
@@ -102,16 +102,16 @@ def exported(path, seed=1):
 def write_cache(path, *, train=10, test=10):
   """A cache of the untrained tokenizer; both splits announce their classes."""
   for split, count in (('train', train), ('test', test)):
-    with feature_writer.Writer(
+    with writer.Writer(
         path,
         split=split,
         num_examples=8,
         shape=(8, 8, 4),
         fingerprint=tiny.untrained_tokenizer().fingerprint,
         num_classes=count,
-    ) as writer:
-      writer.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
-      writer.close()
+    ) as opened:
+      opened.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
+      opened.close()
   return path
 
 
@@ -226,7 +226,7 @@ def test_a_changed_field_is_refused_by_its_name():
   assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
   assert 'config.optimizer.peak_lr (was 0.001, is 0.25)' in str(info.value)
   assert 'log_steps' not in str(info.value)
-  before = checkpoint.read_config(tiny.finished_run(1))
+  before = stored.read_config(tiny.finished_run(1))
   assert before == tiny.run_config(1)
 
 
@@ -243,7 +243,7 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
     experiment.train(config, tmp_path / 'run')
   config = tiny.stage2_config(tokenizer=str(tmp_path / 'empty'))
   (tmp_path / 'empty').mkdir()
-  checkpoint.write_config(tmp_path / 'empty', tiny.stage1_config())
+  stored.write_config(tmp_path / 'empty', tiny.stage1_config())
   with pytest.raises(ValueError, match='no complete checkpoint yet'):
     experiment.train(config, tmp_path / 'run')
   config = tiny.stage2_config(tokenizer=str(tiny.finished_run(2)))

@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rq_jax import partitioning
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.data.sources import digits
+from rq_jax.distributed import interrupts
+from rq_jax.distributed import partitioning
 from rq_jax.training import guard
-from rq_jax.training import interrupts
 from rq_jax.training import loop
 from tests import tiny
 
@@ -131,7 +132,7 @@ def expected_states(steps=STEPS):
   """The states before and after each step, without the loop."""
   config = experiment()
   batches = loader.train_batches(
-      sources.Digits('train', tiny.SIZE),
+      digits.Digits('train', tiny.SIZE),
       transform=loader.image_transform(config.data, train=True),
       batch_size=64,
       seed=config.seed,
@@ -174,7 +175,7 @@ def test_a_run_takes_the_steps_it_is_to_take(finished):
 
 def test_evaluation_sees_every_held_out_example_once(finished):
   folder, results = finished
-  held_out = sources.Digits('test', tiny.SIZE)
+  held_out = digits.Digits('test', tiny.SIZE)
   pixels = np.mean([held_out[i]['image'] for i in range(len(held_out))])
   assert results['eval/count'] == len(held_out) == 359
   # Sums of 64 images in float32.
@@ -196,7 +197,7 @@ def test_previews_are_written_as_pictures(finished):
   assert names == ['digits_00000003.png', 'digits_00000005.png']
   picture = np.asarray(Image.open(folder / 'images' / names[0]))
   # Of the last batch; grids have borders of two pixels.
-  image = sources.Digits('test', tiny.SIZE)[320]['image']
+  image = digits.Digits('test', tiny.SIZE)[320]['image']
   np.testing.assert_array_equal(
       picture[2 : 2 + tiny.SIZE, 2 : 2 + tiny.SIZE], image
   )
@@ -285,13 +286,13 @@ def test_metrics_of_a_step_are_on_disk_before_its_checkpoint(
 ):
   """Else a run killed between the two would never write them."""
   on_disk = {}
-  save = loop.run_checkpoints.Checkpoints.save
+  save = loop.runs.Checkpoints.save
 
   def look(self, step, *arguments):
     on_disk[step] = [line['step'] for line in train_lines(tmp_path)]
     save(self, step, *arguments)
 
-  monkeypatch.setattr(loop.run_checkpoints.Checkpoints, 'save', look)
+  monkeypatch.setattr(loop.runs.Checkpoints, 'save', look)
   run(tmp_path)
   assert on_disk == {2: [1, 2], 4: [1, 2, 3, 4], 5: [1, 2, 3, 4, 5]}
 
@@ -366,7 +367,7 @@ def test_a_checkpoint_wins_over_the_weights_to_start_from(finished, tmp_path):
 
 def test_data_of_another_length_are_refused(tmp_path, monkeypatch):
   run(tmp_path, steps=2)
-  shorter = sources.Digits('test', tiny.SIZE)
+  shorter = digits.Digits('test', tiny.SIZE)
   monkeypatch.setattr(sources, 'open_source', lambda *_: shorter)
   with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
     run(tmp_path)

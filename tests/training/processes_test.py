@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from rq_jax import config as config_lib
-from rq_jax import inference_copy
-from rq_jax import partitioning
+from rq_jax.checkpoints import inference_copy
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.distributed import partitioning
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import stage2
 from tests import tiny

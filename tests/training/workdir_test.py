@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from rq_jax import checkpoint
-from rq_jax import locks
+from rq_jax.checkpoints import stored
+from rq_jax.distributed import locks
 from rq_jax.training import experiment
 from rq_jax.training import workdir
 from tests import tiny
@@ -24,7 +24,7 @@ def test_a_folder_is_prepared_once_and_checked_then(tmp_path):
   config.train.steps = 9
   with workdir.Workdir(path) as held:
     held.prepare(config)
-  assert checkpoint.read_config(path).train.steps == 9
+  assert stored.read_config(path).train.steps == 9
   assert names(path) == ['.lock', 'config.json']
   config.model.decay = 0.5
   with (
@@ -36,14 +36,14 @@ def test_a_folder_is_prepared_once_and_checked_then(tmp_path):
 
 def test_a_second_training_is_refused_before_anything_else(tmp_path):
   """Before it learns that its tokenizer is missing, and changes nothing."""
-  checkpoint.write_config(tmp_path, tiny.stage1_config())
+  stored.write_config(tmp_path, tiny.stage1_config())
   config = tiny.stage2_config(tokenizer=str(tmp_path / 'none'))
   with (
       locks.hold(tmp_path, flag='--workdir'),
       pytest.raises(ValueError, match='is in use: process'),
   ):
     experiment.train(config, tmp_path)
-  assert checkpoint.read_config(tmp_path, stage=1) == tiny.stage1_config()
+  assert stored.read_config(tmp_path, stage=1) == tiny.stage1_config()
 
 
 def test_a_folder_that_appears_meanwhile_is_held_too(tmp_path):

@@ -1,0 +1,110 @@
+"""Writes models for inference, and names them by their contents.
+
+An inference copy is a folder like that of a run, with `config.json` and one
+checkpoint, of step 0, that holds only the variables of the model.
+"""
+
+import hashlib
+import json
+
+from etils import epath
+import flax
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rq_jax import files
+from rq_jax.checkpoints import stored
+from rq_jax.config import Config
+from rq_jax.typing import Variables
+
+# What a copy is named by; a discriminator that comes along is not part of it.
+_NAMED = ('params', 'codebook')
+_WRITTEN_AT_ONCE_GB = 1
+
+
+def export(
+    path: str | epath.Path, config: Config | None, variables: Variables
+) -> None:
+  """Writes an inference copy.
+
+  It appears whole or not at all; one that is there already is replaced. One
+  process of a program writes it, alone. While it does, memory is needed for the
+  variables once more.
+
+  Args:
+    path: Its folder.
+    config: The experiment of the model; None for a network that has none.
+    variables: Collections of arrays, on host or devices.
+
+  Raises:
+    DiskFullError: If there is no room for it.
+  """
+  with files.whole_folder(epath.Path(path).resolve(), replace=True) as partial:
+    write(partial, config, variables)
+
+
+def write(
+    folder: epath.Path, config: Config | None, variables: Variables
+) -> None:
+  """Writes what `export` does into a folder that nobody reads yet.
+
+  Raises:
+    DiskFullError: If there is no room for it.
+  """
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+  files.require_space(folder, size)
+  step = epath.Path(folder).resolve() / 'checkpoints' / '0'
+  step.mkdir(parents=True)
+  if config is not None:
+    stored.write_config(folder, config)
+  this = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
+  handler = ocp.PyTreeCheckpointHandler(
+      save_concurrent_gb=_WRITTEN_AT_ONCE_GB,
+      use_compression=False,  # Which saves little, and doubles the memory.
+      multiprocessing_options=alone,
+  )
+  with ocp.Checkpointer(handler, multiprocessing_options=alone) as writer:
+    writer.save(
+        step / 'state', ocp.args.PyTreeSave(jax.device_get(dict(variables)))
+    )
+  (step / 'meta').mkdir()
+  meta = {'fingerprint': fingerprint(variables)}
+  (step / 'meta' / 'metadata').write_text(json.dumps(meta))
+
+
+def fingerprint(variables: Variables) -> str:
+  """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
+
+  Names, shapes and values of all parameters and codebooks go into it, as
+  float32 and wherever they are placed.
+  """
+  digest = hashlib.sha256()
+  named = {n: variables[n] for n in _NAMED if n in variables}
+  leaves = jax.tree_util.tree_leaves_with_path(
+      flax.serialization.to_state_dict(named)
+  )
+  for name, leaf in sorted(
+      (jax.tree_util.keystr(keys), leaf) for keys, leaf in leaves
+  ):
+    value = np.ascontiguousarray(np.asarray(leaf, np.float32))
+    digest.update(f'{name} {value.shape} '.encode())
+    digest.update(value.data)
+  return digest.hexdigest()[:16]
+
+
+def check_fingerprint(path: str | epath.Path, expected: str) -> None:
+  """Checks that an inference copy holds the variables of that fingerprint.
+
+  Raises:
+    ValueError: If it holds others.
+  """
+  meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
+  found = files.read_json_object(meta).get('fingerprint')
+  if found != expected:
+    raise ValueError(
+        f'The tokenizer has fingerprint {expected}, but the model was trained'
+        f' with {found}, of which {path} is a copy. Codes of one mean nothing'
+        ' to the other: leave out the path of a tokenizer to use the copy.'
+    )

@@ -1,0 +1,204 @@
+"""Saves the states of a training run in the background, and resumes them.
+
+A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
+written by Orbax: `state`, everything a training step reads and writes, and
+`meta`, what else belongs to that step.
+"""
+
+from collections.abc import Iterator
+import contextlib
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rq_jax import files
+from rq_jax.checkpoints import steps
+from rq_jax.distributed import processes
+from rq_jax.typing import PyTree
+
+# Bytes below which an array that several devices hold is written by one of
+# them, instead of a slice by each: there are hundreds of small arrays.
+_SLICED_FROM = 2**20
+# What compression leaves at least of trained arrays.
+_COMPRESSED = 0.9
+
+
+class SaveFailedError(OSError):
+  """A checkpoint could not be written; the message says where and why."""
+
+
+class Checkpoints:
+  """The newest `keep` checkpoints of one run, written in the background.
+
+  Use as a context manager: leaving it waits for writes under way. All processes
+  of a program take part. What fails in the background is raised by the next
+  method that is called, or in leaving, as a `SaveFailedError` or a
+  `files.DiskFullError`.
+  """
+
+  def __init__(self, workdir: str | epath.Path, *, keep: int):
+    """Opens the checkpoints of a run, from the newest that is whole.
+
+    Newer ones that are not are named, and kept as `damaged_checkpoints/STEP`:
+    Orbax would refuse to save a step before them.
+
+    Raises:
+      ValueError: If there are checkpoints, and none is whole.
+    """
+    self._workdir = epath.Path(workdir).resolve()
+    if steps.steps(workdir):
+      self._set_aside_after(steps.find(workdir, None))
+    folder = steps.folder(workdir)
+    arrays = ocp.type_handlers.ArrayHandler(
+        min_slice_bytes_for_replica_parallel=_SLICED_FROM
+    )
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+    )
+    self._manager = ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True
+        ),
+        item_handlers={
+            'state': ocp.PyTreeCheckpointHandler(
+                type_handler_registry=registry
+            ),
+            'meta': ocp.JsonCheckpointHandler(),
+        },
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    with self._naming_failures():
+      self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """The newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+    """Starts to write a checkpoint; `state` may be donated right after.
+
+    Raises:
+      files.DiskFullError: If there is no room for it; nothing is written.
+      SaveFailedError: If it, or the one before, could not be written.
+    """
+    self._require_space(state)
+    with self._naming_failures():
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(
+              state=ocp.args.PyTreeSave(jax.tree.map(_without_type, state)),
+              meta=ocp.args.JsonSave(meta),
+          ),
+      )
+
+  def wait(self) -> None:
+    """Blocks until all checkpoints are on disk."""
+    with self._naming_failures():
+      self._manager.wait_until_finished()
+
+  def restore_newest(
+      self, abstract: PyTree, shardings: PyTree
+  ) -> tuple[PyTree, dict[str, Any]] | None:
+    """Restores the newest checkpoint that can be, see `restore`, if any.
+
+    A newer one that cannot be restored is named and kept, as in opening; of a
+    program of several processes, which must all take the same one, it is an
+    error.
+
+    Raises:
+      ValueError: If there are checkpoints, and none can be restored.
+    """
+    restored = {}
+
+    def problem(step: int) -> str | None:
+      try:
+        restored[step] = self.restore(step, abstract, shardings)
+      except Exception as error:
+        reason = steps.damage(error)
+        if jax.process_count() == 1:
+          return reason
+        raise ValueError(
+            f'Checkpoint {step} of {self._workdir} cannot be restored:'
+            f' {reason}. Move checkpoints/{step} elsewhere to resume from the'
+            ' one before.'
+        ) from error
+      return None
+
+    if self.latest_step() is None:
+      return None
+    step = steps.find(self._workdir, None, problem)
+    if step != self.latest_step():
+      self._set_aside_after(step)
+      self._manager.reload()
+    return restored[step]
+
+  def restore(
+      self, step: int, abstract: PyTree, shardings: PyTree
+  ) -> tuple[PyTree, dict[str, Any]]:
+    """Restores the state of a step, placed as `shardings` say, and its meta."""
+    plain = jax.eval_shape(lambda t: jax.tree.map(_without_type, t), abstract)
+    restore_args = jax.tree.map(
+        lambda a, s: ocp.ArrayRestoreArgs(
+            sharding=s, global_shape=a.shape, dtype=a.dtype
+        ),
+        plain,
+        shardings,
+    )
+    restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(plain, restore_args=restore_args),
+            meta=ocp.args.JsonRestore(),
+        ),
+    )
+    state = jax.tree.map(_with_type, restored['state'], abstract)
+    return state, restored['meta']
+
+  def _require_space(self, state: PyTree) -> None:
+    """Refuses what cannot fit: Orbax fails in many threads at a time."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    needs = round(size * _COMPRESSED)
+    processes.only_first(lambda: files.require_space(self._workdir, needs))
+
+  def _set_aside_after(self, step: int) -> None:
+    if jax.process_index() == 0:
+      steps.set_aside(self._workdir, step)
+    processes.wait_for_all('set aside')
+
+  @contextlib.contextmanager
+  def _naming_failures(self) -> Iterator[None]:
+    """Rewords what goes wrong in writing, in Orbax and below it."""
+    folder = steps.folder(self._workdir)
+    try:
+      with files.naming_a_full_disk(folder):
+        yield
+    except files.DiskFullError:
+      raise
+    except Exception as error:  # Of many libraries, from another thread.
+      raise SaveFailedError(
+          f'A checkpoint could not be saved in {folder}:'
+          f' {steps.shown(error)}. Those saved before are as they'
+          ' were; run the same command again to go on from the newest.'
+      ) from error
+
+
+def _is_key(leaf) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_type(leaf):
+  """The data of a random key; other arrays as they are."""
+  return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _with_type(leaf, abstract):
+  """The random key with this data, where there should be one."""
+  return jax.random.wrap_key_data(leaf) if _is_key(abstract) else leaf

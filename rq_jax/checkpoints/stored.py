@@ -1,0 +1,186 @@
+"""Restores models for inference, from runs and from inference copies.
+
+Both are folders with `config.json`, the experiment, and `checkpoints/<step>/`,
+see `runs`; the state of an inference copy has only parameters and
+codebook.
+"""
+
+from etils import epath
+import flax
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from rq_jax import config as config_lib
+from rq_jax import files
+from rq_jax.checkpoints import steps
+from rq_jax.config import Config
+from rq_jax.typing import PyTree, Variables
+
+
+def write_config(workdir: str | epath.Path, config: Config) -> None:
+  """Writes `config.json`, so that it is there whole or not at all."""
+  with files.whole(epath.Path(workdir) / 'config.json') as file:
+    file.write(config_lib.to_json(config).encode())
+
+
+def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
+  """Reads the experiment that a folder holds.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    stage: What it must hold: 1, an RQ-VAE; 2, an RQ-Transformer.
+
+  Raises:
+    ValueError: If there is none, or of the other stage.
+  """
+  file = epath.Path(path) / 'config.json'
+  if not file.exists():
+    raise ValueError(
+        f'{path} holds no config.json: it is neither the --workdir of a run nor'
+        ' a converted checkpoint. Check the path.'
+    )
+  raw = files.read_json_object(file)
+  try:
+    config = config_lib.check(raw)
+  except ValueError as error:
+    raise ValueError(f'{file} is no experiment: {error}') from error
+  names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
+  if stage not in (None, config.stage):
+    raise ValueError(
+        f'{path} holds {names[config.stage]}, but {names[stage]} is needed.'
+        ' Give the path of that one.'
+    )
+  return config
+
+
+def restore_variables(
+    path: str | epath.Path,
+    abstract: Variables,
+    *,
+    step: int | None = None,
+    ema: bool = True,
+    dtype: str | None = None,
+    sharding: jax.sharding.Sharding | PyTree | None = None,
+) -> tuple[Variables, str]:
+  """Restores the variables of a model for inference.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    abstract: Shapes of the variables: 'params' and other collections.
+    step: Which checkpoint; the newest that can be restored if None, and newer
+      ones are named.
+    ema: Whether to take the averaged parameters, where the run kept them.
+    dtype: Of the parameters; None for as they were saved. Codebooks stay.
+    sharding: Where to place them, for all or for each; one device if None.
+
+  Returns:
+    The variables, and a sentence that says which were taken.
+
+  Raises:
+    ValueError: If there is no such checkpoint, or it is of another model.
+  """
+  restored = {}
+
+  def problem(step: int) -> str | None:
+    try:
+      saved = steps.described(path, step)
+    except Exception as error:
+      return steps.damage(error)
+    names = _names(path, saved, abstract, ema)
+    try:
+      variables = _restore(path, step, abstract, names, sharding)
+    except Exception as error:
+      reason = steps.damage(error)
+      if jax.process_count() == 1:
+        return reason
+      raise ValueError(  # All processes must restore the same step.
+          f'Checkpoint {step} of {path} cannot be read: {reason}. Ask for'
+          ' another step, or move this one away.'
+      ) from error
+    restored[step] = variables, names['params'] != 'params'
+    return None
+
+  step = steps.find(path, step, problem)
+  variables, averaged = restored[step]
+  if dtype is not None:
+    variables['params'] = jax.tree.map(
+        lambda p: p.astype(jnp.dtype(dtype)), variables['params']
+    )
+  kind = 'averaged parameters' if averaged else 'parameters'
+  return variables, f'{kind} of step {step} from {path}'
+
+
+def _names(
+    path, saved: PyTree, abstract: Variables, ema: bool
+) -> dict[str, str]:
+  """What the collections of a model are called in a checkpoint.
+
+  Raises:
+    ValueError: If it is of another model.
+  """
+  averaged = ema and saved.get('ema_params') is not None
+  names = {name: name for name in abstract}
+  names['params'] = 'ema_params' if averaged else 'params'
+  target = {names[name]: tree for name, tree in abstract.items()}
+  _check_shapes(path, target, saved)
+  return names
+
+
+def _restore(
+    path, step: int, abstract: Variables, names: dict[str, str], sharding
+) -> Variables:
+  """Reads the arrays of one checkpoint; see `restore_variables`."""
+  target = {names[name]: tree for name, tree in abstract.items()}
+  sharding = sharding or jax.sharding.SingleDeviceSharding(
+      jax.local_devices()[0]
+  )
+  if not isinstance(sharding, jax.sharding.Sharding):
+    sharding = {names[name]: tree for name, tree in sharding.items()}
+  else:
+    sharding = jax.tree.map(lambda _: sharding, target)
+  restore_args = jax.tree.map(
+      lambda a, s: ocp.ArrayRestoreArgs(
+          sharding=s, global_shape=a.shape, dtype=a.dtype
+      ),
+      target,
+      sharding,
+  )
+  restored = ocp.PyTreeCheckpointer().restore(
+      steps.folder(path) / str(step) / 'state',
+      args=ocp.args.PyTreeRestore(
+          item=target, restore_args=restore_args, partial_restore=True
+      ),
+  )
+  return {name: restored[names[name]] for name in abstract}
+
+
+def has_collection(
+    path: str | epath.Path, name: str, *, step: int | None = None
+) -> bool:
+  """Whether a checkpoint, the newest by default, has variables of this name."""
+  step = steps.find(path, step)
+  return bool(steps.described(path, step).get(name))
+
+
+def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
+  """Compares what a model needs with what a checkpoint has, name by name."""
+  wanted, found = _shapes(target), _shapes(saved)
+  for name, shape in wanted.items():
+    if found.get(name) != shape:
+      has = f'has {found[name]}' if name in found else 'has none'
+      raise ValueError(
+          f'The checkpoint in {path} is of another model: {name} should be'
+          f' {shape}, but it {has}. Its config.json and its checkpoints belong'
+          ' to different runs; restore the pair that was written together.'
+      )
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+  state = flax.serialization.to_state_dict(tree)
+  flat = flax.traverse_util.flatten_dict(state, sep='.')
+  return {
+      name: tuple(leaf.shape)
+      for name, leaf in flat.items()
+      if hasattr(leaf, 'shape')
+  }

@@ -1,0 +1,154 @@
+"""Official `config.yaml` files of our experiments; see `reader`."""
+
+from typing import Any
+
+from rq_jax.config import Config
+
+_GELU = {'exact': 'v1', 'sigmoid': 'v2'}
+
+
+def write(config: Config, *, discriminator: bool = False) -> dict[str, Any]:
+  """What an official `config.yaml` says of the model of an experiment.
+
+  Args:
+    config: A checked experiment.
+    discriminator: Whether its discriminator is described, too.
+
+  Raises:
+    ValueError: If the official code cannot build such a model.
+  """
+  if config.stage == 1:
+    return _write_stage1(config, discriminator)
+  return _write_stage2(config)
+
+
+def _require(holds: bool, what: str) -> None:
+  if not holds:
+    raise ValueError(
+        f'The official code cannot build this model: {what}. It stays in the'
+        ' layout of rq_jax.'
+    )
+
+
+def _write_stage1(config: Config, discriminator: bool) -> dict[str, Any]:
+  model = config.model
+  _require(
+      model.norm_groups == 32,
+      f'it normalizes in 32 groups, not model.norm_groups={model.norm_groups}',
+  )
+  blocks = _one_number(model.res_blocks)
+  _require(
+      blocks is not None,
+      f'it has as many residual blocks in every level, not {model.res_blocks}',
+  )
+  side = model.image_size // 2 ** (len(model.channel_multipliers) - 1)
+  raw = {
+      'dataset': _dataset(config),
+      'arch': {
+          'type': 'rq-vae',
+          'code_hier': 1,
+          'hparams': {
+              'bottleneck_type': 'rq',
+              'embed_dim': model.embed_dim,
+              'n_embed': _plain(model.codebook_size),
+              'latent_shape': [side, side, model.embed_dim],
+              'code_shape': list(model.code_shape),
+              'shared_codebook': model.shared_codebook,
+              'decay': _plain(model.decay),
+              'restart_unused_codes': model.restart != 'off',
+              'loss_type': config.loss.reconstruction,
+              'latent_loss_weight': config.loss.commitment_weight,
+          },
+          'ddconfig': {
+              'double_z': False,
+              'z_channels': model.z_channels,
+              'resolution': model.image_size,
+              'in_channels': 3,
+              'out_ch': 3,
+              'ch': model.channels,
+              'ch_mult': list(model.channel_multipliers),
+              'num_res_blocks': blocks,
+              'attn_resolutions': list(model.attention_resolutions),
+              'dropout': model.dropout,
+          },
+          'checkpointing': model.remat,
+      },
+  }
+  if discriminator:
+    raw['gan'] = {
+        'disc': {
+            'arch': {
+                'in_channels': 3,
+                'num_layers': config.discriminator.layers,
+                'use_actnorm': config.discriminator.norm == 'act',
+                'ndf': config.discriminator.channels,
+            }
+        }
+    }
+  return raw
+
+
+def _write_stage2(config: Config) -> dict[str, Any]:
+  model = config.model
+  _require(
+      not (model.null_class and model.text_length),
+      'it has no null class beside a text',
+  )
+  # A null class is one more class there, the last.
+  classes = max(model.num_classes, model.text_vocab_size, 1) + model.null_class
+  block = {
+      'n_head': model.heads,
+      'mlp_bias': model.mlp_bias,
+      'attn_bias': model.attention_bias,
+      'attn_pdrop': model.attention_dropout,
+      'resid_pdrop': model.dropout,
+  }
+  body_gelu, head_gelu = model.gelu, model.depth_gelu or model.gelu
+  vocab_size = _plain(model.codebook_size)
+  return {
+      'dataset': _dataset(config) | {'vocab_size': vocab_size},
+      'arch': {
+          'type': 'rq-transformer',
+          'block_size': list(model.code_shape),
+          'embed_dim': model.width,
+          'input_embed_dim': model.embed_dim,
+          'vocab_size': vocab_size,
+          'shared_tok_emb': model.shared_embedding,
+          'shared_cls_emb': model.shared_classifier,
+          'input_emb_vqvae': model.spatial_input == 'codebook',
+          'head_emb_vqvae': model.depth_input == 'codebook',
+          'cumsum_depth_ctx': model.cumulative_depth_input,
+          'vocab_size_cond': classes,
+          'block_size_cond': max(model.text_length, 1),
+          'embd_pdrop': model.embedding_dropout,
+          'body': {
+              'n_layer': model.spatial_layers,
+              'block': block | {'gelu': _GELU[body_gelu]},
+          },
+          'head': {
+              'n_layer': model.depth_layers,
+              'block': block | {'gelu': _GELU[head_gelu]},
+          },
+      },
+      'sampling': {'temp': 1.0, 'top_k': _largest(vocab_size), 'top_p': 1.0},
+  }
+
+
+def _dataset(config: Config) -> dict[str, Any]:
+  return {'type': config.data.path or config.data.source}
+
+
+def _plain(value: Any) -> Any:
+  """A number, or a list as YAML knows it."""
+  return list(value) if isinstance(value, tuple) else value
+
+
+def _one_number(value: int | tuple[int, ...]) -> int | None:
+  """The number that a tuple repeats; None if it holds several."""
+  if isinstance(value, int):
+    return value
+  return value[0] if len(set(value)) == 1 else None
+
+
+def _largest(value: int | list[int]) -> int:
+  return max(value) if isinstance(value, list) else value

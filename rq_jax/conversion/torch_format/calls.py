@@ -1,0 +1,123 @@
+"""The classes and functions that a checkpoint may name, and what they become.
+
+Python's own pickle machine imports what a pickle names, and calls it. Here a
+name is a text, and each call that checkpoints need builds a value of ours.
+There are no other names and no other calls.
+"""
+
+import collections
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from rq_jax.conversion.torch_format import tensors
+from rq_jax.conversion.torch_format.tensors import LazyTensor
+from rq_jax.conversion.torch_format.tensors import Storage
+
+_MAX_DEVICE = 64
+
+# With a space between module and name, as in pickletools.
+STORAGES = {
+    f'torch {name}': dtype for name, dtype in tensors.STORAGE_TYPES.items()
+}
+
+
+class Name(str):
+  """What a pickle would import: a text that is told from strings."""
+
+
+def shown(text: str) -> str:
+  """A text from a file, short and plain enough for a message."""
+  return ascii(text if len(text) <= 80 else f'{text[:80]}...')
+
+
+def are(values: Any, *types: Any) -> bool:
+  """Whether this is a tuple of values of these types, in this order."""
+  return (
+      type(values) is tuple
+      and len(values) == len(types)
+      and all(map(isinstance, values, types))
+  )
+
+
+def is_key(value: Any) -> bool:
+  """Whether dicts of a checkpoint may have this value as a key."""
+  return type(value) in (str, int, bool)
+
+
+class Calls:
+  """The calls of one pickle."""
+
+  def __init__(self, refuse: Callable[[str], NoReturn]):
+    self._refuse = refuse
+    self._copied: dict[int, list] = {}
+
+  def value(self, function: Any, arguments: Any) -> Any:
+    """What stands for the result of a call.
+
+    Args:
+      function: What is called; a `Name` if the pickle is well-formed.
+      arguments: What it is called with.
+
+    Raises:
+      ValueError: From `refuse`, if checkpoints need no such call.
+    """
+    if not isinstance(function, Name):
+      self._refuse(f'calls a {type(function).__name__}')
+    for types, make in _FUNCTIONS.get(function, ()):
+      if are(arguments, *types):
+        return make(self, *arguments)
+    return self._refuse(f'calls {shown(function)} with unknown arguments')
+
+  def _tensor(self, storage, offset, shape, stride, *_) -> LazyTensor:
+    if not all(type(value) is int for value in (*shape, *stride)):
+      self._refuse('has a tensor whose sizes are no integers')
+    tensor = LazyTensor(storage.dtype, shape, stride, offset, storage.key)
+    if problem := tensors.misfit(tensor, storage.numel):
+      self._refuse(f'has a tensor that {problem}')
+    return tensor
+
+  def _ordered(self, pairs: list) -> collections.OrderedDict:
+    """A dict of pairs, as Python 2 wrote it."""
+    # A long list, given again and again, would make a small file large.
+    if id(pairs) in self._copied:
+      self._refuse('makes two dicts of one list')
+    self._copied[id(pairs)] = pairs
+    for pair in pairs:
+      if type(pair) not in (list, tuple) or len(pair) != 2:
+        self._refuse('makes a dict of what are no pairs')
+      if not is_key(pair[0]):
+        self._refuse(f'uses a {type(pair[0]).__name__} as a key')
+    return collections.OrderedDict(pairs)
+
+  def _device(self, kind: str, index: int | None = None) -> str:
+    if len(kind) > _MAX_DEVICE:
+      self._refuse(f'names a device by {len(kind)} letters')
+    return kind if index is None else f'{kind}:{index}'
+
+
+# Hooks are None, or an empty dict: nothing of them is ever read.
+_HOOKS = dict | None
+
+# What stands for a call, for each kind of arguments.
+_FUNCTIONS = {
+    'collections OrderedDict': [
+        ((), lambda _: collections.OrderedDict()),
+        ((list,), Calls._ordered),
+    ],
+    # Its keys are all there is to read; what makes further ones is not needed.
+    'collections defaultdict': [((Name,), lambda *_: {})],
+    'torch Size': [((tuple,), lambda _, sizes: sizes)],
+    'torch device': [((str,), Calls._device), ((str, int), Calls._device)],
+    'torch._utils _rebuild_parameter': [
+        ((LazyTensor, bool, _HOOKS), lambda _, tensor, *rest: tensor)
+    ],
+    'torch._utils _rebuild_tensor_v2': [
+        ((Storage, int, tuple, tuple, bool, _HOOKS), Calls._tensor)
+    ],
+    # Both were written before PyTorch 0.4.
+    'torch._utils _rebuild_tensor': [
+        ((Storage, int, tuple, tuple), Calls._tensor)
+    ],
+    'torch.nn.parameter Parameter': [((LazyTensor,), lambda _, tensor: tensor)],
+}
+NAMES = {*_FUNCTIONS, *STORAGES, '__builtin__ dict', 'builtins dict'}

@@ -1,0 +1,121 @@
+"""What lies where in a file of `torch.save` before PyTorch 1.6.
+
+Such a file is five pickles, one behind the other: a magic number, the version
+of the format, a description of the machine, the tree that was saved, and a list
+of the keys of its storages. For each key, in that order, there follow the
+number of its elements, in eight bytes, and the elements.
+
+This format has no checksums, and a changed bit among the elements goes
+unnoticed. What can be checked is that everything has its place: each storage
+that the tree mentions is listed once and has the announced size, no other one
+is listed, and the last one ends where the file ends. PyTorch itself leaves a
+storage that is not listed uninitialized, and fails at one that is listed
+without being mentioned; here both are damage.
+"""
+
+import os
+from typing import Any
+
+from rq_jax.conversion.torch_format import unpickling
+from rq_jax.conversion.torch_format import zips
+from rq_jax.conversion.torch_format.calls import shown
+from rq_jax.conversion.torch_format.tensors import Storage
+
+# The pickles of 0x1950a86a20f9469cfc6c, which no integer of the machine holds,
+# and of 1001. No release of PyTorch wrote others.
+MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
+_VERSION = b'\x80\x02M\xe9\x03.'
+_SIZE = 8
+
+
+def contents(
+    fd: int, path: os.PathLike
+) -> tuple[Any, dict[str, Storage], dict[str, zips.Member]]:
+  """The tree that was saved, its storages, and where each of them lies.
+
+  Args:
+    fd: The opened file, which starts with `MAGIC`.
+    path: Its path, for messages.
+
+  Returns:
+    Tree and storages, as `unpickling.parse` returns them, and a range of the
+    file for each storage. Nothing of these ranges has been read.
+
+  Raises:
+    ValueError: If the file is damaged, or holds anything that models and
+      optimizers do not need.
+  """
+  start = len(MAGIC) + len(_VERSION)
+  size = os.fstat(fd).st_size
+  head = zips.read_bytes(fd, 0, min(start, size), path)
+  if head != MAGIC + _VERSION:
+    raise _damaged(path, 'its format has another version than 1001')
+  system, _, start = _pickle(fd, start, path)
+  if not isinstance(system, dict):
+    raise _damaged(path, 'it does not describe the machine that wrote it')
+  if system.get('little_endian') is not True:
+    raise ValueError(
+        f'{path} was written on a big-endian machine. Load it there and save it'
+        ' on a little-endian one, which nearly all machines are.'
+    )
+  tree, storages, start = _pickle(fd, start, path)
+  keys, _, start = _pickle(fd, start, path)
+  _check_keys(keys, storages, path)
+  members = {}
+  for key in keys:
+    members[key] = _member(fd, start, storages[key], path)
+    start = members[key].start + members[key].size
+  if start != size:
+    raise _damaged(path, f'{size - start} bytes follow its last storage')
+  return tree, storages, members
+
+
+def _damaged(path: os.PathLike, what: str) -> ValueError:
+  return ValueError(f'{path} is damaged: {what}. Download or copy it again.')
+
+
+def _pickle(
+    fd: int, start: int, path: os.PathLike
+) -> tuple[Any, dict[str, Storage], int]:
+  """What the pickle at a position describes, and where it ends."""
+  # One more byte shows a pickle that is too long.
+  rest = os.fstat(fd).st_size - start
+  count = min(rest, unpickling.MAX_BYTES + 1)
+  data = zips.read_bytes(fd, start, count, path)
+  tree, storages, length = unpickling.parse_first(data, path)
+  return tree, storages, start + length
+
+
+def _check_keys(
+    keys: Any, storages: dict[str, Storage], path: os.PathLike
+) -> None:
+  if type(keys) is not list or not all(type(key) is str for key in keys):
+    raise _damaged(path, 'its list of storages cannot be read')
+  if len(set(keys)) < len(keys):
+    raise _damaged(path, 'it lists a storage twice')
+  if unknown := sorted(set(keys) - set(storages)):
+    raise _damaged(path, f'nothing in it uses storage {shown(unknown[0])}')
+  if missing := sorted(set(storages) - set(keys)):
+    raise _damaged(path, f'storage {shown(missing[0])} is missing')
+
+
+def _member(
+    fd: int, start: int, storage: Storage, path: os.PathLike
+) -> zips.Member:
+  """The elements of a storage, whose number stands before them."""
+  rest = os.fstat(fd).st_size - start - _SIZE
+  nbytes = storage.numel * storage.dtype.itemsize
+  name = f'storage {shown(storage.key)}'
+  if rest < 0:
+    raise _damaged(path, f'it is cut off before {name}')
+  data = zips.read_bytes(fd, start, _SIZE, path)
+  numel = int.from_bytes(data, 'little', signed=True)
+  if numel != storage.numel:
+    raise _damaged(
+        path, f'{name} should have {storage.numel} elements, and it has {numel}'
+    )
+  if rest < nbytes:
+    raise _damaged(
+        path, f'{name} should have {nbytes} bytes, and {rest} are left'
+    )
+  return zips.Member(start + _SIZE, nbytes, crc=None, stored=True)

@@ -1,0 +1,254 @@
+"""Reads files of `torch.save` without PyTorch, and without executing them.
+
+A file holds a pickle, which describes what was saved, and the bytes of each
+storage. PyTorch 1.6 and later put them into a zip file; for the format of
+before see `legacy`. The first bytes of a file say which one it is, its
+name does not count. All that the pickle says is checked against the file before
+any tensor is read.
+
+What is checked by checksum: the pickle always, a tensor where it is all of its
+storage (as the parameters of models are), everything by `TorchFile.verify`.
+There are no checksums in files of before PyTorch 1.6, and in those saved under
+`torch.serialization.set_crc32_options(False)`.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+from typing import Any
+import zlib
+
+import numpy as np
+
+from rq_jax.conversion.torch_format import calls
+from rq_jax.conversion.torch_format import legacy
+from rq_jax.conversion.torch_format import tensors
+from rq_jax.conversion.torch_format import unpickling
+from rq_jax.conversion.torch_format import zips
+from rq_jax.conversion.torch_format.tensors import LazyTensor
+
+_CHUNK = 16 * 2**20
+_ZIP = b'PK\3\4'
+# Enough of a file to see what it is.
+_HEAD = 262
+
+
+def is_torch_file(path: str | os.PathLike) -> bool:
+  """Whether a file starts like one of `torch.save`, of whatever release."""
+  with open(path, 'rb') as file:
+    head = file.read(_HEAD)
+  return head.startswith((_ZIP, legacy.MAGIC)) or (
+      _is_tar(head) and head.startswith(b'sys_info\0')
+  )
+
+
+def _is_tar(head: bytes) -> bool:
+  return head[257:_HEAD] == b'ustar'
+
+
+class TorchFile:
+  """A file of `torch.save`, opened for reading. Use as a context manager.
+
+  Attributes:
+    path: Where it lies.
+    tree: What was saved: dicts, lists, tuples, strings, numbers, None, and a
+      `LazyTensor` for each tensor. A `torch.Size` is a tuple, a `torch.device`
+      a string.
+
+  Raises:
+    ValueError: If the file is none of PyTorch's, is damaged, or holds anything
+      that models and optimizers do not need.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path)
+    if not self.path.is_file():
+      raise ValueError(
+          f'{path} is no file. Give the path of a file of torch.save.'
+      )
+    self._fd = os.open(self.path, os.O_RDONLY)
+    try:
+      self.tree, self._storages, self._members = self._open()
+    except BaseException:
+      self.close()
+      raise
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def close(self) -> None:
+    """Closes the file; tensors that were read stay valid."""
+    if self._fd >= 0:
+      os.close(self._fd)
+    self._fd = -1
+
+  def read(self, tensor: LazyTensor) -> np.ndarray:
+    """The values of a tensor, in memory of its own and in C order.
+
+    Raises:
+      ValueError: If they are damaged, or the tensor is not of this file.
+    """
+    storage = self._storages.get(tensor.storage)
+    if storage is None or storage.dtype != tensor.dtype:
+      problem = 'is of no storage in this file'
+    else:
+      problem = tensors.misfit(tensor, storage.numel)
+    if problem:
+      raise ValueError(
+          f'{self.path} was asked for a tensor that {problem}. Take it from the'
+          ' tree of the same file.'
+      )
+    if self._fd < 0:
+      raise ValueError(f'{self.path} is closed. Read tensors while it is open.')
+    if not tensor.nbytes:
+      return np.empty(tensor.shape, tensor.dtype)
+    size = tensor.dtype.itemsize
+    member = self._members[tensor.storage]
+    data = np.empty(tensor.span * size, np.uint8)
+    start = member.start + tensor.offset * size
+    zips.read_into(self._fd, start, data.data, self.path)
+    if data.nbytes == member.size:
+      self._check(tensor.storage, zlib.crc32(data.data))
+    if tensor.dtype == np.bool_ and data.max() > 1:
+      raise self._damaged(
+          f'storage {calls.shown(tensor.storage)} holds'
+          ' bytes that are neither true nor false'
+      )
+    # One element needs no stride, and may come with one of any size.
+    strides = [
+        stride * size if count > 1 else 0
+        for count, stride in zip(tensor.shape, tensor.stride)
+    ]
+    view = np.lib.stride_tricks.as_strided(
+        data.view(tensor.dtype), tensor.shape, strides
+    )
+    return np.asarray(view, order='C')
+
+  def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
+    """Reads all storages, and compares those that have a checksum with it.
+
+    Args:
+      progress: Is told how many bytes were read, and of how many.
+
+    Raises:
+      ValueError: If one differs, or the file has become shorter.
+    """
+    done, total = 0, sum(member.size for member in self._members.values())
+    for key, member in self._members.items():
+      crc, start = 0, member.start
+      while start < member.start + member.size:
+        count = min(_CHUNK, member.start + member.size - start)
+        data = zips.read_bytes(self._fd, start, count, self.path)
+        crc, start, done = zlib.crc32(data, crc), start + count, done + count
+        if progress is not None:
+          progress(done, total)
+      self._check(key, crc)
+
+  def _check(self, key: str, crc: int) -> None:
+    expected = self._members[key].crc
+    if expected is not None and crc != expected:
+      raise self._damaged(
+          f'storage {calls.shown(key)} differs from its checksum'
+      )
+
+  def _damaged(self, what: str) -> ValueError:
+    return ValueError(
+        f'{self.path} is damaged: {what}. Download or copy it again.'
+    )
+
+  def _open(self) -> tuple[Any, dict, dict[str, zips.Member]]:
+    """The tree, its storages, and where each of them lies."""
+    size = min(os.fstat(self._fd).st_size, _HEAD)
+    head = zips.read_bytes(self._fd, 0, size, self.path)
+    if head.startswith(_ZIP):
+      return self._open_archive()
+    if head.startswith(legacy.MAGIC):
+      return legacy.contents(self._fd, self.path)
+    if _is_tar(head):
+      name = json.dumps(str(self.path), ensure_ascii=False)
+      code = (
+          f'import torch; torch.save(torch.load({name}, map_location="cpu",'
+          f' weights_only=False), {name})'
+      )
+      raise ValueError(
+          f'{self.path} is a tar file, as only the first releases of PyTorch'
+          ' wrote. If you trust it (loading may execute what it holds), save it'
+          f' anew where PyTorch is installed: python -c {shlex.quote(code)}'
+      )
+    raise ValueError(
+        f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
+        ' Check the path, and that the download is complete.'
+    )
+
+  def _open_archive(self) -> tuple[Any, dict, dict[str, zips.Member]]:
+    """What `_open` returns, of a zip file."""
+    members = zips.directory(self._fd, self.path)
+    pickles = [name for name in members if name.endswith('/data.pkl')]
+    if len(pickles) != 1 or pickles[0].count('/') != 1:
+      raise ValueError(
+          f'{self.path} is a zip file, but none of torch.save: it holds'
+          f' {len(pickles)} files data.pkl in a folder, not one. Give the path'
+          ' of a checkpoint.'
+      )
+    prefix = pickles[0].removesuffix('data.pkl')
+    if any(name.startswith(f'{prefix}code/') for name in members) or (
+        f'{prefix}constants.pkl' in members
+    ):
+      raise ValueError(
+          f'{self.path} is a TorchScript program, not a checkpoint. Save its'
+          ' state_dict() with torch.save and give the path of that.'
+      )
+    packed = [name for name in members if not members[name].stored]
+    if packed:
+      raise ValueError(
+          f'{self.path} holds {calls.shown(packed[0])} compressed or'
+          ' encrypted; PyTorch stores files as they are. Save it again with'
+          ' torch.save.'
+      )
+    order = members.get(f'{prefix}byteorder')
+    if order and self._member(order, limit=16) != b'little':
+      raise ValueError(
+          f'{self.path} was written on a big-endian machine. Load it there and'
+          ' save it on a little-endian one, which nearly all machines are.'
+      )
+    member = members[pickles[0]]
+    pickled = self._member(member, limit=unpickling.MAX_BYTES)
+    # PyTorch can be told to leave out all checksums.
+    if not member.crc:
+      members = {
+          name: dataclasses.replace(member, crc=None)
+          for name, member in members.items()
+      }
+    elif zlib.crc32(pickled) != member.crc:
+      raise self._damaged('data.pkl differs from its checksum')
+    tree, storages = unpickling.parse(pickled, self.path)
+    for storage in storages.values():
+      self._check_storage(storage, members.get(f'{prefix}data/{storage.key}'))
+    found = {key: members[f'{prefix}data/{key}'] for key in storages}
+    return tree, storages, found
+
+  def _member(self, member: zips.Member, *, limit: int) -> bytes:
+    if member.size > limit:
+      raise ValueError(
+          f'{self.path} is no checkpoint: what describes its contents has'
+          f' {member.size} bytes, and {limit} are read at most. Save only'
+          ' tensors, numbers and strings.'
+      )
+    return zips.read_bytes(self._fd, member.start, member.size, self.path)
+
+  def _check_storage(
+      self, storage: tensors.Storage, member: zips.Member | None
+  ) -> None:
+    size = storage.numel * storage.dtype.itemsize
+    found = 'none' if member is None else member.size
+    if found != size:
+      raise self._damaged(
+          f'storage {calls.shown(storage.key)} should have {size} bytes,'
+          f' and it has {found}'
+      )

@@ -1,0 +1,287 @@
+"""Interprets the pickle of a PyTorch file and executes nothing.
+
+A pickle is a program for a stack machine. The one here knows the instructions
+that build dicts, lists, tuples, strings and numbers. Where Python's own machine
+imports and calls what the pickle names, this one has a value built by the short
+list of `calls`. All other names and instructions are refused, and so is
+whatever a checkpoint does not need: a tensor outside of its storage, endless
+nesting, more values than anyone can walk over.
+"""
+
+import collections
+from collections.abc import Iterator
+import io
+import os
+from typing import Any, NoReturn
+
+from rq_jax.conversion.torch_format import calls
+from rq_jax.conversion.torch_format import opcodes
+from rq_jax.conversion.torch_format.calls import shown
+from rq_jax.conversion.torch_format.tensors import LazyTensor
+from rq_jax.conversion.torch_format.tensors import Storage
+
+# The largest official training checkpoint needs a tenth of each of these.
+MAX_BYTES = 16 * 2**20
+MAX_INSTRUCTIONS = 2_000_000
+MAX_DEPTH = 64
+
+_LITERALS = {
+    'BINFLOAT',
+    'BININT',
+    'BININT1',
+    'BININT2',
+    'BINUNICODE',
+    *opcodes.BYTES,
+}
+_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
+_TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
+# Kind, class, key, device and size of a storage.
+_IDENTITY = (str, calls.Name, str, str, int)
+
+
+def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
+  """What a pickle describes, and the storages that it mentions.
+
+  Args:
+    data: The pickle, as `torch.save` writes it.
+    path: Of the file that it is from, for messages.
+
+  Returns:
+    The tree that was saved, with a `LazyTensor` for each tensor, and storages
+    by key. It has at most `MAX_INSTRUCTIONS` nodes, repetitions counted, and is
+    at most `MAX_DEPTH` deep: every walk over it ends.
+
+  Raises:
+    ValueError: If it holds anything but tensors, plain values and containers.
+  """
+  machine = _Machine(path)
+  stream = io.BytesIO(data)
+  if len(data) > MAX_BYTES:
+    machine.refuse(f'has {len(data)} bytes, of which {MAX_BYTES} are allowed')
+  tree = machine.run(stream)
+  if stream.read(1):
+    machine.refuse('goes on after its end')
+  return tree, machine.storages
+
+
+def parse_first(
+    data: bytes, path: os.PathLike
+) -> tuple[Any, dict[str, Storage], int]:
+  """What the pickle at the start of some bytes describes.
+
+  Args:
+    data: The pickle, and whatever follows. Of all that may follow, no more is
+      needed than makes `MAX_BYTES + 1` bytes.
+    path: Of the file that it is from, for messages.
+
+  Returns:
+    Tree and storages, as `parse` returns them, and the length of the pickle.
+
+  Raises:
+    ValueError: As `parse` does.
+  """
+  machine = _Machine(path)
+  stream = io.BytesIO(data)
+  tree = machine.run(stream)
+  return tree, machine.storages, stream.tell()
+
+
+class _Machine:
+  """The stack machine. Marks are positions in the stack."""
+
+  def __init__(self, path: os.PathLike):
+    self.storages: dict[str, Storage] = {}
+    self._path = path
+    self._stack: list[Any] = []
+    self._marks: list[int] = []
+    self._memo: dict[int, Any] = {}
+    self._calls = calls.Calls(self.refuse)
+
+  def run(self, stream: io.BytesIO) -> Any:
+    """Executes instructions up to the end; the value that is left counts."""
+    for name, argument in self._instructions(stream):
+      self._step(name, argument)
+    if len(self._stack) != 1 or self._marks:
+      self.refuse('does not end with exactly one value')
+    self._check_tree(self._stack[0])
+    return self._stack[0]
+
+  def refuse(self, what: str) -> NoReturn:
+    """Raises the error for a pickle that does what it must not."""
+    raise ValueError(
+        f'{self._path} cannot be read: its pickle {what}. A checkpoint holds'
+        ' tensors, numbers, strings, lists and dicts; save it again with'
+        ' torch.save and only these.'
+    )
+
+  def _damaged(self, what: str) -> NoReturn:
+    raise ValueError(
+        f'{self._path} is damaged: its pickle is {what}. Download or copy it'
+        ' again.'
+    )
+
+  def _instructions(self, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
+    for _ in range(MAX_INSTRUCTIONS):
+      code = stream.read(1)
+      self._check_length(stream)
+      if not code:
+        self._damaged('cut off')
+      opcode = opcodes.OPCODES.get(code)
+      if opcode is None:
+        self.refuse('has an unknown instruction')
+      if opcode.name == 'STOP':
+        return
+      # Before its argument is looked at, which may be odd or huge.
+      if opcode.name not in _INSTRUCTIONS:
+        self.refuse(f'has the instruction {opcode.name}, unlike torch.save')
+      try:
+        argument = opcodes.argument(opcode, stream)
+      except ValueError:
+        self._check_length(stream)
+        self._damaged(f'cut off or wrong in an instruction {opcode.name}')
+      yield opcode.name, argument
+    self.refuse(f'has more than {MAX_INSTRUCTIONS} instructions')
+
+  def _check_length(self, stream: io.BytesIO) -> None:
+    if stream.tell() > MAX_BYTES:
+      self.refuse(f'has more than {MAX_BYTES} bytes')
+
+  def _step(self, name: str, argument: Any) -> None:
+    if name in _LITERALS:
+      self._stack.append(argument)
+    elif name in _CONSTANTS:
+      self._stack.append(_CONSTANTS[name])
+    elif name in _TUPLES:
+      self._stack.append(tuple(self._pop(_TUPLES[name])))
+    elif name in ('BINPUT', 'LONG_BINPUT'):
+      self._memo[argument] = self._top()
+    elif name in ('BINGET', 'LONG_BINGET'):
+      if argument not in self._memo:
+        self.refuse('takes a value that it never put there')
+      self._stack.append(self._memo[argument])
+    else:
+      _HANDLERS[name](self, argument)
+
+  def _top(self) -> Any:
+    if len(self._stack) <= (self._marks[-1] if self._marks else 0):
+      self.refuse('takes a value where there is none')
+    return self._stack[-1]
+
+  def _pop(self, count: int) -> list[Any]:
+    """The last `count` values, in the order in which they were pushed."""
+    start = len(self._stack) - count
+    if start < (self._marks[-1] if self._marks else 0):
+      self.refuse('takes a value where there is none')
+    values = self._stack[start:]
+    del self._stack[start:]
+    return values
+
+  def _pop_mark(self) -> list[Any]:
+    """All values after the last mark, which goes away."""
+    if not self._marks:
+      self.refuse('takes values back to a mark where there is none')
+    values = self._pop(len(self._stack) - self._marks[-1])
+    self._marks.pop()
+    return values
+
+  def _check_protocol(self, version: int) -> None:
+    if version != 2:
+      self.refuse(f'is of protocol {version}, while torch.save writes 2')
+
+  def _long(self, value: int) -> None:
+    if not -(2**63) <= value < 2**64:
+      self.refuse('holds an integer of more than 64 bits')
+    self._stack.append(value)
+
+  def _extend(self, values: list[Any]) -> None:
+    target = self._top()
+    if type(target) is not list:
+      self.refuse(f'appends to a {type(target).__name__}')
+    target.extend(values)
+
+  def _update(self, values: list[Any]) -> None:
+    target = self._top()
+    if not isinstance(target, dict) or len(values) % 2:
+      self.refuse(f'sets half an item, or one of a {type(target).__name__}')
+    for key, value in zip(values[::2], values[1::2]):
+      if not calls.is_key(key):
+        self.refuse(f'uses a {type(key).__name__} as a key')
+      target[key] = value
+
+  def _global(self, name: str) -> None:
+    if name not in calls.NAMES:
+      kind = 'a NumPy object, ' if name.startswith('numpy') else ''
+      self.refuse(f'refers to {kind}{shown(name.replace(" ", ".", 1))}')
+    self._stack.append(calls.Name(name))
+
+  def _build(self) -> None:
+    """Drops attributes: state dicts have the versions of their modules."""
+    (state,) = self._pop(1)
+    target = self._top()
+    # Parameters had three before PyTorch 0.4, of which none is needed.
+    if isinstance(target, LazyTensor):
+      if calls.are(state, bool, bool, dict | None):
+        return
+    elif type(target) is collections.OrderedDict:
+      return
+    self.refuse(f'sets attributes of a {type(target).__name__}')
+
+  def _storage(self) -> None:
+    (identity,) = self._pop(1)
+    if calls.are(identity, *_IDENTITY, tuple):
+      self.refuse('has a storage that is a part of another one')
+    # Before PyTorch 1.6, None said that it is no such part.
+    if calls.are(identity, *_IDENTITY, type(None)):
+      identity = identity[:-1]
+    if not calls.are(identity, *_IDENTITY):
+      self.refuse('refers to what is neither in it nor a storage')
+    kind, name, key, _, numel = identity
+    dtype = calls.STORAGES.get(name)
+    if kind != 'storage' or dtype is None or numel < 0:
+      self.refuse(f'has a {shown(kind)} of {numel} times {shown(name)}')
+    storage = Storage(key, dtype, numel)
+    if self.storages.setdefault(key, storage) != storage:
+      self.refuse(f'describes storage {shown(key)} in two different ways')
+    self._stack.append(storage)
+
+  def _check_tree(self, tree: Any) -> None:
+    """Refuses what a walk would not finish, and what is no value."""
+    waiting, count = [(tree, 0)], 1
+    while waiting:
+      value, depth = waiting.pop()
+      children = ()
+      if isinstance(value, dict):
+        children = value.values()
+      elif isinstance(value, list | tuple):
+        children = value
+      elif isinstance(value, calls.Name | Storage):
+        self.refuse('holds a class or a storage outside of any tensor')
+      count += len(children)
+      if depth > MAX_DEPTH or count > MAX_INSTRUCTIONS:
+        self.refuse('is nested too deeply, or repeats itself too often')
+      waiting += ((child, depth + 1) for child in children)
+
+
+# What remains of an instruction once its argument is known.
+_HANDLERS = {
+    'PROTO': _Machine._check_protocol,
+    'MARK': lambda machine, _: machine._marks.append(len(machine._stack)),
+    'LONG1': _Machine._long,
+    'TUPLE': lambda machine, _: machine._stack.append(
+        tuple(machine._pop_mark())
+    ),
+    'EMPTY_LIST': lambda machine, _: machine._stack.append([]),
+    'APPEND': lambda machine, _: machine._extend(machine._pop(1)),
+    'APPENDS': lambda machine, _: machine._extend(machine._pop_mark()),
+    'EMPTY_DICT': lambda machine, _: machine._stack.append({}),
+    'SETITEM': lambda machine, _: machine._update(machine._pop(2)),
+    'SETITEMS': lambda machine, _: machine._update(machine._pop_mark()),
+    'GLOBAL': _Machine._global,
+    'BUILD': lambda machine, _: machine._build(),
+    'BINPERSID': lambda machine, _: machine._storage(),
+    'REDUCE': lambda machine, _: machine._stack.append(
+        machine._calls.value(*machine._pop(2))
+    ),
+}
+_MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}
+_INSTRUCTIONS = {*_LITERALS, *_CONSTANTS, *_TUPLES, *_MEMO, *_HANDLERS}

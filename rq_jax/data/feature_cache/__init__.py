@@ -1,0 +1,1 @@
+"""The cache of features between the stages: its files, and their writer."""

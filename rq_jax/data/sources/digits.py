@@ -1,0 +1,61 @@
+"""Handwritten digits, which come with scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rq_jax.data.sources import splits
+
+
+class Digits:
+  """The 1797 handwritten digits that come with scikit-learn, upscaled.
+
+  Example i of scikit-learn's order is in the test split if i % 5 == 4, else in
+  the training split. The 8x8 pixels (0 to 16) are enlarged once, bicubically,
+  and all images stay in memory.
+
+  Attributes:
+    num_classes: 10.
+  """
+
+  num_classes = 10
+
+  def __init__(self, split: str, image_size: int = 32):
+    """Loads a split.
+
+    Args:
+      split: 'train' (1438 images) or 'test' (359).
+      image_size: Side of the images, S.
+
+    Raises:
+      ValueError: If there is no such split.
+      ImportError: If scikit-learn is not installed.
+    """
+    splits.check(split)
+    try:
+      from sklearn import datasets
+    except ImportError as error:
+      raise ImportError(
+          "config.data.source='digits' needs scikit-learn; install it with"
+          " `pip install 'rq_jax[quickstart]'`"
+      ) from error
+    digits = datasets.load_digits()
+    chosen = splits.members(len(digits.target), split)
+    grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    size = (image_size, image_size)
+    enlarged = [
+        np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
+        for image in grey
+    ]
+    self._images = np.stack(enlarged)  # [N, S, S]
+    self._labels = digits.target[chosen].astype(np.int32)
+
+  def __len__(self) -> int:
+    """Number of digits in the split."""
+    return len(self._labels)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """'image', uint8[S, S, 3] with three equal channels, and 'label'."""
+    image = np.repeat(self._images[index][..., None], 3, axis=-1)
+    return {"image": image, "label": self._labels[index]}

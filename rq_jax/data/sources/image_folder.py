@@ -1,0 +1,129 @@
+"""Folders of image files."""
+
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from rq_jax.config import fields
+from rq_jax.data import image_files
+from rq_jax.data.sources import splits
+
+
+class ImageFolder:
+  """Images in folders: JPEG, PNG and WebP files of any size.
+
+  Two layouts of the two splits:
+
+    path/train/..., path/test/... (or val/)   each split in its folder;
+    path/...                                  every fifth file, counted in
+                                              order, is the test split.
+
+  In either, `...` is CLASS/FILE, or FILE alone for images without classes,
+  which all get label 0. Labels number the class names in alphabetical order,
+  the names of both splits together. Other files, deeper folders and folders
+  whose name begins with a dot are ignored. The rotation that a camera notes in
+  a file is ignored too, as in torchvision.
+
+  Attributes:
+    classes: Names of the classes; empty if there are none.
+    num_classes: Their number; 1 if there are none.
+  """
+
+  def __init__(
+      self,
+      path: epath.PathLike | None,
+      split: str = 'train',
+      *,
+      max_pixels: int = fields.DEFAULT_MAX_PIXELS,
+  ):
+    """Lists the files of a split; none is opened yet.
+
+    Args:
+      path: The folder, local or remote.
+      split: 'train' or 'test'.
+      max_pixels: Larger images are refused when they are read.
+
+    Raises:
+      ValueError: If there is no such split or folder, or no image in it.
+    """
+    splits.check(split)
+    if path is None or not epath.Path(path).is_dir():
+      raise ValueError(
+          f'config.data.path is {str(path)!r}, which is no folder;'
+          " source 'image_folder' needs a folder of images; set"
+          ' --config.data.path to it'
+      )
+    root = epath.Path(path)
+    folders = _split_folders(root)
+    roots = tuple(folders.values()) or (root,)
+    names = {folder.name for each in roots for folder in _subfolders(each)}
+    self.classes = tuple(sorted(names))
+    self.num_classes = len(self.classes) or 1
+    files, labels = _list_images(folders.get(split, root), self.classes)
+    if not folders:
+      chosen = splits.members(len(files), split)
+      files, labels = [files[i] for i in chosen], labels[chosen]
+    self._files, self._labels = files, labels
+    self._max_pixels = max_pixels
+    if not files:
+      raise ValueError(
+          f'config.data.path is {str(path)!r}, where the {split} split has no'
+          f' image; it needs {", ".join(sorted(image_files.EXTENSIONS))} files'
+          ' in class folders or side by side, and, unless there are folders'
+          ' train/ and test/, at least 5 of them; set --config.data.path to'
+          ' such a folder'
+      )
+
+  def __len__(self) -> int:
+    """Number of images in the split."""
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """'image', uint8[h, w, 3], and 'label'.
+
+    Raises:
+      ValueError: If the file cannot be read, see `image_files.read`.
+    """
+    path = self._files[index]
+    image = image_files.read(path, max_pixels=self._max_pixels)
+    return {'image': image, 'label': self._labels[index]}
+
+
+def _subfolders(folder: epath.Path) -> list[epath.Path]:
+  entries = (e for e in folder.iterdir() if not e.name.startswith('.'))
+  # Most entries are files; their names tell without asking the file system.
+  return [
+      e
+      for e in entries
+      if e.suffix.lower() not in image_files.EXTENSIONS and e.is_dir()
+  ]
+
+
+def _split_folders(root: epath.Path) -> dict[str, epath.Path]:
+  """The folders of the splits, or nothing if `root` mixes them."""
+  names = {folder.name for folder in _subfolders(root)}
+  test = next((name for name in ('test', 'val') if name in names), None)
+  if test is None or 'train' not in names:
+    return {}
+  return {'train': root / 'train', 'test': root / test}
+
+
+def _list_images(
+    root: epath.Path, classes: tuple[str, ...]
+) -> tuple[list[str], np.ndarray]:
+  """Files in order, and their labels, int32[N]."""
+  files, labels = [], []
+  folders = [root / name for name in classes] or [root]
+  for label, folder in enumerate(folders):
+    if not folder.is_dir():
+      continue  # A class that only the other split has.
+    images = (
+        e
+        for e in folder.iterdir()
+        if e.suffix.lower() in image_files.EXTENSIONS
+    )
+    paths = sorted(str(image) for image in images)
+    files += paths
+    labels += [label] * len(paths)
+  return files, np.array(labels, np.int32)

@@ -1,0 +1,155 @@
+"""Measures what a model of the time on an accelerator has to assume.
+
+How far kernels fall short of the peaks of a chip: products of the rows of a
+batch, convolutions, a sort; and how long it takes from one kernel to the next.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rq_jax.jobs.benchmark import sampling_times
+from rq_jax.jobs.benchmark import timing
+
+_CHAIN = 200  # Kernels that follow each other.
+_SHARE = '% of the peak'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constant:
+  """A measured number.
+
+  Attributes:
+    name: What it is.
+    value: In `unit`.
+    unit: Of it.
+  """
+
+  name: str
+  value: float
+  unit: str
+
+
+def run(dtype: str | None, repeats: int) -> list[Constant]:
+  """Measures all of them on the first device.
+
+  Args:
+    dtype: Of products and convolutions; as `sampling_times.default_dtype` if
+      None.
+    repeats: Calls of each.
+  """
+  dtype = dtype or sampling_times.default_dtype()
+  chip = timing.calibrate(dtype)
+  peak, rate = chip.flops(dtype), chip.bytes_per_second
+  # On accelerators, the shapes of the paper's model of 1.4 billion parameters.
+  scale = 4 if jax.default_backend() == 'cpu' else 1
+  rows, width, codes = 512 // scale, 1536 // scale, 16384 // scale
+  side, channels = 256 // scale, 128 // scale
+  chain = _chain_flops(rows, width, dtype, repeats)
+  convolution = _convolution_flops(16 // scale, side, channels, dtype, repeats)
+  passes = _sort_seconds(rows, codes, repeats) * rate / (16 * rows * codes)
+  found = [
+      ('peak of a large product', peak / 1e12, 'TFLOP/s'),
+      ('copy', rate / 1e9, 'GB/s'),
+      (f'products of {rows} rows, width {width}', 100 * chain / peak, _SHARE),
+      (
+          f'convolution 3x3 of {side}x{side}x{channels}',
+          100 * convolution / peak,
+          _SHARE,
+      ),
+      (
+          f'sort of {rows} x {codes} with indices',
+          passes,
+          'times reading and writing all',
+      ),
+      *(
+          (f'from one kernel to the next, {name}', 1e6 * gap, 'us')
+          for name, gap in _gaps(repeats).items()
+      ),
+  ]
+  return [Constant(name=n, value=v, unit=unit) for n, v, unit in found]
+
+
+def table(found: list[Constant]) -> str:
+  """The numbers as a table in Markdown."""
+  rows = [f'| {c.name} | {c.value:.4g} {c.unit} |' for c in found]
+  return '\n'.join(['| what | measured |', '|---|---|', *rows])
+
+
+def _chain_flops(rows: int, width: int, dtype: str, repeats: int) -> float:
+  """Operations a second of the products of MLPs, each on the last's result."""
+  shapes = (width, 4 * width), (4 * width, width)
+  weights = [
+      jax.random.normal(jax.random.key(i), shape, dtype) * shape[0] ** -0.5
+      for i, shape in enumerate(shapes)
+  ]
+  x = jnp.ones((rows, width), dtype)
+
+  @jax.jit
+  def chain(x):
+    def step(x, _):
+      return jnp.tanh(jax.nn.relu(x @ weights[0]) @ weights[1]), None
+
+    return jax.lax.scan(step, x, None, length=_CHAIN // 2)[0]
+
+  flops = _CHAIN * 2 * rows * 4 * width**2
+  return flops / _seconds(lambda: chain(x), repeats)
+
+
+def _convolution_flops(
+    images: int, side: int, channels: int, dtype: str, repeats: int
+) -> float:
+  """Operations a second of the decoder's largest convolution."""
+  x = jnp.ones((images, side, side, channels), dtype)
+  kernel = jnp.ones((3, 3, channels, channels), dtype)
+
+  @jax.jit
+  def convolve(x):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+
+  flops = 2 * images * side**2 * 9 * channels**2
+  return flops / _seconds(lambda: convolve(x), repeats)
+
+
+def _sort_seconds(rows: int, codes: int, repeats: int) -> float:
+  """Seconds to sort logits, and with them the codes that they are of."""
+  logits = jax.random.normal(jax.random.key(0), (rows, codes), jnp.float32)
+
+  @jax.jit
+  def sort(logits):
+    indices = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+    return jax.lax.sort_key_val(logits, indices)
+
+  return _seconds(lambda: sort(logits), repeats)
+
+
+def _gaps(repeats: int) -> dict[str, float]:
+  """Seconds of a kernel that has next to nothing to do."""
+  x = jnp.ones((8, 128), jnp.float32)
+
+  def step(x):  # No two of these can become one kernel.
+    return jnp.tanh(jnp.flip(jnp.cumsum(x, axis=1), axis=1))
+
+  @jax.jit
+  def unrolled(x):
+    for _ in range(_CHAIN):
+      x = jax.lax.optimization_barrier(step(x))
+    return x
+
+  @jax.jit
+  def looped(x):
+    return jax.lax.fori_loop(0, _CHAIN, lambda _, x: step(x), x)
+
+  return {
+      name: _seconds(lambda f=f: f(x), repeats) / _CHAIN
+      for name, f in (('unrolled', unrolled), ('in a loop', looped))
+  }
+
+
+def _seconds(fn: Callable[[], Any], repeats: int) -> float:
+  return timing.measure(fn, repeats).median

@@ -1,0 +1,163 @@
+"""What a benchmark found, as JSON takes it."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+
+from rq_jax.jobs import versions
+from rq_jax.jobs.benchmark import roofline
+from rq_jax.jobs.benchmark.timing import Timing
+from rq_jax.jobs.plan import chips
+from rq_jax.jobs.plan.chips import Chip
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """What to time, and how often.
+
+  Attributes:
+    batch_sizes: Images drawn at once, one record for each.
+    sampling: How to draw.
+    repeats: Calls that are timed, after one that compiles.
+    decode: Whether to time the decoder of the tokenizer, too.
+  """
+
+  batch_sizes: Sequence[int]
+  sampling: Sampling = Sampling()
+  repeats: int = 3
+  decode: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawn:
+  """One batch as timed.
+
+  Attributes:
+    batch: Images.
+    parts: Timings of 'autoregression' and, unless left out, 'decoding'.
+    memory: The peak up to then, see `timing.peak_memory`.
+  """
+
+  batch: int
+  parts: Mapping[str, Timing]
+  memory: Mapping[str, int | str]
+
+
+def of_sampling(
+    name: str,
+    sampler: Sampler,
+    options: Options,
+    drawn: Drawn,
+    bare: Timing,
+    calibration: Chip,
+) -> Record:
+  """All that is known of a batch.
+
+  Args:
+    name: Of the model.
+    sampler: What drew it.
+    options: How.
+    drawn: Its timings.
+    bare: Those of its matrix products alone.
+    calibration: The device as measured.
+  """
+  prior, batch = sampler.prior, drawn.batch
+  chip = chips.find(calibration.name) or calibration
+  parts = drawn.parts
+  terms = {
+      'autoregression': roofline.autoregression(
+          prior, batch, guided=options.sampling.guided
+      )
+  }
+  if 'decoding' in parts:
+    terms['decoding'] = roofline.decoding(sampler.tokenizer.model, batch)
+  seconds = {part: times.median for part, times in parts.items()}
+  parts_ms = {part: 1e3 * s / batch for part, s in seconds.items()}
+  return {
+      'kind': 'sampling',
+      'model': name,
+      'batch_size': batch,
+      'dtype': prior.dtype,
+      'code_shape': list(prior.code_shape),
+      'codebook_size': max(prior.sizes),
+      'sampling': dataclasses.asdict(options.sampling),
+      'layer_passes': roofline.layer_passes(prior),
+      'ms_per_image': {'total': sum(parts_ms.values()), **parts_ms},
+      'seconds': {part: _spread(times) for part, times in parts.items()},
+      'cpu_seconds': {part: times.cpu_median for part, times in parts.items()},
+      'compile_seconds': {
+          part: {'first_call': times.compilation, 'compiler': times.compiler}
+          for part, times in parts.items()
+      },
+      'peak_memory': drawn.memory,
+      'roofline': _roofline(terms, seconds, chip, prior.dtype),
+      'calibration': {
+          'product_flops_per_second': calibration.flops(prior.dtype),
+          'copy_bytes_per_second': calibration.bytes_per_second,
+      },
+      'bare_products': _beside(bare, parts['autoregression']),
+      'environment': environment(),
+  }
+
+
+def _spread(times: Timing) -> dict[str, float]:
+  return {
+      'median': times.median,
+      'min': min(times.seconds),
+      'max': max(times.seconds),
+  }
+
+
+def _beside(bare: Timing, autoregression: Timing) -> Record:
+  """The products alone, and what all of the autoregression takes over them."""
+  return {
+      'seconds': _spread(bare),
+      'cpu_seconds': bare.cpu_median,
+      'ratio': autoregression.median / bare.median,
+      # The better one where others compute on the same CPUs.
+      'cpu_ratio': autoregression.cpu_median / bare.cpu_median,
+  }
+
+
+def _roofline(
+    terms: Mapping[str, roofline.Terms],
+    seconds: Mapping[str, float],
+    chip: Chip,
+    dtype: str,
+) -> Record:
+  """The work of each part by term, and what share of the time it explains."""
+  flops, ideal, share = {}, {}, {}
+  for part, work in terms.items():
+    flops |= roofline.operations(work)
+    least = roofline.ideal_seconds(work, chip, dtype)
+    ideal |= least
+    share |= {term: s / seconds[part] for term, s in least.items()}
+    share[part] = math.fsum(least.values()) / seconds[part]
+  return {
+      'chip': chip.name,
+      'source': chip.source,
+      'bytes_per_second': chip.bytes_per_second,
+      'flops_per_second': chip.flops(dtype),
+      'flops': flops,
+      'ideal_seconds': ideal,
+      'share': share,
+  }
+
+
+def environment() -> Record:
+  """The device, and what runs on it."""
+  device = jax.devices()[0]
+  return {
+      'device': device.device_kind,
+      'platform': device.platform,
+      'threads': len(os.sched_getaffinity(0)),
+      'versions': versions.of('jax', 'jaxlib', 'flax', 'rq_jax'),
+  }

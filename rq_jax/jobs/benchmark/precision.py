@@ -1,0 +1,126 @@
+"""What bfloat16 changes: one generator in both precisions, side by side."""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax.config import rules
+from rq_jax.distributed import progress
+from rq_jax.models import categorical
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Precision:
+  """How a generator in bfloat16 differs from itself in float32.
+
+  Means over all codes of a depth, of code maps that the float32 model drew.
+
+  Attributes:
+    divergence: Kullback-Leibler divergence of the bfloat16 distribution of a
+      code from the float32 one, in nats, float64[D].
+    greedy_changed: Share of codes whose most likely one is another, given the
+      same codes before it, float64[D].
+    drawn_changed: Share of codes that the same random number draws otherwise,
+      given the same codes before it, float64[D].
+    pixels: Mean difference of decoded pixels, in levels of 255.
+  """
+
+  divergence: np.ndarray
+  greedy_changed: np.ndarray
+  drawn_changed: np.ndarray
+  pixels: float
+
+
+def compare(
+    restore: Callable[[str], Sampler],
+    *,
+    num_images: int,
+    seed: int = 0,
+    chunk_size: int = 16,
+) -> Precision:
+  """Draws code maps in float32 and lets both models predict them.
+
+  Args:
+    restore: Gives the sampler of a dtype, 'float32' or 'bfloat16'.
+    num_images: How many, in whole chunks. Labels are taken in turn.
+    seed: Of the draws; in [0, 2**32).
+    chunk_size: Images computed at a time.
+
+  Raises:
+    ValueError: If the seed is out of range.
+  """
+  rules.check_seed(seed)
+  full, half = restore('float32'), restore('bfloat16')
+  key, totals, count = jax.random.key(seed), None, 0
+  firsts = range(0, num_images, chunk_size)
+  for first in progress.bar(iterable=firsts, unit='chunk', desc='compare'):
+    asked = _asked(full.prior, first, chunk_size)
+    codes = full.codes(key, first_index=first, sampling=Sampling(), **asked)
+    if 'num_images' in asked:
+      asked = {}
+    by_depth = _differences(
+        full.logits(codes, **asked),
+        half.logits(codes, **asked),
+        jax.random.fold_in(jax.random.key(seed), first),
+    )
+    images = [np.asarray(s.tokenizer.decode(codes), int) for s in (full, half)]
+    sums = *map(np.float64, by_depth), np.abs(images[0] - images[1]).mean()
+    totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
+    count += 1
+  divergence, greedy, drawn, pixels = (total / count for total in totals)
+  return Precision(
+      divergence=divergence,
+      greedy_changed=greedy,
+      drawn_changed=drawn,
+      pixels=float(pixels),
+  )
+
+
+def _asked(prior, first: int, count: int) -> dict:
+  """Conditions of `count` images: labels in turn, or texts of the first ids."""
+  if prior.num_classes:
+    return {'labels': (first + np.arange(count)) % prior.num_classes}
+  if prior.text_vocab_size:
+    ids = np.arange(
+        first * prior.text_length, (first + count) * prior.text_length
+    )
+    return {'tokens': ids.reshape(count, -1) % prior.text_vocab_size}
+  return {'num_images': count}
+
+
+@jax.jit
+def _differences(full: jax.Array, half: jax.Array, key: jax.Array):
+  """Means by depth of what differs between logits, [B, H, W, D, K] twice."""
+  axes = (0, 1, 2)
+  log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (full, half))
+  divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+  greedy = _most_likely(full) != _most_likely(half)
+  uniforms = jax.random.uniform(key, full.shape[:-1], jnp.float32)
+  drawn = categorical.draw(full, uniforms) != categorical.draw(half, uniforms)
+  return tuple(jnp.mean(x, axis=axes) for x in (divergence, greedy, drawn))
+
+
+def _most_likely(logits: jax.Array) -> jax.Array:
+  return jax.lax.argmax(logits, logits.ndim - 1, jnp.int32)
+
+
+def table(found: Precision) -> str:
+  """The figures as a table in Markdown."""
+  depths = range(1, len(found.divergence) + 1)
+  rows = [
+      '| | ' + ' | '.join(f'depth {d}' for d in depths) + ' |',
+      '|---|' + '---|' * len(depths),
+  ]
+  for name, values in (
+      ('KL divergence, nats', found.divergence),
+      ('most likely code changed, %', 100 * found.greedy_changed),
+      ('drawn code changed, %', 100 * found.drawn_changed),
+  ):
+    rows.append(f'| {name} | ' + ' | '.join(f'{v:.3g}' for v in values) + ' |')
+  rows.append(f'\nDecoded pixels differ by {found.pixels:.3g} of 255 levels.')
+  return '\n'.join(rows)

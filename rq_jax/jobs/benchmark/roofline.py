@@ -1,0 +1,183 @@
+"""The work of drawing images, and the least time that a chip could take.
+
+Counted is what no implementation gets around: weights are read once for each
+product, products of a batch run at the peak, and nothing else takes time. Not
+counted are gaps between kernels, products that fall short of the peak, and
+feature maps of the decoder that go through memory.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from rq_jax.distributed import partitioning
+from rq_jax.jobs.plan import flops
+from rq_jax.jobs.plan.chips import Chip
+from rq_jax.models import build
+from rq_jax.models import rqtransformer
+from rq_jax.models import rqvae
+
+# Tensors [rows, E] through memory in a block when its additions, activations
+# and normalizations are fused with the products: 10 read and 10 written by
+# these and the attention, and 2 read for the statistics.
+_TENSORS = 22
+# Bytes of a logit: written and read as float32. What is drawn is searched in
+# one further pass over those of an image.
+_LOGIT_BYTES = 8
+_SEARCH_BYTES = 4
+# Terms of the autoregression that are matrix products alone; the others but the
+# decoder are what happens between them.
+PRODUCTS = ('spatial', 'depth', 'classifier')
+DECODER = 'decoder'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+  """Things alike, done one after the other.
+
+  Attributes:
+    flops: Operations of each; a multiplication and an addition are two.
+    bytes: That each moves through memory.
+    times: Their number.
+  """
+
+  flops: float = 0
+  bytes: float = 0
+  times: int = 1
+
+  def seconds(self, chip: Chip, dtype: str) -> float:
+    """The least time for all of them: each computes or moves, as is longer."""
+    compute = self.flops / chip.flops(dtype)
+    return self.times * max(compute, self.bytes / chip.bytes_per_second)
+
+
+Terms = Mapping[str, tuple[Work, ...]]
+
+
+def autoregression(
+    prior: rqtransformer.RQTransformer, batch: int, *, guided: bool = False
+) -> Terms:
+  """Work of drawing the code maps of a batch, by term.
+
+  Args:
+    prior: The RQ-Transformer; weights, keys, values and activations are of its
+      dtype.
+    batch: Images.
+    guided: Whether each image is predicted twice, with and without condition.
+
+  Returns:
+    'spatial', 'depth' and 'classifier', the products with their weights;
+    'keys and values'; 'activations'; 'draws'; 'prefill' of texts.
+  """
+  rows = (1 + guided) * batch
+  size = jnp.dtype(prior.dtype).itemsize
+  spatial, depth = prior.positions, prior.positions * prior.depth
+  layers = ((prior.spatial_layers, spatial), (prior.depth_layers, depth))
+  tokens = rows * sum(number * steps for number, steps in layers)
+  known = prior.condition_length - 1
+  logits = max(prior.sizes) * depth
+  terms = {
+      'spatial': _block_products(prior, rows, prior.spatial_layers * spatial),
+      'depth': _block_products(prior, rows, prior.depth_layers * depth),
+      'classifier': (
+          _product(rows, prior.width, max(prior.sizes), size, depth),
+      ),
+      'keys and values': (Work(bytes=rows * _keys_and_values(prior)),),
+      'activations': (Work(bytes=tokens * _TENSORS * prior.width * size),),
+      'draws': (
+          Work(bytes=logits * (rows * _LOGIT_BYTES + batch * _SEARCH_BYTES)),
+      ),
+  }
+  if known:
+    terms['prefill'] = _block_products(
+        prior, rows * known, prior.spatial_layers
+    )
+  return terms
+
+
+def decoding(model: rqvae.RQVAE, batch: int) -> Terms:
+  """Work of decoding the code maps of a batch: 'decoder'."""
+  codes = jax.ShapeDtypeStruct((batch, *model.code_shape), jnp.int32)
+  variables = partitioning.unbox(build.rqvae_variables(model))
+
+  def decode(variables, codes):
+    return model.apply(variables, codes, method='decode_codes')
+
+  read = ('from_features', 'decoder', 'to_rgb')
+  weights = sum(
+      math.prod(leaf.shape)
+      for leaf in jax.tree.leaves([variables['params'][name] for name in read])
+  )
+  return {
+      DECODER: (
+          Work(
+              flops=flops.count(decode, variables, codes),
+              bytes=weights * jnp.dtype(model.dtype).itemsize,
+          ),
+      )
+  }
+
+
+def operations(terms: Terms) -> dict[str, float]:
+  """Floating-point operations by term; terms without any are left out."""
+  found = {
+      name: sum(work.flops * work.times for work in works)
+      for name, works in terms.items()
+  }
+  return {name: number for name, number in found.items() if number}
+
+
+def ideal_seconds(terms: Terms, chip: Chip, dtype: str) -> dict[str, float]:
+  """The least time of each term on a chip, computing in a dtype."""
+  return {
+      name: sum(work.seconds(chip, dtype) for work in works)
+      for name, works in terms.items()
+  }
+
+
+def layer_passes(prior: rqtransformer.RQTransformer) -> int:
+  """Layers that run one after the other for an image, each as often as it does.
+
+  Those of the depth transformer run for each code, D times a position.
+  """
+  each = prior.spatial_layers + prior.depth * prior.depth_layers
+  return prior.positions * each
+
+
+def block_shapes(width: int) -> tuple[tuple[int, int], ...]:
+  """Inputs and outputs of the four products of a block."""
+  return (
+      (width, 3 * width),
+      (width, width),
+      (width, 4 * width),
+      (4 * width, width),
+  )
+
+
+def _block_products(prior, rows: int, times: int) -> tuple[Work, ...]:
+  size = jnp.dtype(prior.dtype).itemsize
+  return tuple(
+      _product(rows, inputs, outputs, size, times)
+      for inputs, outputs in block_shapes(prior.width)
+  )
+
+
+def _product(rows: int, inputs: int, outputs: int, size: int, times: int):
+  return Work(
+      flops=2 * rows * inputs * outputs,
+      bytes=inputs * outputs * size,
+      times=times,
+  )
+
+
+def _keys_and_values(prior) -> int:
+  """Bytes of an image that are read, of all up to a position, or written."""
+  first, positions = prior.condition_length, prior.positions
+  spatial = sum(range(first, first + positions)) + positions
+  depth = sum(range(1, prior.depth + 1)) + prior.depth
+  vectors = prior.spatial_layers * spatial
+  vectors += prior.depth_layers * positions * depth
+  return 2 * vectors * prior.width * jnp.dtype(prior.dtype).itemsize

@@ -1,0 +1,167 @@
+"""Times drawing images, and prints what was found."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import json
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.jobs.benchmark import bare_products
+from rq_jax.jobs.benchmark import measured
+from rq_jax.jobs.benchmark import text_tables
+from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.benchmark.measured import Drawn
+from rq_jax.jobs.benchmark.measured import Options
+from rq_jax.jobs.benchmark.measured import Record
+from rq_jax.jobs.plan.chips import Chip
+from rq_jax.models import rqtransformer
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+from rq_jax.sampling import conditions
+from rq_jax.typing import PyTree
+
+# What a batch that needs more memory than there is raises.
+_FAILURES = (ValueError, MemoryError, jax.errors.JaxRuntimeError)
+
+
+def default_dtype() -> str:
+  """Of weights and computation: 'float32' on CPUs, else 'bfloat16'."""
+  return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+
+
+def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
+  """Raises a ValueError if a model cannot draw in this way."""
+  conditions.draw_options(prior, drawing)
+
+
+def run(
+    models: Mapping[str, Callable[[], Sampler]],
+    options: Options,
+    *,
+    dtype: str,
+    jsonl: str | None = None,
+    summary: Callable[[Sequence[Record]], str] = text_tables.tables,
+) -> None:
+  """Times models one after the other; prints lines of JSON, then a summary.
+
+  Args:
+    models: What makes them, by name; one at a time is held.
+    options: What to time.
+    dtype: Of the models.
+    jsonl: File to append the lines to, if any.
+    summary: What to print of all records in the end.
+
+  Raises:
+    ValueError: After all others were timed, if a batch could not be drawn.
+    OSError: If the file cannot be written.
+  """
+  records, failures = [], []
+  with contextlib.ExitStack() as stack:
+    files = [sys.stdout]
+    if jsonl:
+      files.append(stack.enter_context(open(jsonl, 'a')))
+    _tell('calibration')
+    calibration = timing.calibrate(dtype)
+    for name, make in models.items():
+      for found in sampling(name, make(), options, calibration):
+        if isinstance(found, ValueError):
+          failures.append(found)
+          continue
+        records.append(found)
+        for file in files:
+          print(json.dumps(found), file=file, flush=True)
+  if records:
+    print(f'\n{summary(records)}')
+  if failures:
+    raise ValueError(' '.join(map(str, failures)))
+
+
+def sampling(
+    name: str, sampler: Sampler, options: Options, calibration: Chip
+) -> Iterator[Record | ValueError]:
+  """Times drawing with a sampler; a record for each size of the batch.
+
+  All sizes are drawn before any bare products run, so that these do not count
+  as memory of the sampler.
+
+  Args:
+    name: What to call the model.
+    sampler: The generator.
+    options: What to time.
+    calibration: The device as measured, see `timing.calibrate`.
+
+  Yields:
+    The records, and last an error for each batch that could not be drawn.
+  """
+  drawn, failures = [], []
+  for batch in options.batch_sizes:
+    _tell(f'{name}: batch {batch}')
+    try:
+      drawn.append(draw(sampler, batch, options))
+    except _FAILURES as error:
+      failures.append(ValueError(_why(name, batch, error)))
+  weights = bare_products.weights(sampler.prior) if drawn else None
+  for found in drawn:
+    _tell(f'{name}: bare products of batch {found.batch}')
+    rows = found.batch * (1 + options.sampling.guided)
+    bare = time_products(sampler.prior, weights, rows, options.repeats)
+    yield measured.of_sampling(name, sampler, options, found, bare, calibration)
+  yield from failures
+
+
+def draw(sampler: Sampler, batch: int, options: Options) -> Drawn:
+  """Times one batch: the autoregression, then the images of its codes."""
+  key = jax.random.key(0)
+  condition = condition_of(sampler.prior, batch)
+
+  def codes():
+    return sampler.codes(key, sampling=options.sampling, **condition)
+
+  parts = {'autoregression': timing.measure(codes, options.repeats)}
+  if options.decode:
+    drawn = codes()
+    parts['decoding'] = timing.measure(
+        lambda: tokenizer_lib.decode_known(sampler.tokenizer, drawn),
+        options.repeats,
+    )
+  return Drawn(batch=batch, parts=parts, memory=timing.peak_memory())
+
+
+def condition_of(
+    prior: rqtransformer.RQTransformer, batch: int
+) -> dict[str, Any]:
+  """What to ask a model for to get so many images."""
+  if prior.num_classes:
+    return {'labels': np.arange(batch) % prior.num_classes}
+  if prior.text_vocab_size:
+    ids = np.arange(batch * prior.text_length) % prior.text_vocab_size
+    return {'tokens': ids.reshape(batch, -1)}
+  return {'num_images': batch}
+
+
+def time_products(
+    prior: rqtransformer.RQTransformer,
+    weights: PyTree,
+    rows: int,
+    repeats: int,
+) -> timing.Timing:
+  """Times the matrix products of drawing alone, for so many rows."""
+  x = jnp.ones((rows, prior.width), jnp.dtype(prior.dtype))
+  return timing.measure(lambda: bare_products.run(prior, weights, x), repeats)
+
+
+def _why(name: str, batch: int, error: Exception) -> str:
+  """Why a batch could not be drawn; a sampler says itself what to do."""
+  text = str(error)
+  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
+    text = 'There is not enough memory. Take a smaller --batch_size.'
+  return f'{name}, batch {batch}: {text}'
+
+
+def _tell(text: str) -> None:
+  print(f'{text} ...', file=sys.stderr, flush=True)

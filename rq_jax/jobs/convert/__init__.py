@@ -1,0 +1,1 @@
+"""Brings checkpoints of other code here, and ours there."""

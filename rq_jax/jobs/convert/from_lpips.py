@@ -1,0 +1,80 @@
+"""Brings the weights of the perceptual loss here."""
+
+import collections
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax.checkpoints import inference_copy
+from rq_jax.conversion import mapping
+from rq_jax.conversion import tables
+from rq_jax.conversion.torch_format import reading
+from rq_jax.distributed import partitioning
+from rq_jax.jobs.convert import from_official
+from rq_jax.models import lpips
+
+
+def from_torchvision(src: str, heads: str, dst: str) -> None:
+  """Converts VGG16 and the linear heads of LPIPS for stage 1.
+
+  Args:
+    src: State dict of torchvision's VGG16; its classifier is not needed.
+    heads: The linear heads, `vgg.pth` of taming-transformers, which PyPI's
+      package `lpips` holds as `lpips/weights/v0.1/vgg.pth`.
+    dst: Folder to write, for --config.loss.perceptual_path.
+
+  Raises:
+    ValueError: If a file is damaged, or lacks what is needed.
+  """
+  network = lpips.LPIPS()
+  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  abstract = partitioning.unbox(
+      jax.eval_shape(network.init, jax.random.key(0), image, image)
+  )
+  rows = tables.lpips()
+  with from_official.written_whole(dst) as partial:
+    with (
+        reading.TorchFile(pathlib.Path(src)) as vgg,
+        reading.TorchFile(pathlib.Path(heads)) as linear,
+    ):
+      files = collections.ChainMap(
+          _tensors(vgg, 'features.'), _tensors(linear, 'lin')
+      )
+      found = {name: tensor.shape for name, (_, tensor) in files.items()}
+      mapping.check(rows, mapping.shapes(abstract), found, f'{src} or {heads}')
+
+      def read(name: str) -> np.ndarray:
+        file, tensor = files[name]
+        return file.read(tensor)
+
+      flat = mapping.flatten(abstract)
+      dtypes = {name: leaf.dtype for name, leaf in flat.items()}
+      leaves = dict(mapping.to_ours(rows, read, dtypes))
+    variables = mapping.unflatten(abstract, leaves)
+    ramp = jnp.broadcast_to(
+        jnp.linspace(-1.0, 1.0, 64, dtype=jnp.float32)[:, None], (1, 64, 64, 3)
+    )
+    distance = network.apply(variables, ramp, -ramp)
+    from_official.require_finite(distance, 'the distance of two fixed images')
+    inference_copy.write(partial, None, variables)
+  print(
+      f'LPIPS {inference_copy.fingerprint(variables)}: a ramp and its reverse'
+      f' are {float(distance[0]):.6f} apart. Wrote {dst}; give it as'
+      ' --config.loss.perceptual_path.'
+  )
+
+
+def _tensors(file: reading.TorchFile, prefix: str):
+  """Tensors whose names begin so, each with the file that holds it."""
+  if not isinstance(file.tree, dict):
+    raise ValueError(
+        f'{file.path} should hold a state dict, but holds'
+        f' {type(file.tree).__name__}.'
+    )
+  return {
+      name: (file, tensor)
+      for name, tensor in file.tree.items()
+      if str(name).startswith(prefix)
+  }

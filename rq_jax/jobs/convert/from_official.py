@@ -1,0 +1,227 @@
+"""Brings official checkpoints here, and checks that nothing changed."""
+
+from collections.abc import Iterator
+import contextlib
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from rq_jax import files
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
+from rq_jax.config import Config
+from rq_jax.conversion import archive
+from rq_jax.conversion import mapping
+from rq_jax.conversion import official_model
+from rq_jax.distributed import progress
+from rq_jax.sampling import Sampler
+from rq_jax.tokenizer import Tokenizer
+
+_STALE_AVERAGES = (
+    'Warning: the official training of RQ-VAEs never updates its averaged'
+    ' parameters. These may be the ones it started with; leave out --ema if the'
+    ' reconstructions are poor.'
+)
+
+
+def from_official(
+    src: str, dst: str, *, ema: bool = False, tokenizer: str | None = None
+) -> None:
+  """Converts an official checkpoint for `Tokenizer` or `Sampler.restore`.
+
+  What is written is read back: every array must equal its source bit by bit,
+  and what the model makes of a fixed input must be finite.
+
+  Args:
+    src: An archive as released, a folder, or a file of `torch.save` with its
+      `config.yaml` beside it.
+    dst: Folder to write; it appears whole or not at all.
+    ema: Whether to take averaged parameters.
+    tokenizer: Folder of the converted stage 1, for a stage 2 that comes alone.
+
+  Raises:
+    ValueError: If anything is missing, damaged, or does not fit.
+    DiskFullError: If there is no room for it.
+  """
+  with written_whole(dst) as partial:
+    with (
+        progress.bar(
+            desc='unpacking', unit='B', unit_scale=True, delay=1
+        ) as bar,
+        archive.open_source(
+            src, partial, progress=functools.partial(_advance, bar)
+        ) as source,
+    ):
+      if source.stage2 is None:
+        _refuse_tokenizer(tokenizer)
+        _convert(source.stage1, partial, ema)
+      else:
+        _require_tokenizer(source, src, tokenizer)
+        _convert(source.stage2, partial, ema)
+        _add_tokenizer(source, partial, tokenizer)
+    if source.stage2 is None:
+      _check_tokenizer(Tokenizer.restore(str(partial), verbose=False))
+    else:
+      _check_prior(Sampler.restore(str(partial), verbose=False))
+  print(f'Wrote {dst}.')
+
+
+@contextlib.contextmanager
+def written_whole(dst: str) -> Iterator[pathlib.Path]:
+  """Gives a folder to write to, which becomes `dst` if nothing fails.
+
+  Raises:
+    ValueError: If `dst` holds anything, or cannot be written.
+    DiskFullError: If there is no room for it.
+  """
+  target = pathlib.Path(dst).resolve()
+  if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    raise ValueError(
+        f'--dst={dst} exists already, and is never overwritten. Choose another,'
+        ' or remove it.'
+    )
+  with contextlib.ExitStack() as opened:
+    try:
+      partial = opened.enter_context(files.whole_folder(target))
+    except OSError as error:
+      raise ValueError(
+          f'--dst={dst} cannot be written: {error.strerror}. Choose another.'
+      ) from error
+    yield pathlib.Path(partial)
+
+
+def _require_tokenizer(
+    source: archive.Source, src: str, given: str | None
+) -> None:
+  if given is not None:
+    stored.read_config(given, stage=1)
+  elif source.stage1 is None:
+    raise ValueError(
+        f'{src} holds an RQ-Transformer without its RQ-VAE. Convert that first,'
+        ' and give its folder as --tokenizer.'
+    )
+
+
+def _add_tokenizer(
+    source: archive.Source, partial: pathlib.Path, given: str | None
+) -> None:
+  """Puts the RQ-VAE beside its RQ-Transformer."""
+  copy = partial / 'tokenizer'
+  if given is None:
+    _convert(source.stage1, copy, ema=False)
+  else:
+    tokenizer = Tokenizer.restore(given, verbose=False)
+    inference_copy.write(copy, tokenizer.config, tokenizer.variables)
+
+
+def _refuse_tokenizer(tokenizer: str | None) -> None:
+  if tokenizer is not None:
+    raise ValueError(
+        f'--tokenizer={tokenizer} is for an RQ-Transformer, but --src holds an'
+        ' RQ-VAE alone. Leave out --tokenizer.'
+    )
+
+
+def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
+  """Converts one checkpoint, and compares what was written with it."""
+  with official_model.open_model(path, ema=ema) as model:
+    print(f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.')
+    if model.unknown:
+      names = ', '.join(f'arch.{name}' for name in model.unknown)
+      print(f'Its config.yaml has fields that mean nothing here: {names}.')
+    if ema and model.config.stage == 1:
+      print(_STALE_AVERAGES)
+    files.require_space(target, model.nbytes)
+    with _bar('reading', model) as bar:
+      variables = model.variables(bar.update)
+    print('Writing ...')
+    inference_copy.write(target, model.config, variables)
+    del variables
+    _compare(model, target)
+
+
+def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
+  """Reads what was written, and compares it with its source bit by bit.
+
+  Raises:
+    ValueError: If anything differs.
+  """
+  written = mapping.flatten(stored.restore_variables(target, model.abstract)[0])
+  with _bar('comparing', model) as bar:
+    for name, array in model.arrays(bar.update):
+      if not mapping.same_bits(array, np.asarray(written.pop(name))):
+        raise ValueError(
+            f'{target}: {name} is not what {model.source} holds. The disk may'
+            ' be failing; convert again to another one.'
+        )
+  print('Every array equals its source, bit by bit.')
+
+
+def _check_tokenizer(tokenizer: Tokenizer) -> None:
+  """Reconstructs a fixed image."""
+  size = tokenizer.model.image_size
+  ramp = jnp.linspace(-1.0, 1.0, size, dtype=jnp.float32)
+  image = jnp.stack(
+      jnp.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1
+  )
+  made = jax.jit(tokenizer.model.apply)(tokenizer.variables, image[None]).images
+  require_finite(made, 'the reconstruction of a fixed image')
+  error = float(jnp.mean(jnp.square(made[0] - image)))
+  print(
+      f'RQ-VAE {tokenizer.fingerprint}: reconstructs a color ramp with a mean'
+      f' squared error of {error:.6f}.'
+  )
+
+
+def _check_prior(sampler: Sampler) -> None:
+  """Predicts fixed codes for a fixed condition; its tokenizer first."""
+  _check_tokenizer(sampler.tokenizer)
+  prior = sampler.prior
+  sizes = np.array(prior.sizes)
+  codes = np.arange(np.prod(prior.code_shape)).reshape(1, *prior.code_shape)
+  codes = (codes * 97 % sizes).astype(np.int32)
+  condition = {}
+  if prior.num_classes:
+    condition['labels'] = [0]
+  elif prior.text_length:
+    condition['tokens'] = np.zeros((1, prior.text_length), np.int32)
+  logits = sampler.logits(codes, **condition)
+  require_finite(logits, 'the prediction of fixed codes')
+  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], -1)
+  print(
+      f'RQ-Transformer {inference_copy.fingerprint(sampler.prior_variables)}:'
+      f' gives fixed codes {-float(jnp.mean(chosen)):.6f} nats each.'
+  )
+
+
+def require_finite(values: jax.Array, what: str) -> None:
+  """Refuses weights that give numbers that are not finite."""
+  if not bool(jnp.all(jnp.isfinite(values))):
+    raise ValueError(
+        f'In {what}, numbers are not finite: the weights are useless, although'
+        ' they were converted faithfully. Get the file again.'
+    )
+
+
+def kind(config: Config) -> str:
+  """What a model is called."""
+  return {1: 'RQ-VAE', 2: 'RQ-Transformer'}[config.stage]
+
+
+def _size(model: official_model.OfficialModel) -> str:
+  return f'{model.nbytes / 1e6:,.1f} MB'
+
+
+def _advance(bar: tqdm.tqdm, done: int, total: int) -> None:
+  bar.total = total
+  bar.update(done - bar.n)
+
+
+def _bar(what: str, model: official_model.OfficialModel) -> tqdm.tqdm:
+  return progress.bar(
+      total=model.nbytes, desc=what, unit='B', unit_scale=True, miniters=1
+  )

@@ -1,0 +1,138 @@
+"""Writes our checkpoints in the official layout, without PyTorch."""
+
+import collections
+from collections.abc import Mapping
+import importlib.util
+import pathlib
+
+import numpy as np
+import yaml
+
+from rq_jax import files
+from rq_jax.checkpoints import stored
+from rq_jax.conversion import mapping
+from rq_jax.conversion import official_model
+from rq_jax.conversion import tables
+from rq_jax.conversion.configs import writer
+from rq_jax.conversion.torch_format import reading
+from rq_jax.conversion.torch_format import writing
+from rq_jax.distributed import progress
+from rq_jax.jobs.convert import from_official
+
+
+def to_official(
+    src: str,
+    dst: str,
+    *,
+    layout: str = 'official',
+    step: int | None = None,
+    ema: bool = True,
+) -> None:
+  """Writes `stage1/` and, of an RQ-Transformer, `stage2/`, as in the archives.
+
+  Each holds `config.yaml` and `model.pt` or `model.safetensors`, with arrays
+  under official names and in official layouts.
+
+  Args:
+    src: A run's folder, or a converted checkpoint.
+    dst: Folder to write; it appears whole or not at all.
+    layout: 'official' or 'safetensors'.
+    step: Which checkpoint; the newest if None.
+    ema: Whether to take averaged parameters, where the run kept them.
+
+  Raises:
+    ValueError: If the official code cannot build the model, `src` holds none,
+      or safetensors is not installed and would be needed.
+  """
+  config = stored.read_config(src)
+  stages = {config.stage: (pathlib.Path(src), step)}
+  if config.stage == 2:
+    stages[1] = (pathlib.Path(src) / 'tokenizer', None)
+  # What cannot be written is refused before anything is.
+  if layout == 'safetensors' and not importlib.util.find_spec('safetensors'):
+    raise ValueError(
+        '--to=safetensors needs a package that is missing: pip install'
+        ' safetensors. --to=official does without.'
+    )
+  for path, _ in stages.values():
+    writer.write(stored.read_config(path))
+  with from_official.written_whole(dst) as partial:
+    for stage, (path, step) in sorted(stages.items()):
+      _write(path, partial / f'stage{stage}', layout, step, ema)
+  print(f'Wrote {dst}.')
+
+
+def _write(
+    src: pathlib.Path,
+    folder: pathlib.Path,
+    layout: str,
+    step: int | None,
+    ema: bool,
+) -> None:
+  config = stored.read_config(src)
+  has_discriminator = config.stage == 1 and stored.has_collection(
+      src, 'disc_params'
+  )
+  abstract, rows = official_model.model_table(
+      config, has_discriminator=has_discriminator
+  )
+  variables, found = stored.restore_variables(src, abstract, step=step, ema=ema)
+  print(f'{from_official.kind(config)}: {found}.')
+  leaves = mapping.flatten(variables)
+  arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
+  del variables, leaves  # So that each is freed once it is copied.
+  files.require_space(folder, sum(array.nbytes for array in arrays.values()))
+  folder.mkdir(parents=True)
+  raw = writer.write(config, discriminator=has_discriminator)
+  (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
+  if layout == 'official':
+    tree = _tree(arrays)
+    writing.write(folder / 'model.pt', tree)
+    _compare_torch(folder / 'model.pt', tree)
+  else:
+    _write_safetensors(folder / 'model.safetensors', arrays)
+
+
+def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+  """State dicts as a `.pt` file holds them, of a discriminator apart."""
+  parts = {'state_dict': collections.OrderedDict()}
+  for name in sorted(arrays, key=tables.official_order):
+    part = 'discriminator' if name.startswith('main.') else 'state_dict'
+    parts.setdefault(part, collections.OrderedDict())[name] = arrays[name]
+  return parts
+
+
+def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
+  """Reads a file just written, and compares it with what it should hold."""
+  with reading.TorchFile(path) as file:
+    for part, arrays in tree.items():
+      for name, array in progress.bar(
+          iterable=arrays.items(), desc='comparing'
+      ):
+        _require_same(path, name, array, file.read(file.tree[part][name]))
+
+
+def _write_safetensors(
+    path: pathlib.Path, arrays: dict[str, np.ndarray]
+) -> None:
+  """Writes all arrays in one file, which must be read back alike.
+
+  They are made contiguous in place, as the format needs them.
+  """
+  import safetensors
+  from safetensors import numpy as safetensors_numpy
+
+  for name in arrays:
+    arrays[name] = np.ascontiguousarray(arrays[name])
+  safetensors_numpy.save_file(arrays, path)
+  with safetensors.safe_open(path, framework='numpy') as file:
+    for name, array in progress.bar(iterable=arrays.items(), desc='comparing'):
+      _require_same(path, name, array, file.get_tensor(name))
+
+
+def _require_same(path, name, array, written) -> None:
+  if not mapping.same_bits(array, written):
+    raise ValueError(
+        f'{path}: {name} is not what was to be written. The disk may be'
+        ' failing; write to another one.'
+    )

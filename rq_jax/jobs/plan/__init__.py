@@ -1,0 +1,1 @@
+"""Estimates what an experiment takes: parameters, memory, operations."""

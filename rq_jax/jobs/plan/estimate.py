@@ -1,0 +1,212 @@
+"""What an experiment will take, told without running any of it.
+
+Parameters, how the mesh splits them, memory and operations follow from shapes
+alone: neither data nor weights need to exist, nor the devices.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+
+from rq_jax.config import Config
+from rq_jax.distributed import partitioning
+from rq_jax.jobs.plan import flops
+from rq_jax.training import experiment
+from rq_jax.training import shapes
+from rq_jax.typing import PyTree
+
+# Modules of a model by the part they belong to; None for all others.
+_PARTS = {
+    1: {
+        'encoder': ('encoder', 'to_features'),
+        'decoder': ('from_features', 'decoder', 'to_rgb'),
+    },
+    2: {
+        'spatial transformer': ('spatial_stack',),
+        'depth transformer': ('depth_stack',),
+        'classifier': (
+            'classifier',
+            'condition_norm',
+            'condition_classifier',
+        ),
+        'embeddings': None,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Array:
+  """Arrays of the state that are alike in all but their name.
+
+  Attributes:
+    name: Of the first.
+    count: Their number.
+    shape: Of each.
+    dtype: Of each.
+    axes: Logical names of the dimensions; '-' for none.
+    split: Mesh axes that split each dimension, of more than one device.
+    bytes_per_device: Of each.
+  """
+
+  name: str
+  count: int
+  shape: tuple[int, ...]
+  dtype: str
+  axes: tuple[str, ...]
+  split: tuple[str, ...]
+  bytes_per_device: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """What an experiment will take.
+
+  Attributes:
+    mesh: Devices along each mesh axis.
+    batch_size: Images of a step, on all devices together.
+    dtype: Of the computation.
+    parameters: Number of parameters that gradients move, by part of the model.
+    others: The same of what is not the model itself: the codebook, which moves
+      by averaging, and the discriminator.
+    arrays: All of these, the largest first.
+    memory: Bytes on each device by purpose, activations left out.
+    forward_flops: Of one image through the model.
+    step_flops: Of one image in a training step, what is computed twice
+      included.
+    notes: What the figures leave out.
+  """
+
+  mesh: Mapping[str, int]
+  batch_size: int
+  dtype: str
+  parameters: Mapping[str, int]
+  others: Mapping[str, int]
+  arrays: tuple[Array, ...]
+  memory: Mapping[str, int]
+  forward_flops: float
+  step_flops: float
+  notes: tuple[str, ...]
+
+
+def make(config: Config, devices: int) -> Plan:
+  """Plans a checked experiment on so many devices.
+
+  Raises:
+    ValueError: If the mesh or the batch does not fit the devices.
+  """
+  mesh = partitioning.abstract_mesh(vars(config.mesh), devices)
+  partitioning.check_batch(config.data.batch_size, mesh)
+  problem = shapes.problem(config, mesh)
+  task, batch = problem.task, problem.batch
+  stage = experiment.STAGES[config.stage]
+  rng = jax.eval_shape(lambda: jax.random.key(0))
+  boxed = jax.eval_shape(stage.init_state, task, rng, batch)
+  state = partitioning.unbox(boxed)
+  size = config.data.batch_size
+  step = flops.count(stage.train_step, task, state, batch) / size
+  others = {}
+  if config.stage == 1:
+    others = {
+        'codebook': sum(
+            book.embedding.size for book in state.codebook['quantizer'].values()
+        ),
+        'discriminator': _size(state.disc_params),
+    }
+  return Plan(
+      mesh=dict(mesh.shape),
+      batch_size=size,
+      dtype=config.model.dtype,
+      parameters=_by_part(state.params, config.stage),
+      others={name: number for name, number in others.items() if number},
+      arrays=_arrays(boxed, mesh),
+      memory=_memory(boxed, task, mesh),
+      forward_flops=flops.count(problem.forward, task, state),
+      step_flops=step,
+      notes=problem.notes,
+  )
+
+
+def _size(tree: PyTree) -> int:
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _by_part(params: PyTree, stage: int) -> dict[str, int]:
+  parts, rest = {}, dict(params)
+  for part, names in _PARTS[stage].items():
+    names = list(rest) if names is None else names
+    number = _size([rest.pop(name, {}) for name in names])
+    if number:
+      parts[part] = number
+  return parts
+
+
+def _bytes(tree: PyTree, mesh) -> int:
+  """Bytes on each device of a tree with logical axes."""
+  leaves = jax.tree.leaves(partitioning.unbox(tree))
+  shardings = jax.tree.leaves(partitioning.state_sharding(tree, mesh))
+  return sum(_shard_bytes(leaf, s) for leaf, s in zip(leaves, shardings))
+
+
+def _shard_bytes(leaf: jax.ShapeDtypeStruct, sharding) -> int:
+  return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+
+def _memory(state, task, mesh) -> dict[str, int]:
+  """Bytes on each device by purpose; those that take none are left out."""
+  trained = (state.params, getattr(state, 'disc_params', None))
+  memory = {
+      'parameters': trained,
+      'averaged parameters': state.ema_params,
+      'optimizer': (state.opt_state, getattr(state, 'disc_opt_state', None)),
+      'gradients': trained,
+      'codebook': getattr(state, 'codebook', None),
+      'frozen tokenizer': getattr(task, 'tokenizer_variables', None),
+      'perceptual network': getattr(task, 'perceptual_variables', None),
+  }
+  found = {name: _bytes(tree, mesh) for name, tree in memory.items()}
+  return {name: number for name, number in found.items() if number}
+
+
+def _arrays(state, mesh) -> tuple[Array, ...]:
+  """What is trained, those alike together, the largest first."""
+  groups: dict[tuple, list[str]] = {}
+  for field in ('params', 'codebook', 'disc_params'):
+    tree = getattr(state, field, None)
+    specs = jax.tree.leaves(
+        nn.get_partition_spec(tree),
+        is_leaf=lambda x: isinstance(x, jax.sharding.PartitionSpec),
+    )
+    shardings = jax.tree.leaves(partitioning.state_sharding(tree, mesh))
+    leaves = jax.tree.leaves_with_path(partitioning.unbox(tree))
+    for (path, leaf), spec, sharding in zip(leaves, specs, shardings):
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      name = name if field == 'params' else f'{field}/{name}'
+      key = (leaf.shape, str(leaf.dtype), tuple(spec), sharding)
+      groups.setdefault(key, []).append(name)
+  arrays = []
+  for (shape, dtype, spec, sharding), names in groups.items():
+    leaf = jax.ShapeDtypeStruct(shape, dtype)
+    missing = (None,) * (len(shape) - len(spec))
+    placed = (*sharding.spec, *(None,) * (len(shape) - len(sharding.spec)))
+    arrays.append(
+        Array(
+            name=names[0],
+            count=len(names),
+            shape=shape,
+            dtype=dtype,
+            axes=tuple(axis or '-' for axis in (*spec, *missing)),
+            split=tuple(_devices(axis, mesh) for axis in placed),
+            bytes_per_device=_shard_bytes(leaf, sharding),
+        )
+    )
+  sizes = {a: a.count * math.prod(a.shape) for a in arrays}
+  return tuple(sorted(arrays, key=lambda a: (-sizes[a], a.name)))
+
+
+def _devices(axis: str | tuple[str, ...] | None, mesh) -> str:
+  """Names the mesh axes of a dimension that have more than one device."""
+  names = (axis,) if isinstance(axis, str) else axis or ()
+  return '+'.join(name for name in names if mesh.shape[name] > 1)

@@ -1,0 +1,1 @@
+"""The quickstart: both stages on digits, samples, figures and a page."""

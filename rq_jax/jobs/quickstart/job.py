@@ -1,0 +1,235 @@
+"""From nothing to generated digits: both stages, samples, and a report."""
+
+from collections.abc import Iterator
+import contextlib
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from rq_jax import config as config_lib
+from rq_jax import files
+from rq_jax import sampling
+from rq_jax.config import Config
+from rq_jax.config import rules
+from rq_jax.data import sources
+from rq_jax.jobs import encode
+from rq_jax.jobs import versions
+from rq_jax.jobs.quickstart import digits
+from rq_jax.jobs.quickstart import page
+from rq_jax.jobs.sample import conditions
+from rq_jax.jobs.sample import drawing
+from rq_jax.reports import pictures
+from rq_jax.tokenizer import Tokenizer
+from rq_jax.training import experiment
+from rq_jax.training import metrics
+
+_CONFIGS = pathlib.Path(__file__).parents[2] / 'configs' / 'digits'
+_PER_CLASS = 100
+_VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain')
+
+
+def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
+  """Trains, draws and reports; resumes trainings that were interrupted.
+
+  Args:
+    out: Folder of everything: `rqvae/` and `rqtransformer/`, the workdirs;
+      `features/`, the cache; `samples.npz` and `samples.png`; `report.json`;
+      `report.html`.
+    seed: Of both trainings and of all draws; in [0, 2**32).
+
+  Returns:
+    The report, as in `report.json`.
+
+  Raises:
+    ValueError: If the seed is out of range; before anything is made.
+  """
+  rules.check_seed(seed)
+  folder = epath.Path(out)
+  seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
+  stage1 = _load('rqvae.py', {'seed': seed})
+  stage2 = _load(
+      'rqtransformer.py',
+      {
+          'seed': seed,
+          'tokenizer': str(folder / 'rqvae'),
+          'data.path': str(folder / 'features'),
+      },
+  )
+  with _phase(seconds, 'RQ-VAE', 'Stage 1 of 2: an RQ-VAE learns the codes.'):
+    experiment.train(stage1, folder / 'rqvae')
+  with _phase(seconds, 'encoding', 'Encoding the digits.'):
+    tokenizer = Tokenizer.restore(str(folder / 'rqvae'))
+    encode.encode(tokenizer, stage1.data, str(folder / 'features'))
+  with _phase(
+      seconds, 'RQ-Transformer', 'Stage 2 of 2: an RQ-Transformer learns them.'
+  ):
+    experiment.train(stage2, folder / 'rqtransformer')
+  with _phase(seconds, 'sampling', 'Drawing 1000 digits, class by class.'):
+    images, labels = _draw(folder, seed)
+  with _phase(seconds, 'evaluation', 'Judging them.'):
+    train, test = _split(stage1, 'train'), _split(stage1, 'test')
+    figures = digits.figures(images, labels, *train, *test)
+    figures |= _tokenizer_figures(folder / 'rqvae', stage1)
+  seconds['total'] = sum(seconds.values())
+  report = {
+      **figures,
+      'seed': seed,
+      'seconds': {name: round(value, 1) for name, value in seconds.items()},
+      'settings': {
+          'RQ-VAE': config_lib.flatten(stage1),
+          'RQ-Transformer': config_lib.flatten(stage2),
+      },
+      'versions': versions.of(*_VERSIONS),
+  }
+  with files.whole(folder / 'report.json') as file:
+    file.write(json.dumps(report, indent=2).encode())
+  _write_page(folder, report, tokenizer, train, test, images, labels)
+  _tell(folder, report)
+  return report
+
+
+def _load(name: str, values: dict[str, Any]) -> Config:
+  path = _CONFIGS / name
+  if not path.exists():
+    raise ValueError(
+        f'{path} is missing: the quickstart runs from a clone of the'
+        ' repository, installed with pip install --editable.'
+    )
+  return config_lib.load(str(path), overrides=values)
+
+
+@contextlib.contextmanager
+def _phase(seconds: dict[str, float], name: str, title: str) -> Iterator[None]:
+  print(f'\n{title}', flush=True)
+  start = time.perf_counter()
+  yield
+  seconds[name] = time.perf_counter() - start
+  print(f'Done in {seconds[name]:.0f} s.', flush=True)
+
+
+def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """Draws the samples, at temperature 1 and without any filter."""
+  sampler = sampling.Sampler.restore(str(folder / 'rqtransformer'))
+  count = _PER_CLASS * sampler.prior.num_classes
+  chosen = conditions.choose(sampler.prior, num_images=count)
+  images = drawing.Drawing(
+      sampler=sampler, conditions=chosen, seed=seed
+  ).images()
+  labels = chosen.rows(0, count)['labels']
+  with files.whole(folder / 'samples.npz') as file:
+    np.savez_compressed(file, images=images, labels=labels)
+  return images, labels
+
+
+def _split(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+  source = sources.open_source(config.data, split)
+  examples = [source[i] for i in range(len(source))]
+  return (
+      np.stack([e['image'] for e in examples]),
+      np.stack([e['label'] for e in examples]),
+  )
+
+
+def _tokenizer_figures(workdir: epath.Path, config: Config) -> dict[str, Any]:
+  """Held-out figures of the RQ-VAE, from the metrics that training logged."""
+  lines = metrics.read_metrics(workdir)
+  held_out = [line for line in lines if 'eval/mse' in line][-1]
+  training = [
+      line['train/quantization_error']
+      for line in lines
+      if 'train/quantization_error' in line
+  ]
+  depth = config.model.code_shape[2]
+  return {
+      'psnr_by_depth': [
+          held_out[f'eval/psnr_depth{d}'] for d in range(1, depth + 1)
+      ],
+      # Over the last tenth of the training, as single batches are noisy.
+      'quantization_gap': held_out['eval/quantization_error']
+      / float(np.mean(training[-max(1, len(training) // 10) :])),
+      'codebook_perplexity': held_out['eval/codebook_perplexity']
+      / config.model.codebook_size,
+  }
+
+
+def _write_page(folder, report, tokenizer, train, test, images, labels) -> None:
+  del labels  # In turn: column c of the grid is class c.
+  real = [train[0][train[1] == c][:4] for c in range(10)]
+  originals = test[0][:16]
+  codes = tokenizer.encode(originals)
+  depth = tokenizer.model.code_shape[2]
+  generated = pictures.grid(images[:100], columns=10)
+  pictures.write_png(folder / 'samples.png', generated)
+  rows = [originals] + [
+      np.asarray(tokenizer.decode(codes, depth=d)) for d in range(1, depth + 1)
+  ]
+  codes = np.asarray(tokenizer.encode(test[0]))
+  page.write_report(
+      folder / 'report.html',
+      report,
+      pictures={
+          'real': pictures.grid(
+              np.stack(real, axis=1).reshape(-1, *images.shape[1:]), columns=10
+          ),
+          'generated': generated,
+          'reconstructions': pictures.grid(
+              np.concatenate(rows), columns=len(originals)
+          ),
+      },
+      curves=_curves(folder),
+      code_counts=np.bincount(
+          codes.ravel(), minlength=tokenizer.model.codebook_size
+      ).tolist(),
+  )
+
+
+def _curves(
+    folder: epath.Path,
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+  """Series of the charts: chart -> name -> (step, value)."""
+  charts = {
+      'RQ-VAE: loss': ('rqvae', {'training': 'train/loss'}),
+      'RQ-VAE: held-out PSNR by depth, dB': (
+          'rqvae',
+          {f'depth {d}': f'eval/psnr_depth{d}' for d in range(1, 5)},
+      ),
+      'RQ-VAE: codebook perplexity': (
+          'rqvae',
+          {'training': 'codebook/perplexity'},
+      ),
+      'RQ-Transformer: training loss by depth': (
+          'rqtransformer',
+          {f'depth {d + 1}': f'train/loss_depth{d}' for d in range(4)},
+      ),
+  }
+  return {
+      title: {
+          label: [
+              (line['step'], line[name])
+              for line in metrics.read_metrics(folder / run)
+              if line.get(name) is not None
+          ]
+          for label, name in series.items()
+      }
+      for title, (run, series) in charts.items()
+  }
+
+
+def _tell(folder: epath.Path, report: dict[str, Any]) -> None:
+  """Prints every figure beside its bar, and where to look."""
+  print()
+  for key, met in digits.verdicts(report).items():
+    value = digits.measured(report, key)
+    shown = (
+        ' '.join(f'{v:.1f}' for v in value)
+        if isinstance(value, list | tuple)
+        else f'{value:.3f}'
+    )
+    mark = 'met' if met else 'MISSED'
+    print(f'{digits.BARS[key].title:44}{shown:>24}  {mark}')
+  print(f'\nLook at {folder / "report.html"}')

@@ -1,0 +1,1 @@
+"""Draws many images into files."""

@@ -1,0 +1,189 @@
+"""Draws images in chunks of one size, on all devices of a process."""
+
+import collections
+from collections.abc import Iterable, Iterator
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from rq_jax.checkpoints import steps
+from rq_jax.checkpoints import stored
+from rq_jax.config import rules
+from rq_jax.distributed import partitioning
+from rq_jax.distributed import progress
+from rq_jax.jobs.sample.conditions import Conditions
+from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
+
+_ABOUT = 100  # Images of a chunk, if nothing else is said.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+  """Images to be drawn; image i depends only on the seed, i and its condition.
+
+  Attributes:
+    sampler: The generator.
+    conditions: What to draw, and how many.
+    seed: All draws derive from it; in [0, 2**32).
+    sampling: How to draw.
+    chunk_size: Images computed at a time, or all if they are fewer. The last of
+      several chunks is padded, so that all of them run the same program.
+
+  Raises:
+    ValueError: If the seed is out of range.
+  """
+
+  sampler: Sampler
+  conditions: Conditions
+  seed: int = 0
+  sampling: Sampling = Sampling()
+  chunk_size: int = _ABOUT
+
+  def __post_init__(self):
+    rules.check_seed(self.seed)
+
+  @property
+  def _batch(self) -> int:
+    return min(self.chunk_size, self.conditions.num_images)
+
+  def check(self) -> None:
+    """Lets the sampler judge all that it will be asked for; computes nothing.
+
+    Raises:
+      ValueError: If the model does not take it.
+    """
+    values, num_images = self.conditions.values, self.conditions.num_images
+    distinct = 1 if values is None else min(len(values), num_images)
+    for start in range(0, distinct, self.chunk_size):
+      self.sampler.check(
+          sampling=self.sampling,
+          **self.conditions.rows(start, self._batch),
+      )
+
+  def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Draws chunks: yields their numbers and their images, uint8[n, S, S, 3].
+
+    While one is dealt with, the devices already draw the next.
+    """
+    key = jax.random.key(self.seed)
+    under_way = collections.deque()
+
+    def take():
+      start, images = under_way.popleft()
+      valid = self.conditions.num_images - start
+      return start // self.chunk_size, np.asarray(images)[:valid]
+
+    for number in numbers:
+      start = number * self.chunk_size
+      images = self.sampler(
+          key,
+          sampling=self.sampling,
+          first_index=start,
+          **self.conditions.rows(start, self._batch),
+      )
+      under_way.append((start, images))
+      if len(under_way) > 1:
+        yield take()
+      # The memory that a chunk needs is free again before the next is judged.
+      jax.block_until_ready(images)
+    if under_way:
+      yield take()
+
+  def images(self) -> np.ndarray:
+    """Draws all of them, in memory: uint8[N, S, S, 3]."""
+    total, drawn = self.conditions.num_images, []
+    with progress.bar(total=total, unit='image', desc='sample') as bar:
+      for _, images in self.chunks(range(-(-total // self.chunk_size))):
+        drawn.append(images)
+        bar.update(len(images))
+    return np.concatenate(drawn)
+
+
+def default_chunk_size(model_parallel: int) -> int:
+  """About a hundred images, which the devices of a process can split evenly."""
+  parallel = max(1, len(jax.local_devices()) // model_parallel)
+  return -(-_ABOUT // parallel) * parallel
+
+
+def restore(
+    checkpoint: str,
+    *,
+    chunk_size: int,
+    model_parallel: int = 1,
+    step: int | None = None,
+    ema: bool = True,
+    dtype: str | None = None,
+    tokenizer: str | None = None,
+    text_tokenizer: str | None = None,
+) -> tuple[Sampler, dict[str, Any]]:
+  """Restores a sampler onto all devices of this process.
+
+  Args:
+    checkpoint: The workdir of a stage-2 run, or a converted checkpoint.
+    chunk_size: Images that the devices are to draw together.
+    model_parallel: Devices that share the weights of one model; the others
+      split the chunk.
+    step: Which checkpoint; the newest if None.
+    ema: Whether to take averaged parameters, where the run kept them.
+    dtype: Of parameters and computation; None for as trained.
+    tokenizer: Path of another copy of the tokenizer.
+    text_tokenizer: File that turns prompts into tokens; that of the checkpoint
+      if None.
+
+  Returns:
+    The sampler, and where it came from, for the manifest.
+
+  Raises:
+    ValueError: If there is no such model, or the devices do not fit.
+  """
+  mesh = _local_mesh(chunk_size, model_parallel)
+  stored.read_config(checkpoint, stage=2)
+  options = dict(ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer)
+  options |= dict(
+      text_tokenizer=text_tokenizer, verbose=not jax.process_index()
+  )
+  restored = {}
+
+  def problem(step: int) -> str | None:
+    try:
+      restored[step] = Sampler.restore(checkpoint, step=step, **options)
+    except steps.DamagedError as error:
+      return error.reason
+    return None
+
+  step = steps.find(checkpoint, step, problem)
+  sampler = restored[step]
+  ema = ema and stored.has_collection(checkpoint, 'ema_params', step=step)
+  return sampler, {
+      'checkpoint': str(checkpoint),
+      'step': step,
+      'ema': ema,
+      'dtype': sampler.prior.dtype,
+  }
+
+
+def _local_mesh(
+    chunk_size: int, model_parallel: int
+) -> jax.sharding.Mesh | None:
+  devices = jax.local_devices()
+  if len(devices) % model_parallel:
+    raise ValueError(
+        f'--model_parallel={model_parallel} must divide the {len(devices)}'
+        ' devices of a process. Change it.'
+    )
+  if len(devices) == 1:
+    return None
+  mesh = partitioning.make_mesh(
+      {'data': -1, 'model': model_parallel}, devices=devices
+  )
+  parallel = partitioning.batch_parallelism(mesh)
+  if chunk_size % parallel:
+    raise ValueError(
+        f'--chunk_size={chunk_size} must be a multiple of {parallel}, the'
+        ' devices that split a chunk. Choose'
+        f' --chunk_size={-(-chunk_size // parallel) * parallel}.'
+    )
+  return mesh

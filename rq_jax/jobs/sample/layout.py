@@ -1,0 +1,253 @@
+"""The files of a sampling job: images, and finished chunks that wait.
+
+  OUT/job.json                     what is drawn, see `manifest`
+  OUT/grid.png                     the first images, at most 100
+
+and, by format,
+
+  png      OUT/000000.png ...      and labels.json, where there are labels
+  shards   OUT/shard-00000-of-00005.npz ...
+  npz      OUT/samples.npz
+
+Archives hold `arr_0`, uint8[n, S, S, 3], and, where there are labels, `arr_1`,
+int32[n]. Until all chunks are there, they wait in OUT/parts/. Every file
+appears whole or not at all, and nothing in it tells when, where or in which
+order it was written.
+"""
+
+from collections.abc import Callable
+from concurrent import futures
+import dataclasses
+import json
+import math
+from typing import IO, Any
+import zipfile
+
+from etils import epath
+import numpy as np
+from PIL import Image
+
+from rq_jax import files
+from rq_jax.reports import pictures
+
+FORMATS = ('png', 'shards', 'npz')
+PARTS = 'parts'
+
+_ON_GRID = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+  """Which file holds which images of a job.
+
+  Chunk c holds images c * chunk_size, ...; archive a holds images
+  a * shard_size, ...
+
+  Attributes:
+    folder: Of all files.
+    format: One of `FORMATS`.
+    num_images: N.
+    image_size: S.
+    chunk_size: Images computed, and finished, at a time.
+    shard_size: Images in a shard.
+    labels: Classes of the images, int32[N], if there are any.
+  """
+
+  folder: epath.Path
+  format: str
+  num_images: int
+  image_size: int
+  chunk_size: int
+  shard_size: int
+  labels: np.ndarray | None = None
+
+  @property
+  def num_chunks(self) -> int:
+    """How many chunks there are."""
+    return -(-self.num_images // self.chunk_size)
+
+  def images_of(self, chunk: int) -> range:
+    """Indices of the images of a chunk."""
+    return self._range(chunk, self.chunk_size)
+
+  def finished(self) -> set[int]:
+    """Chunks that are on disk, waiting or where they belong."""
+    files = {file.name for file in self.folder.iterdir()}
+    parts = self.folder / PARTS
+    waiting = {p.name for p in parts.iterdir()} if parts.exists() else ()
+
+    def is_there(chunk):
+      images = self.images_of(chunk)
+      last = images[-1] // self._per_file
+      return f'{chunk:06d}.npy' in waiting or all(
+          self._name(number) in files
+          for number in range(images[0] // self._per_file, last + 1)
+      )
+
+    return {chunk for chunk in range(self.num_chunks) if is_there(chunk)}
+
+  def missing_bytes(self) -> int:
+    """Bytes that chunks and archives which are not there yet will need.
+
+    PNG files, whose sizes nobody knows before, do not count.
+    """
+    if self.format == 'png':
+      return 0
+    missing = set(range(self.num_chunks)) - self.finished()
+    archives = (n for n in range(self._num_files) if not self._file(n).exists())
+    return sum(self._bytes(self.images_of(chunk)) for chunk in missing) + sum(
+        self._bytes(self._range(number, self._per_file)) for number in archives
+    )
+
+  def write(
+      self, chunk: int, images: np.ndarray, pool: futures.Executor
+  ) -> None:
+    """Writes a finished chunk.
+
+    Args:
+      chunk: Its number.
+      images: uint8[n, S, S, 3].
+      pool: Compresses PNG files.
+    """
+    if self.format == 'png':
+      names = map(self._file, self.images_of(chunk))
+      try:
+        # The list raises what a thread raised.
+        list(pool.map(pictures.write_png, names, images))
+      except files.DiskFullError as error:
+        there = sum(self._file(n).exists() for n in range(self.num_images))
+        # About: those that are missing may be of other sizes.
+        needs = (error.needs or 0) * (self.num_images - there)
+        raise files.DiskFullError(self.folder, needs) from error
+    else:
+      (self.folder / PARTS).mkdir(exist_ok=True)
+      with files.whole(self._part(chunk), needs=images.nbytes) as file:
+        _write_header(file, images.dtype, images.shape)
+        # Unlike `np.save`, this tells a full disk from other errors.
+        file.write(np.ascontiguousarray(images).data)
+
+  def complete(self) -> bool:
+    """Whether all that the job is to leave is there, and nothing else."""
+    there = {file.name for file in self.folder.iterdir()}
+    wanted = {self._name(number) for number in range(self._num_files)}
+    left = any(name == PARTS or name.endswith(files.PARTIAL) for name in there)
+    return wanted | {'grid.png'} <= there and not left
+
+  def finish(self, check: Callable[[], None]) -> None:
+    """Joins chunks into archives, and adds what belongs to all images.
+
+    All chunks must be finished. What is there already stays; chunks are removed
+    once nothing needs them.
+
+    Args:
+      check: Called now and then; what it raises leaves things as they are.
+    """
+    if self.format != 'png':
+      for number in range(self._num_files):
+        if not self._file(number).exists():
+          self._join(number, check)
+    elif self.labels is not None:
+      with files.whole(self.folder / 'labels.json') as file:
+        file.write(json.dumps(self.labels.tolist()).encode())
+    first = self._first(min(self.num_images, _ON_GRID))
+    grid = pictures.grid(first, math.ceil(math.sqrt(len(first))))
+    pictures.write_png(self.folder / 'grid.png', grid)
+    (self.folder / PARTS).rmtree(missing_ok=True)
+    # Those of processes that were killed.
+    for partial in self.folder.glob(f'*{files.PARTIAL}'):
+      partial.unlink(missing_ok=True)
+
+  @property
+  def _per_file(self) -> int:
+    sizes = {'png': 1, 'shards': self.shard_size, 'npz': self.num_images}
+    return sizes[self.format]
+
+  @property
+  def _num_files(self) -> int:
+    return -(-self.num_images // self._per_file)
+
+  def _bytes(self, images: range) -> int:
+    return len(images) * self.image_size**2 * 3
+
+  def _range(self, number: int, size: int) -> range:
+    return range(number * size, min((number + 1) * size, self.num_images))
+
+  def _part(self, chunk: int) -> epath.Path:
+    return self.folder / PARTS / f'{chunk:06d}.npy'
+
+  def _file(self, number: int) -> epath.Path:
+    return self.folder / self._name(number)
+
+  def _name(self, number: int) -> str:
+    shard = f'shard-{number:05d}-of-{self._num_files:05d}.npz'
+    names = {'png': f'{number:06d}.png', 'shards': shard, 'npz': 'samples.npz'}
+    return names[self.format]
+
+  def _join(self, number: int, check: Callable[[], None]) -> None:
+    """Writes an archive from the chunks that overlap it, one after another."""
+    images = self._range(number, self._per_file)
+    shape = (len(images), self.image_size, self.image_size, 3)
+    with (
+        files.whole(self._file(number), needs=self._bytes(images)) as file,
+        zipfile.ZipFile(file, 'w') as archive,
+    ):
+      with _open_array(archive, 'arr_0', np.uint8, shape) as array:
+        last = images[-1] // self.chunk_size
+        for chunk in range(images[0] // self.chunk_size, last + 1):
+          check()
+          with self._part(chunk).open('rb') as part:
+            pixels = np.load(part)
+          start = chunk * self.chunk_size
+          begin = max(images.start - start, 0)
+          array.write(pixels[begin : images.stop - start].tobytes())
+      if self.labels is not None:
+        labels = self.labels[images.start : images.stop].astype('<i4')
+        with _open_array(archive, 'arr_1', '<i4', labels.shape) as array:
+          array.write(labels.tobytes())
+
+  def _first(self, count: int) -> np.ndarray:
+    """The first images, as they were written: uint8[count, S, S, 3]."""
+    found: list[np.ndarray] = []
+    while len(found) < count:
+      file = self._file(len(found) // self._per_file)
+      if self.format == 'png':
+        with file.open('rb') as stream:
+          found.append(np.asarray(Image.open(stream, formats=('PNG',))))
+      else:
+        found.extend(_head(file, count - len(found)))
+    return np.stack(found)
+
+
+def _open_array(
+    archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...]
+) -> IO[bytes]:
+  """Begins an array in an archive, just as `np.savez` does.
+
+  Entries opened by their name have the date 1980-01-01.
+  """
+  entry = archive.open(f'{name}.npy', 'w', force_zip64=True)
+  _write_header(entry, dtype, shape)
+  return entry
+
+
+def _write_header(file: IO[bytes], dtype: Any, shape: tuple[int, ...]) -> None:
+  """Begins a .npy file, just as `np.save` does."""
+  header = {
+      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
+      'fortran_order': False,
+      'shape': shape,
+  }
+  np.lib.format.write_array_header_1_0(file, header)
+
+
+def _head(path: epath.Path, count: int) -> np.ndarray:
+  """The first images of an archive, at most so many, without the others."""
+  with (
+      path.open('rb') as file,
+      zipfile.ZipFile(file) as archive,
+      archive.open('arr_0.npy') as entry,
+  ):
+    np.lib.format.read_magic(entry)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(entry)
+    shape = (min(count, shape[0]), *shape[1:])
+    return np.frombuffer(entry.read(math.prod(shape)), dtype).reshape(shape)

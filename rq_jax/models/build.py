@@ -1,0 +1,102 @@
+"""From a description of a network to its module, and to its variables' shapes.
+
+Variables are shapes (`jax.ShapeDtypeStruct`) in boxes with their logical axes:
+nothing is allocated.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from rq_jax.models import discriminator as discriminator_lib
+from rq_jax.models import lpips as lpips_lib
+from rq_jax.models.rqtransformer import RQTransformer
+from rq_jax.models.rqvae import RQVAE
+from rq_jax.typing import PyTree
+
+
+def rqvae(config: Any, dtype: str | None = None) -> RQVAE:
+  """The RQ-VAE of a description, in another dtype if one is given."""
+  return RQVAE(**_fields(config, dtype))
+
+
+def rqtransformer(config: Any, dtype: str | None = None) -> RQTransformer:
+  """The RQ-Transformer of a description, in another dtype if one is given."""
+  return RQTransformer(**_fields(config, dtype))
+
+
+def discriminator(config: Any) -> discriminator_lib.PatchDiscriminator:
+  """The discriminator of a description."""
+  return discriminator_lib.PatchDiscriminator(**_fields(config, None))
+
+
+def rqvae_variables(model: RQVAE) -> PyTree:
+  """Shapes of an RQ-VAE's 'params' and 'codebook'."""
+  size = model.image_size
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+def rqtransformer_variables(model: RQTransformer) -> PyTree:
+  """Shapes of an RQ-Transformer's 'params'."""
+  codes = jax.ShapeDtypeStruct((1, *model.code_shape), np.int32)
+  condition = jax.ShapeDtypeStruct((1, model.condition_length), np.int32)
+  words = [
+      jax.ShapeDtypeStruct((size, model.embed_dim), np.float32)
+      for size in model.sizes
+  ]
+  return jax.eval_shape(model.init, jax.random.key(0), codes, condition, words)
+
+
+def discriminator_variables(
+    model: discriminator_lib.PatchDiscriminator, image_size: int
+) -> PyTree:
+  """Shapes of a discriminator's 'params' and 'batch_stats'."""
+  image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.float32)
+
+  def init(key, image):
+    return model.init(key, image, train=True)
+
+  return jax.eval_shape(init, jax.random.key(0), image)
+
+
+def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
+  """Shapes of the 'params' of LPIPS."""
+  size = lpips_lib.MIN_SIZE
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), image, image)
+
+
+def check_pair(config: Any, tokenizer: RQVAE) -> None:
+  """Checks that an RQ-VAE makes the codes that an RQ-Transformer models.
+
+  Args:
+    config: The description of the RQ-Transformer.
+    tokenizer: The RQ-VAE.
+
+  Raises:
+    ValueError: Naming the field that differs.
+  """
+  for name, value in codes_of(tokenizer).items():
+    if getattr(config, name) != value:
+      raise ValueError(
+          f'config.model.{name}={getattr(config, name)}, but the tokenizer has'
+          f' {value}. Give the matching --config.tokenizer, or set'
+          f' --config.model.{name}.'
+      )
+
+
+def codes_of(tokenizer: RQVAE) -> dict[str, Any]:
+  """Fields of an RQ-Transformer that describe the codes it models."""
+  quantizer = tokenizer.make_quantizer()
+  shared = len(set(quantizer.sizes)) == 1
+  return {
+      'code_shape': tuple(tokenizer.code_shape),
+      'codebook_size': quantizer.sizes[0] if shared else quantizer.sizes,
+      'embed_dim': quantizer.codeword_channels,
+  }
+
+
+def _fields(config: Any, dtype: str | None) -> dict[str, Any]:
+  return vars(config) | ({'dtype': dtype} if dtype else {})

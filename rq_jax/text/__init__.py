@@ -1,0 +1,6 @@
+"""Texts as token ids, for models that are conditioned on them."""
+
+from rq_jax.text.tokenizer import TextTokenizer
+from rq_jax.text.tokenizer import char_bpe
+
+__all__ = ['TextTokenizer', 'char_bpe']

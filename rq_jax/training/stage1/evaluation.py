@@ -1,0 +1,84 @@
+"""Evaluation of stage 1: reconstructions by depth, use of the codebook."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax import tokenizer
+from rq_jax.evaluation import reconstruction
+from rq_jax.training import stage1
+from rq_jax.training.stage1 import State
+from rq_jax.training.stage1 import Task
+from rq_jax.typing import Batch, Metrics
+
+
+def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
+  """Sums over the valid examples of a batch; see `summarize`.
+
+  Args:
+    task: What stays fixed over the run.
+    state: The state to evaluate.
+    batch: 'image', float32[B, S, S, 3]; and 'valid', bool[B].
+  """
+  images, valid = batch['image'], batch['valid'].astype(jnp.float32)
+  variables = stage1.inference_variables(state)
+  features = task.model.apply(variables, images, method='features')
+  quantized = task.model.apply(variables, features, method='quantize')
+  mse = []
+  for depth in range(1, task.model.code_shape[2] + 1):
+    recons = task.model.apply(
+        variables, quantized.codes, depth=depth, method='decode_codes'
+    )
+    squared = jnp.square(jnp.clip(recons, -1, 1) - images)
+    mse.append(jnp.sum(valid * jnp.mean(squared, axis=(1, 2, 3))))
+  sums = {}
+  if task.perceptual is not None:
+    distances = task.perceptual.apply(
+        task.perceptual_variables, images, jnp.clip(recons, -1, 1)
+    )
+    sums['perceptual'] = jnp.sum(valid * distances)
+  mask = valid[:, None, None, None]
+  codes = jnp.where(mask > 0, quantized.codes, -1)  # Counted nowhere.
+  return sums | {
+      'count': jnp.sum(valid),
+      'mse': jnp.stack(mse),
+      'residual': jnp.sum(mask * jnp.square(features - quantized.features)),
+      'features': jnp.sum(mask * features, axis=(0, 1, 2)),
+      'features_squared': jnp.sum(mask * jnp.square(features)),
+      'hits': stage1.code_shares(task.model, codes) * codes.size,
+  }
+
+
+def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
+  """Metrics of a split, from the sums of `eval_step` over its batches."""
+  mse = sums['mse'] / sums['count']
+  height, width, _ = task.model.features_shape
+  vectors = sums['count'] * height * width
+  spread = sums['features_squared'] - np.sum(sums['features'] ** 2) / vectors
+  shares = sums['hits'] / np.sum(sums['hits'], axis=-1, keepdims=True)
+  perplexity = np.exp(-np.sum(shares * np.log(np.maximum(shares, 1e-30)), -1))
+  metrics = {
+      'mse': mse[-1],
+      **{
+          f'psnr_depth{d}': reconstruction.psnr(x) for d, x in enumerate(mse, 1)
+      },
+      'quantization_error': sums['residual'] / spread,
+      'codebook_perplexity': np.mean(perplexity),
+      'codebook_used': np.mean(shares > 0),
+  }
+  if task.perceptual is not None:
+    metrics['perceptual'] = sums['perceptual'] / sums['count']
+  return metrics
+
+
+def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
+  """Images over their reconstructions by depth: uint8[D + 1, 8, S, S, 3]."""
+  images = batch['image'][:8]
+  variables = stage1.inference_variables(state)
+  features = task.model.apply(variables, images, method='features')
+  codes = task.model.apply(variables, features, method='quantize').codes
+  rows = [images] + [
+      task.model.apply(variables, codes, depth=depth, method='decode_codes')
+      for depth in range(1, task.model.code_shape[2] + 1)
+  ]
+  return {'reconstructions': tokenizer.to_uint8(jnp.stack(rows))}

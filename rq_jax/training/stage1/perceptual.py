@@ -1,0 +1,48 @@
+"""The perceptual network of stage 1, which is restored and never trained."""
+
+import jax
+import numpy as np
+
+from rq_jax.checkpoints import stored
+from rq_jax.distributed import partitioning
+from rq_jax.models import lpips
+from rq_jax.typing import Variables
+
+
+def abstract(*, dtype: str = 'float32') -> tuple[lpips.LPIPS, Variables]:
+  """The network, and the shapes of its parameters.
+
+  Args:
+    dtype: Of the convolutions.
+  """
+  network = lpips.LPIPS(dtype=dtype)
+  size = lpips.MIN_SIZE
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  return network, jax.eval_shape(network.init, jax.random.key(0), image, image)
+
+
+def restore(
+    path: str, mesh: jax.sharding.Mesh, *, dtype: str = 'float32'
+) -> tuple[lpips.LPIPS, Variables]:
+  """Restores the network, and its parameters as a copy on every device.
+
+  Args:
+    path: Folder of a converted network.
+    mesh: Where to place the parameters.
+    dtype: Of the convolutions.
+
+  Raises:
+    ValueError: If the folder holds no such network.
+  """
+  network, shapes = abstract(dtype=dtype)
+  try:
+    variables, _ = stored.restore_variables(
+        path, shapes, sharding=partitioning.replicated(mesh)
+    )
+  except ValueError as error:
+    raise ValueError(
+        f'config.loss.perceptual_path={path} holds no perceptual network. It'
+        ' must be a folder that `python -m rq_jax convert --from=lpips` wrote.'
+        ' Change --config.loss.perceptual_path.'
+    ) from error
+  return network, variables

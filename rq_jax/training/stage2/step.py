@@ -1,0 +1,286 @@
+"""Stage 2: trains the RQ-Transformer on the codes of a frozen RQ-VAE.
+
+Section 3.2 of the paper. Codes are drawn and soft targets computed anew in
+every step, from features that come from a cache or from the frozen encoder.
+"""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from rq_jax import losses
+from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.config import Config
+from rq_jax.distributed import partitioning
+from rq_jax.models import build as build_lib
+from rq_jax.models import rqtransformer
+from rq_jax.models import rqvae
+from rq_jax.training import guard
+from rq_jax.training import optim
+from rq_jax.typing import Batch, Metrics, PyTree, Variables
+
+
+@flax.struct.dataclass
+class State:
+  """Everything a training step reads and writes; checkpointed as a whole."""
+
+  step: jax.Array  # int32[]
+  failed_step: jax.Array  # int32[], the step that was not finite, or -1.
+  rng: jax.Array  # Never replaced: each step folds its number in.
+  params: PyTree
+  opt_state: optax.OptState
+  ema_params: PyTree | None
+
+
+@flax.struct.dataclass
+class Task:
+  """What stays fixed over a run.
+
+  Attributes:
+    model: The RQ-Transformer.
+    tokenizer: The frozen RQ-VAE.
+    tokenizer_variables: Its parameters and codebook.
+    optimizer: The gradient transformation.
+    schedule: Learning rate by step.
+    loss: The section `loss` of the experiment.
+    ema_decay: Of the averaged parameters; 0 keeps none.
+    chunks: Pieces that the loss is computed in, along the positions.
+  """
+
+  model: rqtransformer.RQTransformer = flax.struct.field(pytree_node=False)
+  tokenizer: rqvae.RQVAE = flax.struct.field(pytree_node=False)
+  tokenizer_variables: Variables
+  optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+  schedule: optax.Schedule = flax.struct.field(pytree_node=False)
+  loss: flax.core.FrozenDict = flax.struct.field(pytree_node=False)
+  ema_decay: float = flax.struct.field(pytree_node=False)
+  chunks: int = flax.struct.field(pytree_node=False)
+
+  @property
+  def codebooks(self) -> tuple[jax.Array, ...]:
+    """Codewords that the RQ-Transformer is given."""
+    return self.tokenizer.apply(self.tokenizer_variables, method='codebooks')
+
+
+def build(
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    *,
+    total_steps: int,
+    tokenizer: tokenizer_lib.Tokenizer,
+) -> Task:
+  """Builds what stays fixed over a run.
+
+  Args:
+    config: A checked stage-2 experiment.
+    mesh: Where it will run.
+    total_steps: Length of the run, for the learning rate.
+    tokenizer: Whose codes to model.
+
+  Raises:
+    ValueError: If the tokenizer makes other codes than the model predicts.
+  """
+  build_lib.check_pair(config.model, tokenizer.model)
+  model = build_lib.rqtransformer(config.model)
+  return Task(
+      model=model,
+      tokenizer=tokenizer.model,
+      # By way of the host: each process has a copy on a device of its own.
+      tokenizer_variables=jax.device_put(
+          jax.device_get(tokenizer.variables), partitioning.replicated(mesh)
+      ),
+      optimizer=optim.make_optimizer(config.optimizer, total_steps),
+      schedule=optim.make_schedule(config.optimizer, total_steps),
+      loss=flax.core.FrozenDict(vars(config.loss)),
+      ema_decay=config.optimizer.ema_decay,
+      chunks=losses.num_position_chunks(
+          config.data.batch_size // partitioning.batch_parallelism(mesh),
+          model.positions,
+          model.depth,
+          max(model.sizes),
+      ),
+  )
+
+
+def init_state(task: Task, rng: jax.Array, batch: Batch) -> State:
+  """Initial state; parameters are boxed with their logical axes."""
+  del batch  # Shapes come from the model alone.
+  rng_model, rng_run = jax.random.split(rng)
+  model = task.model
+  params = model.init(
+      rng_model,
+      jnp.zeros((1, *model.code_shape), jnp.int32),
+      jnp.zeros((1, model.condition_length), jnp.int32),
+      task.codebooks,
+  )['params']
+  return State(
+      step=jnp.zeros((), jnp.int32),
+      failed_step=jnp.full((), guard.NO_STEP, jnp.int32),
+      rng=rng_run,
+      params=params,
+      opt_state=task.optimizer.init(params),
+      ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else None,
+  )
+
+
+def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
+  """Takes one optimizer step.
+
+  Args:
+    task: What stays fixed over the run.
+    state: The state to advance.
+    batch: 'features', float32[B, H, W, C], the encoder's outputs before
+      quantization, or 'image', float32[B, S, S, 3] in [-1, 1]; and 'label',
+      int32[B], or 'tokens', int32[B, text_length], for a model that takes them.
+
+  Returns:
+    The next state, and scalar metrics of this step.
+  """
+  rng_codes, rng_dropout, rng_drop = jax.random.split(
+      jax.random.fold_in(state.rng, state.step), 3
+  )
+  condition = _drop_labels(task, condition_of(task, batch), rng_drop)
+  codes, residuals = draw_codes(task, batch, rng_codes)
+
+  def loss_fn(params):
+    by_code, condition_loss = losses_by_code(
+        task, params, codes, residuals, condition, rng_dropout
+    )
+    by_depth = jnp.mean(by_code['loss'], axis=(0, 1))
+    loss = jnp.mean(by_depth)
+    weight = task.loss['condition_weight']
+    if weight:
+      loss = (1 - weight) * loss + weight * condition_loss
+    return loss, (by_depth, condition_loss)
+
+  (loss, (by_depth, condition_loss)), grads = jax.value_and_grad(
+      loss_fn, has_aux=True
+  )(state.params)
+  updates, opt_state = task.optimizer.update(
+      grads, state.opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+  if task.ema_decay:
+    new = new.replace(
+        ema_params=optim.update_ema(
+            state.ema_params, params, decay=task.ema_decay, step=state.step
+        )
+    )
+  metrics = {
+      'loss': loss,
+      **{f'loss_depth{d}': x for d, x in enumerate(by_depth)},
+      'gradient_norm': optax.tree.norm(grads),
+      'learning_rate': task.schedule(state.step),
+  }
+  if task.loss['condition_weight']:
+    metrics['loss_condition'] = condition_loss
+  state = guard.keep_if_not_finite(state, new, loss, metrics['gradient_norm'])
+  return state, metrics
+
+
+def draw_codes(
+    task: Task, batch: Batch, rng: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Codes int32[B, T, D], and the residuals that tell their soft targets."""
+  quantizer = task.tokenizer.make_quantizer()
+  variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
+  if 'features' in batch:
+    features = batch['features']
+  else:
+    features = task.tokenizer.apply(
+        task.tokenizer_variables, batch['image'], method='features'
+    )
+  vectors = quantizer.fold(features)
+  vectors = vectors.reshape(len(vectors), task.model.positions, -1)
+  uniforms = None
+  if task.loss['stochastic_codes']:
+    shape = (*vectors.shape[:2], task.model.depth)
+    uniforms = jax.random.uniform(rng, shape, jnp.float32)
+
+  def draw(vectors, uniforms=None):
+    return quantizer.apply(
+        variables,
+        vectors,
+        temperature=task.loss['temperature'],
+        uniforms=uniforms,
+        method='soft_codes',
+    )
+
+  arrays = (vectors,) if uniforms is None else (vectors, uniforms)
+  return losses.chunked_over_positions(draw, *arrays, num_chunks=task.chunks)
+
+
+def losses_by_code(
+    task: Task, params, codes, residuals, condition, rng_dropout=None
+) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Losses and hits of every code, [B, T, D] each, and the condition's loss.
+
+  Soft targets and logits exist for a few positions at a time.
+  """
+  train = rng_dropout is not None
+  hidden, spatial = task.model.apply(
+      {'params': params},
+      codes.reshape(-1, *task.model.code_shape),
+      condition,
+      task.codebooks,
+      train=train,
+      rngs={'dropout': rng_dropout} if train else None,
+      method='hidden',
+  )
+  quantizer = task.tokenizer.make_quantizer()
+  variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
+
+  def of_positions(hidden, codes, residuals):
+    logits = task.model.apply({'params': params}, hidden, method='classify')
+    if task.loss['soft_targets']:
+      targets = quantizer.apply(
+          variables,
+          residuals,
+          temperature=task.loss['temperature'],
+          method='target_logits',
+      )
+      loss = losses.soft_target_cross_entropy(logits, jax.nn.softmax(targets))
+    else:
+      loss = losses.cross_entropy(logits, codes)
+    best = jax.lax.argmax(logits, 3, jnp.int32)
+    return {'loss': loss, 'hit': best == codes}
+
+  by_code = losses.chunked_over_positions(
+      of_positions, hidden, codes, residuals, num_chunks=task.chunks
+  )
+  condition_loss = jnp.zeros((), jnp.float32)
+  if task.loss['condition_weight']:
+    logits = task.model.apply(
+        {'params': params}, spatial, method='condition_logits'
+    )
+    condition_loss = jnp.mean(losses.cross_entropy(logits, condition[:, 1:]))
+  return by_code, condition_loss
+
+
+def condition_of(task: Task, batch: Batch) -> jax.Array:
+  """The condition of a batch, int32[B, condition_length]."""
+  if task.model.num_classes:
+    return batch['label'][:, None]
+  if task.model.text_vocab_size:
+    return batch['tokens']
+  first = batch['features'] if 'features' in batch else batch['image']
+  return jnp.zeros((len(first), 1), jnp.int32)
+
+
+def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
+  """Replaces whole conditions by the null class, at random."""
+  rate = task.loss['label_dropout']
+  if not rate:
+    return condition
+  dropped = jax.random.bernoulli(rng, jnp.float32(rate), (len(condition), 1))
+  return jnp.where(dropped, task.model.condition_size, condition)
+
+
+def inference_variables(state: State) -> dict[str, Any]:
+  """What a sampler is made of: averaged parameters if there are any."""
+  params = state.params if state.ema_params is None else state.ema_params
+  return {'params': params}

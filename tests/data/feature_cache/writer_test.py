@@ -1,0 +1,228 @@
+"""A writer reserves its space, and leaves whole files or none."""
+
+import errno
+import io
+import json
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from rq_jax import files
+from rq_jax.data.sources import features
+from tests.data import caches
+
+
+def _write(path, count):
+  with caches.open_writer(path, count) as writer:
+    writer.write(*caches.examples(count))
+    writer.close()
+
+
+def _names(path):
+  return sorted(file.name for file in (path / 'train').iterdir())
+
+
+_WHOLE = [
+    'features-00000-of-00001.npy',
+    'label-00000-of-00001.npy',
+    'meta.json',
+]
+
+
+@pytest.mark.parametrize('count', [0, 1, 5])
+def test_files_are_those_that_numpy_saves(tmp_path, count):
+  values, labels = caches.examples(count)
+  with caches.open_writer(tmp_path, count) as writer:
+    for row in range(count):
+      writer.write(values[row : row + 1], labels[row : row + 1])
+    writer.close()
+  assert _names(tmp_path) == _WHOLE
+  for name, array in (
+      ('features', values.astype(np.float16)),
+      ('label', labels.astype(np.int32)),
+  ):
+    expected = io.BytesIO()
+    np.save(expected, array)
+    file = tmp_path / 'train' / f'{name}-00000-of-00001.npy'
+    assert file.read_bytes() == expected.getvalue()
+
+
+def test_the_space_of_a_shard_is_taken_when_it_is_opened(tmp_path):
+  with caches.open_writer(tmp_path, 1000):
+    # 24 numbers of 2 bytes each, and a header of 128 bytes.
+    file = tmp_path / 'train' / 'features-00000-of-00001.npy.partial'
+    assert file.stat().st_size == 48_128
+    assert file.stat().st_blocks * 512 >= 48_128
+  assert not _names(tmp_path)
+
+
+@pytest.mark.parametrize('later', [0, 1])
+def test_a_disk_without_room_is_named_before_anything_is_written(
+    tmp_path, monkeypatch, later
+):
+  """Of either file: the first one is not left behind."""
+  reserve, done = os.posix_fallocate, []
+
+  def full(*asked):
+    if len(done) == later:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    done.append(asked)
+    reserve(*asked)
+
+  _write(tmp_path, 4)
+  monkeypatch.setattr(os, 'posix_fallocate', full)
+  with pytest.raises(files.DiskFullError) as error:
+    caches.open_writer(tmp_path, 1000)
+  # 48128 and 4128 bytes.
+  assert re.match(
+      f'The disk of {tmp_path}/train is full, or your quota .* are free on it,'
+      ' and 52.3 kB are needed',
+      str(error.value),
+  )
+  assert not _names(tmp_path)
+  monkeypatch.undo()
+  _write(tmp_path, 4)
+  assert _names(tmp_path) == _WHOLE
+
+
+@pytest.mark.parametrize('number', [errno.EOPNOTSUPP, errno.EINVAL])
+def test_file_systems_that_reserve_nothing_are_written_to(
+    tmp_path, monkeypatch, number
+):
+  def unable(*_):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr(os, 'posix_fallocate', unable)
+  _write(tmp_path, 4)
+  values, _ = caches.examples(4)
+  stored = features.Features(tmp_path, 'train')[3]['features']
+  np.testing.assert_array_equal(stored, values[3].astype(np.float16))
+  monkeypatch.delattr(os, 'posix_fallocate')  # As on macOS.
+  _write(tmp_path, 5)
+  assert len(features.Features(tmp_path, 'train')) == 5
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A folder on a disk of 1 MiB, if this process may make one."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)]
+  try:
+    made = subprocess.run(mount, capture_output=True).returncode == 0
+  except FileNotFoundError:
+    made = False
+  if not made:
+    pytest.skip('This process may not mount a file system.')
+  yield folder
+  subprocess.run(['umount', str(folder)], check=True)
+
+
+@pytest.mark.parametrize('noticed', ['reserved', 'compared', 'written'])
+def test_a_full_disk_ends_no_program_and_keeps_no_part(
+    small_disk, monkeypatch, noticed
+):
+  if noticed != 'reserved':
+    monkeypatch.delattr(os, 'posix_fallocate')
+  if noticed == 'written':  # Another program has taken the space since.
+    monkeypatch.setattr(files, 'require_space', lambda *_: None)
+  count = 30_000  # 1.56 MB.
+  values, labels = np.zeros((1000, *caches.SHAPE)), np.zeros(1000, int)
+  with (
+      pytest.raises(files.DiskFullError, match='1.0 MB are free, and 1.6 MB'),
+      caches.open_writer(small_disk, count) as writer,
+  ):
+    assert noticed == 'written'
+    for _ in range(count // 1000):
+      writer.write(values, labels)
+  assert not _names(small_disk)
+  _write(small_disk, 15_000)  # 0.78 MB.
+  _write(
+      small_disk, 15_000
+  )  # Replaces the former, which it has no room beside.
+  assert _names(small_disk) == _WHOLE
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+def test_what_ends_writing_leaves_no_files(tmp_path, error):
+  with pytest.raises(error), caches.open_writer(tmp_path, 4) as writer:
+    values, labels = caches.examples(2)
+    writer.write(values, labels)
+    raise error
+  assert not _names(tmp_path)
+
+
+def test_a_writer_removes_what_killed_jobs_left_behind(tmp_path):
+  folder = tmp_path / 'train'
+  folder.mkdir()
+  for name in (
+      'features-00000-of-00001.npy.partial',
+      'features-00001-of-00003.npy.partial',
+      'label-00002-of-00003.npy',
+      'meta.json.0123.partial',
+      'meta.json',
+      'notes.txt',  # Which no writer made.
+  ):
+    (folder / name).write_text('')
+  _write(tmp_path, 4)
+  assert _names(tmp_path) == [*_WHOLE, 'notes.txt']
+
+
+def test_a_writer_keeps_the_shards_of_its_own_job(tmp_path):
+  values, labels = caches.examples(4)
+  for shard in (1, 0):
+    with caches.open_writer(tmp_path, 4, shard, 2) as writer:
+      rows = slice(writer.start, writer.stop)
+      writer.write(values[rows], labels[rows])
+      writer.close()
+  writer.finish()
+  assert len(features.Features(tmp_path, 'train')) == 4
+
+
+@pytest.mark.parametrize('label', [-1, 5, 2**32])
+def test_labels_that_are_no_class_are_refused(tmp_path, label):
+  values, _ = caches.examples(3)
+  with caches.open_writer(tmp_path, 3, num_classes=5) as writer:
+    with pytest.raises(
+        ValueError, match=f'a label is {label}, but .* 5 classes'
+    ):
+      writer.write(values, np.array([0, label, 4]))
+    with pytest.raises(ValueError, match='labels are float64'):
+      writer.write(values, np.array([0.0, 1.5, 2.0]))
+    writer.write(values, np.array([0, 3, 4]))
+    writer.close()
+  meta = json.loads((tmp_path / 'train' / 'meta.json').read_text())
+  assert meta['num_classes'] == 5
+  assert features.Features(tmp_path, 'train')[2]['label'] == 4
+
+
+@pytest.mark.parametrize(
+    'value', [7e4, -7e4, np.inf, np.nan], ids=['large', 'low', 'inf', 'nan']
+)
+def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
+  values, labels = caches.examples(2)
+  values[1, 0, 2, 3] = value
+  with caches.open_writer(tmp_path, 2) as writer:
+    with pytest.raises(ValueError, match='overflows to inf in float16'):
+      writer.write(values, labels)
+    values[1, 0, 2, 3] = 65504
+    writer.write(values, labels)
+    writer.close()
+  stored = features.Features(tmp_path, 'train')[1]['features']
+  assert stored[0, 2, 3] == 65504
+
+
+def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
+  values, labels = caches.examples(4)
+  with caches.open_writer(tmp_path, 3) as writer:
+    with pytest.raises(ValueError, match=r'\[4, 2, 3, 3\] and labels \[4\] d'):
+      writer.write(values[..., :3], labels)
+    with pytest.raises(ValueError, match=r'labels \[3\]'):
+      writer.write(values, labels[:3])
+    with pytest.raises(ValueError, match='4 examples .* opened for 3'):
+      writer.write(values, labels)
+  with pytest.raises(ValueError, match=r'shard is 2; it must be in \[0, 2\)'):
+    caches.open_writer(tmp_path, 3, shard=2, num_shards=2)

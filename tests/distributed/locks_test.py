@@ -1,0 +1,156 @@
+"""One program at a time writes to a folder, and no crash leaves it held."""
+
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rq_jax.distributed import locks
+
+HOLD = """
+import sys
+from rq_jax.distributed import locks
+
+with locks.hold(sys.argv[1], flag='--workdir'):
+  print('held', flush=True)
+  sys.stdin.read()
+"""
+
+
+def holder(folder):
+  """A process that holds a folder until it is told to stop."""
+  process = subprocess.Popen(
+      [sys.executable, '-c', HOLD, str(folder)],
+      cwd=pathlib.Path(__file__).parents[1],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+  )
+  assert process.stdout.readline() == 'held\n'
+  return process
+
+
+def hold(folder):
+  with locks.hold(folder, flag='--workdir'):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def heartbeat(folder, *, age=0.0, **fields):
+  """Pretends that another machine showed a sign of life so long ago."""
+  file = folder / '.heartbeat'
+  known = {'host': 'far', 'process': 42, 'machine': 'other'}
+  file.write_text(json.dumps(known | fields))
+  now = file.stat().st_mtime
+  os.utime(file, (now - age, now - age))
+
+
+def test_a_held_folder_is_refused_and_names_host_and_process(tmp_path):
+  process = holder(tmp_path)
+  host = os.uname().nodename
+  with pytest.raises(ValueError) as info:
+    hold(tmp_path)
+  assert str(info.value).startswith(
+      f'--workdir={tmp_path} is in use: process {process.pid} on host {host}'
+      ' writes to it.'
+  )
+  process.communicate('')
+  assert hold(tmp_path) == ['.heartbeat', '.lock']
+  # The heartbeat ends in good order; the lock is a file that nobody holds.
+  assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+
+
+def test_a_crash_leaves_nothing_held_on_its_machine(tmp_path):
+  process = holder(tmp_path)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert (tmp_path / '.heartbeat').exists()
+  assert hold(tmp_path) == ['.heartbeat', '.lock']
+
+
+def test_a_folder_is_held_once_within_a_process_too(tmp_path):
+  with (
+      locks.hold(tmp_path, flag='--workdir'),
+      pytest.raises(ValueError, match=f'process {os.getpid()} on'),
+  ):
+    hold(tmp_path)
+  hold(tmp_path)
+
+
+def test_other_machines_are_known_by_their_heartbeat(tmp_path):
+  heartbeat(tmp_path, age=locks.DEAD_AFTER_SECONDS - 5)
+  with pytest.raises(ValueError, match='process 42 on host far writes to it'):
+    hold(tmp_path)
+  # They are left alone by those they refuse.
+  assert json.loads((tmp_path / '.heartbeat').read_text())['host'] == 'far'
+  heartbeat(tmp_path, age=locks.DEAD_AFTER_SECONDS + 1)
+  hold(tmp_path)
+
+
+def test_a_heartbeat_of_this_machine_counts_only_without_locks(
+    tmp_path, monkeypatch
+):
+  heartbeat(tmp_path, machine=locks._machine())
+  hold(tmp_path)
+
+  def no_locks(*_):
+    raise OSError(errno.EOPNOTSUPP, 'none here')
+
+  monkeypatch.setattr(fcntl, 'flock', no_locks)
+  monkeypatch.setattr(locks, '_SETTLE_SECONDS', 0)
+  hold(tmp_path)
+  heartbeat(tmp_path, machine=locks._machine())
+  with pytest.raises(ValueError, match='process 42 on host far'):
+    hold(tmp_path)
+
+
+def test_of_two_that_come_at_once_without_locks_one_is_refused(
+    tmp_path, monkeypatch
+):
+  def no_locks(*_):
+    raise OSError(errno.ENOLCK, 'none here')
+
+  def other_comes(_):
+    heartbeat(tmp_path, token='theirs')
+
+  monkeypatch.setattr(fcntl, 'flock', no_locks)
+  monkeypatch.setattr(locks.time, 'sleep', other_comes)
+  with pytest.raises(ValueError, match='process 42 on host far'):
+    hold(tmp_path)
+  # The heartbeat of the other one stays.
+  assert json.loads((tmp_path / '.heartbeat').read_text())['process'] == 42
+
+
+def test_a_process_that_ends_at_once_ends_its_heartbeats(tmp_path):
+  with locks.hold(tmp_path, flag='--workdir'):
+    locks.release_all()
+    assert not (tmp_path / '.heartbeat').exists()
+
+
+def test_a_heart_beats_while_a_folder_is_held(tmp_path, monkeypatch):
+  beats = []
+  utime = os.utime
+
+  def beat(path, *arguments):
+    utime(path, *arguments)
+    beats.append(path)
+
+  monkeypatch.setattr(locks, 'BEAT_SECONDS', 0.01)
+  monkeypatch.setattr(os, 'utime', beat)
+  with locks.hold(tmp_path, flag='--workdir'):
+    while len(beats) < 2:
+      pass
+    # One who deletes the folder does not stop the work in it.
+    (tmp_path / '.heartbeat').unlink()
+  assert set(map(str, beats)) == {str(tmp_path / '.heartbeat')}
+
+
+def test_a_damaged_heartbeat_is_no_sign_of_life(tmp_path):
+  for text in ('', '{"host": ', '[1]'):
+    (tmp_path / '.heartbeat').write_text(text)
+    hold(tmp_path)

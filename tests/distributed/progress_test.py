@@ -1,0 +1,39 @@
+"""Bars show the work, and do not stop it when nobody reads them."""
+
+import errno
+import io
+import sys
+
+import pytest
+
+from rq_jax.distributed import progress
+
+
+def test_a_bar_shows_what_is_done_on_the_standard_error(capsys):
+  with progress.bar(total=4, desc='steps', mininterval=0) as bar:
+    bar.update(3)
+  assert 'steps:  75%' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        OSError(errno.EIO, 'the terminal is gone'),
+        BrokenPipeError(errno.EPIPE, 'the reader is gone'),
+        ValueError('I/O operation on closed file'),
+    ],
+)
+def test_a_bar_outlives_its_reader(error, monkeypatch):
+  class Gone(io.StringIO):
+
+    def write(self, text):
+      raise error
+
+    def flush(self):
+      raise error
+
+  monkeypatch.setattr(sys, 'stderr', Gone())
+  with progress.bar(total=4, mininterval=0) as bar:
+    bar.update(3)
+    bar.set_postfix_str('loss 1')
+    assert bar.n == 3

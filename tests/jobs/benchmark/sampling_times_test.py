@@ -1,0 +1,285 @@
+"""Timing of drawing: what is measured adds up, and what fails does not hide."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rq_jax import sampling
+from rq_jax.jobs.benchmark import bare_products
+from rq_jax.jobs.benchmark import figure4
+from rq_jax.jobs.benchmark import measured
+from rq_jax.jobs.benchmark import roofline
+from rq_jax.jobs.benchmark import sampling_times
+from rq_jax.jobs.benchmark import stand_in
+from rq_jax.jobs.benchmark import text_tables
+from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.plan import chips
+from rq_jax.jobs.plan import flops
+from rq_jax.models import build
+from rq_jax.models import rqtransformer
+from tests import tiny
+
+CHIP = chips.Chip(name='cpu', bytes_per_second=1e9, flops16=1e9, flops32=2e9)
+PRIOR = rqtransformer.RQTransformer(
+    code_shape=(2, 3, 4),
+    codebook_size=10,
+    width=16,
+    heads=2,
+    spatial_layers=3,
+    depth_layers=2,
+    num_classes=5,
+)
+
+
+@functools.cache
+def sampler():
+  return stand_in.sampler(tiny.stage2_config(), tiny.stage1_config(), 'float32')
+
+
+def options(**changes):
+  return measured.Options(**{'batch_sizes': (2,), **changes})
+
+
+@functools.cache
+def records():
+  wanted = options(batch_sizes=(2, 5), repeats=2)
+  return tuple(sampling_times.sampling('tiny', sampler(), wanted, CHIP))
+
+
+def close(a, b):
+  return a == pytest.approx(b, rel=1e-12)
+
+
+@pytest.mark.parametrize('guided', [False, True])
+def test_bare_products_are_all_that_the_roofline_counts(guided):
+  weights = bare_products.weights(PRIOR)
+  x = jnp.ones((7 * (1 + guided), PRIOR.width))
+  counted = flops.count(functools.partial(bare_products.run, PRIOR), weights, x)
+  work = roofline.autoregression(PRIOR, 7, guided=guided)
+  assert counted == sum(roofline.operations(work).values())
+
+
+def test_every_bare_product_is_needed_for_the_result():
+  weights = bare_products.weights(PRIOR)
+  x = jnp.ones((3, PRIOR.width))
+  result = bare_products.run(PRIOR, weights, x)
+  assert np.all(np.isfinite(result)) and np.std(result) > 1e-3
+  leaves, structure = jax.tree.flatten(weights)
+  assert len(leaves) == 4 * (3 + 2) + 1
+  for i, leaf in enumerate(leaves):
+    changed = jax.tree.unflatten(
+        structure, [*leaves[:i], leaf[::-1], *leaves[i + 1 :]]
+    )
+    assert not np.allclose(bare_products.run(PRIOR, changed, x), result)
+
+
+def test_bare_weights_are_of_the_dtype_and_keep_what_they_multiply():
+  weights = bare_products.weights(PRIOR.clone(width=64, dtype='bfloat16'))
+  (block, *_), classifier = weights['depth'], weights['classifier']
+  shapes = [kernel.shape for kernel in (*block, classifier)]
+  assert shapes == [(64, 192), (64, 64), (64, 256), (256, 64), (64, 10)]
+  for kernel in (*block, classifier):
+    assert kernel.dtype == jnp.bfloat16
+    spread = np.std(np.asarray(kernel, np.float32))
+    assert spread == pytest.approx(kernel.shape[0] ** -0.5, rel=0.1)
+
+
+def test_times_of_a_batch_add_up():
+  assert [record['batch_size'] for record in records()] == [2, 5]
+  for record in records():
+    batch, each = record['batch_size'], record['ms_per_image']
+    assert set(each) == {'total', 'autoregression', 'decoding'}
+    assert close(each['total'], each['autoregression'] + each['decoding'])
+    for part in ('autoregression', 'decoding'):
+      times = record['seconds'][part]
+      assert 0 < times['min'] <= times['median'] <= times['max']
+      assert close(each[part], 1e3 * times['median'] / batch)
+      assert record['cpu_seconds'][part] > 0
+      # How long it takes is for the machine to say; which number it is, see
+      # below: what another test compiled may come from the cache at once.
+      assert record['compile_seconds'][part]['first_call'] >= 0
+
+
+def test_shares_are_least_times_over_times():
+  for record in records():
+    found, batch = record['roofline'], record['batch_size']
+    prior, tokenizer = sampler().prior, sampler().tokenizer.model
+    work = roofline.autoregression(prior, batch)
+    decoding = roofline.decoding(tokenizer, batch)
+    least = roofline.ideal_seconds(work | decoding, CHIP, 'float32')
+    assert found['ideal_seconds'] == least
+    assert found['flops'] == roofline.operations(work | decoding)
+    seconds = {p: t['median'] for p, t in record['seconds'].items()}
+    for term in work:
+      share = least[term] / seconds['autoregression']
+      assert close(found['share'][term], share)
+    total = math.fsum(least[term] for term in work)
+    share = total / seconds['autoregression']
+    assert close(found['share']['autoregression'], share)
+    share = least['decoder'] / seconds['decoding']
+    assert close(found['share']['decoding'], share)
+    assert found['flops_per_second'] == 2e9
+
+
+def test_the_products_alone_are_told_beside_the_autoregression():
+  for record in records():
+    bare = record['bare_products']
+    whole = record['seconds']['autoregression']['median']
+    assert close(bare['ratio'], whole / bare['seconds']['median'])
+    whole = record['cpu_seconds']['autoregression']
+    assert close(bare['cpu_ratio'], whole / bare['cpu_seconds'])
+
+
+def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
+  monkeypatch.setattr(chips, 'find', lambda kind: chips.named('H200'))
+  timed = timing.Timing(
+      first=9.0, compiler=7.0, seconds=(1.0, 2.0, 6.0), cpu_seconds=(3.0,) * 3
+  )
+  drawn = measured.Drawn(
+      batch=4, parts={'autoregression': timed}, memory={'bytes': 1, 'of': 'x'}
+  )
+  record = measured.of_sampling(
+      'tiny',
+      sampler(),
+      options(sampling=sampling.Sampling(guidance=2.0)),
+      drawn,
+      timed,
+      CHIP,
+  )
+  assert record['roofline']['chip'] == 'H200'
+  assert record['roofline']['bytes_per_second'] == 4.3e12
+  # Counted twice, for guidance, and without the decoder, which was left out.
+  guided = roofline.autoregression(sampler().prior, 4, guided=True)
+  assert record['roofline']['flops'] == roofline.operations(guided)
+  assert record['calibration'] == {
+      'product_flops_per_second': 2e9,
+      'copy_bytes_per_second': 1e9,
+  }
+  assert record['ms_per_image'] == {'total': 500, 'autoregression': 500}
+  assert record['compile_seconds'] == {
+      'autoregression': {'first_call': 7.0, 'compiler': 7.0}
+  }
+
+
+def test_decoding_is_left_out_on_request():
+  drawn = sampling_times.draw(sampler(), 2, options(decode=False, repeats=1))
+  assert list(drawn.parts) == ['autoregression']
+
+
+def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
+  def draw(sampler, batch, options):
+    if batch == 3:
+      raise ValueError('Batch 3 takes 9 GiB.')
+    if batch == 4:
+      raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GiB')
+    return measured.Drawn(
+        batch=batch, parts={'autoregression': timed}, memory={}
+    )
+
+  timed = timing.Timing(
+      first=1.0, compiler=1.0, seconds=(1.0,), cpu_seconds=(1.0,)
+  )
+  monkeypatch.setattr(sampling_times, 'draw', draw)
+  wanted = options(batch_sizes=(3, 4, 5), repeats=1)
+  record, *errors = sampling_times.sampling('tiny', sampler(), wanted, CHIP)
+  assert record['batch_size'] == 5
+  assert [str(error) for error in errors] == [
+      'tiny, batch 3: Batch 3 takes 9 GiB.',
+      'tiny, batch 4: There is not enough memory. Take a smaller --batch_size.',
+  ]
+
+
+def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
+  error = ValueError('tiny, batch 9: Too large.')
+  found = [*records()[:1], error, *records()[1:]]
+  monkeypatch.setattr(sampling_times, 'sampling', lambda *_: iter(found))
+  monkeypatch.setattr(timing, 'calibrate', lambda dtype: CHIP)
+  file = tmp_path / 'lines.jsonl'
+  file.write_text('{}\n')
+  with pytest.raises(ValueError, match='batch 9: Too large'):
+    sampling_times.run(
+        {'tiny': sampler},
+        options(),
+        dtype='float32',
+        jsonl=str(file),
+        summary=lambda records: f'{len(records)} records',
+    )
+  lines = file.read_text().splitlines()
+  assert [json.loads(line) for line in lines] == [{}, *records()]
+  assert capsys.readouterr().out == '\n'.join([*lines[1:], '', '2 records', ''])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, {'labels': [0, 1, 2, 3, 4, 0]}),
+        (
+            dict(num_classes=0, text_vocab_size=7, text_length=2),
+            {'tokens': [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2], [3, 4]]},
+        ),
+        (dict(num_classes=0), {'num_images': 6}),
+    ],
+)
+def test_a_model_is_asked_for_what_it_takes(changes, expected):
+  condition = sampling_times.condition_of(PRIOR.clone(**changes), 6)
+  assert list(condition) == list(expected)
+  for name, values in expected.items():
+    np.testing.assert_array_equal(condition[name], values)
+
+
+def test_tables_show_times_shares_and_the_products():
+  text = text_tables.tables(records())
+  assert all(len(line) <= 80 for line in text.splitlines())
+  for record in records():
+    assert f'{record["ms_per_image"]["decoding"]:.3f}' in text
+    assert f'{record["roofline"]["share"]["keys and values"]:.1%}' in text
+    assert f'{record["bare_products"]["cpu_ratio"]:.2f}' in text
+  assert '0.002 TFLOP/s, 1 GB/s' in text
+  assert jax.__version__ in text
+
+
+def test_columns_are_aligned():
+  rows = [('a', 'b'), ('long', '1.25')]
+  assert list(text_tables.columns(rows)) == ['     a     b', '  long  1.25']
+  assert next(iter(text_tables.columns(rows, left=1))) == '  a        b'
+
+
+def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():
+  def record(model, batch, milliseconds, passes):
+    return {
+        'model': model,
+        'batch_size': batch,
+        'ms_per_image': {'total': milliseconds},
+        'layer_passes': passes,
+    }
+
+  found = [
+      record('stacks', 100, 2.0, 4224),
+      record('stacks', 300, 1.0, 4224),
+      record('longer', 100, 9.0, 12288),  # No room for 300 images.
+  ]
+  lines = figure4.comparison(found).splitlines()
+  assert [line.split() for line in lines[2:5]] == [
+      ['stacks', '100', '2.000', '1.00x', '4224', '39', 'ms,', '1.0x'],
+      ['longer', '100', '9.000', '4.50x', '12288', '162', 'ms,', '4.2x'],
+      ['stacks', '300', '1.000', '1.00x', '4224', '-'],
+  ]
+  stacks, longer = figure4.PAPER[200][::-1]
+  assert longer / stacks == pytest.approx(5.6)
+
+
+@pytest.mark.parametrize(('size', 'number'), [('small', 2), ('huge', 3)])
+def test_models_of_figure_4_have_the_same_layers(size, number):
+  priors = [build.rqtransformer(c.model) for c in figure4.models(size).values()]
+  assert len(priors) == number
+  assert priors[0].code_shape == (8, 8, 4)
+  for prior in priors[1:]:
+    assert prior.code_shape == (16, 16, 1)
+    assert prior.width == priors[0].width
+    layers = priors[0].spatial_layers + priors[0].depth_layers
+    assert prior.spatial_layers + prior.depth_layers == layers

@@ -1,0 +1,172 @@
+"""What was converted or trained here goes back without losing a bit."""
+
+import functools
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import stored
+from rq_jax.conversion.configs import reader
+from rq_jax.conversion.torch_format import reading
+from rq_jax.conversion.torch_format import writing
+from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import to_official
+from rq_jax.tokenizer import Tokenizer
+from tests import official
+from tests import tiny
+from tests.conversion import checkpoints
+
+CLASS = 'rqtransformer_unshared'
+
+
+def _read(path, part='state_dict'):
+  with reading.TorchFile(path) as file:
+    return {name: file.read(t) for name, t in file.tree[part].items()}
+
+
+def _assert_same(actual, expected):
+  assert list(actual) == list(expected)
+  for name, array in expected.items():
+    np.testing.assert_array_equal(actual[name], array, name, strict=True)
+
+
+def _discriminator(norm):
+  file = {'batch': 'model.npz', 'act': 'model_actnorm.npz'}[norm]
+  with np.load(official.FIXTURES / 'discriminator' / file) as arrays:
+    return dict(arrays)
+
+
+@pytest.mark.parametrize('layout', ['official', 'safetensors'])
+def test_there_and_back_nothing_changes(layout, archive, converted, tmp_path):
+  to_official.to_official(str(converted), str(tmp_path / 'back'), layout=layout)
+  for stage in ('stage1', 'stage2'):
+    folder = tmp_path / 'back' / stage
+    expected = _read(archive / stage / 'model.pt')
+    if layout == 'official':
+      assert sorted(p.name for p in folder.iterdir()) == [
+          'config.yaml',
+          'model.pt',
+      ]
+      _assert_same(_read(folder / 'model.pt'), expected)
+    else:
+      numpy_files = pytest.importorskip('safetensors.numpy')
+      arrays = numpy_files.load_file(folder / 'model.safetensors')
+      _assert_same({name: arrays[name] for name in expected}, expected)
+      assert len(arrays) == len(expected)
+    before, after = (
+        reader.read(
+            yaml.safe_load((path / 'config.yaml').read_text()), 'config.yaml'
+        ).config
+        for path in (archive / stage, folder)
+    )
+    assert after.model == before.model
+
+
+def test_one_wrong_bit_on_the_way_back_is_found(
+    converted, tmp_path, monkeypatch
+):
+  write = writing.write
+  monkeypatch.setattr(
+      writing,
+      'write',
+      lambda path, tree: write(path, checkpoints.one_changed(tree)),
+  )
+  with pytest.raises(ValueError, match='is not what was to be written'):
+    to_official.to_official(
+        str(converted / 'tokenizer'), str(tmp_path / 'back')
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_one_wrong_bit_in_safetensors_is_found(
+    converted, tmp_path, monkeypatch
+):
+  numpy_files = pytest.importorskip('safetensors.numpy')
+  save = numpy_files.save_file
+  monkeypatch.setattr(
+      numpy_files,
+      'save_file',
+      lambda tree, path: save(checkpoints.one_changed(tree), path),
+  )
+  with pytest.raises(ValueError, match='is not what was to be written'):
+    to_official.to_official(
+        str(converted / 'tokenizer'),
+        str(tmp_path / 'back'),
+        layout='safetensors',
+    )
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('norm', ['batch', 'act'])
+def test_a_discriminator_comes_along_and_goes_back(norm, tmp_path):
+  config = checkpoints.raw('rqvae_shared')
+  config['gan']['disc']['arch']['use_actnorm'] = norm == 'act'
+  state = _discriminator(norm)
+  src = checkpoints.write(
+      tmp_path / 'src',
+      config,
+      official.weights('rqvae_shared'),
+      name='epoch5_model.pt',
+      epoch=5,
+      discriminator=state,
+      optimizer={'state': {}, 'param_groups': []},
+  )
+  from_official.from_official(str(src), str(tmp_path / 'dst'))
+  assert stored.has_collection(tmp_path / 'dst', 'disc_params')
+  to_official.to_official(str(tmp_path / 'dst'), str(tmp_path / 'back'))
+  back = tmp_path / 'back' / 'stage1' / 'model.pt'
+  _assert_same(_read(back, 'discriminator'), state)
+  _assert_same(_read(back), official.weights('rqvae_shared'))
+
+
+def test_a_model_that_cannot_go_back_is_refused_before_anything(tmp_path):
+  tokenizer = tiny.untrained_tokenizer()
+  inference_copy.export(tmp_path / 'src', tokenizer.config, tokenizer.variables)
+  with pytest.raises(ValueError, match='cannot build this model: .*32 groups'):
+    to_official.to_official(str(tmp_path / 'src'), str(tmp_path / 'dst'))
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def test_a_run_gives_averaged_or_plain_parameters_of_a_step(
+    converted, tmp_path
+):
+  path = converted / 'tokenizer'
+  tokenizer = Tokenizer.restore(str(path), verbose=False)
+  params = tokenizer.variables['params']
+  run = tmp_path / 'run'
+  run.mkdir()
+  (run / 'config.json').write_text((path / 'config.json').read_text())
+  with runs.Checkpoints(run, keep=2) as saved:
+    for step in (1, 2):
+      state = tokenizer.variables | {
+          'params': jax.tree.map(functools.partial(jnp.add, step), params),
+          'ema_params': jax.tree.map(functools.partial(jnp.add, -step), params),
+      }
+      saved.save(step, state, {})
+  bias = params['encoder']['conv_in']['conv']['bias']
+  for options, expected in (
+      ({}, bias - 2),
+      ({'ema': False}, bias + 2),
+      ({'step': 1}, bias - 1),
+  ):
+    dst = tmp_path / f'{len(list(tmp_path.iterdir()))}'
+    to_official.to_official(str(run), str(dst), **options)
+    state = _read(dst / 'stage1' / 'model.pt')
+    np.testing.assert_array_equal(state['encoder.conv_in.bias'], expected)
+
+
+def test_safetensors_without_its_package_are_refused_before_anything(
+    converted, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match='pip install safetensors'):
+    to_official.to_official(
+        str(converted), str(tmp_path / 'back'), layout='safetensors'
+    )
+  assert list(tmp_path.iterdir()) == []

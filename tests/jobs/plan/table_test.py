@@ -1,0 +1,177 @@
+"""Plans tell what an experiment takes, without anything that it names."""
+
+import functools
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax.checkpoints import inference_copy
+from rq_jax.distributed import partitioning
+from rq_jax.jobs.plan import estimate
+from rq_jax.jobs.plan import table
+from rq_jax.training import stage1
+from rq_jax.training import stage2
+from tests import tiny
+
+MESH = dict(data=2, fsdp=2, model=2)
+
+
+@functools.cache
+def experiment(stage):
+  if stage == 2:
+    return tiny.stage2_config(mesh=MESH)
+  return tiny.stage1_config(
+      mesh=MESH,
+      loss=dict(adversarial_weight=0.5),
+      optimizer=dict(ema_decay=0.9),
+  )
+
+
+@pytest.fixture(scope='module')
+def planned():
+  """Plans of both stages on eight devices."""
+  return {stage: estimate.make(experiment(stage), 8) for stage in (1, 2)}
+
+
+def state_on_devices(stage):
+  """What a plan describes, in place, all zeros."""
+  mesh = partitioning.make_mesh(MESH)
+  if stage == 1:
+    task = stage1.build(experiment(1), mesh, total_steps=4)
+    init = stage1.init_state
+  else:
+    task = stage2.build(
+        experiment(2), mesh, total_steps=4, tokenizer=tiny.untrained_tokenizer()
+    )
+    init = stage2.init_state
+  batch = {'image': np.zeros((8, tiny.SIZE, tiny.SIZE, 3), np.float32)}
+  boxed = jax.eval_shape(init, task, jax.random.key(0), batch)
+  boxed = boxed.replace(rng=None)
+  return jax.tree.map(
+      lambda x, sharding: jax.device_put(np.zeros(x.shape, x.dtype), sharding),
+      partitioning.unbox(boxed),
+      partitioning.state_sharding(boxed, mesh),
+  )
+
+
+def on_first_device(tree):
+  return sum(
+      shard.data.nbytes
+      for leaf in jax.tree.leaves(tree)
+      for shard in leaf.addressable_shards
+      if shard.device == jax.devices()[0]
+  )
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+def test_memory_is_what_the_state_takes_on_a_device(stage, planned):
+  state, memory = state_on_devices(stage), planned[stage].memory
+  trained = [state.params, getattr(state, 'disc_params', None)]
+  moments = [state.opt_state, getattr(state, 'disc_opt_state', None)]
+  assert memory['parameters'] == on_first_device(trained)
+  assert memory['gradients'] == memory['parameters']
+  assert memory['optimizer'] == on_first_device(moments)
+  if stage == 1:
+    assert memory['averaged parameters'] == on_first_device(state.ema_params)
+    assert memory['codebook'] == on_first_device(state.codebook)
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+def test_parameters_are_all_told_once(stage, planned):
+  made = planned[stage]
+  arrays = sum(a.count * math.prod(a.shape) for a in made.arrays)
+  told = sum(made.parameters.values()) + sum(made.others.values())
+  if stage == 1:  # Its averages are arrays, but no codewords.
+    told += made.others['codebook'] + tiny.WORDS
+  assert arrays == told
+  assert all(made.parameters.values())
+
+
+def test_a_step_takes_about_three_forward_passes(planned):
+  made = planned[2]
+  assert 2.5 < made.step_flops / made.forward_flops < 4
+
+
+def test_the_perceptual_network_is_counted(planned):
+  config = tiny.stage1_config(
+      loss=dict(
+          adversarial_weight=0.5, perceptual_weight=1.0, perceptual_path='LPIPS'
+      )
+  )
+  extra = estimate.make(config, 1).step_flops - planned[1].step_flops
+  # VGG-16 is known to take 15.3 x 10^9 multiplications at 224x224.
+  expected = 3 * 2 * 15.3e9 * (tiny.SIZE / 224) ** 2
+  np.testing.assert_allclose(extra, expected, rtol=0.01)
+
+
+def test_devices_may_be_more_than_there_are():
+  config = tiny.stage2_config(
+      mesh=dict(data=-1, fsdp=4), data=dict(batch_size=512)
+  )
+  made = estimate.make(config, 256)
+  assert made.mesh == {'data': 64, 'fsdp': 4, 'model': 1}
+  with pytest.raises(ValueError, match='must be a multiple of 256'):
+    estimate.make(tiny.stage2_config(mesh=dict(data=-1)), 256)
+
+
+def test_axes_tell_which_devices_split_them(planned):
+  kernels = {array.name: array for array in planned[2].arrays}
+  mlp = kernels['depth_stack/layers/mlp_in/kernel']
+  assert mlp.axes == ('layers', 'embed', 'mlp')
+  assert mlp.split == ('', 'fsdp', 'model')
+  assert mlp.count == 2  # The spatial transformer's is alike.
+  assert mlp.bytes_per_device == math.prod(mlp.shape) * 4 // 4
+
+
+def test_the_tokenizer_is_counted_where_it_is(tmp_path):
+  folder = tmp_path / 'tokenizer'
+  tokenizer = tiny.untrained_tokenizer()
+  inference_copy.export(folder, tokenizer.config, tokenizer.variables)
+  known = estimate.make(tiny.stage2_config(tokenizer=str(folder)), 1)
+  unknown = estimate.make(tiny.stage2_config(), 1)
+  # Its encoder is part of the step, as there are images and no features.
+  assert known.step_flops > unknown.step_flops
+  assert known.memory['frozen tokenizer'] > unknown.memory['frozen tokenizer']
+  assert 'tokenizer' in unknown.notes[-1]
+  assert known.notes == unknown.notes[:-1]
+
+
+def test_text_shows_every_figure(planned):
+  for made in planned.values():
+    text = table.text(made)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for number in [*made.parameters.values(), *made.others.values()]:
+      assert f'{number:,}' in text
+    for name in made.memory:
+      assert name in text
+  assert 'embed:fsdp' in table.text(planned[2])
+
+
+def test_a_billion_parameters_are_planned_without_making_any(capsys):
+  code = main_lib.main(
+      [
+          'train',
+          '--config=configs/imagenet256/rqtransformer.py:3.8b',
+          '--config.tokenizer=nowhere',
+          '--config.data.path=nowhere',
+          '--dry_run',
+          '--devices=256',
+      ]
+  )
+  assert code == 0
+  output = capsys.readouterr().out
+  resolved, end = json.JSONDecoder().raw_decode(output)
+  assert resolved['model']['width'] == 2560
+  text = output[end:]
+  assert '3,822,488,064' in text
+  assert 'fsdp 256' in text
+
+
+def test_devices_are_for_plans_alone(capsys):
+  words = ['train', '--config=configs/digits/rqvae.py', '--workdir=x']
+  assert main_lib.main([*words, '--devices=2']) == 1
+  assert 'add --dry_run' in capsys.readouterr().err

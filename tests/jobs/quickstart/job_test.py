@@ -1,0 +1,201 @@
+"""The whole pipeline, command by command, on a model of a few steps."""
+
+import json
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax import sampling
+from rq_jax.data.sources import digits
+from rq_jax.data.sources import features
+from rq_jax.jobs.quickstart import job
+from rq_jax.tokenizer import Tokenizer
+
+TINY = {
+    'rqvae.py': {
+        'model.channels': 8,
+        'model.res_blocks': 0,
+        'model.channel_multipliers': (1, 1, 1, 1),
+        'model.z_channels': 8,
+        'model.embed_dim': 8,
+        'model.codebook_size': 16,
+        'train.steps': 4,
+        'train.log_steps': 1,
+    },
+    'rqtransformer.py': {
+        'model.codebook_size': 16,
+        'model.embed_dim': 8,
+        'model.width': 16,
+        'model.spatial_layers': 1,
+        'model.depth_layers': 1,
+        'train.steps': 4,
+        'train.log_steps': 1,
+    },
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A quickstart of four steps a stage."""
+  patch = pytest.MonkeyPatch()
+  load = job._load
+  patch.setattr(job, '_load', lambda n, v: load(n, v | TINY[n]))
+  patch.setattr(job, '_PER_CLASS', 12)
+  setup = {'download': 1.5, 'install': 2.5}
+  patch.setenv('RQ_JAX_SETUP_SECONDS', json.dumps(setup))
+  out = tmp_path_factory.mktemp('quickstart')
+  job.quickstart(str(out), seed=3)
+  patch.undo()
+  return out
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32, 2**70])
+def test_a_seed_of_more_than_32_bits_is_refused_at_once(seed, tmp_path, capsys):
+  out = tmp_path / 'out'
+  argv = ['quickstart', f'--out={out}', f'--seed={seed}']
+  assert main_lib.main(argv) == 1
+  assert f'seed={seed} must be a whole number in [0, 2**32)' in (
+      capsys.readouterr().err
+  )
+  assert not out.exists()
+
+
+def test_samples_are_of_the_classes_asked_for(folder):
+  with np.load(folder / 'samples.npz') as arrays:
+    images, labels = arrays['images'], arrays['labels']
+  assert (images.shape, images.dtype) == ((120, 32, 32, 3), np.uint8)
+  assert labels.dtype == np.int32
+  np.testing.assert_array_equal(np.bincount(labels), [12] * 10)
+
+
+def test_report_holds_every_figure_and_the_seconds(folder):
+  report = json.loads((folder / 'report.json').read_text())
+  figures = ['class_accuracy', 'classifier_accuracy', 'diversity_mean']
+  figures += ['diversity_min', 'novelty', 'trained_on_generated']
+  figures += ['quantization_gap', 'codebook_perplexity']
+  assert all(np.isfinite(report[name]) for name in figures)
+  assert report['classifier_accuracy'] >= 0.97
+  assert len(report['psnr_by_depth']) == 4
+  assert report['seed'] == 3
+  seconds = report['seconds']
+  assert (seconds['download'], seconds['install']) == (1.5, 2.5)
+  parts = sum(value for name, value in seconds.items() if name != 'total')
+  assert seconds['total'] == pytest.approx(parts, abs=0.5)
+
+
+def test_report_page_is_there_and_self_contained(folder):
+  page = (folder / 'report.html').read_text()
+  assert 'data:image/png;base64,' in page
+  assert 'src="http' not in page
+
+
+def test_finishing_again_trains_nothing(folder):
+  lines = (folder / 'rqvae' / 'metrics.jsonl').read_text().splitlines()
+  steps = [json.loads(line)['step'] for line in lines]
+  assert steps == [1, 2, 3, 4, 4]  # The last is the evaluation.
+
+
+def test_cache_holds_the_features_of_the_tokenizer(folder):
+  tokenizer = Tokenizer.restore(folder / 'rqvae', verbose=False)
+  features.check_fingerprint(str(folder / 'features'), tokenizer.fingerprint)
+
+  held_out = digits.Digits('test')
+  cached = features.Features(str(folder / 'features'), 'test')
+  assert len(cached) == len(held_out) == 359
+  fresh = tokenizer.features(np.stack([held_out[i]['image'] for i in (0, 358)]))
+  for i, row in zip((0, 358), np.asarray(fresh), strict=True):
+    # Stored in 16 bits, of which 11 are significant.
+    np.testing.assert_allclose(cached[i]['features'], row, rtol=1e-3, atol=1e-5)
+    assert cached[i]['label'] == held_out[i]['label']
+
+
+def test_a_moved_run_is_a_whole_generator(folder, tmp_path):
+  moved = tmp_path / 'moved'
+  moved.mkdir()
+  (folder / 'rqtransformer').rename(moved / 'generator')
+  try:
+    sampler = sampling.Sampler.restore(moved / 'generator')
+    images = sampler(jax.random.key(0), labels=[3, 7])
+    assert images.shape == (2, 32, 32, 3)
+  finally:
+    (moved / 'generator').rename(folder / 'rqtransformer')
+
+
+def test_sample_command_writes_the_images_of_the_python_call(
+    folder, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
+  out = tmp_path / 'samples'
+  code = main_lib.main(
+      [
+          'sample',
+          f'--checkpoint={folder / "rqtransformer"}',
+          '--num_images=5',
+          '--labels=3,7',
+          '--chunk_size=2',
+          '--seed=11',
+          '--top_p=0.9',
+          f'--out={out}',
+      ]
+  )
+  assert code == 0
+  assert json.loads((out / 'labels.json').read_text()) == [3, 7, 3, 7, 3]
+  sampler = sampling.Sampler.restore(folder / 'rqtransformer')
+  expected = sampler(
+      jax.random.key(11),
+      labels=[3, 7],
+      sampling=sampling.Sampling(top_p=0.9),
+      first_index=2,
+  )
+  for i in (0, 1):
+    written = np.asarray(Image.open(out / f'{2 + i:06d}.png'))
+    np.testing.assert_array_equal(written, expected[i])
+  with Image.open(out / 'grid.png') as grid:  # 3 columns, 2 rows.
+    assert grid.size[0] > 3 * 32 > grid.size[1]
+
+
+def test_sample_command_refuses_a_label_out_of_range(folder, tmp_path, capsys):
+  code = main_lib.main(
+      [
+          'sample',
+          f'--checkpoint={folder / "rqtransformer"}',
+          '--labels=10',
+          '--chunk_size=8',
+          f'--out={tmp_path}',
+      ]
+  )
+  assert code == 1
+  assert 'labels=10 is out of range' in capsys.readouterr().err
+
+
+def test_a_tokenizer_is_not_a_generator(folder, tmp_path, capsys):
+  code = main_lib.main(
+      [
+          'sample',
+          f'--checkpoint={folder / "rqvae"}',
+          '--chunk_size=8',
+          f'--out={tmp_path}',
+      ]
+  )
+  assert code == 1
+  assert 'holds an RQ-VAE (stage 1)' in capsys.readouterr().err
+
+
+def test_encode_command_refuses_images_of_another_size(
+    folder, tmp_path, capsys
+):
+  code = main_lib.main(
+      [
+          'encode',
+          '--config=configs/digits/rqvae.py',
+          '--config.data.image_size=64',
+          '--config.model.image_size=64',
+          f'--tokenizer={folder / "rqvae"}',
+          f'--out={tmp_path / "cache"}',
+      ]
+  )
+  assert code == 1
+  assert 'encodes images of 32x32' in capsys.readouterr().err
