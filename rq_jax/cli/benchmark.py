@@ -37,7 +37,6 @@ from ml_collections import config_flags
 from rq_jax import config as config_lib
 from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
-from rq_jax.models import build
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
 # Flags that each kind reads; `sampling` reads all but --num_images.
@@ -242,6 +241,7 @@ def _models(
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import sampling_times
   from rq_jax.jobs.benchmark import stand_in
+  from rq_jax.models import build
 
   if values.checkpoint:
     restore = functools.partial(

@@ -27,7 +27,7 @@ def holder(folder):
   """A process that holds a folder until it is told to stop."""
   process = subprocess.Popen(
       [sys.executable, '-c', HOLD, str(folder)],
-      cwd=pathlib.Path(__file__).parents[1],
+      cwd=pathlib.Path(__file__).parents[2],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,

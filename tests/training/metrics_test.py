@@ -104,7 +104,7 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(
   with monkeypatch.context() as patch:
     patch.setattr(metrics.tensorboard.Writer, '_open', full)
     patch.setattr(metrics._Lines, '_flush', full)
-    patch.setattr(metrics.images, 'write_png', full)
+    patch.setattr(metrics.pictures, 'write_png', full)
     # More often than any queue is long.
     for step in range(1, 40):
       writer.write(step, {'train/loss': float(step)})

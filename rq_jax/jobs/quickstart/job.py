@@ -28,7 +28,7 @@ from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import experiment
 from rq_jax.training import metrics
 
-_CONFIGS = pathlib.Path(__file__).parents[2] / 'configs' / 'digits'
+_CONFIGS = pathlib.Path(__file__).parents[3] / 'configs' / 'digits'
 _PER_CLASS = 100
 _VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain')
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.jobs import generators
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 CHUNKS = 60
 # The devices of a test of this process would draw a chunk together.
 ONE_DEVICE = (
