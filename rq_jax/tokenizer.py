@@ -12,7 +12,6 @@ import numpy as np
 
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import rqvae
@@ -38,12 +37,10 @@ class Tokenizer:
   Attributes:
     model: The RQ-VAE, a Flax module.
     variables: Its 'params' and its 'codebook'.
-    config: The experiment that trained it.
   """
 
   model: rqvae.RQVAE
   variables: Variables
-  config: Config
 
   @classmethod
   def restore(
@@ -70,8 +67,7 @@ class Tokenizer:
     Raises:
       ValueError: If the path holds no tokenizer, or an incomplete one.
     """
-    config = stored.read_config(path, stage=1)
-    model = build.rqvae(config.model, dtype)
+    model = build.rqvae(stored.read_model(path, stage=1), dtype)
     abstract = build.rqvae_variables(model)
     variables, found = stored.restore_variables(
         path,
@@ -83,7 +79,7 @@ class Tokenizer:
     )
     if verbose:
       print(f'Tokenizer: {found}.')
-    return cls(model=model, variables=variables, config=config)
+    return cls(model=model, variables=variables)
 
   @functools.cached_property
   def fingerprint(self) -> str:

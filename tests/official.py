@@ -119,7 +119,7 @@ def variables(name, part='state_dict'):
 
 def convert(config, state):
   """Variables of the model of an experiment, from its official state dict."""
-  abstract, rows = official_model.model_table(config)
+  abstract, rows = official_model.model_table(config.model)
   found = {name: array.shape for name, array in state.items()}
   mapping.check(rows, mapping.shapes(abstract), found, 'the recording')
   flat = mapping.flatten(abstract)

@@ -42,7 +42,7 @@ def merged(base, changes):
 
 
 def stage1_config(**changes):
-  """A checked stage-1 experiment; sections are given as dicts."""
+  """A stage-1 experiment, whose features are folded; sections are dicts."""
   base = dict(
       stage=1,
       data=dict(source='digits', image_size=SIZE, batch_size=BATCH),
@@ -62,11 +62,11 @@ def stage1_config(**changes):
       optimizer=dict(peak_lr=1e-3),
       train=dict(steps=4, log_steps=1, eval_steps=1000, checkpoint_steps=2),
   )
-  return config.check(merged(base, changes))
+  return config.parse(merged(base, changes))
 
 
 def stage2_config(**changes):
-  """A checked stage-2 experiment; sections are given as dicts."""
+  """A stage-2 experiment; sections are given as dicts."""
   base = dict(
       stage=2,
       tokenizer='unused',
@@ -86,7 +86,12 @@ def stage2_config(**changes):
       optimizer=dict(peak_lr=1e-3),
       train=dict(steps=4, log_steps=1, eval_steps=1000, checkpoint_steps=2),
   )
-  return config.check(merged(base, changes))
+  return config.parse(merged(base, changes))
+
+
+def changed(experiment, **changes):
+  """An experiment with some fields changed; sections are given as dicts."""
+  return config.parse(merged(config.to_dict(experiment), changes))
 
 
 def one_device():
@@ -112,9 +117,7 @@ def untrained_tokenizer(seed=0):
   def init(key):
     return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
 
-  return tokenizer.Tokenizer(
-      model=model, variables=init(jax.random.key(seed)), config=untrained
-  )
+  return tokenizer.Tokenizer(model=model, variables=init(jax.random.key(seed)))
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 
 from rq_jax import files
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.typing import Variables
 
 # What a copy is named by; a discriminator that comes along is not part of it.
@@ -24,7 +24,7 @@ _WRITTEN_AT_ONCE_GB = 1
 
 
 def export(
-    path: str | epath.Path, config: Config | None, variables: Variables
+    path: str | epath.Path, config: Experiment | None, variables: Variables
 ) -> None:
   """Writes an inference copy.
 
@@ -45,7 +45,7 @@ def export(
 
 
 def write(
-    folder: epath.Path, config: Config | None, variables: Variables
+    folder: epath.Path, config: Experiment | None, variables: Variables
 ) -> None:
   """Writes what `export` does into a folder that nobody reads yet.
 

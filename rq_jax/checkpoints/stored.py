@@ -5,6 +5,8 @@ see `runs`; the state of an inference copy has only parameters and
 codebook.
 """
 
+from typing import Any
+
 from etils import epath
 import flax
 import jax
@@ -14,17 +16,21 @@ import orbax.checkpoint as ocp
 from rq_jax import config as config_lib
 from rq_jax import files
 from rq_jax.checkpoints import steps
-from rq_jax.config import Config
+from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerConfig
+from rq_jax.config import RQVAEConfig
 from rq_jax.typing import PyTree, Variables
 
 
-def write_config(workdir: str | epath.Path, config: Config) -> None:
+def write_config(workdir: str | epath.Path, config: Experiment) -> None:
   """Writes `config.json`, so that it is there whole or not at all."""
   with files.whole(epath.Path(workdir) / 'config.json') as file:
     file.write(config_lib.to_json(config).encode())
 
 
-def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
+def read_config(
+    path: str | epath.Path, *, stage: int | None = None
+) -> Experiment:
   """Reads the experiment that a folder holds.
 
   Args:
@@ -34,6 +40,26 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
   Raises:
     ValueError: If there is none, or of the other stage.
   """
+  return _read(path, stage, config_lib.parse)
+
+
+def read_model(
+    path: str | epath.Path, *, stage: int
+) -> RQVAEConfig | RQTransformerConfig:
+  """Reads only the description of the model that a folder holds.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    stage: What it must hold: 1, an RQ-VAE; 2, an RQ-Transformer.
+
+  Raises:
+    ValueError: If there is none, or of the other stage.
+  """
+  return _read(path, stage, config_lib.parse_model)
+
+
+def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
+  """What `parse` makes of a folder's `config.json`."""
   file = epath.Path(path) / 'config.json'
   if not file.exists():
     raise ValueError(
@@ -42,16 +68,16 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
     )
   raw = files.read_json_object(file)
   try:
-    config = config_lib.check(raw)
+    found = parse(raw)
   except ValueError as error:
     raise ValueError(f'{file} is no experiment: {error}') from error
   names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
-  if stage not in (None, config.stage):
+  if stage not in (None, raw['stage']):
     raise ValueError(
-        f'{path} holds {names[config.stage]}, but {names[stage]} is needed.'
+        f'{path} holds {names[raw["stage"]]}, but {names[stage]} is needed.'
         ' Give the path of that one.'
     )
-  return config
+  return found
 
 
 def restore_variables(

@@ -32,10 +32,10 @@ from collections.abc import Callable
 import functools
 
 from absl import flags
-from ml_collections import config_flags
 
 from rq_jax import config as config_lib
 from rq_jax.cli import command
+from rq_jax.cli import config_flag
 from rq_jax.cli import drawing_flags
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
@@ -48,16 +48,12 @@ _READ = {
 _SIZES = ('small', 'medium', 'large', 'huge')
 
 
-def _define_flags(argv: list[str]) -> flags.FlagValues:
+def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  config_flags.DEFINE_config_file(
-      'config',
-      None,
+  config_flag.define(
+      values,
       'File of the stage-2 experiment, whose model gets random weights;'
       ' --config.FIELD=VALUE sets one of its fields.',
-      lock_config=True,
-      sys_argv=argv,
-      flag_values=values,
   )
   flags.DEFINE_string(
       'checkpoint',
@@ -136,12 +132,14 @@ def main(argv: list[str]) -> int:
   """Parses what to time and the flags, and times; returns the exit code."""
   name, *rest = argv
   kind = rest.pop(0) if rest and not rest[0].startswith('-') else None
-  argv = [name, *rest]
-  time = functools.partial(_time, kind)
-  return command.run(_define_flags(argv), argv, __doc__, time)
+  argv, changes = config_flag.split([name, *rest])
+  time = functools.partial(_time, kind, changes)
+  return command.run(_define_flags(), argv, __doc__, time)
 
 
-def _time(kind: str | None, values: flags.FlagValues) -> None:
+def _time(
+    kind: str | None, changes: config_flag.Changes, values: flags.FlagValues
+) -> None:
   if kind not in KINDS:
     given = f'{kind} is nothing to time' if kind else 'Nothing is said to time'
     raise ValueError(
@@ -153,7 +151,7 @@ def _time(kind: str | None, values: flags.FlagValues) -> None:
     if values[name].present and name not in read:
       _refuse(values, name, unless=False)
   kinds = {
-      'sampling': _sampling,
+      'sampling': functools.partial(_sampling, changes),
       'filters': _filters,
       'precision': _precision,
       'constants': _constants,
@@ -188,7 +186,7 @@ def _constants(values: flags.FlagValues) -> None:
   print(constants.table(constants.run(values.dtype, values.repeats)))
 
 
-def _sampling(values: flags.FlagValues) -> None:
+def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   chosen = [n for n in ('config', 'checkpoint', 'figure4') if values[n].value]
   if len(chosen) != 1:
     raise ValueError(
@@ -198,7 +196,7 @@ def _sampling(values: flags.FlagValues) -> None:
   _refuse(values, 'size', unless=chosen == ['figure4'])
   default = '100,200' if values.figure4 else '1,8,64'
   batch_sizes = _batch_sizes(values, default)
-  experiment = _experiment(values) if chosen == ['config'] else None
+  prior = _prior(values.config, changes) if chosen == ['config'] else None
   from rq_jax import sampling  # After the checks: a typo should not wait.
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import measured
@@ -213,7 +211,7 @@ def _sampling(values: flags.FlagValues) -> None:
   dtype = values.dtype or sampling_times.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
   sampling_times.run(
-      _models(values, experiment, options.sampling, dtype),
+      _models(values, prior, options.sampling, dtype),
       options,
       dtype=dtype,
       jsonl=values.jsonl,
@@ -221,18 +219,19 @@ def _sampling(values: flags.FlagValues) -> None:
   )
 
 
-def _experiment(values: flags.FlagValues) -> config_lib.Config:
-  raw = values.config.to_dict()
-  if raw.get('stage') == 1:
-    raise ValueError('--config is an RQ-VAE; give an RQ-Transformer.')
-  # Nothing is trained, and so no data is asked for.
-  raw['tokenizer'] = raw['data']['path'] = 'unused'
-  return config_lib.check(raw)
+def _prior(
+    path: str, changes: config_flag.Changes
+) -> config_lib.RQTransformerConfig:
+  """The RQ-Transformer of --config; nothing else of the experiment counts."""
+  prior = config_lib.parse_model(config_flag.read(path, changes))
+  if not isinstance(prior, config_lib.RQTransformerConfig):
+    raise ValueError(f'--config={path} is an RQ-VAE; give an RQ-Transformer.')
+  return prior
 
 
 def _models(
     values: flags.FlagValues,
-    experiment: config_lib.Config | None,
+    prior: config_lib.RQTransformerConfig | None,
     drawing,
     dtype: str,
 ) -> dict[str, Callable]:
@@ -248,24 +247,20 @@ def _models(
         sampling.Sampler.restore, values.checkpoint, dtype=dtype, verbose=False
     )
     return {values.checkpoint: restore}
-  if experiment is None:
-    experiments = figure4.models(values.size or 'huge')
-    path = None
-  else:
-    path = config_flags.get_config_filename(values['config'])
-    experiments = {path: experiment}
-  for experiment in experiments.values():
-    sampling_times.check(build.rqtransformer(experiment.model), drawing)
+  path = values.config
+  priors = {path: prior} if prior else figure4.models(values.size or 'huge')
+  for prior in priors.values():
+    sampling_times.check(build.rqtransformer(prior), drawing)
   return {
       name: functools.partial(
           stand_in.sampler,
-          experiment,
-          stand_in.load_tokenizer(values.tokenizer_config, experiment)
+          prior,
+          stand_in.load_tokenizer(values.tokenizer_config, prior)
           if values.tokenizer_config
-          else stand_in.find_tokenizer(experiment, path),
+          else stand_in.find_tokenizer(prior, path),
           dtype,
       )
-      for name, experiment in experiments.items()
+      for name, prior in priors.items()
   }
 
 

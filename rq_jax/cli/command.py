@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import contextlib
 import os
-import re
 import sys
 
 from absl import flags
@@ -33,6 +32,7 @@ def run(
     work: Callable[[flags.FlagValues], int | None],
     *,
     resumable: bool = False,
+    more_help: Callable[[flags.FlagValues], str] | None = None,
 ) -> int:
   """Parses flags and works; returns the exit code.
 
@@ -43,6 +43,7 @@ def run(
     work: What to do with the parsed flags; may return an exit code.
     resumable: Whether a signal to stop ends the command with `INTERRUPTED`: it
       can be run again, and while there is nothing to save, it leaves at once.
+    more_help: What `--help` says last, of the parsed flags.
 
   Returns:
     What `work` does, 0 for None; 1 after an error, of which one sentence is
@@ -54,55 +55,27 @@ def run(
       else interrupts.exiting()
   )
   with signals:
-    return _run(values, argv, doc, work)
+    return _run(values, argv, doc, work, more_help)
 
 
-def _run(values, argv: list[str], doc: str, work) -> int:
+def _run(values, argv: list[str], doc: str, work, more_help) -> int:
   # Orbax logs what it does at the level of information; errors still show.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   try:
-    _check_config_file(argv)
     rest = values(argv)[1:]
     if values['help'].value:
       print(f'{doc}\nFlags:\n{values.get_help()}')
+      if more_help is not None:
+        print(more_help(values))
       return 0
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
-  except (AttributeError, KeyError) as error:
-    return _fail(_unknown_field(error))
-  except (flags.Error, ValueError, OSError) as error:
-    return _fail(_refused(error) or f'{error} See {argv[0]} --help.')
+  except (flags.Error, ValueError) as error:
+    return _fail(f'{error} See {argv[0]} --help.')
   try:
     return work(values) or 0
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
     return _fail(str(error))
-
-
-def _check_config_file(argv: list[str]) -> None:
-  """Says plainly that a file is missing; ml_collections hides it in a trace."""
-  for argument in argv:
-    name, _, value = argument.partition('=')
-    path = value.partition(':')[0]
-    if name.lstrip('-') == 'config' and path and not os.path.exists(path):
-      raise ValueError(f'--config={value}: there is no file {path}.')
-
-
-def _unknown_field(error: Exception) -> str:
-  """Rewords what ml_collections says of a --config flag that names no field."""
-  near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', str(error))
-  if near:
-    return f'No field is named {near[2]}. Did you mean {near[1]}?'
-  return f'A --config flag names no field: {error}.'
-
-
-def _refused(error: Exception) -> str | None:
-  """What a configuration file itself said, from the trace around it."""
-  if 'Error whilst parsing config file' not in str(error):
-    return None
-  kind, _, message = str(error).splitlines()[-1].partition(': ')
-  if kind == 'TypeError' and 'get_config() takes 0' in message:
-    return 'This --config takes nothing after its name: leave out the colon.'
-  return message if kind == 'ValueError' else None
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

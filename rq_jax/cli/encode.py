@@ -7,23 +7,19 @@ The features are those before quantization, so that codes and soft targets can
 be drawn anew in every step. Give the cache as --config.data.path.
 """
 
+import functools
+
 from absl import flags
-from ml_collections import config_flags
 
 from rq_jax import config
 from rq_jax.cli import command
+from rq_jax.cli import config_flag
 
 
-def _define_flags(argv: list[str]) -> flags.FlagValues:
+def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  config_flags.DEFINE_config_file(
-      'config',
-      None,
-      'File of the stage-1 experiment; its section `data` tells what to'
-      ' encode.',
-      lock_config=True,
-      sys_argv=argv,
-      flag_values=values,
+  config_flag.define(
+      values, 'File of an experiment, whose section `data` is what to encode.'
   )
   flags.DEFINE_string(
       'tokenizer',
@@ -37,15 +33,19 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
 
 def main(argv: list[str]) -> int:
   """Parses the flags and encodes; returns the exit code."""
-  return command.run(_define_flags(argv), argv, __doc__, _encode)
+  argv, changes = config_flag.split(argv)
+  return command.run(
+      _define_flags(),
+      argv,
+      __doc__,
+      functools.partial(_encode, changes),
+      more_help=functools.partial(config_flag.list_fields, changes),
+  )
 
 
-def _encode(values: flags.FlagValues) -> None:
+def _encode(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   command.require(values, 'config', 'tokenizer', 'out')
-  raw = values.config.to_dict()
-  # No loss is computed, and so no perceptual network asked for.
-  raw.get('loss', {}).pop('perceptual_weight', None)
-  experiment = config.check(raw)
+  experiment = config.parse(config_flag.read(values.config, changes))
   from rq_jax import tokenizer
   from rq_jax.jobs import encode
 

@@ -16,9 +16,9 @@ finished; 75 interrupted and resumable; 1 an error.
 
 from absl import flags
 
+from rq_jax import config
 from rq_jax.cli import command
 from rq_jax.cli import drawing_flags
-from rq_jax.config import rules
 
 
 def _define_flags() -> flags.FlagValues:
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> int:
 
 def _sample(values: flags.FlagValues) -> int:
   command.require(values, 'checkpoint', 'out')
-  rules.check_seed(values.seed, name='--seed')
+  config.check_seed(values.seed)
   kind = _kind(values)
   from rq_jax import sampling
   from rq_jax.jobs.sample import conditions

@@ -4,31 +4,31 @@ r"""Trains either stage, as its configuration says; resumes where it can.
   python -m rq_jax train --config=configs/digits/rqvae.py --workdir=runs/rqvae \
       --config.optimizer.peak_lr=1e-3
   python -m rq_jax train --config=configs/imagenet256/rqvae.py --dry_run \
-      --devices=64 --config.loss.perceptual_path=checkpoints/lpips
+      --devices=64
+  python -m rq_jax train --config=configs/digits/rqvae.py --help
 
-The last only tells what the experiment takes: parameters, how a mesh splits
-them, memory and floating-point operations.
+The third only estimates what the experiment takes: parameters, how a mesh
+splits them, memory and floating-point operations. The last lists its fields.
 
 Run the same command again to go on after an interruption. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
 """
 
+import functools
+
 from absl import flags
-from ml_collections import config_flags
 
 from rq_jax import config
 from rq_jax.cli import command
+from rq_jax.cli import config_flag
 
 
-def _define_flags(argv: list[str]) -> flags.FlagValues:
+def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  config_flags.DEFINE_config_file(
-      'config',
-      None,
-      'File of the experiment; --config.FIELD=VALUE sets one of its fields.',
-      lock_config=True,
-      sys_argv=argv,
-      flag_values=values,
+  config_flag.define(
+      values,
+      'File of the experiment, or the folder of a run whose experiment to take;'
+      ' --config.FIELD=VALUE sets one of its fields.',
   )
   flags.DEFINE_string(
       'workdir',
@@ -62,17 +62,27 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
 
 def main(argv: list[str]) -> int:
   """Parses the flags and trains; returns the exit code."""
-  return command.run(_define_flags(argv), argv, __doc__, _train, resumable=True)
+  argv, changes = config_flag.split(argv)
+  return command.run(
+      _define_flags(),
+      argv,
+      __doc__,
+      functools.partial(_train, changes),
+      resumable=True,
+      more_help=functools.partial(config_flag.list_fields, changes),
+  )
 
 
-def _train(values: flags.FlagValues) -> int:
+def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   command.require(values, 'config', *([] if values.dry_run else ['workdir']))
   if values.devices is not None and not values.dry_run:
     raise ValueError(
         f'--devices={values.devices} only plans: add --dry_run, or leave it out'
         ' to train on all devices.'
     )
-  experiment = config.check(values.config.to_dict())
+  experiment = config.check(
+      config_flag.read(values.config, changes), with_data=not values.dry_run
+  )
   if values.dry_run:
     _plan(experiment, values.devices)
     return 0
@@ -93,7 +103,7 @@ def _train(values: flags.FlagValues) -> int:
   return 0
 
 
-def _plan(experiment: config.Config, devices: int | None) -> None:
+def _plan(experiment: config.Experiment, devices: int | None) -> None:
   """Prints the experiment, and what it will take."""
   import jax
 

@@ -1,25 +1,49 @@
-"""Experiments: what a configuration file sets, checked and described once."""
+"""Experiments: what a configuration file sets, described once and checked.
 
-from rq_jax.config.experiment import Config
+experiment   the experiments of both stages, of the sections below
+models       what networks are made of, on their own
+sections     data, optimizer, length of a run, mesh, losses
+sources      the table of data sources
+rules        what an experiment must fulfil to be trained
+recipes      what the experiments of the paper have in common
+reading      configuration files, and the config.json of runs
+fields       how a field is declared, and which values it takes
+schema       what follows from declarations: parsing, names, dotted values
+"""
+
+from rq_jax.config.experiment import Experiment
 from rq_jax.config.experiment import check
 from rq_jax.config.experiment import check_resumable
-from rq_jax.config.experiment import defaults
-from rq_jax.config.experiment import flatten
-from rq_jax.config.experiment import load
+from rq_jax.config.experiment import parse
+from rq_jax.config.experiment import parse_model
 from rq_jax.config.experiment import template
 from rq_jax.config.experiment import to_dict
 from rq_jax.config.experiment import to_json
 from rq_jax.config.experiment import total_steps
+from rq_jax.config.models import DiscriminatorConfig
+from rq_jax.config.models import RQTransformerConfig
+from rq_jax.config.models import RQVAEConfig
+from rq_jax.config.reading import load
+from rq_jax.config.reading import load_model
 from rq_jax.config.rules import check_seed
+from rq_jax.config.schema import flatten
+
+Config = Experiment
 
 __all__ = [
     'Config',
+    'DiscriminatorConfig',
+    'Experiment',
+    'RQTransformerConfig',
+    'RQVAEConfig',
     'check',
     'check_resumable',
     'check_seed',
-    'defaults',
     'flatten',
     'load',
+    'load_model',
+    'parse',
+    'parse_model',
     'template',
     'to_dict',
     'to_json',

@@ -1,33 +1,125 @@
-"""Experiments: every field with its default, and every rule between fields.
+"""Experiments of both stages: read from files, checked, written as JSON.
 
-A configuration file starts from `defaults(stage)` and sets what makes the
-experiment; flags may override any field. `check` then refuses what cannot work,
-before anything is built, and returns the experiment as plain values.
+`parse` gives an experiment that can be built; `check` also demands what it
+takes to train it.
 """
 
 from collections.abc import Mapping
-import copy
-import difflib
-import importlib.util
+import dataclasses
 import json
-import types
-from typing import Any
+from typing import Any, TypeAlias
 
 from rq_jax.config import fields
+from rq_jax.config import models
 from rq_jax.config import rules
+from rq_jax.config import schema
+from rq_jax.config import sections
 
-Config = types.SimpleNamespace
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shared(schema.Section):
+  """What the experiments of both stages have."""
+
+  stage: int
+  seed: int = fields.field(
+      0, 'All random numbers derive from it.', at_least=0, at_most=2**32 - 1,
+      because='random keys are made from 32 bits',
+  )  # fmt: skip
+  init_from: str | None = fields.field(
+      None, 'Run or conversion whose weights to start from.', path=True,
+      resumable=True,
+  )  # fmt: skip
+  data: sections.Data = schema.nested(sections.Data)
+  optimizer: sections.Optimizer = schema.nested(sections.Optimizer)
+  train: sections.Train = schema.nested(sections.Train)
+  mesh: sections.Mesh = schema.nested(sections.Mesh)
 
 
-def defaults(stage: int) -> dict[str, Any]:
-  """All fields of an experiment of stage 1 or 2, with their defaults."""
-  return copy.deepcopy(
-      {
-          'stage': stage,
-          **fields.COMMON,
-          **(fields.STAGE1 if stage == 1 else fields.STAGE2),
-      }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RQVAEExperiment(_Shared):
+  """An experiment of stage 1."""
+
+  stage: int = fields.field(1, 'Trains an RQ-VAE.', choices=(1,))
+  model: models.RQVAEConfig = schema.nested(models.RQVAEConfig)
+  loss: sections.RQVAELoss = schema.nested(sections.RQVAELoss)
+  discriminator: models.DiscriminatorConfig = schema.nested(
+      models.DiscriminatorConfig
   )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RQTransformerExperiment(_Shared):
+  """An experiment of stage 2."""
+
+  stage: int = fields.field(2, 'Trains an RQ-Transformer.', choices=(2,))
+  tokenizer: str | None = fields.field(
+      None, 'Run or conversion of the RQ-VAE.', path=True, resumable=True
+  )
+  model: models.RQTransformerConfig = schema.nested(models.RQTransformerConfig)
+  loss: sections.RQTransformerLoss = schema.nested(sections.RQTransformerLoss)
+
+
+Experiment: TypeAlias = RQVAEExperiment | RQTransformerExperiment
+
+KINDS: Mapping[int, type[Experiment]] = {
+    1: RQVAEExperiment,
+    2: RQTransformerExperiment,
+}
+
+
+def kind_of(raw: Mapping[str, Any]) -> type[Experiment]:
+  """The class of an experiment of plain values.
+
+  Raises:
+    ValueError: If its stage is neither 1 nor 2.
+  """
+  stage = raw.get('stage')
+  if stage not in KINDS:
+    raise ValueError(
+        f'config.stage={stage!r} must be 1 (RQ-VAE) or 2 (RQ-Transformer).'
+    )
+  return KINDS[stage]
+
+
+def parse(raw: Mapping[str, Any]) -> Experiment:
+  """Reads an experiment that can be built, though perhaps not trained.
+
+  Args:
+    raw: Nested mappings, such as a ConfigDict's `to_dict()` or a parsed
+      `config.json`. Fields left out take their defaults.
+
+  Raises:
+    ValueError: Naming what was set, what is possible, and the flag to change.
+  """
+  return schema.parse(kind_of(raw), raw)
+
+
+def parse_model(
+    raw: Mapping[str, Any],
+) -> models.RQVAEConfig | models.RQTransformerConfig:
+  """Reads only the description of the network, of plain values as of `parse`.
+
+  Raises:
+    ValueError: Naming what was set, what is possible, and the flag to change.
+  """
+  section = schema.sections(kind_of(raw))['model']
+  return schema.parse(section, raw.get('model', {}), 'model.')
+
+
+def check(raw: Mapping[str, Any], *, with_data: bool = True) -> Experiment:
+  """Reads an experiment that can be trained.
+
+  Args:
+    raw: See `parse`.
+    with_data: Whether data, and weights that are not trained, must be named;
+      they need not for a plan of what training takes.
+
+  Raises:
+    ValueError: Naming what was set, what is possible, and the flag to change.
+  """
+  experiment = parse(raw)
+  rules.check(experiment, with_data=with_data)
+  return experiment
 
 
 def template(stage: int):
@@ -37,137 +129,47 @@ def template(stage: int):
   """
   from ml_collections import config_dict  # Not where only models run.
 
-  def field(path: str, default: Any) -> Any:
-    if isinstance(default, dict):
-      return {n: field(f'{path}{n}.', v) for n, v in default.items()}
-    path = path.removesuffix('.')
-    if default is None:
-      return config_dict.placeholder(fields.OPTIONAL[path])
-    if path in fields.PER_DEPTH:  # A number or a tuple.
-      return config_dict.FieldReference(default, field_type=object)
-    return default
+  def of(kind: type) -> dict[str, Any]:
+    values = {}
+    for name, known in schema.table(kind).items():
+      value = known.default
+      if known.optional:
+        value = config_dict.placeholder(known.kind)
+      elif known.single and known.length is not None:  # A number or a tuple.
+        value = config_dict.FieldReference(value, field_type=object)
+      values[name] = value
+    inner = schema.sections(kind).items()
+    return values | {name: of(section) for name, section in inner}
 
-  return config_dict.ConfigDict(field('', defaults(stage))).lock()
-
-
-def check(raw: Mapping[str, Any]) -> Config:
-  """Checks an experiment and returns its values, read as `config.data.path`.
-
-  Args:
-    raw: Nested mappings, such as a ConfigDict's `to_dict()` or a parsed
-      `config.json`. Fields left out take their defaults.
-
-  Returns:
-    The experiment; sequences are tuples.
-
-  Raises:
-    ValueError: Naming what was set, what is possible, and the flag to change.
-  """
-  if raw.get('stage') not in (1, 2):
-    raise ValueError(
-        f'config.stage={raw.get("stage")!r} must be 1 (RQ-VAE) or 2'
-        ' (RQ-Transformer).'
-    )
-  config = _merge('', defaults(raw['stage']), raw)
-  rules.check(config)
-  return config
+  return config_dict.ConfigDict(of(KINDS[stage])).lock()
 
 
-def _merge(
-    prefix: str, known: dict[str, Any], raw: Mapping[str, Any]
-) -> Config:
-  values = {}
-  for name in raw:
-    if name not in known:
-      close = difflib.get_close_matches(name, known, n=1)
-      hint = f'Did you mean --config.{prefix}{close[0]}? ' if close else ''
-      raise ValueError(
-          f'Unknown field config.{prefix}{name}. {hint}Possible are'
-          f' {", ".join(sorted(known))}.'
-      )
-  for name, default in known.items():
-    path = prefix + name
-    if isinstance(default, dict):
-      section = raw.get(name, {})
-      if not isinstance(section, Mapping):
-        raise ValueError(
-            f'config.{path}={section!r} must be a section, with fields'
-            f' {", ".join(sorted(default))}. Change --config.{path}.'
-        )
-      values[name] = _merge(f'{path}.', default, section)
-    else:
-      values[name] = _value(path, default, raw.get(name, default))
-  return Config(**values)
+def to_dict(experiment: schema.Section) -> dict[str, Any]:
+  """The inverse of `parse`: nested dictionaries."""
+  return dataclasses.asdict(
+      experiment
+  )  # pyright: ignore[reportArgumentType] - all sections are dataclasses.
 
 
-def _value(path: str, default: Any, value: Any) -> Any:
-  """Checks one field's type, and the choices it has."""
-  kind = fields.OPTIONAL.get(path, type(default))
-  several = kind is tuple or path in fields.PER_DEPTH
-  if several and isinstance(value, list | tuple):
-    item = type(default[0]) if kind is tuple else kind
-    value = tuple(_typed(f'{path}[{i}]', item, v) for i, v in enumerate(value))
-  elif value is not None or default is not None:
-    value = _typed(path, kind, value)
-  choices = fields.CHOICES.get(path, (value,))
-  if value not in choices:
-    raise ValueError(
-        f'config.{path}={value!r} is none of {choices}. Change'
-        f' --config.{path}.'
-    )
-  return value
+def to_json(experiment: Experiment) -> str:
+  """The experiment as text, readable by `parse(json.loads(text))`."""
+  return json.dumps(to_dict(experiment), indent=2)
 
 
-def _typed(path: str, kind: type, value: Any) -> Any:
-  if kind is float and type(value) is int:
-    return float(value)
-  if type(value) is not kind:
-    raise ValueError(
-        f'config.{path}={value!r} is {_article(type(value))}, but must be'
-        f' {_article(kind)}. Change --config.{path.partition("[")[0]}.'
-    )
-  return value
-
-
-def _article(kind: type) -> str:
-  names = {int: 'an integer', float: 'a number', bool: 'True or False',
-           str: 'a text', tuple: 'a tuple', list: 'a list', dict: 'a section',
-           type(None): 'not set'}  # fmt: skip
-  return names.get(kind, kind.__name__)
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-  """The inverse of `check`: nested dictionaries."""
-  return {
-      name: to_dict(value) if isinstance(value, Config) else value
-      for name, value in vars(config).items()
-  }
-
-
-def flatten(config: Config, prefix: str = '') -> dict[str, Any]:
-  """Values by dotted name, such as 'data.path'."""
-  flat = {}
-  for name, value in vars(config).items():
-    if isinstance(value, Config):
-      flat |= flatten(value, f'{prefix}{name}.')
-    else:
-      flat[prefix + name] = value
-  return flat
-
-
-def check_resumable(old: Config, new: Config) -> None:
+def check_resumable(old: Experiment, new: Experiment) -> None:
   """Refuses to resume a run with fields that make it another one.
 
   Raises:
-    ValueError: Naming the fields that differ; the length of the run, logging,
-      workers and the mesh may.
+    ValueError: Naming the fields that differ; those that are declared as
+      resumable may.
   """
-  before, after = flatten(old), flatten(new)
+  before, after = schema.flatten(old), schema.flatten(new)
+  known = schema.walk(type(old)) | schema.walk(type(new))
   changed = [
       f'config.{name} (was {before.get(name)!r}, is {after.get(name)!r})'
       for name in sorted(before | after)
       if before.get(name) != after.get(name)
-      and not name.startswith(fields.RESUMABLE)
+      and not known[name].declaration.resumable
   ]
   if changed:
     raise ValueError(
@@ -176,30 +178,18 @@ def check_resumable(old: Config, new: Config) -> None:
     )
 
 
-def total_steps(config: Config, num_examples: int) -> int:
-  """Steps of the whole run, from `train.steps` or `train.epochs`."""
-  if config.train.steps is not None:
-    return config.train.steps
-  return round(config.train.epochs * num_examples / config.data.batch_size)
+def total_steps(experiment: Experiment, num_examples: int) -> int:
+  """Steps of the whole run, from `train.steps` or `train.epochs`.
 
-
-def load(path: str, *, overrides: Mapping[str, Any] | None = None) -> Config:
-  """Runs a configuration file, sets fields by dotted name, and checks it.
-
-  Args:
-    path: The file; `FILE:ARGUMENT` hands its `get_config` an argument.
-    overrides: Values by dotted name, such as 'data.path'.
+  Raises:
+    ValueError: If neither is set.
   """
-  file, *argument = path.split(':', 1)
-  spec = importlib.util.spec_from_file_location('experiment', file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  experiment = module.get_config(*argument)
-  for name, value in (overrides or {}).items():
-    experiment.update_from_flattened_dict({name: value})
-  return check(experiment.to_dict())
-
-
-def to_json(config: Config) -> str:
-  """The experiment as text, readable by `check(json.loads(text))`."""
-  return json.dumps(to_dict(config), indent=2)
+  train = experiment.train
+  if train.steps is not None:
+    return train.steps
+  if train.epochs is None:
+    raise ValueError(
+        'Neither config.train.steps nor config.train.epochs is set. Set one of'
+        ' --config.train.steps and --config.train.epochs.'
+    )
+  return round(train.epochs * num_examples / experiment.data.batch_size)

@@ -1,208 +1,207 @@
-"""Every field of an experiment, with its default and what it may hold."""
+"""One field of a configuration: its declaration, and the values it takes."""
 
-# Of an image file: what is read unless the experiment says otherwise, and the
-# most that Pillow reads.
-DEFAULT_MAX_PIXELS = 80_000_000
-PILLOW_MAX_PIXELS = 178_956_970
+import dataclasses
+import math
+import os
+import types
+import typing
+from typing import Any
 
-COMMON = dict(
-    seed=0,
-    init_from=None,  # Path of a run or conversion whose weights to start from.
-    data=dict(
-        source='digits',
-        path=None,
-        image_size=256,
-        max_pixels=DEFAULT_MAX_PIXELS,  # Of an image file.
-        crop='center',  # Of training images.
-        flip=False,
-        batch_size=128,  # Of all devices together.
-        workers=0,  # Processes that prepare examples.
-    ),
-    optimizer=dict(
-        name='adam',
-        peak_lr=4e-5,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.0,
-        clip_norm=0.0,  # 0 for no clipping.
-        warmup_steps=0,
-        schedule='constant',
-        min_lr=0.0,
-        ema_decay=0.0,  # Of the averaged parameters; 0 keeps none.
-    ),
-    train=dict(
-        steps=None,  # Either steps or epochs.
-        epochs=None,
-        log_steps=100,
-        eval_steps=1000,
-        checkpoint_steps=1000,
-        keep_checkpoints=2,
-    ),
-    mesh=dict(data=-1, fsdp=1, model=1),
-)
+_ARTICLES = {int: 'an integer', float: 'a number', bool: 'True or False',
+             str: 'a text', tuple: 'a tuple', list: 'a list',
+             dict: 'a section', type(None): 'not set'}  # fmt: skip
+# What arrays can be as long as, and steps can be counted to.
+_LARGEST = 2**31 - 1
 
-STAGE1 = dict(
-    model=dict(
-        image_size=256,
-        channels=128,
-        channel_multipliers=(1, 1, 2, 2, 4, 4),
-        res_blocks=2,
-        attention_resolutions=(8,),
-        z_channels=256,
-        embed_dim=256,
-        code_shape=(8, 8, 4),
-        codebook_size=16384,
-        shared_codebook=True,
-        decay=0.99,
-        codebook_update='step',
-        restart='relative',
-        restart_threshold=0.1,
-        norm_groups=32,
-        dropout=0.0,
-        remat=False,
-        dtype='float32',
-    ),
-    loss=dict(
-        reconstruction='mse',
-        commitment_weight=0.25,
-        perceptual_weight=0.0,
-        perceptual_path=None,  # Folder of converted LPIPS weights.
-        adversarial_weight=0.0,
-        adversarial_start=0,  # Step.
-        discriminator='hinge',
-    ),
-    discriminator=dict(channels=64, layers=2, norm='batch', dtype='float32'),
-)
 
-STAGE2 = dict(
-    tokenizer=None,  # Path of a stage-1 run or conversion.
-    model=dict(
-        code_shape=(8, 8, 4),
-        codebook_size=16384,
-        embed_dim=256,
-        width=1536,
-        heads=24,
-        spatial_layers=12,
-        depth_layers=4,
-        num_classes=0,
-        text_vocab_size=0,
-        text_length=0,
-        null_class=False,
-        spatial_input='codebook',
-        depth_input='codebook',
-        shared_embedding=True,
-        cumulative_depth_input=True,
-        shared_classifier=True,
-        attention_bias=True,
-        mlp_bias=True,
-        gelu='exact',
-        depth_gelu=None,
-        dropout=0.1,
-        attention_dropout=0.0,
-        embedding_dropout=0.0,
-        remat=False,
-        dtype='float32',
-    ),
-    loss=dict(
-        temperature=0.5,  # Of the soft targets and of the draws.
-        stochastic_codes=True,
-        soft_targets=True,
-        condition_weight=0.0,  # Of predicting the text itself.
-        label_dropout=0.0,  # Share of conditions replaced by the null class.
-    ),
-)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Declaration:
+  """What the call of `field` says of a field.
 
-# Fields whose default is None, and what they hold otherwise.
-OPTIONAL = {
-    'init_from': str,
-    'tokenizer': str,
-    'data.path': str,
-    'train.steps': int,
-    'train.epochs': float,
-    'model.depth_gelu': str,
-    'loss.perceptual_path': str,
-}
-# Fields that take one number, or one for each level or depth.
-PER_DEPTH = ('model.codebook_size', 'model.decay', 'model.res_blocks')
-CHOICES = {
-    'data.source': ('digits', 'image_folder', 'features'),
-    'data.crop': ('center', 'random', 'random_resized'),
-    'optimizer.name': ('adam', 'adamw'),
-    'optimizer.schedule': ('cosine', 'constant'),
-    'model.codebook_update': ('step', 'depth'),
-    'model.restart': ('relative', 'absolute', 'off'),
-    'model.spatial_input': ('codebook', 'learned'),
-    'model.depth_input': ('codebook', 'learned'),
-    'model.gelu': ('exact', 'sigmoid'),
-    'model.depth_gelu': (None, 'exact', 'sigmoid'),
-    'model.dtype': ('float32', 'bfloat16', 'float16'),
-    'loss.reconstruction': ('mse', 'l1'),
-    'loss.discriminator': ('hinge', 'vanilla'),
-    'discriminator.norm': ('batch', 'act'),
-    'discriminator.dtype': ('float32', 'bfloat16', 'float16'),
-}
-# Numbers, and all of several, that must be greater than 0.
-POSITIVE = (
-    'data.image_size',
-    'data.max_pixels',
-    'data.batch_size',
-    'optimizer.peak_lr',
-    'optimizer.eps',
-    'train.steps',
-    'train.epochs',
-    'train.log_steps',
-    'train.eval_steps',
-    'train.checkpoint_steps',
-    'train.keep_checkpoints',
-    'model.code_shape',
-    'model.codebook_size',
-    'model.embed_dim',
-    # Of stage 1.
-    'model.image_size',
-    'model.channels',
-    'model.channel_multipliers',
-    'model.z_channels',
-    'model.norm_groups',
-    'discriminator.channels',
-    'discriminator.layers',
-    # Of stage 2.
-    'model.width',
-    'model.heads',
-    'loss.temperature',
-)
-NOT_NEGATIVE = (
-    'data.workers',
-    'optimizer.weight_decay',
-    'optimizer.clip_norm',
-    'optimizer.warmup_steps',
-    'optimizer.min_lr',
-    # Of stage 1.
-    'model.res_blocks',
-    'model.restart_threshold',
-    'loss.commitment_weight',
-    'loss.perceptual_weight',
-    'loss.adversarial_weight',
-    'loss.adversarial_start',
-    # Of stage 2.
-    'model.spatial_layers',
-    'model.depth_layers',
-    'model.num_classes',
-    'model.text_vocab_size',
-    'model.text_length',
-    'loss.condition_weight',
-)
-# Numbers in [0, 1).
-FRACTIONS = (
-    'optimizer.betas',
-    'optimizer.ema_decay',
-    'model.dropout',
-    # Of stage 1.
-    'model.decay',
-    # Of stage 2.
-    'model.attention_dropout',
-    'model.embedding_dropout',
-    'loss.label_dropout',
-)
-# A resumed run may differ in these; anything else would make it another run.
-RESUMABLE = ('train.', 'mesh.', 'data.workers', 'data.path', 'data.max_pixels',
-             'init_from', 'tokenizer', 'loss.perceptual_path')  # fmt: skip
+  Attributes:
+    meaning: One line for people.
+    choices: All values that are possible; empty for any.
+    above: Values, or all of several, must be greater.
+    at_least: Values must not be less.
+    below: Values must be less.
+    at_most: Values must not be greater.
+    because: Why they must not be.
+    resumable: Whether a run may be resumed with another value.
+    path: Whether it names a file or folder.
+  """
+
+  meaning: str
+  choices: tuple[Any, ...] = ()
+  above: float | None = None
+  at_least: float | None = None
+  below: float | None = None
+  at_most: float | None = None
+  because: str = ''
+  resumable: bool = False
+  path: bool = False
+
+
+def field(default: Any, meaning: str, **declared: Any) -> Any:
+  """Declares a field of a section.
+
+  Args:
+    default: Its value where nothing is set.
+    meaning: One line for people.
+    **declared: See `Declaration`.
+  """
+  declaration = Declaration(meaning=meaning, **declared)
+  return dataclasses.field(
+      default=default, metadata={'declaration': declaration}
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+  """A field as its annotation and its declaration describe it.
+
+  Attributes:
+    name: Dotted name within an experiment, such as 'data.path'.
+    kind: Type of the value, or of each of several.
+    default: Its default.
+    single: Whether one value is possible.
+    length: How many values a tuple has: None where none is possible, 0 for
+      any number.
+    optional: Whether it may be None.
+    declaration: The rest.
+  """
+
+  name: str
+  kind: type
+  default: Any
+  single: bool
+  length: int | None
+  optional: bool
+  declaration: Declaration
+
+
+def read_annotation(name: str, hint: Any, declared: dataclasses.Field) -> Field:
+  """The field that an annotation and a declaration describe.
+
+  Args:
+    name: Its dotted name.
+    hint: The annotation, such as `int | tuple[int, ...] | None`.
+    declared: The field of the dataclass.
+  """
+  union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+  parts = typing.get_args(hint) if union else (hint,)
+  tuples = [part for part in parts if typing.get_origin(part) is tuple]
+  singles = [p for p in parts if p not in tuples and p is not type(None)]
+  items = typing.get_args(tuples[0]) if tuples else ()
+  length = None
+  if tuples:
+    length = 0 if items[-1] is Ellipsis else len(items)
+  return Field(
+      name=name,
+      kind=singles[0] if singles else items[0],
+      default=declared.default,
+      single=bool(singles),
+      length=length,
+      optional=type(None) in parts,
+      declaration=declared.metadata['declaration'],
+  )
+
+
+def checked(known: Field, value: Any) -> Any:
+  """The value that a field takes on.
+
+  Raises:
+    ValueError: If it is not of the field's type, range or choices.
+  """
+  if value is None and known.optional:
+    return None
+  path, several = f'config.{known.name}', known.length is not None
+  if several and isinstance(value, list | tuple):
+    value = tuple(
+        _typed(f'{path}[{i}]', known, item) for i, item in enumerate(value)
+    )
+    if known.length and len(value) != known.length:
+      raise _refused(
+          f'{path}={value}', f'must be {known.length} numbers', known
+      )
+  else:
+    value = _typed(path, known, value)
+  _check_range(known, value)
+  choices = known.declaration.choices
+  if choices and value not in choices:
+    raise ValueError(f'{path}={value!r} is none of {choices}. Change --{path}.')
+  return value
+
+
+def _typed(path: str, known: Field, value: Any) -> Any:
+  kind = known.kind
+  single = known.single or path.endswith(']')
+  if single and kind is float and type(value) is int:
+    value = float(value)
+  if not single or type(value) is not kind:
+    raise _refused(
+        f'{path}={value!r} is {_article(type(value))},',
+        f'but must be {_article(kind if single else tuple)}',
+        known,
+    )
+  if kind is float and not math.isfinite(value):
+    raise _refused(f'{path}={value}', 'must be a finite number', known)
+  if known.declaration.path:
+    return _path(path, known, value)
+  return value
+
+
+def _path(path: str, known: Field, value: str) -> str:
+  """A path with `~` expanded; an empty one would be the current folder."""
+  if not value.strip():
+    raise _refused(f'{path}={value!r} is empty;', 'it must be a path', known)
+  return value if '://' in value else os.path.expanduser(value)
+
+
+def _check_range(known: Field, value: Any) -> None:
+  declared = known.declaration
+  numbers = value if isinstance(value, tuple) else (value,)
+  if known.kind not in (int, float):
+    return
+  limit = declared.at_most
+  if limit is None and known.kind is int:
+    limit = _LARGEST
+  holds = all(
+      (declared.above is None or number > declared.above)
+      and (declared.at_least is None or number >= declared.at_least)
+      and (declared.below is None or number < declared.below)
+      for number in numbers
+  )
+  if not holds:
+    raise _refused(
+        f'config.{known.name}={value}', f'must {bounds(known)}', known
+    )
+  if limit is not None and any(number > limit for number in numbers):
+    because = f': {declared.because}' if declared.because else ''
+    raise _refused(
+        f'config.{known.name}={value}',
+        f'must not exceed {limit:g}{because}'
+        if isinstance(limit, float)
+        else f'must not exceed {limit}{because}',
+        known,
+    )
+
+
+def bounds(known: Field) -> str:
+  """The range of a field in words, after 'must'; '' if it has none."""
+  declared = known.declaration
+  low, high = declared.at_least, declared.below
+  if declared.above == 0:
+    return 'be positive'
+  if low is not None and high is not None:
+    return f'lie in [{low:g}, {high:g})'
+  if low == 0:
+    return 'not be negative'
+  return '' if low is None else f'be at least {low:g}'
+
+
+def _refused(was: str, required: str, known: Field) -> ValueError:
+  return ValueError(f'{was} {required}. Change --config.{known.name}.')
+
+
+def _article(kind: type) -> str:
+  return _ARTICLES.get(kind, kind.__name__)

@@ -1,107 +1,56 @@
-"""What `config.check` demands of the fields together, one rule each."""
+"""What an experiment must fulfil to be trained, one rule each.
 
-import math
+Whatever can be built at all is decided by its sections; see `model_rules`.
+"""
+
 import numbers
-import types
+from typing import Any
 
-from rq_jax.config import fields
-
-Config = types.SimpleNamespace
-
-
-def check(config: Config) -> None:
-  """Raises a ValueError at the first rule that is broken."""
-  check_seed(config.seed, name='config.seed', change='--config.seed')
-  for rule in (_ranges, _pixels, _code_shape, _optimizer, _duration):
-    rule(config)
-  stage = (
-      (_levels, _code_map, _codebooks, _groups, _perceptual)
-      if config.stage == 1
-      else (_paths, _heads, _conditions, _guidance, _vocabularies)
-  )
-  for rule in stage:
-    rule(config)
+from rq_jax.config import sources
+from rq_jax.config.model_rules import require
 
 
-def check_seed(
-    seed: int, *, name: str = 'seed', change: str = '--seed'
-) -> None:
-  """Checks the seed of a training or of draws.
+def check(experiment: Any, *, with_data: bool = True) -> None:
+  """Raises a ValueError at the first rule that is broken.
+
+  Args:
+    experiment: An `experiment.Experiment`.
+    with_data: Whether data, and weights that are not trained, must be named;
+      they need not for a plan of what training takes.
+  """
+  for rule in (_learning_rate, _duration, _mesh, _float16):
+    rule(experiment)
+  if experiment.stage == 1:
+    stage = (_image_size, _feature_map, _attention, _adversary, _perceptual)
+    with_paths = (_images, _perceptual_path)
+  else:
+    stage = (_label_dropout, _condition_weight)
+    with_paths = (_paths, _texts)
+  for rule in (*stage, *(with_paths if with_data else ())):
+    rule(experiment)
+
+
+def check_seed(seed: int) -> None:
+  """Checks the seed of draws, as that of an experiment is checked.
 
   JAX also takes larger and negative integers, but keeps only 32 bits of them,
   unless JAX_ENABLE_X64 is set: two seeds could then mean the same numbers.
 
-  Args:
-    seed: The seed.
-    name: What the error calls it.
-    change: What the error asks to change.
-
   Raises:
     ValueError: If it is not a whole number in [0, 2**32).
   """
-  _require(
+  require(
       isinstance(seed, numbers.Integral) and 0 <= seed < 2**32,
-      f'{name}={seed}',
+      f'seed={seed}',
       'must be a whole number in [0, 2**32), as random keys are made from 32'
       ' bits',
-      change,
+      '--seed',
   )
 
 
-def _require(holds: bool, was: str, required: str, change: str) -> None:
-  """Raises the error that a rule states: what is, what must be, what to do."""
-  if not holds:
-    raise ValueError(f'{was} {required}. Change {change}.')
-
-
-def _ranges(config: Config) -> None:
-  ranges = (
-      (fields.POSITIVE, lambda v: v > 0, 'must be positive'),
-      (fields.NOT_NEGATIVE, lambda v: v >= 0, 'must not be negative'),
-      (fields.FRACTIONS, lambda v: 0 <= v < 1, 'must lie in [0, 1)'),
-  )
-  for names, holds, required in ranges:
-    for name in names:
-      section, field = name.split('.')
-      # Some are fields of one stage only, or not set.
-      value = getattr(getattr(config, section, None), field, None)
-      several = value if isinstance(value, tuple) else (value,)
-      _require(
-          all(v is None or holds(v) for v in several),
-          f'config.{name}={value}',
-          required,
-          f'--config.{name}',
-      )
-
-
-def _pixels(config: Config) -> None:
-  _require(
-      config.data.max_pixels <= fields.PILLOW_MAX_PIXELS,
-      f'config.data.max_pixels={config.data.max_pixels}',
-      f'must not exceed {fields.PILLOW_MAX_PIXELS}: Pillow opens no'
-      ' larger image',
-      '--config.data.max_pixels',
-  )
-
-
-def _code_shape(config: Config) -> None:
-  _require(
-      len(config.model.code_shape) == 3,
-      f'config.model.code_shape={config.model.code_shape}',
-      'must be height, width and depth of the code map',
-      '--config.model.code_shape',
-  )
-
-
-def _optimizer(config: Config) -> None:
-  optimizer = config.optimizer
-  _require(
-      len(optimizer.betas) == 2,
-      f'config.optimizer.betas={optimizer.betas}',
-      'must be two numbers, the decays of both moments',
-      '--config.optimizer.betas',
-  )
-  _require(
+def _learning_rate(experiment: Any) -> None:
+  optimizer = experiment.optimizer
+  require(
       optimizer.min_lr <= optimizer.peak_lr,
       f'config.optimizer.min_lr={optimizer.min_lr}',
       f'must not exceed config.optimizer.peak_lr={optimizer.peak_lr}',
@@ -109,109 +58,102 @@ def _optimizer(config: Config) -> None:
   )
 
 
-def _duration(config: Config) -> None:
-  steps, epochs = config.train.steps, config.train.epochs
-  _require(
+def _duration(experiment: Any) -> None:
+  steps, epochs = experiment.train.steps, experiment.train.epochs
+  require(
       (steps is None) != (epochs is None),
       f'config.train.steps={steps} and config.train.epochs={epochs}:',
       'exactly one must be set',
-      '--config.train.steps or --config.train.epochs',
+      '--config.train.steps or --config.train.epochs; None unsets the other',
   )
 
 
-def _levels(config: Config) -> None:
-  model = config.model
-  levels = len(model.channel_multipliers)
-  _require(
-      levels > 0,
-      'config.model.channel_multipliers=()',
-      'must have one number for each level',
-      '--config.model.channel_multipliers',
+def _mesh(experiment: Any) -> None:
+  sizes = vars(experiment.mesh)
+  for axis, size in sizes.items():
+    require(
+        size != 0,
+        f'config.mesh.{axis}={size}',
+        'must be positive, or -1 for all devices that remain',
+        f'--config.mesh.{axis}',
+    )
+  remaining = [axis for axis, size in sizes.items() if size == -1]
+  require(
+      len(remaining) <= 1,
+      ' and '.join(f'config.mesh.{axis}=-1' for axis in remaining),
+      'cannot both stand for all devices that remain',
+      ' or '.join(f'--config.mesh.{axis}' for axis in remaining),
   )
-  factor = 2 ** (levels - 1)
-  _require(
-      model.image_size % factor == 0,
-      f'config.model.image_size={model.image_size}',
-      f'must be a multiple of {factor}, as {levels} levels halve it'
-      f' {levels - 1} times',
-      '--config.model.image_size or --config.model.channel_multipliers',
-  )
-  _require(
-      isinstance(model.res_blocks, int) or len(model.res_blocks) == levels,
-      f'config.model.res_blocks={model.res_blocks}',
-      f'must be one number or one for each of the {levels} levels',
-      '--config.model.res_blocks',
-  )
-  _require(
-      config.data.image_size == model.image_size,
-      f'config.data.image_size={config.data.image_size}',
-      f'must equal config.model.image_size={model.image_size}',
+
+
+def _float16(experiment: Any) -> None:
+  for name in ('model', 'discriminator'):
+    section = getattr(experiment, name, None)
+    require(
+        section is None or section.dtype != 'float16',
+        f'config.{name}.dtype={"float16"!r}',
+        'cannot be trained, as losses are not scaled: small gradients would'
+        ' become 0',
+        f"--config.{name}.dtype to 'bfloat16' or 'float32'",
+    )
+
+
+def _image_size(experiment: Any) -> None:
+  size = experiment.model.image_size
+  require(
+      experiment.data.image_size == size,
+      f'config.data.image_size={experiment.data.image_size}',
+      f'must equal config.model.image_size={size}',
       '--config.data.image_size',
   )
 
 
-def _code_map(config: Config) -> None:
-  model = config.model
-  side = model.image_size // 2 ** (len(model.channel_multipliers) - 1)
-  h, w, _ = model.code_shape
-  _require(
-      side % h == 0 and side % w == 0,
+def _feature_map(experiment: Any) -> None:
+  model, side = experiment.model, experiment.model.feature_map
+  levels = len(model.channel_multipliers)
+  require(
+      model.code_shape[:2] == (side, side),
       f'config.model.code_shape={model.code_shape}',
-      f'must divide the {side}x{side} feature map evenly',
-      '--config.model.code_shape or --config.model.channel_multipliers',
+      f'must begin with {side}, {side}: {levels} levels make a {side}x{side}'
+      f' feature map of {model.image_size} pixels',
+      '--config.model.code_shape, --config.model.image_size or'
+      ' --config.model.channel_multipliers',
   )
 
 
-def _codebooks(config: Config) -> None:
-  model = config.model
-  depth = model.code_shape[2]
-  for name in ('codebook_size', 'decay'):
-    value = getattr(model, name)
-    if not isinstance(value, tuple):
-      continue
-    _require(
-        not model.shared_codebook,
-        f'config.model.{name}={value} with config.model.shared_codebook=True',
-        'must be one number, as there is one codebook',
-        f'--config.model.{name} or --config.model.shared_codebook',
-    )
-    _require(
-        len(value) == depth,
-        f'config.model.{name}={value}',
-        f'must have one number for each of the {depth} depths of'
-        f' config.model.code_shape={model.code_shape}',
-        f'--config.model.{name}',
-    )
+def _attention(experiment: Any) -> None:
+  model = experiment.model
+  levels = range(len(model.channel_multipliers))
+  possible = [model.image_size // 2**level for level in levels]
+  wrong = [r for r in model.attention_resolutions if r not in possible]
+  require(
+      not wrong,
+      f'config.model.attention_resolutions={model.attention_resolutions}',
+      f'has {wrong and wrong[0]}, which no level has; the levels have'
+      f' {", ".join(map(str, possible))}',
+      '--config.model.attention_resolutions',
+  )
 
 
-def _groups(config: Config) -> None:
-  model = config.model
-  widths = {model.channels * m for m in model.channel_multipliers}
-  if bad := sorted(w for w in widths if w % model.norm_groups):
-    _require(
-        False,
-        f'config.model.norm_groups={model.norm_groups}',
-        f'must divide the channels of every level, such as {bad[0]}; possible'
-        f' are the divisors of {math.gcd(*widths)}',
-        '--config.model.norm_groups',
-    )
-
-
-def _perceptual(config: Config) -> None:
-  weight, size = config.loss.perceptual_weight, config.model.image_size
-  if weight == 0:
+def _adversary(experiment: Any) -> None:
+  size, layers = experiment.model.image_size, experiment.discriminator.layers
+  if experiment.loss.adversarial_weight == 0:
     return
-  _require(
-      config.loss.perceptual_path is not None,
-      f'config.loss.perceptual_weight={weight}',
-      'needs config.loss.perceptual_path, the folder of an LPIPS network, whose'
-      ' weights do not come with rq_jax; `python -m rq_jax convert --from=lpips'
-      ' --src=vgg16.pth --heads=vgg.pth --dst=checkpoints/lpips` makes one',
-      '--config.loss.perceptual_path to that folder, or'
-      ' --config.loss.perceptual_weight to 0',
+  # Every layer but the last halves; three more rows are lost at the end.
+  most = max((n for n in range(1, 32) if size >> n >= 3), default=0)
+  require(
+      layers <= most,
+      f'config.discriminator.layers={layers} with config.model.image_size='
+      f'{size}',
+      f'must not exceed {most}: nothing would be left of the image',
+      '--config.discriminator.layers',
   )
-  _require(
-      size >= 16,
+
+
+def _perceptual(experiment: Any) -> None:
+  weight, size = experiment.loss.perceptual_weight, experiment.model.image_size
+  require(
+      weight == 0 or size >= 16,
       f'config.model.image_size={size} with'
       f' config.loss.perceptual_weight={weight}',
       'must be at least 16, as LPIPS halves images four times',
@@ -219,82 +161,77 @@ def _perceptual(config: Config) -> None:
   )
 
 
-def _paths(config: Config) -> None:
-  needed = ['tokenizer']
-  if config.data.source in ('features', 'image_folder'):
-    needed += ['data.path']
-  values = {'tokenizer': config.tokenizer, 'data.path': config.data.path}
-  if unset := [f'--config.{name}' for name in needed if values[name] is None]:
+def _perceptual_path(experiment: Any) -> None:
+  loss = experiment.loss
+  require(
+      loss.perceptual_weight == 0 or loss.perceptual_path is not None,
+      f'config.loss.perceptual_weight={loss.perceptual_weight}',
+      'needs config.loss.perceptual_path, the folder of an LPIPS network, whose'
+      ' weights do not come with rq_jax; `python -m rq_jax convert --from=lpips'
+      ' --src=vgg16.pth --heads=vgg.pth --dst=checkpoints/lpips` makes one',
+      '--config.loss.perceptual_path to that folder, or'
+      ' --config.loss.perceptual_weight to 0',
+  )
+
+
+def _images(experiment: Any) -> None:
+  source = experiment.data.source
+  require(
+      'image' in sources.SOURCES[source].provides,
+      f'config.data.source={source!r}',
+      'has no images, which stage 1 trains on; possible are'
+      f' {sources.providing("image")}',
+      '--config.data.source',
+  )
+  _data_path(experiment)
+
+
+def _data_path(experiment: Any, *others: str) -> None:
+  """Asks for paths that have no default: of the data, and others if unset."""
+  data = experiment.data
+  unset = [f'--config.{name}' for name in others]
+  if sources.SOURCES[data.source].needs_path and data.path is None:
+    unset.append('--config.data.path')
+  if unset:
     raise ValueError(
         'This experiment has no default for what only you can know: set'
         f' {" and ".join(unset)}.'
     )
 
 
-def _heads(config: Config) -> None:
-  model = config.model
-  _require(
-      model.width % model.heads == 0,
-      f'config.model.width={model.width}',
-      f'must be a multiple of config.model.heads={model.heads}',
-      '--config.model.width or --config.model.heads',
-  )
-  _require(
-      model.depth_layers > 0 or model.code_shape[2] == 1,
-      f'config.model.depth_layers={model.depth_layers}',
-      'must be positive, as a stack has several codes',
-      '--config.model.depth_layers',
-  )
+def _paths(experiment: Any) -> None:
+  _data_path(experiment, *(['tokenizer'] if not experiment.tokenizer else []))
 
 
-def _conditions(config: Config) -> None:
-  model = config.model
-  _require(
-      not (model.num_classes and model.text_vocab_size),
-      f'config.model.num_classes={model.num_classes} and'
-      f' config.model.text_vocab_size={model.text_vocab_size}:',
-      'a model takes labels or texts, not both',
-      '--config.model.num_classes or --config.model.text_vocab_size to 0',
-  )
-  _require(
-      (model.text_vocab_size > 0) == (model.text_length > 0),
-      f'config.model.text_vocab_size={model.text_vocab_size} and'
-      f' config.model.text_length={model.text_length}',
-      'must both be set for a text model, and both be 0 otherwise',
-      '--config.model.text_vocab_size or --config.model.text_length',
+def _texts(experiment: Any) -> None:
+  source = experiment.data.source
+  require(
+      not experiment.model.text_vocab_size
+      or 'tokens' in sources.SOURCES[source].provides,
+      f'config.model.text_vocab_size={experiment.model.text_vocab_size} with'
+      f' config.data.source={source!r}',
+      'is a model of texts on data without texts; sources with texts:'
+      f' {sources.providing("tokens")}',
+      '--config.data.source, or --config.model.text_vocab_size and'
+      ' --config.model.text_length to 0',
   )
 
 
-def _guidance(config: Config) -> None:
-  model, dropped = config.model, config.loss.label_dropout
-  _require(
-      dropped == 0 or model.null_class,
+def _label_dropout(experiment: Any) -> None:
+  dropped = experiment.loss.label_dropout
+  require(
+      dropped == 0 or experiment.model.null_class,
       f'config.loss.label_dropout={dropped}',
       'needs a null class to replace labels by',
       '--config.model.null_class to True',
   )
-  _require(
-      not model.null_class or model.num_classes or model.text_vocab_size,
-      'config.model.null_class=True',
-      'needs a condition that it stands for the absence of',
-      '--config.model.null_class to False',
+
+
+def _condition_weight(experiment: Any) -> None:
+  weight = experiment.loss.condition_weight
+  require(
+      weight == 0 or experiment.model.text_vocab_size > 0,
+      f'config.loss.condition_weight={weight}',
+      'needs a text to predict, but the model is not conditioned on texts',
+      '--config.loss.condition_weight to 0',
   )
-
-
-def _vocabularies(config: Config) -> None:
-  model = config.model
-  if isinstance(model.codebook_size, tuple):
-    _require(
-        len(model.codebook_size) == model.code_shape[2],
-        f'config.model.codebook_size={model.codebook_size}',
-        'must have one number for each depth of'
-        f' config.model.code_shape={model.code_shape}',
-        '--config.model.codebook_size',
-    )
-    _require(
-        not (model.shared_embedding or model.shared_classifier),
-        f'config.model.codebook_size={model.codebook_size}',
-        'needs embeddings and classifiers of its own for each depth',
-        '--config.model.shared_embedding and --config.model.shared_classifier'
-        ' to False',
-    )

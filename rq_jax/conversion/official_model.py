@@ -6,11 +6,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rq_jax.config import Config
+from rq_jax.config import DiscriminatorConfig
+from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerConfig
+from rq_jax.config import RQVAEConfig
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
@@ -18,7 +19,6 @@ from rq_jax.conversion.configs import reader
 from rq_jax.conversion.torch_format import reading
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
-from rq_jax.models import discriminator
 from rq_jax.typing import PyTree, Variables
 
 # Called with the number of bytes just read.
@@ -41,7 +41,7 @@ class OfficialModel:
   """
 
   source: pathlib.Path
-  config: Config
+  config: Experiment
   unknown: tuple[str, ...]
   abstract: PyTree
   rows: list[tables.Row]
@@ -106,15 +106,16 @@ def open_model(
     parts = _state_dicts(file.tree, path, ema)
     if not description.discriminator:
       parts.pop('discriminator', None)
+    config = description.config
     abstract, rows = model_table(
-        description.config, has_discriminator='discriminator' in parts
+        config.model, config.discriminator if 'discriminator' in parts else None
     )
     tensors = {n: t for part in parts.values() for n, t in part.items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     mapping.check(rows, mapping.shapes(abstract), found, path)
     yield OfficialModel(
         source=path,
-        config=description.config,
+        config=config,
         unknown=description.unknown,
         abstract=abstract,
         rows=rows,
@@ -142,42 +143,40 @@ def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
 
 
 def model_table(
-    config: Config, *, has_discriminator: bool = False
+    description: RQVAEConfig | RQTransformerConfig,
+    discriminator: DiscriminatorConfig | None = None,
 ) -> tuple[PyTree, list[tables.Row]]:
-  """Shapes of the variables of an experiment's model, and its table.
+  """Shapes of the variables of a model, and its table.
 
   Args:
-    config: A checked experiment.
-    has_discriminator: Whether the variables of its discriminator come along.
+    description: Of the model.
+    discriminator: Of the discriminator of an RQ-VAE, if its variables come
+      along.
   """
-  if config.stage == 1:
-    model = build.rqvae(config.model)
+  if isinstance(description, RQVAEConfig):
+    model = build.rqvae(description)
     abstract = partitioning.unbox(build.rqvae_variables(model))
     shapes = mapping.shapes(abstract)
-    rows = tables.rqvae(shapes, depth=config.model.code_shape[2])
+    rows = tables.rqvae(shapes, depth=description.code_shape[2])
   else:
-    prior = build.rqtransformer(config.model)
+    prior = build.rqtransformer(description)
     abstract = partitioning.unbox(build.rqtransformer_variables(prior))
     shapes = mapping.shapes(abstract)
     rows = tables.rqtransformer(shapes, heads=prior.heads, sizes=prior.sizes)
-  if has_discriminator:
-    abstract = abstract | _abstract_discriminator(config)
+  if discriminator is not None:
+    abstract = abstract | _abstract_discriminator(
+        discriminator, description.image_size
+    )
     rows = rows + tables.discriminator(
-        layers=config.discriminator.layers, norm=config.discriminator.norm
+        layers=discriminator.layers, norm=discriminator.norm
     )
   return abstract, rows
 
 
-def _abstract_discriminator(config: Config) -> PyTree:
+def _abstract_discriminator(
+    description: DiscriminatorConfig, image_size: int
+) -> PyTree:
   """Shapes of a discriminator, under the names of stage 1's state."""
-  model = discriminator.PatchDiscriminator(**vars(config.discriminator))
-  size = config.model.image_size
-  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  made = partitioning.unbox(
-      jax.eval_shape(
-          lambda key, x: model.init(key, x, train=True),
-          jax.random.key(0),
-          image,
-      )
-  )
+  model = build.discriminator(description)
+  made = partitioning.unbox(build.discriminator_variables(model, image_size))
   return {'disc_params': made['params'], 'disc_stats': made['batch_stats']}

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from rq_jax import files
-from rq_jax.config import fields
+from rq_jax.config import sections
 
 EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp'})
 FORMATS = ('JPEG', 'PNG', 'WEBP')
@@ -40,7 +40,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 def read(
     path: epath.PathLike,
     *,
-    max_pixels: int = fields.DEFAULT_MAX_PIXELS,
+    max_pixels: int = sections.DEFAULT_MAX_PIXELS,
 ) -> np.ndarray:
   """The pixels of an image file in RGB, uint8[h, w, 3].
 
@@ -145,7 +145,7 @@ def _too_large(path: epath.PathLike, size: str, max_pixels: int) -> ValueError:
   return ValueError(
       f'{path} has {size} pixels by its header, and --config.data.max_pixels='
       f'{max_pixels} are read at most. Reduce or remove the image, or raise'
-      f' --config.data.max_pixels, up to {fields.PILLOW_MAX_PIXELS}.'
+      f' --config.data.max_pixels, up to {sections.PILLOW_MAX_PIXELS}.'
   )
 
 

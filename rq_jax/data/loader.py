@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rq_jax.config.sources import SOURCES
 from rq_jax.data import sources
 from rq_jax.data import transforms
 
@@ -94,7 +95,7 @@ def image_transform(data_config: Any, *, train: bool) -> Transform | None:
       as `config.data`.
     train: Whether to crop and flip at random, or to take the center.
   """
-  if data_config.source == 'features':
+  if 'image' not in SOURCES[data_config.source].provides:
     return None
   return ImageTransform(
       image_size=data_config.image_size,

@@ -27,17 +27,17 @@ def restore(
     The RQ-Transformer, its variables, its tokenizer, and a sentence that says
     what was restored.
   """
-  config = stored.read_config(path, stage=2)
+  description = stored.read_model(path, stage=2)
   own = epath.Path(path) / 'tokenizer'
   restored = Tokenizer.restore(
       tokenizer or own, dtype=dtype, mesh=mesh, verbose=False
   )
-  build.check_pair(config.model, restored.model)
+  build.check_pair(description, restored.model)
   if tokenizer and own.exists():
     # Of the parameters as trained; another dtype would round them.
     given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
     inference_copy.check_fingerprint(own, given.fingerprint)
-  prior = build.rqtransformer(config.model, dtype)
+  prior = build.rqtransformer(description, dtype)
   abstract = build.rqtransformer_variables(prior)
   variables, found = stored.restore_variables(
       path,

@@ -5,6 +5,7 @@ import jax
 
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
 from rq_jax.config import Config
 from rq_jax.data import sources
 from rq_jax.data.sources import features
@@ -76,7 +77,7 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
       held.prepare(config)
-      _keep_tokenizer(held.folder / 'tokenizer', tokenizer)
+      _keep_tokenizer(held.folder / 'tokenizer', config.tokenizer, tokenizer)
     return loop.run(
         STAGES[config.stage],
         task,
@@ -87,13 +88,16 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
     )
 
 
-def _keep_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
+def _keep_tokenizer(
+    path: epath.Path, source: str, tokenizer: Tokenizer
+) -> None:
   """Leaves an inference copy in the run's folder, which is then complete."""
 
   def keep():
     if path.exists():
       inference_copy.check_fingerprint(path, tokenizer.fingerprint)
     else:
-      inference_copy.export(path, tokenizer.config, tokenizer.variables)
+      config = stored.read_config(source, stage=1)
+      inference_copy.export(path, config, tokenizer.variables)
 
   processes.only_first(keep)

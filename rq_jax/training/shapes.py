@@ -73,9 +73,7 @@ def _stage2(config: Config, mesh) -> Problem:
       config,
       mesh,
       total_steps=config.train.steps or 1,
-      tokenizer=tokenizer_lib.Tokenizer(
-          model=model, variables={}, config=config
-      ),
+      tokenizer=tokenizer_lib.Tokenizer(model=model, variables={}),
   ).replace(tokenizer_variables=variables)
   prior = task.model
 
@@ -106,9 +104,9 @@ def _tokenizer(config: Config) -> tuple[rqvae.RQVAE, bool]:
 
   The stand-in has the right codes and a network of one level.
   """
-  folder = epath.Path(config.tokenizer)
-  if (folder / 'config.json').exists():
-    return build.rqvae(stored.read_config(folder, stage=1).model), True
+  folder = config.tokenizer
+  if folder and (epath.Path(folder) / 'config.json').exists():
+    return build.rqvae(stored.read_model(folder, stage=1)), True
   model = config.model
   high, wide, _ = model.code_shape
   side = math.lcm(high, wide)

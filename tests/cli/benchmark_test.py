@@ -49,7 +49,7 @@ def asked(monkeypatch):
         ),
         (
             ['sampling', '--config=configs/digits/rqvae.py'],
-            '--config is an RQ-VAE',
+            'rqvae.py is an RQ-VAE',
         ),
         (['sampling', PRIOR, '--config.model.heads=5'], 'heads=5'),
         (['sampling', PRIOR, '--top_k=1', '--top_k=2'], 'has 2 numbers'),

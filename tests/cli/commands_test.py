@@ -56,8 +56,14 @@ def test_a_misspelt_command_offers_the_nearest(capsys):
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
-        (['--config.model.chanels=3'], ['chanels', 'Did you mean channels?']),
-        (['--config.modle.channels=3'], ['modle', 'Did you mean model?']),
+        (
+            ['--config.model.chanels=3'],
+            ['chanels', 'Did you mean --config.model.channels?'],
+        ),
+        (
+            ['--config.modle.channels=3'],
+            ['modle', 'Did you mean --config.model?'],
+        ),
         (['--wrokdir=x'], ['wrokdir', 'Did you mean', 'workdir']),
         (['--config.model.channels=abc'], ['config.model.channels', 'abc']),
         (['left', 'over'], ['Unexpected arguments: left over']),

@@ -36,7 +36,7 @@ def partner_raw():
 def partner():
   """Its state dict, drawn."""
   config = reader.read(partner_raw(), 'partner').config
-  abstract, rows = official_model.model_table(config)
+  abstract, rows = official_model.model_table(config.model)
   rng = np.random.default_rng(0)
   ours = {
       name: rng.normal(0, 0.1, leaf.shape).astype('f4')

@@ -5,7 +5,7 @@ another model, or be refused; and the changed model must differ from what was
 recorded, except for arrays whose values nothing in a recording depends on.
 """
 
-import copy
+import dataclasses
 import functools
 import re
 
@@ -82,10 +82,12 @@ def _state(name):
 def _table(name):
   """Shapes of our variables, and the table."""
   if name not in DISCRIMINATORS:
-    return official_model.model_table(official.config(name))
-  config = copy.deepcopy(official.config('rqvae_shared'))
-  config.discriminator.norm = DISCRIMINATORS[name]
-  abstract, rows = official_model.model_table(config, has_discriminator=True)
+    return official_model.model_table(official.config(name).model)
+  config = official.config('rqvae_shared')
+  abstract, rows = official_model.model_table(
+      config.model,
+      dataclasses.replace(config.discriminator, norm=DISCRIMINATORS[name]),
+  )
   abstract = {n: abstract[n] for n in ('disc_params', 'disc_stats')}
   return abstract, [row for row in rows if row.ours[0].startswith('disc_')]
 

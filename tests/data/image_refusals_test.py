@@ -10,7 +10,7 @@ from PIL import Image
 from PIL import ImageFile
 import pytest
 
-from rq_jax.config import fields
+from rq_jax.config import sections
 from rq_jax.data import image_files
 from rq_jax.data.sources import image_folder
 from tests.data import pictures
@@ -217,7 +217,7 @@ def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
 
 
 def test_the_highest_limit_is_that_of_pillow():
-  assert fields.PILLOW_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+  assert sections.PILLOW_MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
 
 
 def test_warnings_that_are_errors_are_reworded_too(tmp_path, monkeypatch):

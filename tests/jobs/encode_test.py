@@ -34,7 +34,7 @@ class Failing(tokenizer_lib.Tokenizer):
 def failing(batches):
   """A tokenizer that fails after some batches."""
   whole = vars(tiny.untrained_tokenizer())
-  fields = {name: whole[name] for name in ('model', 'variables', 'config')}
+  fields = {name: whole[name] for name in ('model', 'variables')}
   return Failing(**fields, left=[None] * batches)
 
 

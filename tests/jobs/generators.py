@@ -34,7 +34,7 @@ def export(path, **model):
   inference_copy.export(path, config, made.prior_variables)
   tokenizer = made.tokenizer
   inference_copy.export(
-      path / 'tokenizer', tokenizer.config, tokenizer.variables
+      path / 'tokenizer', tiny.stage1_config(), tokenizer.variables
   )
 
 

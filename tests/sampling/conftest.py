@@ -15,7 +15,7 @@ def workdir(tmp_path_factory):
   path = tmp_path_factory.mktemp('run')
   tokenizer = models.random_tokenizer()
   inference_copy.export(
-      path / 'tokenizer', tokenizer.config, tokenizer.variables
+      path / 'tokenizer', tiny.stage1_config(), tokenizer.variables
   )
   stored.write_config(path, tiny.stage2_config())
   with runs.Checkpoints(path, keep=2) as checkpoints:

@@ -53,7 +53,6 @@ def random_tokenizer(seed=0):
   return tokenizer_lib.Tokenizer(
       model=model,
       variables=_random(abstract, np.random.default_rng(seed)),
-      config=config,
   )
 
 

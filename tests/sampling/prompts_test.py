@@ -39,7 +39,7 @@ def workdir(tmp_path_factory):
   made = models.sampler(**_MODEL)
   inference_copy.export(path, config, made.prior_variables)
   inference_copy.export(
-      path / 'tokenizer', made.tokenizer.config, made.tokenizer.variables
+      path / 'tokenizer', tiny.stage1_config(), made.tokenizer.variables
   )
   _save_words(path / 'text_tokenizer.json', _WORDS)
   return path

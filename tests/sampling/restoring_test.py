@@ -77,7 +77,9 @@ def test_the_tokenizer_may_be_another_copy(workdir, codes, tmp_path):
 
 def test_a_tokenizer_with_other_weights_is_refused(workdir, tmp_path):
   other = models.random_tokenizer(seed=1)
-  inference_copy.export(tmp_path / 'other', other.config, other.variables)
+  inference_copy.export(
+      tmp_path / 'other', tiny.stage1_config(), other.variables
+  )
   with pytest.raises(ValueError) as error:
     Sampler.restore(workdir, tokenizer=tmp_path / 'other')
   assert f'The tokenizer has fingerprint {other.fingerprint}' in str(

@@ -87,7 +87,7 @@ def test_a_finished_prior_brings_its_tokenizer_along():
 def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
   """Though it is of the same size, and under the same path."""
   config = tiny.run_config(2)
-  config.tokenizer = exported(tmp_path / 'other')
+  config = tiny.changed(config, tokenizer=exported(tmp_path / 'other'))
   with pytest.raises(ValueError, match='fingerprint .* but the model was'):
     experiment.train(config, tiny.finished_run(2))
 
@@ -95,7 +95,7 @@ def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
 def exported(path, seed=1):
   """The folder of an untrained tokenizer."""
   other = tiny.untrained_tokenizer(seed)
-  inference_copy.export(path, other.config, other.variables)
+  inference_copy.export(path, tiny.stage1_config(), other.variables)
   return str(path)
 
 
@@ -189,7 +189,7 @@ def test_labels_of_a_cache_that_counts_no_classes_are_refused(tmp_path):
   )
   with pytest.raises(ValueError, match='the test split of the data has 6 cl'):
     experiment.train(config, tmp_path / 'run')
-  config.model.num_classes = 6
+  config = tiny.changed(config, model=dict(num_classes=6))
   with pytest.raises(AssertionError, match='Training began'):
     experiment.train(config, tmp_path / 'run')
 
@@ -218,9 +218,9 @@ def test_more_classes_than_the_data_have_are_named_and_not_refused(
 
 def test_a_changed_field_is_refused_by_its_name():
   config = tiny.run_config(1)
-  config.model.decay = 0.5
-  config.optimizer.peak_lr = 0.25
-  config.train.log_steps = 3  # This one may.
+  config = tiny.changed(config, model=dict(decay=0.5))
+  config = tiny.changed(config, optimizer=dict(peak_lr=0.25))
+  config = tiny.changed(config, train=dict(log_steps=3))  # This one may.
   with pytest.raises(ValueError) as info:
     experiment.train(config, tiny.finished_run(1))
   assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
@@ -272,7 +272,7 @@ def test_a_perceptual_loss_without_a_network_is_refused(tmp_path):
     experiment.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
   # The path is of no interest where nothing is weighed by it.
-  config.loss.perceptual_weight = 0.0
+  config = tiny.changed(config, loss=dict(perceptual_weight=0.0))
   with pytest.raises(AssertionError, match='Training began'):
     experiment.train(config, tmp_path / 'run')
 
@@ -293,8 +293,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
   """Of all that stage 1 has learned, the codebook and the opponent too."""
   config = tiny.run_config(1)
-  config.init_from = str(tiny.finished_run(1))
-  config.train.steps = 1
+  config = tiny.changed(config, init_from=str(tiny.finished_run(1)))
+  config = tiny.changed(config, train=dict(steps=1))
   experiment.train(config, tmp_path)
   before = tiny.saved_state(tiny.finished_run(1))
   after = tiny.saved_state(tmp_path)

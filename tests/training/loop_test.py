@@ -326,7 +326,7 @@ def test_a_run_that_fails_in_its_last_step_says_so(tmp_path):
 def test_a_run_may_start_from_the_weights_of_another(finished, tmp_path):
   folder, _ = finished
   config = experiment()
-  config.init_from = str(folder)
+  config = tiny.changed(config, init_from=str(folder))
   for ema in (True, False):
     state = started(tmp_path / str(ema), config, Task(ema=ema))
     # Those that the other run would be used with: its averages.
@@ -358,7 +358,7 @@ def started(workdir, config, task):
 def test_a_checkpoint_wins_over_the_weights_to_start_from(finished, tmp_path):
   run(tmp_path, steps=2)
   config = experiment()
-  config.init_from = str(finished[0])
+  config = tiny.changed(config, init_from=str(finished[0]))
   run(tmp_path, config=config)
   np.testing.assert_array_equal(
       weights_at(tmp_path, 5), weights_at(finished[0], 5)

@@ -30,7 +30,7 @@ jax.distributed.initialize(address, 2, int(index))
 from rq_jax import config
 from rq_jax.training import experiment
 
-results = experiment.train(config.check(json.loads(text)), workdir)
+results = experiment.train(config.parse(json.loads(text)), workdir)
 print(json.dumps(results))
 """
 
@@ -99,7 +99,7 @@ def step_of_one(config):
 def test_two_processes_take_the_step_that_one_takes(tmp_path):
   tokenizer = tiny.untrained_tokenizer()
   inference_copy.export(
-      tmp_path / 'tokenizer', tokenizer.config, tokenizer.variables
+      tmp_path / 'tokenizer', tiny.stage1_config(), tokenizer.variables
   )
   config = tiny.stage2_config(
       tokenizer=str(tmp_path / 'tokenizer'),

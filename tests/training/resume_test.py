@@ -23,7 +23,7 @@ from rq_jax import config
 from rq_jax.training import experiment
 
 text = pathlib.Path(sys.argv[1]).read_text()
-experiment.train(config.check(json.loads(text)), sys.argv[2])
+experiment.train(config.parse(json.loads(text)), sys.argv[2])
 """
 
 

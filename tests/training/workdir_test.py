@@ -21,12 +21,12 @@ def test_a_folder_is_prepared_once_and_checked_then(tmp_path):
     assert not path.exists()
     held.prepare(config)
     assert names(path) == ['.heartbeat', '.lock', 'config.json']
-  config.train.steps = 9
+  config = tiny.changed(config, train=dict(steps=9))
   with workdir.Workdir(path) as held:
     held.prepare(config)
   assert stored.read_config(path).train.steps == 9
   assert names(path) == ['.lock', 'config.json']
-  config.model.decay = 0.5
+  config = tiny.changed(config, model=dict(decay=0.5))
   with (
       pytest.raises(ValueError, match='config.model.decay'),
       workdir.Workdir(path) as held,

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any
 
 from rq_jax import config as config_lib
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 
 _GELU = {'v1': 'exact', 'v2': 'sigmoid'}
 # Upstream reads these, but nothing depends on them in a trained model.
@@ -29,12 +29,13 @@ class Description:
   """What an official file says of a checkpoint.
 
   Attributes:
-    config: The experiment: enough to build the model.
+    config: The model, and what else an experiment says of it; not enough to
+      train it.
     discriminator: Whether its training had a discriminator, too.
     unknown: Names of architecture fields that mean nothing to us.
   """
 
-  config: Config
+  config: Experiment
   discriminator: bool
   unknown: tuple[str, ...]
 
@@ -140,14 +141,12 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
   )
   model = _check_latent_shape(model, fields.get('hparams.latent_shape'), source)
   against = _read_discriminator(raw)
-  config = config_lib.check(
-      {
-          'stage': 1,
-          'data': _data(raw, model['image_size']),
-          'model': model,
-          'discriminator': against,
-          'train': {'epochs': 1.0},
-      }
+  config = _parse(
+      source,
+      stage=1,
+      data=_data(raw, model['image_size']),
+      model=model,
+      discriminator=against,
   )
   return Description(config, bool(against), fields.unknown())
 
@@ -238,16 +237,24 @@ def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
   )
   if model['depth_gelu'] == model['gelu']:
     model['depth_gelu'] = None
-  config = config_lib.check(
-      {
-          'stage': 2,
-          'data': _data(raw, 256),
-          'tokenizer': 'tokenizer',
-          'model': model,
-          'train': {'epochs': 1.0},
-      }
-  )
+  config = _parse(source, stage=2, data=_data(raw, 256), model=model)
   return Description(config, False, fields.unknown())
+
+
+def _parse(source: str, **raw: Any) -> Experiment:
+  """The experiment of what a file says.
+
+  Raises:
+    ValueError: If its model cannot be built; names the file.
+  """
+  try:
+    return config_lib.parse(raw)
+  except ValueError as error:
+    what = str(error).partition('. Change ')[0]
+    raise ValueError(
+        f'{source} describes a model that cannot be built: {what}. Use the'
+        ' config.yaml that was released with the weights.'
+    ) from error
 
 
 _BLOCK_DEFAULTS = {

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 
 _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
 
 
-def write(config: Config, *, discriminator: bool = False) -> dict[str, Any]:
+def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
   """What an official `config.yaml` says of the model of an experiment.
 
   Args:
@@ -30,7 +30,7 @@ def _require(holds: bool, what: str) -> None:
     )
 
 
-def _write_stage1(config: Config, discriminator: bool) -> dict[str, Any]:
+def _write_stage1(config: Experiment, discriminator: bool) -> dict[str, Any]:
   model = config.model
   _require(
       model.norm_groups == 32,
@@ -88,7 +88,7 @@ def _write_stage1(config: Config, discriminator: bool) -> dict[str, Any]:
   return raw
 
 
-def _write_stage2(config: Config) -> dict[str, Any]:
+def _write_stage2(config: Experiment) -> dict[str, Any]:
   model = config.model
   _require(
       not (model.null_class and model.text_length),
@@ -134,7 +134,7 @@ def _write_stage2(config: Config) -> dict[str, Any]:
   }
 
 
-def _dataset(config: Config) -> dict[str, Any]:
+def _dataset(config: Experiment) -> dict[str, Any]:
   return {'type': config.data.path or config.data.source}
 
 

@@ -9,13 +9,10 @@ and is cheap to copy into the loader's worker processes. `features.Features`
 is the same for the cache that stage 2 reads.
 """
 
+import importlib
 from typing import Any, Protocol
 
-from rq_jax.data.sources import digits
-from rq_jax.data.sources import features
-from rq_jax.data.sources import image_folder
-
-SOURCES = ('digits', 'image_folder', 'features')
+from rq_jax.config.sources import SOURCES
 
 
 class Source(Protocol):
@@ -35,30 +32,24 @@ class Source(Protocol):
     ...
 
 
-def open_source(data_config: Any, split: str) -> Source:
-  """The source that an experiment names.
+def open_source(data: Any, split: str) -> Source:
+  """Opens a split of the source that an experiment names.
 
   Args:
-    data_config: Has the attributes `source` (one of `SOURCES`), `path`,
-      `image_size` and `max_pixels`, as `config.data`.
+    data: Its section `data`, a `config.sections.Data`. `data.source` is the
+      name of a module of this package, which has a function `open_split`.
     split: 'train' or 'test'.
 
   Raises:
     ValueError: If there is no such source or split, or its files are missing.
   """
-  match data_config.source:
-    case 'digits':
-      return digits.Digits(split, data_config.image_size)
-    case 'image_folder':
-      return image_folder.ImageFolder(
-          data_config.path, split, max_pixels=data_config.max_pixels
-      )
-    case 'features':
-      return features.Features(data_config.path, split)
-  raise ValueError(
-      f'config.data.source is {data_config.source!r}; possible are'
-      f' {", ".join(SOURCES)}; set --config.data.source to one of them'
-  )
+  if data.source not in SOURCES:
+    raise ValueError(
+        f'config.data.source is {data.source!r}; possible are'
+        f' {", ".join(SOURCES)}; set --config.data.source to one of them'
+    )
+  module = importlib.import_module(f'{__name__}.{data.source}')
+  return module.open_split(data, split)
 
 
 def check_classes(config: Any, train: Source) -> str | None:

@@ -59,3 +59,8 @@ class Digits:
     """'image', uint8[S, S, 3] with three equal channels, and 'label'."""
     image = np.repeat(self._images[index][..., None], 3, axis=-1)
     return {"image": image, "label": self._labels[index]}
+
+
+def open_split(data: Any, split: str) -> Digits:
+  """Opens a split for an experiment; `data` is its section of that name."""
+  return Digits(split, data.image_size)

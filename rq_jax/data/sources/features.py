@@ -65,6 +65,11 @@ class Features:
     return {'features': features[row].astype(np.float32), 'label': label[row]}
 
 
+def open_split(data: Any, split: str) -> Features:
+  """Opens a split for an experiment; `data` is its section of that name."""
+  return Features(data.path, split)
+
+
 def check_fingerprint(path: Path | None, fingerprint: str) -> None:
   """Refuses a cache that another tokenizer encoded.
 

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from rq_jax.config import fields
+from rq_jax.config import sections
 from rq_jax.data import image_files
 from rq_jax.data.sources import splits
 
@@ -35,7 +35,7 @@ class ImageFolder:
       path: epath.PathLike | None,
       split: str = 'train',
       *,
-      max_pixels: int = fields.DEFAULT_MAX_PIXELS,
+      max_pixels: int = sections.DEFAULT_MAX_PIXELS,
   ):
     """Lists the files of a split; none is opened yet.
 
@@ -88,6 +88,11 @@ class ImageFolder:
     path = self._files[index]
     image = image_files.read(path, max_pixels=self._max_pixels)
     return {'image': image, 'label': self._labels[index]}
+
+
+def open_split(data: Any, split: str) -> ImageFolder:
+  """Opens a split for an experiment; `data` is its section of that name."""
+  return ImageFolder(data.path, split, max_pixels=data.max_pixels)
 
 
 def _subfolders(folder: epath.Path) -> list[epath.Path]:

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 import pathlib
 
 from rq_jax import config as config_lib
-from rq_jax.config import Config
+from rq_jax.config import RQTransformerConfig
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark.measured import Record
 
 _FILE = pathlib.Path(__file__).parents[3] / 'configs/benchmark/rqtransformer.py'
-# What only a training reads.
-_UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
 # Seconds an image on an A100 in Figure 4 of the paper, by the size of the
 # batch: of 16x16x1 codes by VQ-GAN's transformer, and of 8x8x4 codes.
 PAPER = {100: (0.162, 0.039), 200: (0.140, 0.025)}
 
 
-def models(size: str) -> dict[str, Config]:
+def models(size: str) -> dict[str, RQTransformerConfig]:
   """The models of a size to compare, by name; the one with stacks first.
 
   Of the same layers and width, and so of the same number of parameters. Of the
@@ -32,10 +30,7 @@ def models(size: str) -> dict[str, Config]:
   names = [f'{size}-f32-d4-k16384', f'{size}-f16-d1-k16384']
   if size == 'huge':
     names.append('vqgan_huge-f16-d1-k16384')
-  return {
-      name: config_lib.load(f'{_FILE}:{name}', overrides=_UNUSED)
-      for name in names
-  }
+  return {name: config_lib.load_model(f'{_FILE}:{name}') for name in names}
 
 
 def tables(records: Sequence[Record]) -> str:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax.config import rules
+from rq_jax import config as config_lib
 from rq_jax.distributed import progress
 from rq_jax.models import categorical
 from rq_jax.sampling import Sampler
@@ -54,7 +54,7 @@ def compare(
   Raises:
     ValueError: If the seed is out of range.
   """
-  rules.check_seed(seed)
+  config_lib.check_seed(seed)
   full, half = restore('float32'), restore('bfloat16')
   key, totals, count = jax.random.key(seed), None, 0
   firsts = range(0, num_images, chunk_size)

@@ -1,17 +1,18 @@
 """Models of random weights, to be timed: they are as fast as trained ones."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
-import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rq_jax import config as config_lib
-from rq_jax.config import Config
+from rq_jax.config import RQTransformerConfig
+from rq_jax.config import RQVAEConfig
+from rq_jax.config import reading
 from rq_jax.config import recipes
-from rq_jax.config import rules
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.sampling import Sampler
@@ -22,18 +23,21 @@ _PIXELS = 256  # Of the recipe's images.
 
 
 def sampler(
-    config: Config, tokenizer_config: Config, dtype: str, seed: int = 0
+    prior_config: RQTransformerConfig,
+    tokenizer_config: RQVAEConfig,
+    dtype: str,
+    seed: int = 0,
 ) -> Sampler:
-  """A generator of these experiments, weights and computation in a dtype.
+  """A generator of these networks, weights and computation in a dtype.
 
   Args:
-    config: The stage-2 experiment.
-    tokenizer_config: The stage-1 experiment; see `find_tokenizer`.
+    prior_config: Description of the RQ-Transformer.
+    tokenizer_config: Description of the RQ-VAE; see `find_tokenizer`.
     dtype: 'float32' or 'bfloat16'; codewords are always float32.
     seed: Of the weights.
   """
-  prior = build.rqtransformer(config.model, dtype)
-  model = build.rqvae(tokenizer_config.model, dtype)
+  prior = build.rqtransformer(prior_config, dtype)
+  model = build.rqvae(tokenizer_config, dtype)
   abstract = build.rqtransformer_variables(prior)
   params = _in_dtype(abstract['params'], dtype)
   pair = dict(build.rqvae_variables(model))
@@ -44,7 +48,6 @@ def sampler(
       tokenizer=Tokenizer(
           model=model,
           variables=draw(partitioning.unbox(pair), seed + 1),
-          config=tokenizer_config,
       ),
   )
 
@@ -62,7 +65,7 @@ def draw(
   Raises:
     ValueError: If the seed is not in [0, 2**32).
   """
-  rules.check_seed(seed)
+  config_lib.check_seed(seed)
   leaves, structure = jax.tree.flatten(abstract)
   keys = jax.random.split(jax.random.key(seed), len(leaves))
   drawn = [
@@ -72,19 +75,18 @@ def draw(
   return jax.tree.unflatten(structure, drawn)
 
 
-def load_tokenizer(path: str, config: Config) -> Config:
-  """The stage-1 experiment of a file, for the prior of another.
+def load_tokenizer(path: str, prior: RQTransformerConfig) -> RQVAEConfig:
+  """The RQ-VAE of a configuration file, for a prior.
 
   Raises:
     ValueError: If its codes are not those that the prior models.
   """
-  try:
-    loaded = _load(path)
-  except KeyError as error:
+  loaded = config_lib.load_model(path)
+  if not isinstance(loaded, RQVAEConfig):
     raise ValueError(
         f'--tokenizer_config={path} is of no RQ-VAE; give one of stage 1.'
-    ) from error
-  ours, theirs = _of_prior(config), _of_tokenizer(loaded)
+    )
+  ours, theirs = _of_prior(prior), build.codes_of(build.rqvae(loaded))
   if ours != theirs:
     raise ValueError(
         f'The RQ-VAE of --tokenizer_config={path} has {theirs}, but the'
@@ -94,61 +96,45 @@ def load_tokenizer(path: str, config: Config) -> Config:
   return loaded
 
 
-def find_tokenizer(config: Config, path: str | None = None) -> Config:
-  """The stage-1 experiment whose codes a prior models.
+def find_tokenizer(
+    prior: RQTransformerConfig, path: str | None = None
+) -> RQVAEConfig:
+  """The RQ-VAE whose codes a prior models.
 
   Args:
-    config: The stage-2 experiment.
-    path: Its file; the `rqvae.py` beside it is taken if it fits. Else it is the
-      recipe's RQ-VAE at 256 pixels that makes the code map.
+    prior: Description of the RQ-Transformer.
+    path: Its configuration file; the `rqvae.py` beside it is taken if it fits.
+      Else it is the recipe's RQ-VAE at 256 pixels that makes the code map.
 
   Raises:
     ValueError: If there is no such RQ-VAE.
   """
-  wanted = _of_prior(config)
-  beside = path and pathlib.Path(path.partition(':')[0]).parent / 'rqvae.py'
+  wanted = _of_prior(prior)
+  beside = path and reading.split(path)[0].parent / 'rqvae.py'
   if beside and beside.exists():
-    found = _load(str(beside))
-    if _of_tokenizer(found) == wanted:
+    found = config_lib.load_model(str(beside))
+    if build.codes_of(build.rqvae(found)) == wanted:
       return found
-  height, width, _ = config.model.code_shape
+  height, width, _ = prior.code_shape
   pixels = _PIXELS // height  # Of a position.
   if height != width or pixels not in recipes.MULTIPLIERS:
     raise ValueError(
-        f'No RQ-VAE is known for config.model.code_shape='
-        f'{config.model.code_shape}; give one by --tokenizer_config.'
+        f'No RQ-VAE is known for config.model.code_shape={prior.code_shape};'
+        ' give one by --tokenizer_config.'
     )
-  recipe = recipes.rqvae().to_dict()
-  recipe['model'].update(
+  recipe = config_lib.parse_model(recipes.rqvae().to_dict())
+  return dataclasses.replace(
+      recipe,
       channel_multipliers=recipes.MULTIPLIERS[pixels],
       attention_resolutions=(height,),
-      shared_codebook=isinstance(config.model.codebook_size, int),
+      shared_codebook=isinstance(prior.codebook_size, int),
       **wanted,
   )
-  recipe['loss']['perceptual_weight'] = 0.0
-  recipe['train']['epochs'] = 1.0
-  return config_lib.check(recipe)
 
 
-def _load(path: str) -> Config:
-  """Loads a stage-1 experiment; others raise a KeyError."""
-  # No loss is computed, and so no perceptual network asked for.
-  return config_lib.load(path, overrides={'loss.perceptual_weight': 0.0})
-
-
-def _of_prior(config: Config) -> dict[str, Any]:
+def _of_prior(prior: RQTransformerConfig) -> dict[str, Any]:
   names = ('code_shape', 'codebook_size', 'embed_dim')
-  return {name: getattr(config.model, name) for name in names}
-
-
-def _of_tokenizer(config: Config) -> dict[str, Any]:
-  quantizer = build.rqvae(config.model).make_quantizer()
-  sizes = quantizer.sizes
-  return {
-      'code_shape': config.model.code_shape,
-      'codebook_size': sizes[0] if len(set(sizes)) == 1 else sizes,
-      'embed_dim': quantizer.codeword_channels,
-  }
+  return {name: getattr(prior, name) for name in names}
 
 
 def _in_dtype(abstract: PyTree, dtype: str) -> PyTree:

@@ -3,7 +3,6 @@
 import collections
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +12,7 @@ from rq_jax.conversion import tables
 from rq_jax.conversion.torch_format import reading
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.convert import from_official
+from rq_jax.models import build
 from rq_jax.models import lpips
 
 
@@ -29,10 +29,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
     ValueError: If a file is damaged, or lacks what is needed.
   """
   network = lpips.LPIPS()
-  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-  abstract = partitioning.unbox(
-      jax.eval_shape(network.init, jax.random.key(0), image, image)
-  )
+  abstract = partitioning.unbox(build.lpips_variables(network))
   rows = tables.lpips()
   with from_official.written_whole(dst) as partial:
     with (

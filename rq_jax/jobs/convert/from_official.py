@@ -115,7 +115,8 @@ def _add_tokenizer(
     _convert(source.stage1, copy, ema=False)
   else:
     tokenizer = Tokenizer.restore(given, verbose=False)
-    inference_copy.write(copy, tokenizer.config, tokenizer.variables)
+    config = stored.read_config(given, stage=1)
+    inference_copy.write(copy, config, tokenizer.variables)
 
 
 def _refuse_tokenizer(tokenizer: str | None) -> None:

@@ -74,7 +74,7 @@ def _write(
       src, 'disc_params'
   )
   abstract, rows = official_model.model_table(
-      config, has_discriminator=has_discriminator
+      config.model, config.discriminator if has_discriminator else None
   )
   variables, found = stored.restore_variables(src, abstract, step=step, ema=ema)
   print(f'{from_official.kind(config)}: {found}.')

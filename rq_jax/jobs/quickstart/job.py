@@ -15,7 +15,6 @@ from rq_jax import config as config_lib
 from rq_jax import files
 from rq_jax import sampling
 from rq_jax.config import Config
-from rq_jax.config import rules
 from rq_jax.data import sources
 from rq_jax.jobs import encode
 from rq_jax.jobs import versions
@@ -48,7 +47,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
   Raises:
     ValueError: If the seed is out of range; before anything is made.
   """
-  rules.check_seed(seed)
+  config_lib.check_seed(seed)
   folder = epath.Path(out)
   seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
   stage1 = _load('rqvae.py', {'seed': seed})

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax import config as config_lib
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
-from rq_jax.config import rules
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.jobs.sample.conditions import Conditions
@@ -43,7 +43,7 @@ class Drawing:
   chunk_size: int = _ABOUT
 
   def __post_init__(self):
-    rules.check_seed(self.seed)
+    config_lib.check_seed(self.seed)
 
   @property
   def _batch(self) -> int:

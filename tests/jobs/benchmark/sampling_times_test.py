@@ -38,7 +38,9 @@ PRIOR = rqtransformer.RQTransformer(
 
 @functools.cache
 def sampler():
-  return stand_in.sampler(tiny.stage2_config(), tiny.stage1_config(), 'float32')
+  return stand_in.sampler(
+      tiny.stage2_config().model, tiny.stage1_config().model, 'float32'
+  )
 
 
 def options(**changes):
@@ -275,7 +277,7 @@ def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():
 
 @pytest.mark.parametrize(('size', 'number'), [('small', 2), ('huge', 3)])
 def test_models_of_figure_4_have_the_same_layers(size, number):
-  priors = [build.rqtransformer(c.model) for c in figure4.models(size).values()]
+  priors = [build.rqtransformer(c) for c in figure4.models(size).values()]
   assert len(priors) == number
   assert priors[0].code_shape == (8, 8, 4)
   for prior in priors[1:]:

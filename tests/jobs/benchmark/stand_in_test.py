@@ -15,11 +15,10 @@ from rq_jax.models import build
 from tests import tiny
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[3] / 'configs'
-UNUSED = {'tokenizer': 'unused', 'data.path': 'unused'}
 
 
 def load(path):
-  return config_lib.load(str(CONFIGS / path), overrides=UNUSED)
+  return config_lib.load_model(str(CONFIGS / path))
 
 
 def kinds(tree):
@@ -29,7 +28,7 @@ def kinds(tree):
 @functools.cache
 def bfloat16():
   return stand_in.sampler(
-      tiny.stage2_config(), tiny.stage1_config(), 'bfloat16'
+      tiny.stage2_config().model, tiny.stage1_config().model, 'bfloat16'
   )
 
 
@@ -90,8 +89,8 @@ def test_a_tokenizer_that_fits_is_found(path, size, multipliers, attention):
   file = ':'.join([f'{folder}/rqtransformer.py', *argument])
   config = load(file)
   found = stand_in.find_tokenizer(config, str(CONFIGS / file))
-  model = build.rqvae(found.model)
-  build.check_pair(config.model, model)
+  model = build.rqvae(found)
+  build.check_pair(config, model)
   assert model.image_size == size
   assert model.channel_multipliers == multipliers
   assert model.attention_resolutions == attention
@@ -99,13 +98,13 @@ def test_a_tokenizer_that_fits_is_found(path, size, multipliers, attention):
 
 def test_a_map_that_no_tokenizer_makes_is_refused():
   with pytest.raises(ValueError, match=r'\(2, 2, 2\); give .*tokenizer_config'):
-    stand_in.find_tokenizer(tiny.stage2_config())
+    stand_in.find_tokenizer(tiny.stage2_config().model)
 
 
 def test_a_given_tokenizer_must_fit():
   digits = str(CONFIGS / 'digits/rqvae.py')
   config = load('digits/rqtransformer.py')
-  assert stand_in.load_tokenizer(digits, config).model.image_size == 32
+  assert stand_in.load_tokenizer(digits, config).image_size == 32
   with pytest.raises(ValueError, match=r"'codebook_size': 128.*16384"):
     stand_in.load_tokenizer(digits, load('imagenet256/rqtransformer.py'))
   with pytest.raises(ValueError, match='of no RQ-VAE'):

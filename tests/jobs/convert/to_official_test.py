@@ -127,7 +127,9 @@ def test_a_discriminator_comes_along_and_goes_back(norm, tmp_path):
 
 def test_a_model_that_cannot_go_back_is_refused_before_anything(tmp_path):
   tokenizer = tiny.untrained_tokenizer()
-  inference_copy.export(tmp_path / 'src', tokenizer.config, tokenizer.variables)
+  inference_copy.export(
+      tmp_path / 'src', tiny.stage1_config(), tokenizer.variables
+  )
   with pytest.raises(ValueError, match='cannot build this model: .*32 groups'):
     to_official.to_official(str(tmp_path / 'src'), str(tmp_path / 'dst'))
   assert [p.name for p in tmp_path.iterdir()] == ['src']

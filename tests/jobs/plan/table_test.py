@@ -130,7 +130,7 @@ def test_axes_tell_which_devices_split_them(planned):
 def test_the_tokenizer_is_counted_where_it_is(tmp_path):
   folder = tmp_path / 'tokenizer'
   tokenizer = tiny.untrained_tokenizer()
-  inference_copy.export(folder, tokenizer.config, tokenizer.variables)
+  inference_copy.export(folder, tiny.stage1_config(), tokenizer.variables)
   known = estimate.make(tiny.stage2_config(tokenizer=str(folder)), 1)
   unknown = estimate.make(tiny.stage2_config(), 1)
   # Its encoder is part of the step, as there are images and no features.

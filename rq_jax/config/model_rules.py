@@ -1,0 +1,153 @@
+"""What the fields of a network's description must be to each other.
+
+Each rule raises a ValueError that says what is set, what is required, and which
+flag to change. Descriptions call these when they are made.
+"""
+
+import math
+from typing import Any
+
+
+def require(holds: bool, was: str, required: str, change: str) -> None:
+  """Raises the error that a rule states: what is, what must be, what to do."""
+  if not holds:
+    raise ValueError(f'{was} {required}. Change {change}.')
+
+
+def check_rqvae(model: Any) -> None:
+  """Checks a `models.RQVAEConfig`."""
+  for rule in (_levels, _code_map, _codebooks, _groups):
+    rule(model)
+
+
+def check_rqtransformer(model: Any) -> None:
+  """Checks a `models.RQTransformerConfig`."""
+  for rule in (_heads, _conditions, _null_class, _vocabularies):
+    rule(model)
+
+
+def _levels(model: Any) -> None:
+  levels = len(model.channel_multipliers)
+  require(
+      levels > 0,
+      'config.model.channel_multipliers=()',
+      'must have one number for each level',
+      '--config.model.channel_multipliers',
+  )
+  factor = 2 ** (levels - 1)
+  require(
+      model.image_size % factor == 0,
+      f'config.model.image_size={model.image_size}',
+      f'must be a multiple of {factor}, as {levels} levels halve it'
+      f' {levels - 1} times',
+      '--config.model.image_size or --config.model.channel_multipliers',
+  )
+  require(
+      isinstance(model.res_blocks, int) or len(model.res_blocks) == levels,
+      f'config.model.res_blocks={model.res_blocks}',
+      f'must be one number or one for each of the {levels} levels',
+      '--config.model.res_blocks',
+  )
+
+
+def _code_map(model: Any) -> None:
+  side = model.feature_map
+  h, w, _ = model.code_shape
+  require(
+      side % h == 0 and side % w == 0,
+      f'config.model.code_shape={model.code_shape}',
+      f'must divide the {side}x{side} feature map evenly',
+      '--config.model.code_shape or --config.model.channel_multipliers',
+  )
+
+
+def _codebooks(model: Any) -> None:
+  depth = model.code_shape[2]
+  for name in ('codebook_size', 'decay'):
+    value = getattr(model, name)
+    if not isinstance(value, tuple):
+      continue
+    require(
+        not model.shared_codebook,
+        f'config.model.{name}={value} with config.model.shared_codebook=True',
+        'must be one number, as there is one codebook',
+        f'--config.model.{name} or --config.model.shared_codebook',
+    )
+    require(
+        len(value) == depth,
+        f'config.model.{name}={value}',
+        f'must have one number for each of the {depth} depths of'
+        f' config.model.code_shape={model.code_shape}',
+        f'--config.model.{name}',
+    )
+
+
+def _groups(model: Any) -> None:
+  widths = {model.channels * m for m in model.channel_multipliers}
+  if bad := sorted(w for w in widths if w % model.norm_groups):
+    require(
+        False,
+        f'config.model.norm_groups={model.norm_groups}',
+        f'must divide the channels of every level, such as {bad[0]}; possible'
+        f' are the divisors of {math.gcd(*widths)}',
+        '--config.model.norm_groups',
+    )
+
+
+def _heads(model: Any) -> None:
+  require(
+      model.width % model.heads == 0,
+      f'config.model.width={model.width}',
+      f'must be a multiple of config.model.heads={model.heads}',
+      '--config.model.width or --config.model.heads',
+  )
+  require(
+      model.depth_layers > 0 or model.code_shape[2] == 1,
+      f'config.model.depth_layers={model.depth_layers}',
+      'must be positive, as a stack has several codes',
+      '--config.model.depth_layers',
+  )
+
+
+def _conditions(model: Any) -> None:
+  require(
+      not (model.num_classes and model.text_vocab_size),
+      f'config.model.num_classes={model.num_classes} and'
+      f' config.model.text_vocab_size={model.text_vocab_size}:',
+      'a model takes labels or texts, not both',
+      '--config.model.num_classes or --config.model.text_vocab_size to 0',
+  )
+  require(
+      (model.text_vocab_size > 0) == (model.text_length > 0),
+      f'config.model.text_vocab_size={model.text_vocab_size} and'
+      f' config.model.text_length={model.text_length}',
+      'must both be set for a text model, and both be 0 otherwise',
+      '--config.model.text_vocab_size or --config.model.text_length',
+  )
+
+
+def _null_class(model: Any) -> None:
+  require(
+      not model.null_class or model.num_classes or model.text_vocab_size,
+      'config.model.null_class=True',
+      'needs a condition that it stands for the absence of',
+      '--config.model.null_class to False',
+  )
+
+
+def _vocabularies(model: Any) -> None:
+  if isinstance(model.codebook_size, tuple):
+    require(
+        len(model.codebook_size) == model.code_shape[2],
+        f'config.model.codebook_size={model.codebook_size}',
+        'must have one number for each depth of'
+        f' config.model.code_shape={model.code_shape}',
+        '--config.model.codebook_size',
+    )
+    require(
+        not (model.shared_embedding or model.shared_classifier),
+        f'config.model.codebook_size={model.codebook_size}',
+        'needs embeddings and classifiers of its own for each depth',
+        '--config.model.shared_embedding and --config.model.shared_classifier'
+        ' to False',
+    )
