@@ -49,7 +49,7 @@ class Checkpoints:
       ValueError: If there are checkpoints, and none is whole.
     """
     self._workdir = epath.Path(workdir).resolve()
-    if steps.steps(workdir):
+    if steps.finished(workdir):
       self._set_aside_after(steps.find(workdir, None))
     folder = steps.folder(workdir)
     arrays = ocp.type_handlers.ArrayHandler(
@@ -98,11 +98,6 @@ class Checkpoints:
               meta=ocp.args.JsonSave(meta),
           ),
       )
-
-  def wait(self) -> None:
-    """Blocks until all checkpoints are on disk."""
-    with self._naming_failures():
-      self._manager.wait_until_finished()
 
   def restore_newest(
       self, abstract: PyTree, shardings: PyTree

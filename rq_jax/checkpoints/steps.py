@@ -61,7 +61,7 @@ def find(
     ValueError: If there is none; a `DamagedError` if it cannot be restored.
   """
   judge = judge or functools.partial(problem, path)
-  found = steps(path)
+  found = finished(path)
   if not found:
     raise ValueError(
         f'{path} holds no complete checkpoint yet. Train until the first one is'
@@ -101,7 +101,7 @@ def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
   )
 
 
-def steps(path: epath.PathLike) -> list[int]:
+def finished(path: epath.PathLike) -> list[int]:
   """Steps of the finished checkpoints of a folder, whole or not, in order."""
   where = folder(path)
   found = ocp.utils.checkpoint_steps(where) if where.exists() else []
@@ -172,7 +172,7 @@ def set_aside(path: epath.PathLike, step: int) -> None:
   Nothing is removed: `checkpoints/99` becomes `damaged_checkpoints/99`.
   """
   target = epath.Path(path).resolve() / 'damaged_checkpoints'
-  for other in steps(path):
+  for other in finished(path):
     if other <= step:
       continue
     target.mkdir(exist_ok=True)

@@ -79,15 +79,6 @@ def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
   return _to_float(_center_crop(image, image_size))
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-  """Pixels of a model's output: float[...] in [-1, 1] -> uint8[...].
-
-  Values outside are clipped. Undoes `evaluate` exactly for every uint8 value.
-  """
-  pixels = np.round((np.asarray(image, np.float32) + 1) * 127.5)
-  return np.clip(pixels, 0, 255).astype(np.uint8)
-
-
 def _check(image: np.ndarray) -> None:
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
     raise ValueError(

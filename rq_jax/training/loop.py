@@ -16,15 +16,16 @@ import numpy as np
 import tqdm
 
 from rq_jax.checkpoints import runs
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
-from rq_jax.training import guard
+from rq_jax.training import advice
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import start
+from rq_jax.training import update
 from rq_jax.typing import Metrics, PyTree
 
 
@@ -33,7 +34,7 @@ class Stage:
   """What the loop calls; the first argument of each function is the task.
 
   Attributes:
-    init_state: (task, rng, batch) -> state, parameters boxed with their axes.
+    init_state: (task, rng) -> state, parameters boxed with their axes.
     train_step: (task, state, batch) -> (state, metrics).
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
@@ -53,10 +54,11 @@ class Stage:
 def run(
     stage: Stage,
     task: Any,
-    config: Config,
+    config: Experiment,
     mesh: jax.sharding.Mesh,
     workdir: str | epath.Path,
     *,
+    opened: Mapping[str, sources.Source],
     total_steps: int,
 ) -> dict[str, float]:
   """Trains to the end, from the newest checkpoint if there is one.
@@ -67,6 +69,7 @@ def run(
     config: The checked experiment.
     mesh: Where to train.
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
+    opened: The data, by the name of the split.
     total_steps: Length of the run.
 
   Returns:
@@ -89,7 +92,7 @@ def run(
       ) as checkpoints,
   ):
     return _Run(
-        stage, task, config, mesh, workdir, total_steps, checkpoints
+        stage, task, config, mesh, workdir, opened, total_steps, checkpoints
     ).train(held)
 
 
@@ -97,14 +100,20 @@ class _Run:
   """One run, from its first step in this process to its last."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, total_steps, checkpoints
+      self, stage, task, config, mesh, workdir, opened, total_steps, checkpoints
   ):
     self._stage, self._task, self._config = stage, task, config
     self._mesh, self._total = mesh, total_steps
     self._checkpoints = checkpoints
-    self._source = sources.open_source(config.data, 'train')
-    self._held_out = sources.open_source(config.data, 'test')
-    self._state, self._shardings = self._open_state()
+    self._source, self._held_out = opened['train'], opened['test']
+    self._state, self._shardings = start.open_state(
+        stage,
+        task,
+        config,
+        mesh=mesh,
+        checkpoints=checkpoints,
+        num_examples=len(self._source),
+    )
     self._first_step = int(self._state.step)
     self._saved_step = checkpoints.latest_step()
     self._writer = metrics_lib.MetricWriter(
@@ -154,7 +163,7 @@ class _Run:
             self._evaluate(step)
           stopping = signals.requested(step)
           if step % train.checkpoint_steps == 0 or last or stopping:
-            self._save(step, batches, bar)
+            self._save(step, bar)
           if stopping and not last:
             raise interrupts.Interrupted(step)
         results = self._evaluate(max(self._first_step, self._total))
@@ -174,21 +183,6 @@ class _Run:
         workers=data.workers,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-    )
-
-  def _open_state(self) -> tuple[PyTree, PyTree]:
-    """The state that the run starts from, and its shardings."""
-    first = self._open_batches(0)
-    batch = partitioning.global_batch(next(first), self._mesh)
-    first.close()
-    return start.open_state(
-        self._stage,
-        self._task,
-        self._config,
-        batch,
-        mesh=self._mesh,
-        checkpoints=self._checkpoints,
-        num_examples=len(self._source),
     )
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
@@ -212,43 +206,39 @@ class _Run:
 
   def _check_finite(self) -> None:
     failed = int(self._state.failed_step)
-    if failed == guard.NO_STEP:
+    if failed == update.NO_STEP:
       return
-    saved = self._checkpoints.latest_step()
     raise FloatingPointError(
-        f'The loss or its gradient at step {failed + 1} was not finite. The'
-        ' step was not applied, and no checkpoint has it; the newest is of step'
-        f' {saved}. Lower --config.optimizer.peak_lr or set'
-        ' --config.optimizer.clip_norm, in another --workdir, which'
-        ' --config.init_from can start from this one.'
+        advice.not_finite(
+            failed + 1, self._checkpoints.latest_step(), self._state.params
+        )
     )
 
-  def _save(self, step: int, batches, bar: tqdm.tqdm) -> None:
-    # Should the run die after this, it will not take the step again.
+  def _save(self, step: int, bar: tqdm.tqdm) -> None:
+    # A run that resumes from here will not log the step again.
     self._flush(bar)
     self._check_finite()
     if step == self._saved_step:
       return
-    meta = {
-        'step': step,
-        'num_examples': len(self._source),
-        'loader': batches.state(),
-    }
+    meta = {'step': step, 'num_examples': len(self._source)}
     self._checkpoints.save(step, self._state, meta)
     self._saved_step = step
 
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on the held-out split; writes metrics and pictures."""
     data = self._config.data
-    sums = None
+    count = min(len(self._held_out), self._config.train.eval_images)
+    sums, first = None, None
     for batch in loader.eval_batches(
         self._held_out,
         transform=loader.image_transform(data, train=False),
         batch_size=data.batch_size,
+        count=count,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     ):
       batch = partitioning.global_batch(batch, self._mesh)
+      first = batch if first is None else first
       new = self._eval_fn(self._task, self._state, batch)
       sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
@@ -257,10 +247,8 @@ class _Run:
         for name, value in self._stage.summarize(self._task, sums).items()
     }
     self._writer.write(step, results)
-    self._writer.write_images(
-        step,
-        jax.tree.map(
-            np.asarray, self._preview_fn(self._task, self._state, batch)
-        ),
-    )
+    shown = self._preview_fn(self._task, self._state, first)
+    # A batch may be larger than the split; what fills it up is not shown.
+    shown = {name: np.asarray(rows)[:, :count] for name, rows in shown.items()}
+    self._writer.write_images(step, shown)
     return results

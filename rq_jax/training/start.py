@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
 import jax
 
 from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.typing import PyTree
 
@@ -15,8 +18,7 @@ from rq_jax.typing import PyTree
 def open_state(
     stage: Any,
     task: Any,
-    config: Config,
-    batch: PyTree,
+    config: Experiment,
     *,
     mesh: jax.sharding.Mesh,
     checkpoints: runs.Checkpoints,
@@ -28,7 +30,6 @@ def open_state(
     stage: A `loop.Stage`.
     task: Its first argument.
     config: The experiment.
-    batch: Any batch, of which only the shapes count.
     mesh: Where to place the state.
     checkpoints: Of the run.
     num_examples: Length of the training split.
@@ -37,7 +38,7 @@ def open_state(
     ValueError: If no checkpoint can be read, or the data were others.
   """
   rng = jax.random.key(config.seed)
-  abstract = jax.eval_shape(stage.init_state, task, rng, batch)
+  abstract = jax.eval_shape(stage.init_state, task, rng)
   shardings = partitioning.state_sharding(abstract, mesh)
   restored = checkpoints.restore_newest(partitioning.unbox(abstract), shardings)
   if restored is not None:
@@ -45,13 +46,33 @@ def open_state(
     _check_position(meta, num_examples)
     return state, shardings
 
-  def init(task, rng, batch):
-    return partitioning.unbox(stage.init_state(task, rng, batch))
+  def init(task, rng):
+    return partitioning.unbox(stage.init_state(task, rng))
 
-  state = jax.jit(init, out_shardings=shardings)(task, rng, batch)
+  state = jax.jit(init, out_shardings=shardings)(task, rng)
   if config.init_from is not None:
     state = _take_weights(config.init_from, stage.weights, state, shardings)
   return state, shardings
+
+
+def check_init_from(config: Experiment, workdir: str | epath.Path) -> None:
+  """Refuses an `init_from` that holds no model of the stage, at once.
+
+  A run that resumes does not read it.
+
+  Raises:
+    ValueError: Naming the folder and the flag.
+  """
+  path = config.init_from
+  if path is None or steps.finished(workdir):
+    return
+  try:
+    stored.read_model(path, stage=config.stage)
+    steps.find(path, None)
+  except ValueError as error:
+    raise ValueError(
+        f'--config.init_from={path} gives no weights to start from: {error}'
+    ) from error
 
 
 def _take_weights(
@@ -68,7 +89,7 @@ def _take_weights(
       {name: getattr(state, name) for name in names},
       sharding={name: getattr(shardings, name) for name in names},
   )
-  print(f'Starting from the {found}.')
+  console.tell(f'Starting from the {found}.')
   state = state.replace(**weights)
   if state.ema_params is not None:
     ema = jax.tree.map(lambda p: p.copy(), state.params)

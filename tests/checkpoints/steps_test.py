@@ -114,7 +114,7 @@ def test_a_damaged_newest_step_is_passed_over_and_named(
 def test_training_saves_after_a_step_that_was_passed_over(run):
   step_99(run, empty=True)
   save(run, 7)
-  assert steps.steps(run) == [4, 6, 7]
+  assert steps.finished(run) == [4, 6, 7]
   # Another one of the same number is kept beside it.
   step_99(run, empty=True)
   save(run, 8)
@@ -140,7 +140,7 @@ def test_if_no_step_is_whole_all_are_named_and_nothing_is_moved(run):
         f'No checkpoint in {run}/checkpoints can be read. 6: it has no meta; 4:'
         ' it has no meta.'
     )
-  assert steps.steps(run) == [4, 6]
+  assert steps.finished(run) == [4, 6]
 
 
 def test_a_damaged_step_that_is_asked_for_is_an_error(run):
@@ -162,7 +162,7 @@ def test_a_model_that_does_not_fit_is_no_damage(run):
       runs.Checkpoints(run, keep=9) as checkpoints,
   ):
     checkpoints.restore_newest(shapes, SHARDINGS)
-  assert steps.steps(run) == [4, 6]
+  assert steps.finished(run) == [4, 6]
 
 
 def test_what_is_not_damage_ends_the_search(run, monkeypatch):
@@ -174,7 +174,7 @@ def test_what_is_not_damage_ends_the_search(run, monkeypatch):
   monkeypatch.setattr(runs.Checkpoints, 'restore', no_memory)
   with pytest.raises(MemoryError):
     newest_for_training(run)
-  assert steps.steps(run) == [4, 6]
+  assert steps.finished(run) == [4, 6]
 
 
 def test_several_processes_must_not_take_different_steps(run, monkeypatch):
@@ -212,7 +212,7 @@ def test_what_may_pass_is_no_damage(word, run, monkeypatch):
   for newest in (newest_for_training, newest_for_inference):
     with pytest.raises(ValueError, match=f'^{word}'):
       newest(run)
-  assert steps.steps(run) == [4, 6]
+  assert steps.finished(run) == [4, 6]
 
 
 def test_processes_restore_the_same_step_for_inference_too(run, monkeypatch):

@@ -1,7 +1,6 @@
 """Batches depend on the seed and the step, and on nothing else."""
 
 import itertools
-import json
 import pickle
 import types
 
@@ -194,15 +193,15 @@ def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   batches.close()
 
 
-def test_the_state_counts_the_batches_that_were_taken():
-  batches = loader.train_batches(Numbers(12), batch_size=4, seed=0, step=3)
-  assert batches.state()['step'] == 3
-  next(batches)
-  next(batches)
-  state = batches.state()
-  assert state == {'step': 5, 'grain': {'next_index': 2}}
-  assert json.loads(json.dumps(state)) == state
-  batches.close()
+@pytest.mark.parametrize(('count', 'length'), [(5, 2), (8, 2), (10, 3)])
+def test_evaluation_may_stop_after_the_first_examples(count, length):
+  batches = list(loader.eval_batches(Numbers(10), batch_size=4, count=count))
+  assert len(batches) == length
+  valid = np.concatenate([batch['valid'] for batch in batches])
+  labels = np.concatenate([batch['label'] for batch in batches])
+  assert valid.sum() == count
+  np.testing.assert_array_equal(labels[valid], np.arange(count))
+  assert (labels[~valid] == count - 1).all()
 
 
 @pytest.mark.parametrize('process_count', [1, 2])

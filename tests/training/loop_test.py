@@ -1,6 +1,7 @@
 """The loop, with a stage so small that all of it can be computed by hand."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -14,12 +15,12 @@ from PIL import Image
 import pytest
 
 from rq_jax.data import loader
-from rq_jax.data import sources
 from rq_jax.data.sources import digits
+from rq_jax.data.sources import splits
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
-from rq_jax.training import guard
 from rq_jax.training import loop
+from rq_jax.training import update
 from tests import tiny
 
 STEPS = 5
@@ -43,11 +44,11 @@ class Task:
   )
 
 
-def init_state(task, rng, batch):
-  params = {'w': jax.random.normal(rng, (4,)) + jnp.mean(batch['image'])}
+def init_state(task, rng):
+  params = {'w': jax.random.normal(rng, (4,))}
   return State(
       step=jnp.int32(0),
-      failed_step=jnp.int32(guard.NO_STEP),
+      failed_step=jnp.int32(update.NO_STEP),
       rng=rng,
       params=params,
       ema_params=params if task.ema else None,
@@ -65,7 +66,7 @@ def train_step(task, state, batch):
   if task.ema:
     new = new.replace(ema_params={'w': params['w'] / 2})
   metrics = {'loss': loss, 'codebook/used': state.step / 100}
-  return guard.keep_if_not_finite(state, new, loss), metrics
+  return update.keep_if_not_finite(state, new, loss), metrics
 
 
 def eval_step(task, state, batch):
@@ -108,13 +109,21 @@ def experiment(**train):
   )
 
 
-def run(workdir, task=None, *, steps=STEPS, config=None, stage=STAGE):
+@functools.cache
+def opened():
+  return {name: digits.Digits(name, tiny.SIZE) for name in splits.SPLITS}
+
+
+def run(
+    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, data=None
+):
   return loop.run(
       stage,
       task or Task(),
       config or experiment(),
       partitioning.make_mesh({'data': -1}),
       workdir,
+      opened=data or opened(),
       total_steps=steps,
   )
 
@@ -138,7 +147,7 @@ def expected_states(steps=STEPS):
       seed=config.seed,
   )
   batch = next(batches)
-  states = [init_state(Task(), jax.random.key(config.seed), batch)]
+  states = [init_state(Task(), jax.random.key(config.seed))]
   for _ in range(steps):
     state, _ = train_step(Task(), states[-1], batch)
     states.append(state)
@@ -196,10 +205,51 @@ def test_previews_are_written_as_pictures(finished):
   names = sorted(p.name for p in (folder / 'images').iterdir())
   assert names == ['digits_00000003.png', 'digits_00000005.png']
   picture = np.asarray(Image.open(folder / 'images' / names[0]))
-  # Of the last batch; grids have borders of two pixels.
-  image = digits.Digits('test', tiny.SIZE)[320]['image']
+  # The first ones of the split; grids have borders of two pixels.
+  image = opened()['test'][0]['image']
   np.testing.assert_array_equal(
       picture[2 : 2 + tiny.SIZE, 2 : 2 + tiny.SIZE], image
+  )
+
+
+class First:
+  """The first examples of a source."""
+
+  num_classes = 10
+
+  def __init__(self, source, count):
+    self._source, self._count = source, count
+
+  def __len__(self):
+    return self._count
+
+  def __getitem__(self, index):
+    assert 0 <= index < self._count
+    return self._source[index]
+
+
+@pytest.mark.parametrize(
+    ('limit', 'held_out', 'count'), [(70, 359, 70), (64, 359, 64), (70, 5, 5)]
+)
+def test_an_evaluation_takes_the_first_examples_and_no_more_than_asked(
+    limit, held_out, count, tmp_path
+):
+  data = opened() | {'test': First(opened()['test'], held_out)}
+  config = experiment(eval_images=limit)
+  results = run(tmp_path, config=config, steps=1, data=data)
+  assert results['eval/count'] == count
+  pixels = np.mean([opened()['test'][i]['image'] for i in range(count)])
+  np.testing.assert_allclose(
+      results['eval/pixel'], pixels / 127.5 - 1, rtol=1e-5
+  )
+  # A preview shows a batch, but nothing of what fills it up.
+  picture = np.asarray(Image.open(tmp_path / 'images' / 'digits_00000001.png'))
+  shown = min(count, 64)
+  assert picture.shape[1] == shown * (tiny.SIZE + 2) + 2
+  left = 2 + (shown - 1) * (tiny.SIZE + 2)
+  np.testing.assert_array_equal(
+      picture[2 : 2 + tiny.SIZE, left : left + tiny.SIZE],
+      opened()['test'][shown - 1]['image'],
   )
 
 
@@ -302,7 +352,7 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
     log_steps, finished, tmp_path
 ):
   config = experiment(log_steps=log_steps)
-  with pytest.raises(FloatingPointError, match='at step 3 .* is of step 2'):
+  with pytest.raises(FloatingPointError, match='at step 3 .* of step 2'):
     run(tmp_path, Task(breaks_at=2), config=config)
   assert saved(tmp_path) == [2]
   assert np.all(np.isfinite(weights_at(tmp_path, 2)))
@@ -314,7 +364,7 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
 
 
 def test_a_run_that_fails_in_its_last_step_says_so(tmp_path):
-  with pytest.raises(FloatingPointError, match='at step 5 .* is of step 4'):
+  with pytest.raises(FloatingPointError, match='at step 5 .* of step 4'):
     run(
         tmp_path,
         Task(breaks_at=4),
@@ -365,9 +415,8 @@ def test_a_checkpoint_wins_over_the_weights_to_start_from(finished, tmp_path):
   )
 
 
-def test_data_of_another_length_are_refused(tmp_path, monkeypatch):
+def test_data_of_another_length_are_refused(tmp_path):
   run(tmp_path, steps=2)
-  shorter = digits.Digits('test', tiny.SIZE)
-  monkeypatch.setattr(sources, 'open_source', lambda *_: shorter)
+  shorter = opened() | {'train': opened()['test']}
   with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
-    run(tmp_path)
+    run(tmp_path, data=shorter)

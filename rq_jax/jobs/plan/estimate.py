@@ -14,8 +14,8 @@ import jax
 from rq_jax.config import Config
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import flops
-from rq_jax.training import experiment
-from rq_jax.training import shapes
+from rq_jax.jobs.plan import problem as problem_lib
+from rq_jax.training import run
 from rq_jax.typing import PyTree
 
 # Modules of a model by the part they belong to; None for all others.
@@ -99,11 +99,11 @@ def make(config: Config, devices: int) -> Plan:
   """
   mesh = partitioning.abstract_mesh(vars(config.mesh), devices)
   partitioning.check_batch(config.data.batch_size, mesh)
-  problem = shapes.problem(config, mesh)
+  problem = problem_lib.problem(config, mesh)
   task, batch = problem.task, problem.batch
-  stage = experiment.STAGES[config.stage]
+  stage = run.STAGES[config.stage]
   rng = jax.eval_shape(lambda: jax.random.key(0))
-  boxed = jax.eval_shape(stage.init_state, task, rng, batch)
+  boxed = jax.eval_shape(stage.init_state, task, rng)
   state = partitioning.unbox(boxed)
   size = config.data.batch_size
   step = flops.count(stage.train_step, task, state, batch) / size

@@ -19,8 +19,8 @@ from rq_jax.models import codebook
 from rq_jax.models import discriminator
 from rq_jax.models import lpips
 from rq_jax.models import rqvae
-from rq_jax.training import guard
 from rq_jax.training import optim
+from rq_jax.training import update
 from rq_jax.training.stage1 import adversary
 from rq_jax.training.stage1 import perceptual as perceptual_lib
 from rq_jax.typing import Batch, Metrics, PyTree, Variables
@@ -115,23 +115,23 @@ def build(
   )
 
 
-def init_state(task: Task, rng: jax.Array, batch: Batch) -> State:
+def init_state(task: Task, rng: jax.Array) -> State:
   """Initial state; parameters are boxed with their logical axes.
 
   Args:
     task: What stays fixed over the run.
     rng: The key of the whole run.
-    batch: A first batch, for its shapes alone.
   """
   rng_model, rng_disc, rng_run = jax.random.split(rng, 3)
-  images = batch['image']
-  variables = task.model.init(rng_model, images[:1])
+  size = task.model.image_size
+  images = jnp.zeros((1, size, size, 3), jnp.float32)
+  variables = task.model.init(rng_model, images)
   params, disc = variables['params'], {}
   if task.discriminator is not None:
     disc = task.discriminator.init(rng_disc, images, train=True)
   return State(
       step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), guard.NO_STEP, jnp.int32),
+      failed_step=jnp.full((), update.NO_STEP, jnp.int32),
       rng=rng_run,
       params=params,
       codebook=variables['codebook'],
@@ -160,26 +160,8 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   recons, books, disc_stats, grads, metrics = _gradients(
       task, state, images, jax.random.fold_in(state.rng, state.step)
   )
-  updates, opt_state = task.optimizer.update(
-      grads, state.opt_state, state.params
-  )
-  params = optax.apply_updates(state.params, updates)
-  new = state.replace(
-      step=state.step + 1,
-      params=params,
-      codebook=books,
-      opt_state=opt_state,
-  )
-  if task.ema_decay:
-    new = new.replace(
-        ema_params=optim.update_ema(
-            state.ema_params, params, decay=task.ema_decay, step=state.step
-        )
-    )
-  metrics |= {
-      'gradient_norm': optax.tree.norm(grads),
-      'learning_rate': task.schedule(state.step),
-  }
+  new, moved = update.advance(task, state, grads, codebook=books)
+  metrics |= moved
   finite = [metrics['loss'], metrics['gradient_norm']]
   if task.discriminator is not None:
     new, disc_metrics = adversary.update(
@@ -187,7 +169,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
     )
     metrics |= disc_metrics
     finite += [metrics['discriminator'], metrics['discriminator_gradient_norm']]
-  return guard.keep_if_not_finite(state, new, *finite), metrics
+  return update.keep_if_not_finite(state, new, *finite), metrics
 
 
 def _gradients(task: Task, state: State, images, rng):

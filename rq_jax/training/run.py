@@ -1,20 +1,23 @@
-"""Runs an experiment: from a checked configuration to a trained model."""
+"""Trains an experiment: from a checked configuration to a trained model."""
 
 from etils import epath
-import jax
 
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
+from rq_jax.config.sources import SOURCES
 from rq_jax.data import sources
 from rq_jax.data.sources import features
+from rq_jax.data.sources import splits
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training import start
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
@@ -39,7 +42,7 @@ STAGES = {
 }
 
 
-def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
+def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
   """Trains either stage, as its configuration says; resumes where it can.
 
   Args:
@@ -57,21 +60,22 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
     interrupts.Interrupted: After saving, if the run was told to stop.
     FloatingPointError: If a step was not finite.
   """
+  start.check_init_from(config, workdir)
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
-  source = sources.open_source(config.data, 'train')
-  total_steps = config_lib.total_steps(config, len(source))
+  opened = {s: sources.open_source(config.data, s) for s in splits.SPLITS}
+  total_steps = config_lib.total_steps(config, len(opened['train']))
   if config.stage == 2:
-    untrained = sources.check_classes(config, source)
-    if untrained and jax.process_index() == 0:
-      print(untrained)
+    untrained = sources.check_classes(config.model.num_classes, opened)
+    if untrained:
+      console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
     if config.stage == 1:
       task = stage1.build(config, mesh, total_steps=total_steps)
       held.prepare(config)
     else:
       tokenizer = Tokenizer.restore(config.tokenizer)
-      if config.data.source == 'features':
+      if 'features' in SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
@@ -84,6 +88,7 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
         config,
         mesh,
         held.folder,
+        opened=opened,
         total_steps=total_steps,
     )
 

@@ -1,4 +1,6 @@
-"""A step that is not finite is never applied, nor is any step after it."""
+"""Steps move parameters and averages; none that is not finite is applied."""
+
+import types
 
 import flax
 import jax
@@ -7,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from rq_jax.training import guard
+from rq_jax.training import optim
+from rq_jax.training import update
 
 _ADAM = optax.adam(0.1)
 
@@ -26,7 +29,7 @@ def _initial():
   params = {'w': jnp.array([1.0, -2.0])}
   return _State(
       step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), guard.NO_STEP, jnp.int32),
+      failed_step=jnp.full((), update.NO_STEP, jnp.int32),
       rng=jax.random.key(0),
       params=params,
       opt_state=_ADAM.init(params),
@@ -47,7 +50,7 @@ def _unguarded(state, values):
 
 @jax.jit
 def _guarded(state, values):
-  return guard.keep_if_not_finite(state, _unguarded(state, values), *values)
+  return update.keep_if_not_finite(state, _unguarded(state, values), *values)
 
 
 def _bits(state):
@@ -64,7 +67,7 @@ def test_finite_steps_are_applied_as_they_are():
     guarded = _guarded(guarded, _GOOD)
     unguarded = _unguarded(unguarded, _GOOD)
   assert _bits(guarded) == _bits(unguarded)
-  assert guarded.step == 3 and guarded.failed_step == guard.NO_STEP
+  assert guarded.step == 3 and guarded.failed_step == update.NO_STEP
 
 
 @pytest.mark.parametrize('position', [0, 1, 2])
@@ -91,3 +94,27 @@ def test_the_first_failure_is_final():
   for values in (_GOOD, _GOOD * np.nan, _GOOD):
     later = _guarded(later, values)
     assert _bits(later) == _bits(failed)
+
+
+@pytest.mark.parametrize('decay', [0.0, 0.5])
+def test_a_step_moves_parameters_averages_and_what_else_it_is_given(decay):
+  task = types.SimpleNamespace(
+      optimizer=optax.sgd(0.25), schedule=lambda step: step + 7, ema_decay=decay
+  )
+  start = {'w': jnp.array([1.0, -2.0])}
+  state = _initial().replace(
+      opt_state=task.optimizer.init(start),
+      ema_params=start if decay else None,
+  )
+  grads = {'w': jnp.array([3.0, 4.0])}
+  new, metrics = update.advance(task, state, grads, rng='moved')
+  moved = [0.25, -3.0]
+  np.testing.assert_allclose(new.params['w'], moved)
+  assert new.step == 1 and new.rng == 'moved'
+  assert metrics == {'gradient_norm': 5.0, 'learning_rate': 7}
+  if not decay:
+    assert new.ema_params is None
+    return
+  expected = optim.update_ema(start, new.params, decay=decay, step=state.step)
+  np.testing.assert_array_equal(new.ema_params['w'], expected['w'])
+  assert np.any(new.ema_params['w'] != start['w'])
