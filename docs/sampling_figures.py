@@ -138,12 +138,10 @@ def _split(split: str) -> Split:
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
-      'run', 'runs/quickstart', 'Folder of the quickstart.', flag_values=values
+  command.define_path(
+      'run', 'runs/quickstart', 'Folder of the quickstart.', values
   )
-  flags.DEFINE_string(
-      'out', 'docs/images', 'Folder of the chart.', flag_values=values
-  )
+  command.define_path('out', 'docs/images', 'Folder of the chart.', values)
   return values
 
 

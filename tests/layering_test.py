@@ -18,9 +18,9 @@ LAYERS = (
     {'training'},
     {'sampling'},
     {'tokenizer'},
-    {'checkpoints', 'conversion'},
+    {'checkpoints', 'compilation', 'conversion'},
     {'data', 'distributed', 'losses', 'models', 'reports', 'text'},
-    {'compilation', 'config', 'evaluation', 'files', 'typing'},
+    {'config', 'evaluation', 'files', 'typing'},
 )
 
 # These must work where only jax, flax, optax and orbax are installed.

@@ -34,6 +34,7 @@ def read_config(path: str | epath.Path, *, stage: int | None = None) -> Config:
   Raises:
     ValueError: If there is none, or of the other stage.
   """
+  path = files.path(path, 'path')
   file = epath.Path(path) / 'config.json'
   if not file.exists():
     raise ValueError(
@@ -80,6 +81,7 @@ def restore_variables(
   Raises:
     ValueError: If there is no such checkpoint, or it is of another model.
   """
+  path = files.path(path, 'path')
   restored = {}
 
   def problem(step: int) -> str | None:

@@ -25,13 +25,13 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
       sys_argv=argv,
       flag_values=values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'tokenizer',
       None,
       'Workdir of the trained RQ-VAE, or a converted checkpoint.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string('out', None, 'Folder of the cache.', flag_values=values)
+  command.define_path('out', None, 'Folder of the cache.', values)
   return values
 
 

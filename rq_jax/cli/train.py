@@ -30,11 +30,8 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
       sys_argv=argv,
       flag_values=values,
   )
-  flags.DEFINE_string(
-      'workdir',
-      None,
-      'Folder of checkpoints, metrics and images.',
-      flag_values=values,
+  command.define_path(
+      'workdir', None, 'Folder of checkpoints, metrics and images.', values
   )
   flags.DEFINE_bool(
       'distributed',

@@ -41,6 +41,7 @@ class TextTokenizer:
       ValueError: If it is missing, something else, or knows no padding token.
       ImportError: If tokenizers is not installed.
     """
+    path = files.path(path, 'path')
     file = epath.Path(path)
     if not file.is_file():
       raise ValueError(
@@ -71,7 +72,7 @@ class TextTokenizer:
         pad_id=self.pad_id,
         pad_token=self.tokenizer.id_to_token(self.pad_id) or _PAD,
     )
-    with files.whole(path) as file:
+    with files.whole(files.path(path, 'path')) as file:
       file.write(padding.to_str(pretty=True).encode())
 
   def encode(
@@ -138,11 +139,13 @@ def char_bpe(
     ValueError: If they are missing or something else.
     ImportError: If tokenizers is not installed.
   """
+  vocab = files.path(vocab, 'vocab')
+  merges = files.path(merges, 'merges')
   library = _library(vocab)
   try:
     model = library.models.BPE.from_file(
-        str(vocab),
-        str(merges),
+        vocab,
+        merges,
         unk_token=_UNKNOWN,
         end_of_word_suffix=_END_OF_WORD,
     )
