@@ -66,13 +66,14 @@ class TextTokenizer:
 
   def save(self, path: str | epath.Path) -> None:
     """Writes a file that `load` reads, so that it is there whole or not."""
+    path = files.path(path, 'path')
     padding = copy.deepcopy(self.tokenizer)
     # Keeps the id; the name stands beside it for readers.
     padding.enable_padding(
         pad_id=self.pad_id,
         pad_token=self.tokenizer.id_to_token(self.pad_id) or _PAD,
     )
-    with files.whole(files.path(path, 'path')) as file:
+    with files.whole(path) as file:
       file.write(padding.to_str(pretty=True).encode())
 
   def encode(
