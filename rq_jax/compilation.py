@@ -9,7 +9,6 @@ import stat
 
 import jax
 
-from rq_jax import files
 from rq_jax.distributed import console
 
 _BACKEND = '/jax/core/compile/backend_compile_duration'
@@ -37,13 +36,13 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   """
   if folder is None and jax.config.jax_compilation_cache_dir:
     return pathlib.Path(jax.config.jax_compilation_cache_dir)
-  given = os.environ.get(_ENABLED) or None if folder is None else folder
+  given = folder or os.environ.get(_ENABLED)
   if given == 'off':
     return None
   try:
-    path = _usable(_default() if given is None else files.path(given, _ENABLED))
+    path = _usable(given or _default())
   except ValueError as error:
-    if given is not None:
+    if given:
       raise
     console.warn(f'Compiled programs are not kept: {error}')
     return None

@@ -181,16 +181,6 @@ def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
   assert len(warnings) == 1
 
 
-def test_a_folder_may_begin_with_the_home_and_not_be_empty(
-    tmp_path, monkeypatch
-):
-  monkeypatch.setenv('HOME', str(tmp_path))
-  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', '~/programs')
-  assert compilation.keep() == tmp_path / 'programs'
-  with pytest.raises(ValueError, match='RQ_JAX_COMPILATION_CACHE=.. names no'):
-    compilation.keep('')
-
-
 _PROGRAM = """
 import jax
 jax.jit(lambda x: x - 1)(0.0)  # Before, and so not kept.
