@@ -162,12 +162,10 @@ def added(levels: np.ndarray) -> np.ndarray:
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
-      'run', 'runs/quickstart', 'Folder of the quickstart.', flag_values=values
+  command.define_path(
+      'run', 'runs/quickstart', 'Folder of the quickstart.', values
   )
-  flags.DEFINE_string(
-      'out', 'docs/images', 'Folder to write to.', flag_values=values
-  )
+  command.define_path('out', 'docs/images', 'Folder to write to.', values)
   return values
 
 

@@ -24,6 +24,7 @@ from rq_jax.cli import command
 from rq_jax.data.sources import digits as digits_source
 from rq_jax.jobs.quickstart import digits
 from rq_jax.reports import charts
+from rq_jax.reports import numerals
 
 # Half of the quickstart's training, and all of it.
 _STEPS = (325, 650)
@@ -37,82 +38,7 @@ _FIGURES = (
     'trained_on_generated',
 )
 
-_COLOURS = ('#bc4c00', '#0969da')
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 380, 280, 52, 16, 66, 46
-
-Curve = Sequence[tuple[float, float]]
 Split = tuple[np.ndarray, np.ndarray]
-
-
-def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
-  """Charts side by side that share their series and x axis: -> SVG.
-
-  Args:
-    figures: Title of a chart -> name of a series -> its points (x, y).
-    axis: Name of the x axis.
-  """
-  names = list(next(iter(figures.values())))
-  width = _WIDTH * len(figures)
-  drawn = [
-      f'<g transform="translate({_WIDTH * i} 0)">{_panel(title, lines, axis)}'
-      '</g>'
-      for i, (title, lines) in enumerate(figures.items())
-  ]
-  legend = ''.join(
-      f'<circle cx="{_LEFT + 5 + 100 * i}" cy="22" r="5" fill="{colour}"/>'
-      f'<text x="{_LEFT + 16 + 100 * i}" y="26">{name}</text>'
-      for i, (name, colour) in enumerate(zip(names, _COLOURS))
-  )
-  return (
-      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
-      f' height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}"'
-      ' font-family="sans-serif" font-size="13" fill="#333">'
-      # Pages may be dark: the chart brings its own paper.
-      '<rect width="100%" height="100%" rx="8" fill="#fff"/>'
-      f'{legend}{"".join(drawn)}</svg>\n'
-  )
-
-
-def _panel(title: str, series: Mapping[str, Curve], axis: str) -> str:
-  points = np.array([p for curve in series.values() for p in curve])
-  (first, low), (last, high) = points.min(axis=0), points.max(axis=0)
-  ticks = charts.linear_ticks(low, high)
-  low = min(low, 2 * ticks[0] - ticks[1])  # A tick below the lowest point.
-  foot, width = _HEIGHT - _BOTTOM, _WIDTH - _LEFT - _RIGHT
-
-  def x(value):
-    return round(_LEFT + (value - first) / (last - first) * width, 1)
-
-  def y(value):
-    return round(foot - (value - low) / (high - low) * (foot - _TOP), 1)
-
-  parts = [
-      f'<text x="{_LEFT}" y="{_TOP - 14}" font-weight="bold">{title}</text>',
-      f'<text x="{_LEFT + width / 2}" y="{_HEIGHT - 8}" text-anchor="middle">'
-      f'{axis}</text>',
-  ]
-  for t in charts.linear_ticks(low, high):
-    parts.append(
-        f'<path d="M{_LEFT} {y(t)}h{width}" stroke="#ddd"/><text'
-        f' x="{_LEFT - 8}" y="{y(t) + 4}" text-anchor="end">'
-        f'{charts.number(t)}</text>'
-    )
-  for t in charts.linear_ticks(first, last):
-    parts.append(
-        f'<text x="{x(t)}" y="{foot + 20}" text-anchor="middle">'
-        f'{charts.number(t)}</text>'
-    )
-  for colour, curve in zip(_COLOURS, series.values()):
-    joined = ' '.join(f'{x(a)},{y(b)}' for a, b in curve)
-    parts.append(
-        f'<polyline points="{joined}" fill="none" stroke="{colour}"'
-        ' stroke-width="2"/>'
-    )
-    parts += [
-        f'<circle cx="{x(a)}" cy="{y(b)}" r="3.5" fill="{colour}"/>'
-        for a, b in curve
-    ]
-  return ''.join(parts)
 
 
 def judges(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
@@ -212,12 +138,10 @@ def _split(split: str) -> Split:
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
-      'run', 'runs/quickstart', 'Folder of the quickstart.', flag_values=values
+  command.define_path(
+      'run', 'runs/quickstart', 'Folder of the quickstart.', values
   )
-  flags.DEFINE_string(
-      'out', 'docs/images', 'Folder of the chart.', flag_values=values
-  )
+  command.define_path('out', 'docs/images', 'Folder of the chart.', values)
   return values
 
 
@@ -231,7 +155,7 @@ def _measure(values: flags.FlagValues) -> None:
   found = by_guidance(samplers, train, test)
   heads = [name.replace('_', ' ') for name in _FIGURES]
   rows = [
-      [name, charts.number(scale), *(figures[key] for key in _FIGURES)]
+      [name, numerals.number(scale), *(figures[key] for key in _FIGURES)]
       for name, scales in found.items()
       for scale, figures in scales.items()
   ]
@@ -249,7 +173,7 @@ def _measure(values: flags.FlagValues) -> None:
   }
   path = epath.Path(values.out) / 'guidance_curve.svg'
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(panels(curves, 'guidance'))
+  path.write_text(charts.panels(curves, 'guidance'))
   heads = ['kept', 'drawn', 'judge that chose', 'other judge']
   heads += ['diversity mean', 'trained on generated']
   last = samplers[f'step {_STEPS[-1]}']

@@ -6,6 +6,8 @@ import sys
 import traceback
 from typing import NoReturn
 
+from rq_jax.cli import command
+
 COMMANDS = {
     'train': 'Train an RQ-VAE or an RQ-Transformer; resume where it can.',
     'encode': 'Cache the features of a dataset for training in stage 2.',
@@ -25,11 +27,10 @@ def main(argv: list[str] | None = None) -> int:
   name, *rest = arguments
   if name not in COMMANDS:
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f' Did you mean {close[0]}?' if close else ''
-    print(f'Unknown command {name!r}.{hint}\n\n{_usage()}', file=sys.stderr)
-    return 1
-  command = importlib.import_module(f'rq_jax.cli.{name}')
-  return command.main([f'python -m rq_jax {name}', *rest])
+    offer = f'did you mean {close[0]}?' if close else 'see python -m rq_jax.'
+    return command.fail(f'There is no command {name}: {offer}')
+  module = importlib.import_module(f'rq_jax.cli.{name}')
+  return module.main([f'python -m rq_jax {name}', *rest])
 
 
 def program() -> NoReturn:
@@ -58,7 +59,7 @@ def _usage() -> str:
           '',
           *lines,
           '',
-          'python -m rq_jax COMMAND --help tells its flags.',
+          'python -m rq_jax COMMAND --help shows its flags.',
       ]
   )
 

@@ -9,6 +9,8 @@ import stat
 
 import jax
 
+from rq_jax.distributed import console
+
 _BACKEND = '/jax/core/compile/backend_compile_duration'
 _ENABLED = 'RQ_JAX_COMPILATION_CACHE'
 
@@ -17,27 +19,53 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   """Keeps compiled programs on disk, for all that is compiled from now on.
 
   Whoever can write to the folder can run code in this process: it is made for
-  this user alone, and refused where others may write. A folder that JAX was
-  told of before (`JAX_COMPILATION_CACHE_DIR`) stays.
+  this user only, and never used where others may write. A folder that JAX knows
+  already (`JAX_COMPILATION_CACHE_DIR`) stays.
 
   Args:
-    folder: Where; `RQ_JAX_COMPILATION_CACHE`, or else a folder in the user's
-      cache, if None. `off` keeps nothing.
+    folder: Where; `RQ_JAX_COMPILATION_CACHE` if None, and else a folder in the
+      user's cache. If that last one cannot be used, a warning says why, and
+      nothing is kept. `off` keeps nothing.
 
   Returns:
     The folder, or None.
 
   Raises:
-    ValueError: If it cannot be made, others may write to it, or it belongs to
-      another user.
+    ValueError: If the folder that is given, here or by the environment, cannot
+      be made or written, others may write to it, or it belongs to another user.
   """
-  if folder is None:
-    if jax.config.jax_compilation_cache_dir:
-      return pathlib.Path(jax.config.jax_compilation_cache_dir)
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    folder = os.environ.get(_ENABLED) or str(pathlib.Path(base, 'rq_jax/xla'))
-  if folder == 'off':
+  if folder is None and jax.config.jax_compilation_cache_dir:
+    return pathlib.Path(jax.config.jax_compilation_cache_dir)
+  given = folder or os.environ.get(_ENABLED)
+  if given == 'off':
     return None
+  try:
+    path = _usable(given or _default())
+  except ValueError as error:
+    if given:
+      raise
+    console.warn(f'Compiled programs are not kept: {error}')
+    return None
+  jax.config.update('jax_compilation_cache_dir', str(path))
+  # Small programs, too: there are dozens of them.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  return path
+
+
+def _default() -> str:
+  """A folder in the user's cache."""
+  try:
+    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  except RuntimeError as error:
+    raise ValueError(
+        f'there is no home folder. Set {_ENABLED} to a folder, or to off.'
+    ) from error
+  return os.path.join(base, 'rq_jax', 'xla')
+
+
+def _usable(folder: str) -> pathlib.Path:
+  """Makes the folder, and refuses one that cannot be written or trusted."""
   path = pathlib.Path(folder)
   try:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,10 +82,11 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
         f'{path} is no place for compiled programs: others may write to it, and'
         f' so run code here. {mend} {_ENABLED} to another folder, or to off.'
     )
-  jax.config.update('jax_compilation_cache_dir', str(path))
-  # Small programs, too: there are dozens of them.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  if not os.access(path, os.W_OK | os.X_OK):
+    raise ValueError(
+        f'{path}, for compiled programs, cannot be written. Set {_ENABLED} to'
+        ' another folder, or to off.'
+    )
   return path
 
 

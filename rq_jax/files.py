@@ -36,6 +36,32 @@ class DiskFullError(OSError):
     self.needs = needs
 
 
+def path(value: epath.PathLike, name: str) -> str:
+  """The path that somebody gave: `~` and `~user` become their home folders.
+
+  Args:
+    value: Local or remote.
+    name: How errors call it, such as '--workdir'.
+
+  Raises:
+    ValueError: If it is empty or blank, or there is no such home folder.
+  """
+  given = os.fspath(value)
+  if not given.strip():
+    raise ValueError(
+        f'{name}={given!r} names no file or folder: give a path. If it came'
+        ' from a shell variable, that one is not set.'
+    )
+  expanded = os.path.expanduser(given)
+  if given.startswith('~') and expanded == given:
+    home = given.partition('/')[0]
+    raise ValueError(
+        f'{name}={given}: there is no home folder {home}. Write the path in'
+        f' full, or ./{home} for a name that begins so.'
+    )
+  return expanded
+
+
 def read_json(path: epath.PathLike) -> Any:
   """The value in a JSON file.
 
@@ -83,15 +109,14 @@ def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
   """
   path = epath.Path(path)
   partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PARTIAL}')
-  try:
-    with partial.open('wb') as file:
-      yield file
-    partial.replace(path)
-  except BaseException as error:
-    partial.unlink(missing_ok=True)
-    if _is_full(error):
-      raise DiskFullError(path, needs) from error
-    raise
+  with naming_a_full_disk(path, needs=needs):
+    try:
+      with partial.open('wb') as file:
+        yield file
+      partial.replace(path)
+    except BaseException:
+      partial.unlink(missing_ok=True)
+      raise
 
 
 @contextlib.contextmanager
@@ -115,19 +140,18 @@ def whole_folder(
   partial = path.with_name(f'{path.name}{PARTIAL}')
   partial.rmtree(missing_ok=True)
   partial.mkdir(parents=True)
-  try:
-    yield partial
-    if path.exists():
-      path.rmtree() if replace else path.rmdir()
-    partial.rename(path)
-  except BaseException as error:
-    written = _size(partial)
-    partial.rmtree(missing_ok=True)
-    if isinstance(error, DiskFullError) and error.needs is not None:
-      raise DiskFullError(path, written + error.needs) from error
-    if _is_full(error):
-      raise DiskFullError(path) from error
-    raise
+  with naming_a_full_disk(path):
+    try:
+      yield partial
+      if path.exists():
+        path.rmtree() if replace else path.rmdir()
+      partial.rename(path)
+    except BaseException as error:
+      written = _size(partial)
+      partial.rmtree(missing_ok=True)
+      if isinstance(error, DiskFullError) and error.needs is not None:
+        raise DiskFullError(path, written + error.needs) from error
+      raise
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import rqvae
@@ -78,7 +79,7 @@ class Tokenizer:
         sharding=mesh and partitioning.state_sharding(abstract, mesh),
     )
     if verbose:
-      print(f'Tokenizer: {found}.')
+      console.tell(f'Tokenizer: {found}.')
     return cls(model=model, variables=variables)
 
   @functools.cached_property

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from rq_jax import compilation
+from rq_jax.distributed import console
 
 _OPTIONS = (
     'jax_compilation_cache_dir',
@@ -35,7 +36,7 @@ def _mode(path):
   return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_folder_is_made_for_this_user_alone(tmp_path):
+def test_the_folder_is_made_for_only_this_user(tmp_path):
   folder = tmp_path / 'some' / 'programs'
   before = os.umask(0)
   try:
@@ -123,6 +124,61 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         f'{folder}, for compiled programs, cannot be made: {reason}. Set'
         ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
     )
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+  """What is warned of."""
+  found = []
+  monkeypatch.setattr(console, 'warn', found.append)
+  return found
+
+
+def test_without_a_home_folder_nothing_is_kept(monkeypatch, warnings):
+  def home():
+    raise RuntimeError('Could not determine home directory.')
+
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.setattr(pathlib.Path, 'home', home)
+  assert compilation.keep() is None
+  assert warnings == [
+      'Compiled programs are not kept: there is no home folder. Set'
+      ' RQ_JAX_COMPILATION_CACHE to a folder, or to off.'
+  ]
+  assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_in_a_home_that_cannot_be_written_nothing_is_kept(
+    tmp_path, monkeypatch, warnings
+):
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.setenv('HOME', str(tmp_path / 'file'))
+  (tmp_path / 'file').write_text('')
+  assert compilation.keep() is None
+  (sentence,) = warnings
+  assert sentence == (
+      f'Compiled programs are not kept: {tmp_path}/file/.cache/rq_jax/xla, for'
+      ' compiled programs, cannot be made: Not a directory. Set'
+      ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+  )
+  assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
+    tmp_path, monkeypatch, warnings
+):
+  # Permissions do not stop the superuser, who may run these tests.
+  monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  assert compilation.keep() is None
+  assert len(warnings) == 1
+  refused = 'given, for compiled programs, cannot be written. Set'
+  with pytest.raises(ValueError, match=refused):
+    compilation.keep(str(tmp_path / 'given'))
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', str(tmp_path / 'given'))
+  with pytest.raises(ValueError, match=refused):
+    compilation.keep()
+  assert len(warnings) == 1
 
 
 _PROGRAM = """

@@ -3,8 +3,11 @@
 import collections
 import errno
 import json
+import os
+import pwd
 import shutil
 
+from etils import epath
 import pytest
 
 from rq_jax import files
@@ -66,6 +69,42 @@ def test_a_quota_is_told_from_a_full_disk(tmp_path, monkeypatch):
       files.whole(tmp_path / 'a', needs=3200),
   ):
     raise OSError(errno.EDQUOT, 'Disk quota exceeded')
+
+
+def test_a_path_may_begin_with_a_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert files.path('~', '--out') == str(tmp_path)
+  assert files.path('~/a b', '--out') == f'{tmp_path}/a b'
+  assert files.path(epath.Path('~/a'), 'out') == f'{tmp_path}/a'
+  root = pwd.getpwuid(0)
+  assert files.path(f'~{root.pw_name}/a', 'out') == f'{root.pw_dir}/a'
+
+
+@pytest.mark.parametrize(
+    'given',
+    ['a', './~', 'a/~/b', '/a', 'gs://b/~/a', ' a', epath.Path('gs://b')],
+)
+def test_other_paths_stay_as_they_are(given):
+  assert files.path(given, '--out') == os.fspath(given)
+
+
+@pytest.mark.parametrize('given', ['', ' ', '\t\n'])
+def test_an_empty_path_is_refused_by_name(given):
+  with pytest.raises(ValueError) as error:
+    files.path(given, '--workdir')
+  assert str(error.value) == (
+      f'--workdir={given!r} names no file or folder: give a path. If it came'
+      ' from a shell variable, that one is not set.'
+  )
+
+
+def test_a_home_folder_that_is_not_there_is_refused():
+  with pytest.raises(ValueError) as error:
+    files.path('~no-such-user/a', 'dst')
+  assert str(error.value) == (
+      'dst=~no-such-user/a: there is no home folder ~no-such-user. Write the'
+      ' path in full, or ./~no-such-user for a name that begins so.'
+  )
 
 
 @pytest.mark.parametrize('text', ['[1]', '"a"', 'null'])

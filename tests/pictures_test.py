@@ -2,14 +2,12 @@
 
 import importlib.util
 import pathlib
-from xml.etree import ElementTree
 
 import numpy as np
 
 from rq_jax.reports import pictures
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / 'docs'
-SVG = '{http://www.w3.org/2000/svg}'
 
 
 def load(name):
@@ -72,48 +70,6 @@ def test_what_a_level_adds_is_shown_around_grey_and_never_wraps():
   np.testing.assert_array_equal(
       shown, np.broadcast_to(expected[:, None, None, None], (2, 4, 3, 3, 3))
   )
-
-
-def chart(curves):
-  """Each panel of a chart as (polylines, number at each height)."""
-  root = ElementTree.fromstring(figures.panels(curves, 'scale'))
-  for panel in root.iter(f'{SVG}g'):
-    lines = [
-        np.array([p.split(',') for p in line.get('points').split()], float)
-        for line in panel.iter(f'{SVG}polyline')
-    ]
-    heights = {
-        float(text.text): float(text.get('y')) - 4
-        for text in panel.iter(f'{SVG}text')
-        if text.get('text-anchor') == 'end'
-    }
-    yield lines, heights
-
-
-def test_curves_pass_through_their_points_between_the_ticks():
-  curves = {
-      'one': {'a': [(1, 0.5), (2, 1.0), (4, 0.75)], 'b': [(1, 0.6), (4, 0.6)]},
-      'two': {'a': [(1, 10.0), (4, 20.0)], 'b': [(1, 12.0), (4, 11.0)]},
-  }
-  drawn = list(chart(curves))
-  assert len(drawn) == 2
-  for (lines, ticks), series in zip(drawn, curves.values()):
-    low, high = min(ticks), max(ticks)
-    slope = (ticks[high] - ticks[low]) / (high - low)
-    for line, curve in zip(lines, series.values(), strict=True):
-      x, y = np.array(curve).T
-      np.testing.assert_allclose(
-          line[:, 1], ticks[low] + (y - low) * slope, atol=0.2
-      )
-      steps = np.diff(line[:, 0]) / np.diff(x)
-      np.testing.assert_allclose(steps, steps[0], atol=0.2)
-
-
-def test_a_chart_names_its_panels_series_and_axis():
-  text = figures.panels({'Left': {'step 1': [(0, 1.0), (1, 2.0)]}}, 'scale')
-  words = [e.text for e in ElementTree.fromstring(text).iter(f'{SVG}text')]
-  assert words[0] == 'step 1'
-  assert {'Left', 'scale'} <= set(words)
 
 
 def test_the_two_judges_share_no_digit_and_know_all_between_them(monkeypatch):

@@ -60,6 +60,7 @@ def read_model(
 
 def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
   """What `parse` makes of a folder's `config.json`."""
+  path = files.path(path, 'path')
   file = epath.Path(path) / 'config.json'
   if not file.exists():
     raise ValueError(
@@ -106,6 +107,7 @@ def restore_variables(
   Raises:
     ValueError: If there is no such checkpoint, or it is of another model.
   """
+  path = files.path(path, 'path')
   restored = {}
 
   def problem(step: int) -> str | None:

@@ -37,6 +37,7 @@ from rq_jax import config as config_lib
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.cli import drawing_flags
+from rq_jax.distributed import console
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
 # Flags that each kind reads; `sampling` reads all but --num_images.
@@ -55,20 +56,20 @@ def _define_flags() -> flags.FlagValues:
       'File of the stage-2 experiment, whose model gets random weights;'
       ' --config.FIELD=VALUE sets one of its fields.',
   )
-  flags.DEFINE_string(
+  command.define_path(
       'checkpoint',
       None,
       'Workdir of a trained RQ-Transformer, or a converted checkpoint; instead'
       ' of --config.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'tokenizer_config',
       None,
       'With --config: file of the stage-1 experiment. By default the rqvae.py'
       ' beside --config, if its codes are those of the model, else an RQ-VAE of'
       ' 256 pixels that makes such codes.',
-      flag_values=values,
+      values,
   )
   drawing_flags.define(values)
   _define_measuring(values)
@@ -107,11 +108,11 @@ def _define_measuring(values: flags.FlagValues) -> None:
       'Draw codes alone, and decode no images.',
       flag_values=values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'jsonl',
       None,
       'File to append the lines of JSON to, besides printing them.',
-      flag_values=values,
+      values,
   )
   flags.DEFINE_bool(
       'figure4',
@@ -149,7 +150,7 @@ def _time(
   read = _READ.get(kind, set(values) - {'num_images'})
   for name in values:
     if values[name].present and name not in read:
-      _refuse(values, name, unless=False)
+      command.refuse(values, name, unless=False)
   kinds = {
       'sampling': functools.partial(_sampling, changes),
       'filters': _filters,
@@ -163,7 +164,9 @@ def _filters(values: flags.FlagValues) -> None:
   from rq_jax.jobs.benchmark import filters
 
   for batch in _batch_sizes(values, '4'):
-    print(filters.table(filters.run(16384, batch, values.repeats), batch))
+    console.tell(
+        filters.table(filters.run(16384, batch, values.repeats), batch)
+    )
 
 
 def _precision(values: flags.FlagValues) -> None:
@@ -177,13 +180,13 @@ def _precision(values: flags.FlagValues) -> None:
       ),
       num_images=values.num_images,
   )
-  print(precision.table(found))
+  console.tell(precision.table(found))
 
 
 def _constants(values: flags.FlagValues) -> None:
   from rq_jax.jobs.benchmark import constants
 
-  print(constants.table(constants.run(values.dtype, values.repeats)))
+  console.tell(constants.table(constants.run(values.dtype, values.repeats)))
 
 
 def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
@@ -192,8 +195,8 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
     raise ValueError(
         'Exactly one of --config, --checkpoint and --figure4 must be given.'
     )
-  _refuse(values, 'tokenizer_config', unless=chosen == ['config'])
-  _refuse(values, 'size', unless=chosen == ['figure4'])
+  command.refuse(values, 'tokenizer_config', unless=chosen == ['config'])
+  command.refuse(values, 'size', unless=chosen == ['figure4'])
   default = '100,200' if values.figure4 else '1,8,64'
   batch_sizes = _batch_sizes(values, default)
   prior = _prior(values.config, changes) if chosen == ['config'] else None
@@ -272,11 +275,3 @@ def _batch_sizes(values: flags.FlagValues, default: str) -> list[int]:
         ' such as --batch_size=1,8,64.'
     )
   return [int(text) for text in texts]
-
-
-def _refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:
-  if values[name].value is not None and not unless:
-    raise ValueError(
-        f'--{name}={values[name].value} has no meaning here; see --help for'
-        ' where it has. Leave it out.'
-    )

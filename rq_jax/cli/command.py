@@ -7,6 +7,7 @@ import sys
 
 from absl import flags
 
+from rq_jax import files
 from rq_jax.distributed import interrupts
 
 # Of sysexits.h: try again later, as Slurm and Kubernetes can be told to do.
@@ -23,6 +24,40 @@ def new_flags() -> flags.FlagValues:
       'help', False, 'Show this help.', short_name='h', flag_values=values
   )
   return values
+
+
+def define_path(
+    name: str, default: str | None, help: str, values: flags.FlagValues
+) -> None:
+  """Defines a flag for a file or folder, see `files.path`."""
+  flags.DEFINE(
+      _PathParser(name),
+      name,
+      default,
+      help,
+      flag_values=values,
+      serializer=flags.ArgumentSerializer(),
+  )
+
+
+class _PathParser(flags.ArgumentParser):
+  """Reads a path, and refuses what is none."""
+
+  syntactic_help = 'a path'
+
+  def __init__(self, name: str):
+    super().__init__()
+    self.name = name
+
+  def parse(self, argument: str) -> str:
+    try:
+      return files.path(argument, f'--{self.name}')
+    except ValueError as error:
+      # Of a ValueError, absl would repeat the flag and its value.
+      raise flags.Error(str(error)) from error
+
+  def flag_type(self) -> str:
+    return 'path'
 
 
 def run(
@@ -71,11 +106,11 @@ def _run(values, argv: list[str], doc: str, work, more_help) -> int:
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
   except (flags.Error, ValueError) as error:
-    return _fail(f'{error} See {argv[0]} --help.')
+    return fail(f'{error} See {argv[0]} --help.')
   try:
     return work(values) or 0
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
-    return _fail(str(error))
+    return fail(str(error))
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
@@ -84,12 +119,22 @@ def require(values: flags.FlagValues, *names: str) -> None:
     raise ValueError(f'{" and ".join(missing)} must be given; see --help.')
 
 
+def refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:
+  """Raises a ValueError if a flag is set where it has no meaning."""
+  if values[name].value is not None and not unless:
+    raise ValueError(
+        f'--{name}={values[name].value} has no meaning here; see --help for'
+        ' where it has. Leave it out.'
+    )
+
+
 def say(text: str) -> None:
   """Prints to the standard error, if anybody is there to read it."""
   with contextlib.suppress(OSError, ValueError):
     print(text, file=sys.stderr, flush=True)
 
 
-def _fail(message: str) -> int:
+def fail(message: str) -> int:
+  """Prints an error in one line; returns the exit code of errors."""
   say(f'Error: {" ".join(message.split())}')
   return 1

@@ -36,10 +36,8 @@ def _define_flags() -> flags.FlagValues:
       ' and layouts.',
       flag_values=values,
   )
-  flags.DEFINE_string('src', None, 'What to convert.', flag_values=values)
-  flags.DEFINE_string(
-      'dst', None, 'Folder to write; must be new.', flag_values=values
-  )
+  command.define_path('src', None, 'What to convert.', values)
+  command.define_path('dst', None, 'Folder to write; must be new.', values)
   flags.DEFINE_bool(
       'ema',
       None,
@@ -47,18 +45,18 @@ def _define_flags() -> flags.FlagValues:
       ' is set; of our runs, where they kept them.',
       flag_values=values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'tokenizer',
       None,
       'With --from=official: the converted RQ-VAE of an RQ-Transformer that'
       ' comes without it.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'heads',
       None,
       'With --from=lpips: the file of its linear heads, vgg.pth.',
-      flag_values=values,
+      values,
   )
   flags.DEFINE_integer(
       'step',
@@ -79,10 +77,10 @@ def _convert(values: flags.FlagValues) -> None:
   if (source is None) == (target is None):
     raise ValueError('Exactly one of --from and --to must be given.')
   command.require(values, 'src', 'dst')
-  _refuse(values, 'tokenizer', unless=source == 'official')
-  _refuse(values, 'heads', unless=source == 'lpips')
-  _refuse(values, 'step', unless=target is not None)
-  _refuse(values, 'ema', unless=source != 'lpips')
+  command.refuse(values, 'tokenizer', unless=source == 'official')
+  command.refuse(values, 'heads', unless=source == 'lpips')
+  command.refuse(values, 'step', unless=target is not None)
+  command.refuse(values, 'ema', unless=source != 'lpips')
   if source == 'official':
     from rq_jax.jobs.convert import from_official
 
@@ -106,12 +104,4 @@ def _convert(values: flags.FlagValues) -> None:
         layout=target,
         step=values.step,
         ema=values.ema is not False,
-    )
-
-
-def _refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:
-  if values[name].value is not None and not unless:
-    raise ValueError(
-        f'--{name}={values[name].value} has no meaning here; see --help for'
-        ' where it has. Leave it out.'
     )

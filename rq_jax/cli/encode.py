@@ -21,13 +21,13 @@ def _define_flags() -> flags.FlagValues:
   config_flag.define(
       values, 'File of an experiment, whose section `data` is what to encode.'
   )
-  flags.DEFINE_string(
+  command.define_path(
       'tokenizer',
       None,
       'Workdir of the trained RQ-VAE, or a converted checkpoint.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string('out', None, 'Folder of the cache.', flag_values=values)
+  command.define_path('out', None, 'Folder of the cache.', values)
   return values
 
 

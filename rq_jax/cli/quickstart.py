@@ -12,11 +12,11 @@ from rq_jax.cli import command
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
+  command.define_path(
       'out',
       'runs/quickstart',
       'Folder of both workdirs, the samples and the report.',
-      flag_values=values,
+      values,
   )
   flags.DEFINE_integer(
       'seed',

@@ -23,13 +23,13 @@ from rq_jax.cli import drawing_flags
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
+  command.define_path(
       'checkpoint',
       None,
       'Workdir of a trained RQ-Transformer, or a converted checkpoint.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string('out', None, 'Folder of the images.', flag_values=values)
+  command.define_path('out', None, 'Folder of the images.', values)
   flags.DEFINE_enum(
       'format',
       'png',
@@ -66,17 +66,11 @@ def _define_conditions(values: flags.FlagValues) -> None:
       'Classes, drawn in turn; all of them by default.',
       flag_values=values,
   )
-  flags.DEFINE_string(
-      'prompts',
-      None,
-      'File of texts, one a line, drawn in turn.',
-      flag_values=values,
+  command.define_path(
+      'prompts', None, 'File of texts, one a line, drawn in turn.', values
   )
-  flags.DEFINE_string(
-      'tokens',
-      None,
-      'The same as token ids: a .npy file of int[N, L].',
-      flag_values=values,
+  command.define_path(
+      'tokens', None, 'The same as token ids: a .npy file of int[N, L].', values
   )
   flags.DEFINE_integer('seed', 0, 'All draws derive from it; in [0, 2**32).',
                                flag_values=values)  # fmt: skip
@@ -119,18 +113,18 @@ def _define_computing(values: flags.FlagValues) -> None:
       'Of parameters and computation; as trained by default.',
       flag_values=values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'tokenizer',
       None,
       'Another copy of the tokenizer; the model brings its own.',
-      flag_values=values,
+      values,
   )
-  flags.DEFINE_string(
+  command.define_path(
       'text_tokenizer',
       None,
       'File of the tokenizers library that turns --prompts into tokens; the'
       ' text_tokenizer.json of --checkpoint by default.',
-      flag_values=values,
+      values,
   )
 
 

@@ -30,11 +30,8 @@ def _define_flags() -> flags.FlagValues:
       'File of the experiment, or the folder of a run whose experiment to take;'
       ' --config.FIELD=VALUE sets one of its fields.',
   )
-  flags.DEFINE_string(
-      'workdir',
-      None,
-      'Folder of checkpoints, metrics and images.',
-      flag_values=values,
+  command.define_path(
+      'workdir', None, 'Folder of checkpoints, metrics and images.', values
   )
   flags.DEFINE_bool(
       'distributed',

@@ -5,6 +5,7 @@ array has the shape that the model needs, or one error lists all that differ.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
 
 import jax
 import numpy as np
@@ -56,7 +57,9 @@ def official_shapes(
   return expected
 
 
-def check(rows: Sequence[Row], ours: Shapes, theirs: Shapes, source) -> None:
+def check(
+    rows: Sequence[Row], ours: Shapes, theirs: Shapes, source: str | os.PathLike
+) -> None:
   """Compares what a model needs with what a file holds.
 
   Args:

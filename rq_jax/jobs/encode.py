@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax import files
 from rq_jax.config import Config
 from rq_jax.data import loader
 from rq_jax.data import sources
@@ -37,6 +38,7 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
     files.DiskFullError: If there is no room for both splits, before anything is
       encoded.
   """
+  out = files.path(out, 'out')
   size = tokenizer.model.image_size
   if data.image_size != size:
     raise ValueError(

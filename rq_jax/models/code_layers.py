@@ -29,7 +29,8 @@ class CodeClassifier(nn.Module):
   shared: bool = True
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the norm, and one classifier or one for each depth."""
     self.norm = transformer.layer_norm(self.dtype)
     size, shared = max(self.sizes), self.shared
     # Per-depth classifiers start as the official ones do, normal with 0.02.

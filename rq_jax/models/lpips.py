@@ -38,7 +38,8 @@ class LPIPS(nn.Module):
 
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the convolutions of VGG16 and the linear heads."""
     widths = [width for level in _LEVELS for width in level]
     dtype = jnp.dtype(self.dtype)
     self.conv = [nn.Conv(w, (3, 3), padding=1, dtype=dtype) for w in widths]

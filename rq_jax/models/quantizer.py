@@ -54,7 +54,8 @@ class ResidualQuantizer(nn.Module):
   restart: str = 'relative'
   restart_threshold: float = 0.1
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the shared codebook, or one for each depth."""
     names = (
         ['shared']
         if self.shared_codebook

@@ -33,8 +33,7 @@ class RQTransformer(nn.Module):
     num_classes: Labels of a class-conditional model; 0 for none.
     text_vocab_size: Token ids of a text-conditional model; 0 for none.
     text_length: Tokens of a text.
-    null_class: Whether one more condition stands for none at all, as guidance
-      needs; it has the index after the last.
+    null_class: Whether a last condition stands for none at all, for guidance.
     spatial_input: What the spatial transformer is given of a code: 'codebook',
       a projection of its codeword, or 'learned', an embedding.
     depth_input: The same, of the depth transformer.
@@ -79,7 +78,8 @@ class RQTransformer(nn.Module):
   remat: bool = False
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the tables of embeddings and both transformers."""
     self.condition_embedding = self._table(
         'condition_embedding', self.condition_size + self.null_class, 1.0
     )

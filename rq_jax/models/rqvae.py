@@ -69,7 +69,8 @@ class RQVAE(nn.Module):
   remat: bool = False
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds encoder, quantizer and decoder."""
     levels = len(self.channel_multipliers)
     network = dict(
         image_size=self.image_size,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import blocks
+from rq_jax.typing import PyTree
 
 # Keys and values of one layer, each [B, N, S, E/N]; heads lie together.
 Cache = tuple[jax.Array, jax.Array]
@@ -70,7 +71,8 @@ class Attention(nn.Module):
   dropout: float = 0.0
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the projections: of queries, keys and values; of the result."""
     head_dim = self.width // self.heads
     self.query_key_value = Projection(
         (self.width, 3, self.heads, head_dim),
@@ -168,7 +170,8 @@ class Block(nn.Module):
   attention_dropout: float = 0.0
   dtype: str = 'float32'
 
-  def setup(self):
+  def setup(self) -> None:
+    """Builds the attention and the perceptron, a norm before each."""
     self.norm1 = layer_norm(self.dtype)
     self.attention = Attention(
         self.width,
@@ -254,7 +257,7 @@ class Stack(nn.Module):
     return [(zeros, zeros) for _ in range(self.layers)]
 
 
-def unstack(params, layers: int) -> list:
+def unstack(params: PyTree, layers: int) -> list[PyTree]:
   """Parameters of each block, from those that `Stack` keeps on one axis."""
   return [
       jax.tree.map(lambda p, i=i: p[i], params['layers']) for i in range(layers)
@@ -262,7 +265,11 @@ def unstack(params, layers: int) -> list:
 
 
 def extend(
-    stack: Stack, params: list, x: jax.Array, caches: list[Cache], start
+    stack: Stack,
+    params: list[PyTree],
+    x: jax.Array,
+    caches: list[Cache],
+    start: jax.Array | int,
 ) -> tuple[jax.Array, list[Cache]]:
   """Runs new positions through all blocks; see `Attention.extend`.
 

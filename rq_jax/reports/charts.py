@@ -1,17 +1,80 @@
-"""Charts as inline SVG and HTML, coloured by the style sheet of the page.
+"""Charts as SVG and HTML: curves, shares and frequencies.
 
-Series and phases have the classes c0, c1, ... in the order they are given.
+Series and phases have the classes c0, c1, ... in the order they are given. On a
+page its style sheet colours them; `panels` makes files that bring their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
 import html
 import math
 
-Curve = Sequence[tuple[int, float]]
+from rq_jax.reports import numerals
+
+Curve = Sequence[tuple[float, float]]
 
 COLOURS = 9
-WIDTH, HEIGHT = 480, 250
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40
+_INK = ('#bc4c00', '#0969da')  # Of the series of `panels`.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frame:
+  """Where the axes of a chart lie in its SVG, in the units of that.
+
+  Attributes:
+    width: Of the whole chart.
+    height: Of the whole chart.
+    left: Room for the numbers of the y axis.
+    right: Margin.
+    top: Margin, with the title if the SVG holds it.
+    bottom: Room for the numbers of the x axis.
+    tick: Length of the marks above those numbers; 0 draws none.
+    dot: Radius of points that are marked.
+  """
+
+  width: int
+  height: int
+  left: int
+  right: int
+  top: int
+  bottom: int
+  tick: int
+  dot: float
+
+  @property
+  def foot(self) -> int:
+    """The height of the x axis."""
+    return self.height - self.bottom
+
+
+PAGE = Frame(
+    width=480, height=250, left=48, right=12, top=10, bottom=40, tick=5, dot=3
+)
+PANEL = Frame(
+    width=380, height=280, left=52, right=16, top=66, bottom=46, tick=0, dot=3.5
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Axis:
+  """Values along a side of a frame: `low` lies at `start`, `high` at `end`."""
+
+  low: float
+  high: float
+  start: float
+  end: float
+  logarithmic: bool = False
+
+  def place(self, value: float) -> float:
+    if self.logarithmic:
+      share = math.log(value / self.low) / math.log(self.high / self.low)
+    else:
+      share = (value - self.low) / (self.high - self.low)
+    return self.start + share * (self.end - self.start)
+
+  def ticks(self) -> list[float]:
+    find = numerals.log_ticks if self.logarithmic else numerals.linear_ticks
+    return find(self.low, self.high)
 
 
 def line_chart(title: str, series: Mapping[str, Curve]) -> str:
@@ -34,43 +97,72 @@ def line_chart(title: str, series: Mapping[str, Curve]) -> str:
   kept = {name: curve for name, curve in kept.items() if curve}
   if not kept:
     return ''
-  steps = [s for curve in kept.values() for s, _ in curve]
-  values = [v for curve in kept.values() for _, v in curve]
-  low, high = min(values), max(values)
-  logarithmic = low > 0 and high / low > 20
-  # Without margins a flat curve would have no scale.
-  if low == high:
-    low, high = low - abs(low or 1) / 10, high + abs(high or 1) / 10
-  first, last = min(steps), max(max(steps), min(steps) + 1)
-
-  def x(step):
-    share = (step - first) / (last - first)
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-  def y(value):
-    if logarithmic:
-      share = math.log(value / low) / math.log(high / low)
-    else:
-      share = (value - low) / (high - low)
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-  x_ticks = [t for t in linear_ticks(first, last) if t == round(t)]
-  y_ticks = log_ticks(low, high) if logarithmic else linear_ticks(low, high)
-  lines = [
-      _polyline(i, [(x(s), y(v)) for s, v in curve])
-      for i, curve in enumerate(kept.values())
-  ]
-  axis = 'over steps, logarithmic' if logarithmic else 'over steps'
+  (first, last), (low, high) = _ranges(kept.values())
+  x = _x_axis(PAGE, first, max(last, first + 1))
+  y = _y_axis(PAGE, low, high, logarithmic=low > 0 and high / low > 20)
+  drawn = _axes(PAGE, x, y, [t for t in x.ticks() if t == round(t)])
+  for i, curve in enumerate(kept.values()):
+    drawn += _polyline(PAGE, i, x, y, curve, marked=curve[-1:])
+  axis = 'over steps, logarithmic' if y.logarithmic else 'over steps'
+  legend = {name: numerals.number(c[-1][1]) for name, c in kept.items()}
   return (
       f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>'
       f' <small>{axis}</small></figcaption>'
-      f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+      f'<svg viewBox="0 0 {PAGE.width} {PAGE.height}" role="img"'
       f' aria-label="{html.escape(title)}, {axis}">'
-      + ''.join(_y_tick(y(t), number(t)) for t in y_ticks)
-      + ''.join(_x_tick(x(t), number(t)) for t in x_ticks)
-      + ''.join(lines)
-      + f'</svg>{_legend({n: number(c[-1][1]) for n, c in kept.items()})}'
-      '</figure>'
+      f'{drawn}</svg>{_legend(legend)}</figure>'
+  )
+
+
+def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
+  """Charts side by side that share their series and x axis: a file of SVG.
+
+  Args:
+    figures: Title of a chart -> name of a series -> its points (x, y). At most
+      two series have colours.
+    axis: Name of the x axis.
+  """
+  names = list(next(iter(figures.values())))
+  width = PANEL.width * len(figures)
+  drawn = [
+      f'<g transform="translate({PANEL.width * i} 0)">'
+      f'{_panel(title, lines, axis)}</g>'
+      for i, (title, lines) in enumerate(figures.items())
+  ]
+  legend = ''.join(
+      f'<circle class="c{i}" cx="{PANEL.left + 5 + 100 * i}" cy="22" r="5"/>'
+      f'<text x="{PANEL.left + 16 + 100 * i}" y="26">{html.escape(name)}</text>'
+      for i, name in enumerate(names)
+  )
+  colours = ''.join(f'.c{i}{{color:{c}}}' for i, c in enumerate(_INK))
+  return (
+      f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
+      f' height="{PANEL.height}" viewBox="0 0 {width} {PANEL.height}"'
+      ' font-family="sans-serif" font-size="13" fill="#333">'
+      '<style>polyline{fill:none;stroke:currentColor;stroke-width:2}'
+      f'circle{{fill:currentColor}}.rule{{stroke:#ddd}}{colours}</style>'
+      # Pages may be dark: the chart brings its own paper.
+      '<rect width="100%" height="100%" rx="8" fill="#fff"/>'
+      f'{legend}{"".join(drawn)}</svg>\n'
+  )
+
+
+def _panel(title: str, series: Mapping[str, Curve], axis: str) -> str:
+  (first, last), (low, high) = _ranges(series.values())
+  x = _x_axis(PANEL, first, last)
+  ticks = numerals.linear_ticks(low, high)
+  # The x axis is a tick, too, below the lowest point.
+  y = _y_axis(PANEL, min(low, 2 * ticks[0] - ticks[1]), high)
+  return (
+      f'<text x="{PANEL.left}" y="{PANEL.top - 14}" font-weight="bold">'
+      f'{html.escape(title)}</text>'
+      f'<text x="{(x.start + x.end) / 2}" y="{PANEL.height - 8}"'
+      f' text-anchor="middle">{html.escape(axis)}</text>'
+      + _axes(PANEL, x, y, x.ticks())
+      + ''.join(
+          _polyline(PANEL, i, x, y, curve, marked=curve)
+          for i, curve in enumerate(series.values())
+      )
   )
 
 
@@ -81,14 +173,14 @@ def share_bar(seconds: Mapping[str, float]) -> str:
   for i, (name, spent) in enumerate(seconds.items()):
     colour = f'c{i % COLOURS}'
     share = spent / total if total else 0
-    label = f'{html.escape(name)}: {duration(spent)}'
+    label = f'{html.escape(name)}: {numerals.duration(spent)}'
     bar.append(
         f'<i class="{colour}" style="flex-grow:{share:.5f}"'
         f' title="{label}"></i>'
     )
     rows.append(
         f'<tr><th scope="row"><i class="swatch {colour}"></i>'
-        f'{html.escape(name)}</th><td>{duration(spent)}</td>'
+        f'{html.escape(name)}</th><td>{numerals.duration(spent)}</td>'
         f'<td>{share:.0%}</td></tr>'
     )
   return (
@@ -123,51 +215,6 @@ def frequency_strip(counts: Sequence[int]) -> str:
   )
 
 
-def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
-  """Round numbers in [low, high], 1, 2 or 5 times a power of ten apart."""
-  rough = (high - low) / most
-  power = 10.0 ** math.floor(math.log10(rough))
-  step = next(
-      m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9)
-  )
-  first = math.ceil(low / step - 1e-9)
-  final = math.floor(high / step + 1e-9)
-  return [i * step for i in range(first, final + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-  """Powers of ten in [low, high]; up to 3 decades 2 and 5 times them too."""
-  wide = math.log10(high / low) > 3
-  powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-  ticks = (m * 10.0**p for p in powers for m in ((1,) if wide else (1, 2, 5)))
-  return [t for t in ticks if low <= t <= high]
-
-
-def number(value: float) -> str:
-  """A number in at most four significant digits, as people write it.
-
-  >>> number(0.25), number(1200), number(0.00002)
-  ('0.25', '1200', '2e-05')
-  """
-  size = abs(value)
-  if size >= 1000:
-    return f'{value:.0f}' if size < 1e6 else f'{value:.3g}'
-  return f'{value:.4g}' if size >= 1 else f'{value:.3g}'
-
-
-def duration(seconds: float) -> str:
-  """Seconds as people say them: 0.4 s, 42 s, 3 min 05 s, 1 h 02 min."""
-  if seconds < 9.95:
-    return f'{seconds:.1f} s'
-  whole = round(seconds)
-  if whole < 60:
-    return f'{whole} s'
-  if whole < 3600:
-    return f'{whole // 60} min {whole % 60:02d} s'
-  minutes = round(seconds / 60)
-  return f'{minutes // 60} h {minutes % 60:02d} min'
-
-
 def _legend(values: Mapping[str, str]) -> str:
   items = (
       f'<li><i class="swatch c{i % COLOURS}"></i>{html.escape(name)}'
@@ -177,28 +224,66 @@ def _legend(values: Mapping[str, str]) -> str:
   return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _polyline(index: int, points: Sequence[tuple[float, float]]) -> str:
+def _ranges(curves: Iterable[Curve]) -> list[tuple[float, float]]:
+  """The least and the largest x, and the least and the largest y.
+
+  A flat curve gets margins, as it would have no scale without.
+  """
+  xs, ys = zip(*(point for curve in curves for point in curve))
+  low, high = min(ys), max(ys)
+  if low == high:
+    low, high = low - abs(low or 1) / 10, high + abs(high or 1) / 10
+  return [(min(xs), max(xs)), (low, high)]
+
+
+def _x_axis(frame: Frame, low: float, high: float) -> _Axis:
+  end = frame.width - frame.right
+  return _Axis(low=low, high=high, start=frame.left, end=end)
+
+
+def _y_axis(
+    frame: Frame, low: float, high: float, *, logarithmic: bool = False
+) -> _Axis:
+  return _Axis(
+      low=low,
+      high=high,
+      start=frame.foot,
+      end=frame.top,
+      logarithmic=logarithmic,
+  )
+
+
+def _polyline(
+    frame: Frame, index: int, x: _Axis, y: _Axis, curve: Curve, *, marked: Curve
+) -> str:
+  """A curve, with dots at those of its points that are marked."""
   colour = f'c{index % COLOURS}'
-  joined = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
-  x, y = points[-1]
-  return (
-      f'<polyline class="{colour}" points="{joined}"/>'
-      f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+  joined = ' '.join(f'{x.place(a):.1f},{y.place(b):.1f}' for a, b in curve)
+  dots = (
+      f'<circle class="{colour}" cx="{x.place(a):.1f}" cy="{y.place(b):.1f}"'
+      f' r="{frame.dot}"/>'
+      for a, b in marked
   )
+  return f'<polyline class="{colour}" points="{joined}"/>{"".join(dots)}'
 
 
-def _y_tick(y: float, label: str) -> str:
-  return (
-      f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}"'
-      f' y2="{y:.1f}"/><text x="{LEFT - 8}" y="{y + 4:.1f}"'
-      f' text-anchor="end">{label}</text>'
-  )
-
-
-def _x_tick(x: float, label: str) -> str:
-  foot = HEIGHT - BOTTOM
-  return (
-      f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{foot + 4}"'
-      f' y2="{foot + 9}"/><text x="{x:.1f}" y="{foot + 25}"'
-      f' text-anchor="middle">{label}</text>'
-  )
+def _axes(frame: Frame, x: _Axis, y: _Axis, x_ticks: Sequence[float]) -> str:
+  """Rules and numbers of the y axis, marks and numbers of the x axis."""
+  parts = [
+      f'<line class="rule" x1="{x.start}" x2="{x.end}" y1="{y.place(t):.1f}"'
+      f' y2="{y.place(t):.1f}"/><text x="{x.start - 8}"'
+      f' y="{y.place(t) + 4:.1f}" text-anchor="end">{numerals.number(t)}</text>'
+      for t in y.ticks()
+  ]
+  top = frame.foot + 4
+  for t in x_ticks:
+    if frame.tick:
+      parts.append(
+          f'<line class="axis" x1="{x.place(t):.1f}" x2="{x.place(t):.1f}"'
+          f' y1="{top}" y2="{top + frame.tick}"/>'
+      )
+    parts.append(
+        f'<text x="{x.place(t):.1f}" y="{top + frame.tick + 16}"'
+        f' text-anchor="middle">{numerals.number(t)}</text>'
+    )
+  return ''.join(parts)

@@ -30,8 +30,6 @@ from rq_jax.sampling.selection import Selection
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import Variables
 
-_TEXT_TOKENIZER = 'text_tokenizer.json'
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler:
@@ -98,18 +96,23 @@ class Sampler:
       ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
         the tokenizer is another than it was trained with.
     """
-    prior, variables, restored, found = restoring.restore(
-        path, step=step, ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer
+    prior, variables, restored, text, found = restoring.restore(
+        path,
+        step=step,
+        ema=ema,
+        dtype=dtype,
+        mesh=mesh,
+        tokenizer=tokenizer,
+        text_tokenizer=text_tokenizer,
     )
     if verbose:
       print(f'Sampler: {found}.')
-    beside = epath.Path(path) / _TEXT_TOKENIZER
     return cls(
         prior=prior,
         prior_variables=variables,
         tokenizer=restored,
         mesh=mesh,
-        text_tokenizer=text_tokenizer or (beside if beside.exists() else None),
+        text_tokenizer=text,
     )
 
   def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:

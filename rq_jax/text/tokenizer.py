@@ -41,6 +41,7 @@ class TextTokenizer:
       ValueError: If it is missing, something else, or knows no padding token.
       ImportError: If tokenizers is not installed.
     """
+    path = files.path(path, 'path')
     file = epath.Path(path)
     if not file.is_file():
       raise ValueError(
@@ -65,6 +66,7 @@ class TextTokenizer:
 
   def save(self, path: str | epath.Path) -> None:
     """Writes a file that `load` reads, so that it is there whole or not."""
+    path = files.path(path, 'path')
     padding = copy.deepcopy(self.tokenizer)
     # Keeps the id; the name stands beside it for readers.
     padding.enable_padding(
@@ -138,11 +140,13 @@ def char_bpe(
     ValueError: If they are missing or something else.
     ImportError: If tokenizers is not installed.
   """
+  vocab = files.path(vocab, 'vocab')
+  merges = files.path(merges, 'merges')
   library = _library(vocab)
   try:
     model = library.models.BPE.from_file(
-        str(vocab),
-        str(merges),
+        vocab,
+        merges,
         unk_token=_UNKNOWN,
         end_of_word_suffix=_END_OF_WORD,
     )

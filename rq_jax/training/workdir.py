@@ -5,6 +5,7 @@ import contextlib
 from etils import epath
 
 from rq_jax import config as config_lib
+from rq_jax import files
 from rq_jax.checkpoints import stored
 from rq_jax.config import Config
 from rq_jax.distributed import locks
@@ -23,8 +24,8 @@ class Workdir:
   """
 
   def __init__(self, path: str | epath.Path):
-    """Names the folder; nothing is touched yet."""
-    self.folder = epath.Path(path)
+    """Names the folder, see `files.path`; nothing is touched yet."""
+    self.folder = epath.Path(files.path(path, 'workdir'))
     self._held = contextlib.ExitStack()
     self._is_held = False
 

@@ -48,9 +48,17 @@ def test_no_command_prints_what_there_is(capsys):
   assert all(name in text for name in main_lib.COMMANDS)
 
 
-def test_a_misspelt_command_offers_the_nearest(capsys):
-  assert main_lib.main(['trian']) == 1
-  assert 'Did you mean train?' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('name', 'sentence'),
+    [
+        ('smple', 'There is no command smple: did you mean sample?'),
+        ('trian', 'There is no command trian: did you mean train?'),
+        ('zzz', 'There is no command zzz: see python -m rq_jax.'),
+    ],
+)
+def test_an_unknown_command_is_refused_with_the_nearest(name, sentence, capsys):
+  assert main_lib.main([name]) == 1
+  assert capsys.readouterr() == ('', f'Error: {sentence}\n')
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 import math
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from rq_jax.reports import charts
 
-PLOT_LEFT, PLOT_RIGHT = charts.LEFT, charts.WIDTH - charts.RIGHT
-PLOT_TOP, PLOT_FOOT = charts.TOP, charts.HEIGHT - charts.BOTTOM
+SVG = '{http://www.w3.org/2000/svg}'
+PLOT_LEFT, PLOT_RIGHT = charts.PAGE.left, charts.PAGE.width - charts.PAGE.right
+PLOT_TOP, PLOT_FOOT = charts.PAGE.top, charts.PAGE.foot
 
 
 def _points(chart):
@@ -76,28 +78,6 @@ def test_steps_are_counted_in_whole_numbers():
   assert labels == ['7', '8', '9']
 
 
-@pytest.mark.parametrize(
-    ('low', 'high', 'ticks'),
-    [
-        (0, 600, [0, 100, 200, 300, 400, 500, 600]),
-        (1.9, 4.9, [2, 2.5, 3, 3.5, 4, 4.5]),
-        (-0.1, 0.3, [-0.1, 0, 0.1, 0.2, 0.3]),
-        (0.0012, 0.0031, [0.0015, 0.002, 0.0025, 0.003]),
-    ],
-)
-def test_linear_ticks_are_round_and_inside(low, high, ticks):
-  np.testing.assert_allclose(charts.linear_ticks(low, high), ticks, atol=1e-12)
-
-
-def test_log_ticks_thin_out_over_many_decades():
-  np.testing.assert_allclose(
-      charts.log_ticks(0.04, 1.2), [0.05, 0.1, 0.2, 0.5, 1]
-  )
-  np.testing.assert_allclose(
-      charts.log_ticks(5e-5, 2), [1e-4, 1e-3, 1e-2, 0.1, 1]
-  )
-
-
 def test_shares_are_as_wide_as_the_phases_are_long():
   bar = charts.share_bar({'a': 1.0, 'b': 3.0})
   shares = re.findall(r'flex-grow:([\d.]+)', bar)
@@ -114,34 +94,66 @@ def test_codes_are_sorted_by_use_over_a_line_of_equal_use():
   assert charts.frequency_strip([0, 0]) == charts.frequency_strip([]) == ''
 
 
-@pytest.mark.parametrize(
-    ('value', 'text'),
-    [
-        (0, '0'),
-        (0.25, '0.25'),
-        (0.30000000000000004, '0.3'),
-        (0.0034512, '0.00345'),
-        (2.57749, '2.577'),
-        (1200, '1200'),
-        (123456, '123456'),
-        (2500000, '2.5e+06'),
-    ],
-)
-def test_numbers_are_short(value, text):
-  assert charts.number(value) == text
+def panels(curves):
+  """Each panel of a chart as (polylines, number at each height)."""
+  root = ElementTree.fromstring(charts.panels(curves, 'scale'))
+  for panel in root.iter(f'{SVG}g'):
+    lines = [
+        np.array([p.split(',') for p in line.get('points').split()], float)
+        for line in panel.iter(f'{SVG}polyline')
+    ]
+    heights = {
+        float(text.text): float(text.get('y')) - 4
+        for text in panel.iter(f'{SVG}text')
+        if text.get('text-anchor') == 'end'
+    }
+    yield lines, heights
 
 
-@pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [
-        (0.44, '0.4 s'),
-        (9.96, '10 s'),
-        (59.4, '59 s'),
-        (59.6, '1 min 00 s'),
-        (185, '3 min 05 s'),
-        (3720, '1 h 02 min'),
-        (7199, '2 h 00 min'),
-    ],
-)
-def test_durations_read_as_people_say_them(seconds, text):
-  assert charts.duration(seconds) == text
+def test_curves_pass_through_their_points_between_the_ticks():
+  curves = {
+      'one': {'a': [(1, 0.5), (2, 1.0), (4, 0.75)], 'b': [(1, 0.6), (4, 0.6)]},
+      'two': {'a': [(1, 10.0), (4, 20.0)], 'b': [(1, 12.0), (4, 11.0)]},
+  }
+  drawn = list(panels(curves))
+  assert len(drawn) == 2
+  for (lines, ticks), series in zip(drawn, curves.values()):
+    low, high = min(ticks), max(ticks)
+    slope = (ticks[high] - ticks[low]) / (high - low)
+    for line, curve in zip(lines, series.values(), strict=True):
+      x, y = np.array(curve).T
+      np.testing.assert_allclose(
+          line[:, 1], ticks[low] + (y - low) * slope, atol=0.2
+      )
+      steps = np.diff(line[:, 0]) / np.diff(x)
+      np.testing.assert_allclose(steps, steps[0], atol=0.2)
+
+
+def test_a_chart_names_its_panels_series_and_axis():
+  text = charts.panels({'Left': {'step 1': [(0, 1.0), (1, 2.0)]}}, 'scale')
+  words = [e.text for e in ElementTree.fromstring(text).iter(f'{SVG}text')]
+  assert words[0] == 'step 1'
+  assert {'Left', 'scale'} <= set(words)
+
+
+def test_a_chart_of_panels_colours_its_series_and_bears_any_name():
+  evil = '<b>&"'
+  curves = {evil: {evil: [(0, 1.0), (1, 2.0)], 'b': [(0, 3.0), (1, 3.0)]}}
+  root = ElementTree.fromstring(charts.panels(curves, evil))
+  words = [text.text for text in root.iter(f'{SVG}text')]
+  assert words.count(evil) == 3
+  style = root.find(f'{SVG}style').text
+  colours = dict(re.findall(r'\.(c\d)\{color:(#[0-9a-f]{6})\}', style))
+  lines = [line.get('class') for line in root.iter(f'{SVG}polyline')]
+  dots = [dot.get('class') for dot in root.iter(f'{SVG}circle')]
+  assert lines == ['c0', 'c1']
+  # One in the legend, one at each point.
+  assert [dots.count(name) for name in lines] == [3, 3]
+  assert len(set(colours[name] for name in lines)) == 2
+
+
+def test_only_the_last_point_of_a_line_on_a_page_is_marked():
+  chart = charts.line_chart('t', {'a': [(0, 0.0), (4, 3.0), (8, 2.0)]})
+  (points,) = _points(chart)
+  dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart)
+  np.testing.assert_array_equal(np.array(dots, float), points[-1:])

@@ -29,10 +29,11 @@ _NAMES = {dtype: name for name, dtype in tensors.STORAGE_TYPES.items()}
 def write(path: str | os.PathLike, tree: Any) -> None:
   """Writes a tree such that `torch.load(path, weights_only=True)` returns it.
 
-  The file appears whole or not at all; one that is there already is replaced.
+  After an error the file is not whole: write it to a folder that is renamed in
+  the end, such as one of `files.whole_folder`.
 
   Args:
-    path: Of the file. While it is written, '.partial' is appended to it.
+    path: Of the file; one that is there already is replaced.
     tree: Dicts, OrderedDicts, lists, tuples, strings, numbers, booleans and
       None. Tensors are NumPy arrays, or objects with a `shape`, a `dtype` and
       a method `read` that returns such an array. An object that occurs several
@@ -44,21 +45,15 @@ def write(path: str | os.PathLike, tree: Any) -> None:
   path = pathlib.Path(path)
   pickler = _Pickler(path)
   pickled = pickler.dumps(tree)
-  partial = path.with_name(path.name + '.partial')
-  try:
-    with open(partial, 'wb') as stream:
-      with zipfile.ZipFile(stream, 'w') as archive:
-        _add(archive, stream, 'data.pkl', pickled)
-        _add(archive, stream, 'byteorder', b'little')
-        for key, leaf in enumerate(pickler.leaves):
-          _add(archive, stream, f'data/{key}', _values(leaf, path))
-        _add(archive, stream, 'version', b'3\n')
-      stream.flush()
-      os.fsync(stream.fileno())
-    partial.replace(path)
-  except BaseException:
-    partial.unlink(missing_ok=True)
-    raise
+  with open(path, 'wb') as stream:
+    with zipfile.ZipFile(stream, 'w') as archive:
+      _add(archive, stream, 'data.pkl', pickled)
+      _add(archive, stream, 'byteorder', b'little')
+      for key, leaf in enumerate(pickler.leaves):
+        _add(archive, stream, f'data/{key}', _values(leaf, path))
+      _add(archive, stream, 'version', b'3\n')
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _add(

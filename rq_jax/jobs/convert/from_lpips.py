@@ -6,10 +6,12 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax import files
 from rq_jax.checkpoints import inference_copy
 from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
 from rq_jax.conversion.torch_format import reading
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.convert import from_official
 from rq_jax.models import build
@@ -28,6 +30,8 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
   Raises:
     ValueError: If a file is damaged, or lacks what is needed.
   """
+  src, dst = files.path(src, 'src'), files.path(dst, 'dst')
+  heads = files.path(heads, 'heads')
   network = lpips.LPIPS()
   abstract = partitioning.unbox(build.lpips_variables(network))
   rows = tables.lpips()
@@ -36,14 +40,14 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
         reading.TorchFile(pathlib.Path(src)) as vgg,
         reading.TorchFile(pathlib.Path(heads)) as linear,
     ):
-      files = collections.ChainMap(
+      tensors = collections.ChainMap(
           _tensors(vgg, 'features.'), _tensors(linear, 'lin')
       )
-      found = {name: tensor.shape for name, (_, tensor) in files.items()}
+      found = {name: tensor.shape for name, (_, tensor) in tensors.items()}
       mapping.check(rows, mapping.shapes(abstract), found, f'{src} or {heads}')
 
       def read(name: str) -> np.ndarray:
-        file, tensor = files[name]
+        file, tensor = tensors[name]
         return file.read(tensor)
 
       flat = mapping.flatten(abstract)
@@ -56,7 +60,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
     distance = network.apply(variables, ramp, -ramp)
     from_official.require_finite(distance, 'the distance of two fixed images')
     inference_copy.write(partial, None, variables)
-  print(
+  console.tell(
       f'LPIPS {inference_copy.fingerprint(variables)}: a ramp and its reverse'
       f' are {float(distance[0]):.6f} apart. Wrote {dst}; give it as'
       ' --config.loss.perceptual_path.'

@@ -17,12 +17,13 @@ from rq_jax.config import Config
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
+from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 
 _STALE_AVERAGES = (
-    'Warning: the official training of RQ-VAEs never updates its averaged'
+    'The official training of RQ-VAEs never updates its averaged'
     ' parameters. These may be the ones it started with; leave out --ema if the'
     ' reconstructions are poor.'
 )
@@ -47,6 +48,9 @@ def from_official(
     ValueError: If anything is missing, damaged, or does not fit.
     DiskFullError: If there is no room for it.
   """
+  src, dst = files.path(src, 'src'), files.path(dst, 'dst')
+  if tokenizer is not None:
+    tokenizer = files.path(tokenizer, 'tokenizer')
   with written_whole(dst) as partial:
     with (
         progress.bar(
@@ -67,7 +71,7 @@ def from_official(
       _check_tokenizer(Tokenizer.restore(str(partial), verbose=False))
     else:
       _check_prior(Sampler.restore(str(partial), verbose=False))
-  print(f'Wrote {dst}.')
+  console.tell(f'Wrote {dst}.')
 
 
 @contextlib.contextmanager
@@ -130,16 +134,20 @@ def _refuse_tokenizer(tokenizer: str | None) -> None:
 def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
   """Converts one checkpoint, and compares what was written with it."""
   with official_model.open_model(path, ema=ema) as model:
-    print(f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.')
+    console.tell(
+        f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
+    )
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
-      print(f'Its config.yaml has fields that mean nothing here: {names}.')
+      console.tell(
+          f'Its config.yaml has fields that mean nothing here: {names}.'
+      )
     if ema and model.config.stage == 1:
-      print(_STALE_AVERAGES)
+      console.warn(_STALE_AVERAGES)
     files.require_space(target, model.nbytes)
     with _bar('reading', model) as bar:
       variables = model.variables(bar.update)
-    print('Writing ...')
+    console.tell('Writing ...')
     inference_copy.write(target, model.config, variables)
     del variables
     _compare(model, target)
@@ -159,7 +167,7 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
             f'{target}: {name} is not what {model.source} holds. The disk may'
             ' be failing; convert again to another one.'
         )
-  print('Every array equals its source, bit by bit.')
+  console.tell('Every array equals its source, bit by bit.')
 
 
 def _check_tokenizer(tokenizer: Tokenizer) -> None:
@@ -172,7 +180,7 @@ def _check_tokenizer(tokenizer: Tokenizer) -> None:
   made = jax.jit(tokenizer.model.apply)(tokenizer.variables, image[None]).images
   require_finite(made, 'the reconstruction of a fixed image')
   error = float(jnp.mean(jnp.square(made[0] - image)))
-  print(
+  console.tell(
       f'RQ-VAE {tokenizer.fingerprint}: reconstructs a color ramp with a mean'
       f' squared error of {error:.6f}.'
   )
@@ -193,7 +201,7 @@ def _check_prior(sampler: Sampler) -> None:
   logits = sampler.logits(codes, **condition)
   require_finite(logits, 'the prediction of fixed codes')
   chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], -1)
-  print(
+  console.tell(
       f'RQ-Transformer {inference_copy.fingerprint(sampler.prior_variables)}:'
       f' gives fixed codes {-float(jnp.mean(chosen)):.6f} nats each.'
   )

@@ -16,6 +16,7 @@ from rq_jax.conversion import tables
 from rq_jax.conversion.configs import writer
 from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format import writing
+from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.convert import from_official
 
@@ -44,6 +45,7 @@ def to_official(
     ValueError: If the official code cannot build the model, `src` holds none,
       or safetensors is not installed and would be needed.
   """
+  src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   config = stored.read_config(src)
   stages = {config.stage: (pathlib.Path(src), step)}
   if config.stage == 2:
@@ -59,7 +61,7 @@ def to_official(
   with from_official.written_whole(dst) as partial:
     for stage, (path, step) in sorted(stages.items()):
       _write(path, partial / f'stage{stage}', layout, step, ema)
-  print(f'Wrote {dst}.')
+  console.tell(f'Wrote {dst}.')
 
 
 def _write(
@@ -77,7 +79,7 @@ def _write(
       config.model, config.discriminator if has_discriminator else None
   )
   variables, found = stored.restore_variables(src, abstract, step=step, ema=ema)
-  print(f'{from_official.kind(config)}: {found}.')
+  console.tell(f'{from_official.kind(config)}: {found}.')
   leaves = mapping.flatten(variables)
   arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
   del variables, leaves  # So that each is freed once it is copied.

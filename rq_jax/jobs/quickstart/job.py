@@ -16,6 +16,7 @@ from rq_jax import files
 from rq_jax import sampling
 from rq_jax.config import Config
 from rq_jax.data import sources
+from rq_jax.distributed import console
 from rq_jax.jobs import encode
 from rq_jax.jobs import versions
 from rq_jax.jobs.quickstart import digits
@@ -48,7 +49,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
     ValueError: If the seed is out of range; before anything is made.
   """
   config_lib.check_seed(seed)
-  folder = epath.Path(out)
+  folder = epath.Path(files.path(out, 'out'))
   seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
   stage1 = _load('rqvae.py', {'seed': seed})
   stage2 = _load(
@@ -104,11 +105,11 @@ def _load(name: str, values: dict[str, Any]) -> Config:
 
 @contextlib.contextmanager
 def _phase(seconds: dict[str, float], name: str, title: str) -> Iterator[None]:
-  print(f'\n{title}', flush=True)
+  console.tell(f'\n{title}')
   start = time.perf_counter()
   yield
   seconds[name] = time.perf_counter() - start
-  print(f'Done in {seconds[name]:.0f} s.', flush=True)
+  console.tell(f'Done in {seconds[name]:.0f} s.')
 
 
 def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +222,7 @@ def _curves(
 
 def _tell(folder: epath.Path, report: dict[str, Any]) -> None:
   """Prints every figure beside its bar, and where to look."""
-  print()
+  console.tell()
   for key, met in digits.verdicts(report).items():
     value = digits.measured(report, key)
     shown = (
@@ -230,5 +231,5 @@ def _tell(folder: epath.Path, report: dict[str, Any]) -> None:
         else f'{value:.3f}'
     )
     mark = 'met' if met else 'MISSED'
-    print(f'{digits.BARS[key].title:44}{shown:>24}  {mark}')
-  print(f'\nLook at {folder / "report.html"}')
+    console.tell(f'{digits.BARS[key].title:44}{shown:>24}  {mark}')
+  console.tell(f'\nLook at {folder / "report.html"}')

@@ -1,23 +1,17 @@
-"""The page that a quickstart leaves: one HTML file, nothing loaded from afar.
+"""The page that a quickstart leaves: its figures, pictures and curves."""
 
-The style sheet and the frame of the page are in report.html beside this file.
-"""
-
-import base64
 from collections.abc import Mapping, Sequence
 import html
-from importlib import resources
 import shlex
-import string
 from typing import Any
 
 from etils import epath
 import numpy as np
 
-from rq_jax import files
 from rq_jax.jobs.quickstart import digits
 from rq_jax.reports import charts
-from rq_jax.reports import pictures
+from rq_jax.reports import numerals
+from rq_jax.reports import page
 
 TITLE = 'Digits drawn by a model trained minutes ago'
 
@@ -38,7 +32,7 @@ def write_report(
     path: File to write; commands on the page name its folder.
     report: `seed`, `seconds` (by phase, and `total`), the figures of
       `digits.BARS`, `settings` and `versions` (mappings of anything printable).
-    pictures: Grids as of `images.grid`, uint8[h, w, 3]: `generated` with a
+    pictures: Grids as of `pictures.grid`, uint8[h, w, 3]: `generated` with a
       column for each of the digits 0 to 9, `real`, and `reconstructions` with a
       row of originals and one row for each of `psnr_by_depth`.
     curves: Charts by title: (step, value) pairs by the name of the series.
@@ -56,13 +50,7 @@ def write_report(
       _next_steps(path.parent),
       _conditions(report),
   ]
-  frame = resources.files(__package__).joinpath('page.html').read_text('utf-8')
-  page = string.Template(frame).substitute(
-      title=TITLE, body='\n'.join(section for section in sections if section)
-  )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with files.whole(path) as file:
-    file.write(page.encode())
+  page.write(path, TITLE, sections)
 
 
 def _headline(report, pictures) -> str:
@@ -81,7 +69,9 @@ def _headline(report, pictures) -> str:
     columns = ''.join(f'<span>{digit}</span>' for digit in range(10))
     teaser = (
         f'<figure><div class="columns">{columns}</div>'
-        + _picture(pictures['generated'], 'Generated digits, a class a column')
+        + page.picture(
+            pictures['generated'], 'Generated digits, a class a column'
+        )
         + '</figure>'
     )
   return f'<header><div>{text}</div>{teaser}</header>'
@@ -99,7 +89,7 @@ def _figures(report) -> str:
         f'<td class="value">{value}</td><td class="bar">{_limits(bar)}</td>'
         f'<td class="{tone}">{mark}</td></tr>'
     )
-  return _section(
+  return page.section(
       'How good are they?',
       'Samples are drawn at temperature 1 from all codes, and none is left out.'
       ' Distances and classifiers work on 8&times;8 pixels, the resolution of'
@@ -114,11 +104,12 @@ def _figures(report) -> str:
 def _real(pictures) -> str:
   if 'real' not in pictures:
     return ''
-  return _section(
+  shown = page.picture(pictures['real'], 'Real digits')
+  return page.section(
       'Real digits',
       'Written by people, 8&times;8 pixels each, from the collection inside'
       ' scikit-learn. Compare them with those above.',
-      f'<div class="wide">{_picture(pictures["real"], "Real digits")}</div>',
+      f'<div class="wide">{shown}</div>',
   )
 
 
@@ -128,13 +119,15 @@ def _reconstructions(report, pictures) -> str:
   labels = ['<span><b>original</b></span>']
   for depth, psnr in enumerate(report.get('psnr_by_depth', []), 1):
     labels.append(f'<span><b>depth {depth}</b>{psnr:.1f} dB</span>')
-  return _section(
+  return page.section(
       'Reconstructions by depth',
       'Digits that were held out of training, rebuilt from the first code of'
       ' every stack alone, then from two, three and four. The PSNR is that of'
       ' all held-out digits.',
       f'<div class="depths"><div>{"".join(labels)}</div>'
-      + _picture(pictures['reconstructions'], 'Originals, then depth by depth')
+      + page.picture(
+          pictures['reconstructions'], 'Originals, then depth by depth'
+      )
       + '</div>',
   )
 
@@ -143,7 +136,7 @@ def _curves(curves) -> str:
   drawn = [charts.line_chart(title, series) for title, series in curves.items()]
   if not any(drawn):
     return ''
-  return _section(
+  return page.section(
       'Training',
       'Loss of both stages; the number beside a name is its last value.',
       f'<div class="charts">{"".join(drawn)}</div>',
@@ -159,7 +152,7 @@ def _codebook(report, code_counts) -> str:
   if share is not None:
     perplexity = f' Their perplexity is {share * size:.0f}: as varied as that'
     perplexity += ' many codes used equally often.'
-  return _section(
+  return page.section(
       'Codebook',
       f'{used} of {size} codes are in use.{perplexity} One bar is one code, the'
       ' most used first; the dashed line is equal use.',
@@ -175,9 +168,9 @@ def _seconds(report) -> str:
     return ''
   if rest >= 0.5:
     seconds['other'] = rest
-  return _section(
+  return page.section(
       'Where the time went',
-      f'{charts.duration(total)} in all.',
+      f'{numerals.duration(total)} in all.',
       charts.share_bar(seconds),
   )
 
@@ -203,7 +196,7 @@ import rq_jax
 sampler = rq_jax.Sampler.restore({str(folder) + '/rqtransformer'!r})
 images = sampler(jax.random.key(0), labels=[3, 7])  # uint8[2, 32, 32, 3]
 codes = sampler.tokenizer.encode(images)            # int32[2, 4, 4, 4]"""
-  return _section(
+  return page.section(
       'Go on from here',
       'From the folder of the repository.',
       f'<pre>{html.escape(commands)}</pre><pre>{html.escape(python)}</pre>',
@@ -213,50 +206,15 @@ codes = sampler.tokenizer.encode(images)            # int32[2, 4, 4, 4]"""
 def _conditions(report) -> str:
   """The seed, the settings and the versions that made these figures."""
   settings = {'seed': report['seed']} if 'seed' in report else {}
-  settings.update(_flatten(report.get('settings', {})))
-  versions = _flatten(report.get('versions', {}))
+  settings |= report.get('settings', {})
+  versions = report.get('versions', {})
   if not settings and not versions:
     return ''
-  return _section(
+  return page.section(
       'Settings and versions',
       'What made these figures.',
-      f'<div class="notes">{_notes("Settings", settings)}'
-      f'{_notes("Versions", versions)}</div>',
+      page.notes({'Settings': settings, 'Versions': versions}),
   )
-
-
-def _section(title: str, text: str, content: str) -> str:
-  return f'<section><h2>{title}</h2><p>{text}</p>{content}</section>'
-
-
-def _picture(picture: np.ndarray, description: str) -> str:
-  """An image element that holds its own PNG."""
-  height, width = picture.shape[:2]
-  data = base64.b64encode(pictures.png_bytes(picture)).decode()
-  return (
-      f'<img src="data:image/png;base64,{data}" width="{width}"'
-      f' height="{height}" alt="{description}">'
-  )
-
-
-def _notes(title: str, entries: Mapping[str, Any]) -> str:
-  rows = ''.join(
-      f'<tr><th scope="row">{html.escape(name)}</th>'
-      f'<td>{html.escape(str(value))}</td></tr>'
-      for name, value in entries.items()
-  )
-  return f'<div class="card"><b>{title}</b><table>{rows}</table></div>'
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """{'a': {'b': 1}} -> {'a.b': 1}."""
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      flat.update(_flatten(value, f'{prefix}{key}.'))
-    else:
-      flat[f'{prefix}{key}'] = value
-  return flat
 
 
 def _value(value: Any, unit: str) -> str:

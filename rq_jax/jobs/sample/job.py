@@ -55,6 +55,7 @@ def sample(
     DiskFullError: If there is no room for the images.
     Interrupted: After the chunk under way, if a signal to stop came.
   """
+  out = files_lib.path(out, 'out')
   files = layout.Files(
       folder=epath.Path(out),
       format=format,
