@@ -202,6 +202,6 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
 
 
 def test_an_interruption_says_where_and_how_to_go_on():
-  error = interrupts.Interrupted(12)
-  assert error.step == 12
-  assert 'saved at step 12; the same command resumes it' in str(error)
+  assert str(interrupts.Interrupted('saved at step 12')) == (
+      'Interrupted: saved at step 12; the same command goes on from there.'
+  )
