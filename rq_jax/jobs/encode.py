@@ -50,7 +50,8 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> str:
       cache of something else.
     files.DiskFullError: If there is no room for all that is missing, before
       anything is encoded.
-    Interrupted: After the batch under way, if a signal to stop came.
+    Interrupted: After the batch under way, if a signal to stop came. A shard
+      that is not finished then is lost.
   """
   size = tokenizer.model.image_size
   if data.image_size != size:
@@ -214,8 +215,7 @@ class _Encoding:
       ]
       processes.wait_for_all('encode: reserved')
       for shard, open_writer in writers:
-        for features, labels in self._batches(shard):
-          check()
+        for features, labels in self._batches(shard, check):
           open_writer.write(features, labels)
           yield len(labels)
         open_writer.close()
@@ -247,7 +247,9 @@ class _Encoding:
         'versions': versions.of('jax', 'rq_jax'),
     }
 
-  def _batches(self, shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  def _batches(
+      self, shard: _Shard, check: chunks.Check
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and labels of the examples of a shard, in order."""
     devices = partitioning.batch_parallelism(self.mesh)
     batches = loader.eval_batches(
@@ -257,6 +259,7 @@ class _Encoding:
     )
     with contextlib.closing(batches):
       for batch in batches:
+        check()
         images = jax.device_put(
             batch['image'], partitioning.batch_sharding(self.mesh)
         )
