@@ -75,7 +75,8 @@ def run(
     values: The flags, defined and not yet parsed.
     argv: The name of the command and its arguments.
     doc: What `--help` says first.
-    work: What to do with the parsed flags; may return an exit code.
+    work: What to do with the parsed flags; may return an exit code, or raise
+      `interrupts.Interrupted` if it is resumable.
     resumable: Whether a signal to stop ends the command with `INTERRUPTED`: it
       can be run again, and while there is nothing to save, it leaves at once.
     more_help: What `--help` says last, of the parsed flags.
@@ -109,6 +110,9 @@ def _run(values, argv: list[str], doc: str, work, more_help) -> int:
     return fail(f'{error} See {argv[0]} --help.')
   try:
     return work(values) or 0
+  except interrupts.Interrupted as stopped:
+    say(str(stopped))
+    return INTERRUPTED
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
     return fail(str(error))
 

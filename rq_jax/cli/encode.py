@@ -5,6 +5,10 @@ r"""Caches the features of a dataset: encodes it once, for training in stage 2.
 
 The features are those before quantization, so that codes and soft targets can
 be drawn anew in every step. Give the cache as --config.data.path.
+
+Run the same command again to go on after an interruption: shards of the cache
+that are finished are not encoded again. Exit codes: 0 finished; 75 interrupted
+and resumable; 1 an error.
 """
 
 import functools
@@ -14,6 +18,7 @@ from absl import flags
 from rq_jax import config
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
+from rq_jax.cli import distributed_flags
 
 
 def _define_flags() -> flags.FlagValues:
@@ -28,6 +33,7 @@ def _define_flags() -> flags.FlagValues:
       values,
   )
   command.define_path('out', None, 'Folder of the cache.', values)
+  distributed_flags.define(values)
   return values
 
 
@@ -39,6 +45,7 @@ def main(argv: list[str]) -> int:
       argv,
       __doc__,
       functools.partial(_encode, changes),
+      resumable=True,
       more_help=functools.partial(config_flag.list_fields, changes),
   )
 
@@ -46,11 +53,14 @@ def main(argv: list[str]) -> int:
 def _encode(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   command.require(values, 'config', 'tokenizer', 'out')
   experiment = config.parse(config_flag.read(values.config, changes))
+  distributed_flags.join(values)
   from rq_jax import tokenizer
+  from rq_jax.distributed import console
   from rq_jax.jobs import encode
 
-  encode.encode(
+  sentence = encode.encode(
       tokenizer.Tokenizer.restore(values.tokenizer),
       experiment.data,
       values.out,
   )
+  console.tell(sentence)

@@ -34,13 +34,7 @@ def main(argv: list[str]) -> int:
   )
 
 
-def _quickstart(values: flags.FlagValues) -> int:
-  from rq_jax.distributed import interrupts
+def _quickstart(values: flags.FlagValues) -> None:
   from rq_jax.jobs.quickstart import job
 
-  try:
-    job.quickstart(values.out, seed=values.seed)
-  except interrupts.Interrupted as stopped:
-    command.say(str(stopped))
-    return command.INTERRUPTED
-  return 0
+  job.quickstart(values.out, seed=values.seed)

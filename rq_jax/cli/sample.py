@@ -18,6 +18,7 @@ from absl import flags
 
 from rq_jax import config
 from rq_jax.cli import command
+from rq_jax.cli import distributed_flags
 from rq_jax.cli import drawing_flags
 
 
@@ -48,6 +49,7 @@ def _define_flags() -> flags.FlagValues:
   _define_conditions(values)
   drawing_flags.define(values)
   _define_computing(values)
+  distributed_flags.define(values)
   return values
 
 
@@ -93,13 +95,6 @@ def _define_computing(values: flags.FlagValues) -> None:
       lower_bound=1,
       flag_values=values,
   )
-  flags.DEFINE_bool(
-      'distributed',
-      False,
-      'Whether this is one of several processes, found as Slurm, GKE or a TPU'
-      ' pod announce them. They share --out.',
-      flag_values=values,
-  )
   flags.DEFINE_integer(
       'step', None, 'Checkpoint; the newest by default.', flag_values=values
   )
@@ -133,11 +128,13 @@ def main(argv: list[str]) -> int:
   return command.run(_define_flags(), argv, __doc__, _sample, resumable=True)
 
 
-def _sample(values: flags.FlagValues) -> int:
+def _sample(values: flags.FlagValues) -> None:
   command.require(values, 'checkpoint', 'out')
   config.check_seed(values.seed)
   kind = _kind(values)
+  from rq_jax import compilation
   from rq_jax import sampling
+  from rq_jax.distributed import console
   from rq_jax.jobs.sample import conditions
   from rq_jax.jobs.sample import drawing
   from rq_jax.jobs.sample import job
@@ -149,13 +146,8 @@ def _sample(values: flags.FlagValues) -> int:
       'tokens': conditions.read_tokens,
   }
   given = readers[kind](values[kind].value) if kind else None
-  import jax
-
-  from rq_jax import compilation
-
   compilation.keep()
-  if values.distributed:
-    jax.distributed.initialize()
+  distributed_flags.join(values)
   chunk_size = values.chunk_size
   if chunk_size is None:
     chunk_size = drawing.default_chunk_size(values.model_parallel)
@@ -172,26 +164,20 @@ def _sample(values: flags.FlagValues) -> int:
   conditions = conditions.choose(
       sampler.prior, kind=kind, values=given, num_images=values.num_images
   )
-  try:
-    sentence = job.sample(
-        drawing.Drawing(
-            sampler=sampler,
-            conditions=conditions,
-            seed=values.seed,
-            sampling=options,
-            chunk_size=chunk_size,
-        ),
-        values.out,
-        origin=origin,
-        format=values.format,
-        shard_size=values.shard_size,
-    )
-  except job.Interrupted as stopped:
-    command.say(str(stopped))
-    return command.INTERRUPTED
-  if jax.process_index() == 0:
-    print(sentence)
-  return 0
+  sentence = job.sample(
+      drawing.Drawing(
+          sampler=sampler,
+          conditions=conditions,
+          seed=values.seed,
+          sampling=options,
+          chunk_size=chunk_size,
+      ),
+      values.out,
+      origin=origin,
+      format=values.format,
+      shard_size=values.shard_size,
+  )
+  console.tell(sentence)
 
 
 def _kind(values: flags.FlagValues) -> str | None:

@@ -21,6 +21,7 @@ from absl import flags
 from rq_jax import config
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
+from rq_jax.cli import distributed_flags
 
 
 def _define_flags() -> flags.FlagValues:
@@ -33,13 +34,7 @@ def _define_flags() -> flags.FlagValues:
   command.define_path(
       'workdir', None, 'Folder of checkpoints, metrics and images.', values
   )
-  flags.DEFINE_bool(
-      'distributed',
-      False,
-      'Whether this is one of several processes, found as Slurm, GKE or a TPU'
-      ' pod announce them.',
-      flag_values=values,
-  )
+  distributed_flags.define(values)
   flags.DEFINE_bool(
       'dry_run',
       False,
@@ -83,20 +78,12 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   if values.dry_run:
     _plan(experiment, values.devices)
     return 0
-  import jax  # After the checks: a typo should not wait for it.
-
-  if values.distributed:
-    jax.distributed.initialize()
-  from rq_jax.distributed import interrupts
+  distributed_flags.join(values)
+  from rq_jax.distributed import console
   from rq_jax.training import run
 
-  try:
-    results = run.train(experiment, values.workdir)
-  except interrupts.Interrupted as stopped:
-    command.say(str(stopped))
-    return command.INTERRUPTED
-  for name, value in results.items():
-    print(f'{name:32}{value:.5g}')
+  for name, value in run.train(experiment, values.workdir).items():
+    console.tell(f'{name:32}{value:.5g}')
   return 0
 
 

@@ -22,17 +22,13 @@ _STILL = b'\nStill finishing; please wait. SIGKILL would lose the rest.\n'
 
 
 class Interrupted(Exception):
-  """The run was told to stop, and has saved what it needs to go on.
+  """A signal stopped the work, which has saved what it needs to go on."""
 
-  Attributes:
-    step: The step that was saved.
-  """
-
-  def __init__(self, step: int):
+  def __init__(self, saved: str):
+    """Says what was saved, such as 'saved at step 12', and how to go on."""
     super().__init__(
-        f'Interrupted, and saved at step {step}; the same command resumes it.'
+        f'Interrupted: {saved}; the same command goes on from there.'
     )
-    self.step = step
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""What the commands run beyond training: encode, sample, quickstart."""
+"""What the commands run beyond training; `chunks` is how long jobs resume."""

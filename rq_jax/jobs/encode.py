@@ -1,7 +1,13 @@
-"""Encodes a dataset once, into the cache that stage 2 trains from."""
+"""Encodes a dataset once, into the cache that stage 2 trains from.
 
+A job in chunks, the shards of both splits. While it is unfinished, `job.json`
+in the folder of the cache says what is encoded.
+"""
+
+from collections.abc import Iterator
 import contextlib
 import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -17,14 +23,17 @@ from rq_jax.data.sources import splits
 from rq_jax.distributed import locks
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
-from rq_jax.distributed import progress
+from rq_jax.jobs import chunks
+from rq_jax.jobs import manifest
+from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
 
 
-def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
+def encode(tokenizer: Tokenizer, data: Config, out: str) -> str:
   """Writes the features of both splits, in the format of `layout`.
 
-  Each process encodes a range of its own, on all of its devices.
+  All processes of a program take part, each on all of its devices. The shards
+  that an interrupted call has finished stay; a finished cache is written anew.
 
   Args:
     tokenizer: The encoder.
@@ -32,11 +41,17 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
       `batch_size`.
     out: Folder of the cache.
 
+  Returns:
+    A sentence that says what is where.
+
   Raises:
     ValueError: If the images are not of the tokenizer's size, or one cannot be
-      read, or another program writes to the folder.
-    files.DiskFullError: If there is no room for both splits, before anything is
-      encoded.
+      read, or another program writes to the folder, or it holds an unfinished
+      cache of something else.
+    files.DiskFullError: If there is no room for all that is missing, before
+      anything is encoded.
+    Interrupted: After the batch under way, if a signal to stop came. A shard
+      that is not finished then is lost.
   """
   out = files.path(out, 'out')
   size = tokenizer.model.image_size
@@ -49,81 +64,206 @@ def encode(tokenizer: Tokenizer, data: Config, out: str) -> None:
   everywhere = jax.device_put(
       tokenizer.variables, partitioning.replicated(mesh)
   )
-  tokenizer = dataclasses.replace(tokenizer, variables=everywhere)
-  opened = {s: sources.open_source(data, s) for s in splits.SPLITS}
+  encoding = _Encoding(
+      tokenizer=dataclasses.replace(tokenizer, variables=everywhere),
+      data=data,
+      mesh=mesh,
+      out=layout.local(out),
+      shards=_shards(tokenizer, data, out),
+  )
   with contextlib.ExitStack() as stack:
-    processes.only_first(lambda: _hold(out, stack))
-    # Both before either is encoded: what the disk has no room for shows now.
-    writers = [
-        stack.enter_context(_open_writer(tokenizer, source, out, split))
-        for split, source in opened.items()
-    ]
-    processes.wait_for_all('encode: opened')
-    for source, writer in zip(opened.values(), writers, strict=True):
-      _encode_split(tokenizer, data, source, writer, mesh)
+    processes.only_first(lambda: stack.enter_context(encoding.hold()))
+    encoding.open_folder()
+    stack.callback(encoding.withdraw)
+    processes.only_first(encoding.make_room)
+    return chunks.run(
+        chunks.Job(
+            name='encode',
+            made='encoded',
+            folder=out,
+            sizes=[len(shard.rows) for shard in encoding.shards],
+            finished=encoding.finished,
+            work=encoding.work,
+            finish=encoding.finish,
+            is_complete=lambda: not encoding.manifest.exists(),
+        )
+    )
 
 
-def _hold(out: str, stack: contextlib.ExitStack) -> None:
-  """Makes the folder, and keeps other programs from writing to it."""
-  folder = layout.local(out)
-  folder.mkdir(parents=True, exist_ok=True)
-  stack.enter_context(locks.hold(folder, flag='--out'))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shard:
+  """A chunk: some examples of a split.
 
+  Attributes:
+    source: All examples of the split.
+    split: What the cache holds of them.
+    number: Of this shard.
+  """
 
-def _open_writer(
-    tokenizer: Tokenizer, source: sources.Source, out: str, split: str
-) -> writer.Writer:
-  return writer.Writer(
-      out,
-      split=split,
-      num_examples=len(source),
-      shape=tokenizer.model.features_shape,
-      num_classes=source.num_classes,
-      fingerprint=tokenizer.fingerprint,
-      shard=jax.process_index(),
-      num_shards=jax.process_count(),
-  )
+  source: sources.Source
+  split: layout.Split
+  number: int
 
-
-def _encode_split(
-    tokenizer: Tokenizer,
-    data: Config,
-    source: sources.Source,
-    writer: writer.Writer,
-    mesh: jax.sharding.Mesh,
-) -> None:
-  devices = partitioning.batch_parallelism(mesh)
-  batches = loader.eval_batches(
-      _Range(source, writer.start, writer.stop),
-      transform=loader.image_transform(data, train=False),
-      batch_size=-(-data.batch_size // devices) * devices,
-  )
-  with progress.bar(
-      total=writer.stop - writer.start,
-      unit='image',
-      desc=f'encode {writer.split}',
-  ) as bar:
-    for batch in batches:
-      valid = batch['valid']
-      images = jax.device_put(batch['image'], partitioning.batch_sharding(mesh))
-      encoded = np.asarray(tokenizer.features(images))
-      writer.write(encoded[valid], batch['label'][valid])
-      bar.update(int(valid.sum()))
-  writer.close()
-  processes.wait_for_all('encode: written')
-  if jax.process_count() > 1 and jax.process_index() == 0:
-    writer.finish()
-
-
-class _Range:
-  """The examples start, ..., stop - 1 of a source."""
-
-  def __init__(self, source: Any, start: int, stop: int):
-    self._source, self._start, self._stop = source, start, stop
-    self.num_classes = source.num_classes
+  @property
+  def rows(self) -> range:
+    return self.split.rows(self.number)
 
   def __len__(self) -> int:
-    return self._stop - self._start
+    return len(self.rows)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return self._source[self._start + int(index)]
+    return self.source[self.rows[int(index)]]
+
+
+def _shards(tokenizer: Tokenizer, data: Config, out: str) -> list[_Shard]:
+  """The shards of both splits, in order."""
+  shape = tokenizer.model.features_shape
+  found = []
+  for name in splits.SPLITS:
+    source = sources.open_source(data, name)
+    split = layout.Split(
+        path=out,
+        name=name,
+        num_examples=len(source),
+        shape=shape,
+        num_classes=source.num_classes,
+        fingerprint=tokenizer.fingerprint,
+        num_shards=layout.count_shards(len(source), shape),
+    )
+    found += [
+        _Shard(source=source, split=split, number=number)
+        for number in range(split.num_shards)
+    ]
+  return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Encoding:
+  """What is encoded, with what.
+
+  Attributes:
+    tokenizer: The encoder, on all devices of the mesh.
+    data: The section `data` of an experiment.
+    mesh: All devices of this process.
+    out: Folder of the cache.
+    shards: Of both splits.
+  """
+
+  tokenizer: Tokenizer
+  data: Config
+  mesh: jax.sharding.Mesh
+  out: pathlib.Path
+  shards: list[_Shard]
+
+  @property
+  def manifest(self) -> pathlib.Path:
+    return self.out / manifest.NAME
+
+  def hold(self) -> contextlib.AbstractContextManager[None]:
+    """Makes the folder, and keeps other programs from writing to it."""
+    self.out.mkdir(parents=True, exist_ok=True)
+    return locks.hold(self.out, flag='--out')
+
+  def open_folder(self) -> None:
+    """Begins a cache, or goes on with one."""
+
+    def clear() -> None:
+      for split in self._splits():
+        split.clear()
+
+    manifest.open_folder(
+        self.out,
+        self._described(),
+        # Before it is begun: shards of another tokenizer would count as its.
+        prepare=clear,
+        advice=(
+            'Give the same values to finish that cache, or choose another'
+            f' --out; or remove {self.manifest}, and it is'
+            ' encoded anew.'
+        ),
+    )
+
+  def withdraw(self) -> None:
+    """Forgets a cache of which nothing is finished."""
+    if jax.process_index() == 0 and not self.finished():
+      self.manifest.unlink(missing_ok=True)
+
+  def make_room(self) -> None:
+    """Removes what killed processes left; checks the space for the rest."""
+    for split in self._splits():
+      split.clear(keep=split.finished())
+    finished = self.finished()
+    missing = (s for c, s in enumerate(self.shards) if c not in finished)
+    needs = sum(shard.split.bytes_of(shard.number) for shard in missing)
+    files.require_space(self.out, needs)
+
+  def finished(self) -> set[int]:
+    """Numbers of the shards, of both splits, that are there."""
+    there = {split.name: split.finished() for split in self._splits()}
+    return {
+        c
+        for c, shard in enumerate(self.shards)
+        if shard.number in there[shard.split.name]
+    }
+
+  def work(self, numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
+    """Encodes shards; yields the number of images in each batch."""
+    with contextlib.ExitStack() as stack:
+      # All before any is encoded: what the disk has no room for shows now.
+      writers = [
+          (shard, stack.enter_context(writer.Writer(shard.split, shard.number)))
+          for shard in map(self.shards.__getitem__, numbers)
+      ]
+      processes.wait_for_all('encode: reserved')
+      for shard, open_writer in writers:
+        for features, labels in self._batches(shard, check):
+          open_writer.write(features, labels)
+          yield len(labels)
+        open_writer.close()
+
+  def finish(self, check: chunks.Check) -> None:
+    """Declares both splits complete."""
+    del check  # It takes no time.
+    for split in self._splits():
+      split.finish()
+    self.manifest.unlink()
+
+  def _splits(self) -> list[layout.Split]:
+    return [shard.split for shard in self.shards if not shard.number]
+
+  def _described(self) -> dict[str, Any]:
+    """What decides the bytes of the cache, see `manifest`."""
+    return {
+        'tokenizer': self.shards[0].split.fingerprint,
+        'data': vars(self.data),
+        'splits': {
+            split.name: {
+                'examples': split.num_examples,
+                'classes': split.num_classes,
+                'shards': split.num_shards,
+            }
+            for split in self._splits()
+        },
+        'devices': f'{self.mesh.size} x {jax.local_devices()[0].device_kind}',
+        'versions': versions.of('jax', 'rq_jax'),
+    }
+
+  def _batches(
+      self, shard: _Shard, check: chunks.Check
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features and labels of the examples of a shard, in order."""
+    devices = partitioning.batch_parallelism(self.mesh)
+    batches = loader.eval_batches(
+        shard,
+        transform=loader.image_transform(self.data, train=False),
+        batch_size=-(-self.data.batch_size // devices) * devices,
+    )
+    with contextlib.closing(batches):
+      for batch in batches:
+        check()
+        images = jax.device_put(
+            batch['image'], partitioning.batch_sharding(self.mesh)
+        )
+        valid = batch['valid']
+        features = np.asarray(self.tokenizer.features(images))
+        yield features[valid], batch['label'][valid]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import writer
 
 SHAPE = (2, 3, 4)
@@ -14,17 +15,31 @@ def examples(count):
   return values, 100 + np.arange(count) % 100
 
 
-def open_writer(
-    path, count, shard=0, num_shards=1, fingerprint='abc', num_classes=200
-):
-  """Opens a shard of the training split of such a cache."""
-  return writer.Writer(
-      path,
-      split='train',
+def split(path, count, num_shards=1, **fields):
+  """The training split of such a cache, if not said else."""
+  defaults = dict(name='train', num_classes=200, fingerprint='abc', shape=SHAPE)
+  return layout.Split(
+      path=path,
       num_examples=count,
-      shape=SHAPE,
-      num_classes=num_classes,
-      fingerprint=fingerprint,
-      shard=shard,
       num_shards=num_shards,
+      **defaults | fields,
   )
+
+
+def open_writer(path, count, shard=0, num_shards=1, **fields):
+  """Opens a shard of it."""
+  return writer.Writer(split(path, count, num_shards, **fields), shard)
+
+
+def write(path, values, labels, num_shards=1, **fields):
+  """Writes a whole split, in batches of two."""
+  shape = values.shape[1:]
+  whole = split(path, len(values), num_shards, shape=shape, **fields)
+  for shard in range(num_shards):
+    with writer.Writer(whole, shard) as opened:
+      rows = whole.rows(shard)
+      for start in range(rows.start, rows.stop, 2):
+        batch = slice(start, min(start + 2, rows.stop))
+        opened.write(values[batch], labels[batch])
+      opened.close()
+  whole.finish()

@@ -162,11 +162,13 @@ def test_a_process_that_stops_alone_notes_signals_among_others(monkeypatch):
 
 _PROCESS = """
 import os, signal, sys, time
-import jax
 from rq_jax.distributed import interrupts
+from rq_jax.distributed import processes
 
-address, index = sys.argv[1], int(sys.argv[2])
-jax.distributed.initialize(address, 2, index)
+processes.initialize()
+import jax
+
+index = jax.process_index()
 with interrupts.Interrupts() as signals:
   if index == 0:
     os.kill(os.getpid(), signal.SIGUSR1)
@@ -179,13 +181,23 @@ with interrupts.Interrupts() as signals:
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
+  """They are tasks of Slurm, as far as they see."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
+    port = free.getsockname()[1]
+  slurm = {
+      'SLURM_JOB_ID': '7',
+      'SLURM_STEP_NODELIST': 'localhost',
+      'SLURM_NTASKS': '2',
+      'JAX_COORDINATOR_PORT': str(port),
+  }
   processes = [
       subprocess.Popen(
-          [sys.executable, '-c', _PROCESS, address, str(index)],
+          [sys.executable, '-c', _PROCESS],
           cwd=ROOT,
+          env=os.environ
+          | slurm
+          | {'SLURM_PROCID': str(index), 'SLURM_LOCALID': str(index)},
           stdout=subprocess.PIPE,
           stderr=subprocess.DEVNULL,
           text=True,
@@ -197,11 +209,13 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
   finally:
     for process in processes:
       process.kill()
-  assert first.startswith('stopped after ')
-  assert first == second
+  said, stopped = first.splitlines()
+  assert said == '2 processes work together, as Slurm announces.'
+  assert stopped.startswith('stopped after ')
+  assert second.splitlines() == [stopped]
 
 
 def test_an_interruption_says_where_and_how_to_go_on():
-  error = interrupts.Interrupted(12)
-  assert error.step == 12
-  assert 'saved at step 12; the same command resumes it' in str(error)
+  assert str(interrupts.Interrupted('saved at step 12')) == (
+      'Interrupted: saved at step 12; the same command goes on from there.'
+  )

@@ -7,13 +7,19 @@
 `meta.json` holds the version of this format, the fingerprint of the tokenizer,
 the shape and number of the features, the number of classes and the names of
 the shards. Shard s of S holds the examples N * s // S up to N * (s + 1) // S of
-the split, in order.
+the split, in order. S follows from the size of the split, so that the files do
+not depend on who wrote them.
 """
 
+from collections.abc import Collection
+import dataclasses
+import io
+import json
+import math
 import os
 import pathlib
 import re
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,9 +32,15 @@ FORMAT_VERSION = 1
 META = 'meta.json'
 COMMAND = '`python -m rq_jax encode`'
 
+SHARD_BYTES = 2**30  # About the size of a shard.
+
 # Caches written before classes were counted lack 'num_classes'.
 _REQUIRED = ('fingerprint', 'shape', 'num_examples', 'shards')
-_SHARD = re.compile(r'(features|label)-\d{5,}-of-(\d{5,})\.npy(\.partial)?')
+# All that jobs leave in the folder of a split, whole or not.
+_OWN = re.compile(
+    r'(features|label)-\d{5,}-of-\d{5,}\.npy(\.partial)?'
+    r'|meta\.json(\.\w+\.partial)?'
+)
 
 
 def local(path: Path) -> pathlib.Path:
@@ -50,24 +62,132 @@ def partial(file: pathlib.Path) -> pathlib.Path:
   return file.with_name(file.name + files.PARTIAL)
 
 
-def bounds(num_examples: int, shard: int, num_shards: int) -> tuple[int, int]:
-  """The first example of a shard, and the one after its last."""
+class ShardFile(NamedTuple):
+  """One of the two files of a shard: how it begins, and how large it is."""
+
+  path: pathlib.Path
+  header: bytes
+  size: int  # With the header.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+  """What a split of a cache is to hold, and in which files.
+
+  Attributes:
+    path: The cache.
+    name: 'train' or 'test'.
+    num_examples: N.
+    shape: (H, W, C) of the features.
+    num_classes: Classes of the data; labels lie in [0, num_classes).
+    fingerprint: Of the tokenizer that encodes.
+    num_shards: S, see `count_shards`.
+
+  Raises:
+    ValueError: If the path is remote.
+  """
+
+  path: Path
+  name: str
+  num_examples: int
+  shape: tuple[int, int, int]
+  num_classes: int
+  fingerprint: str
+  num_shards: int = 1
+
+  def __post_init__(self):
+    local(self.path)
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """Of all its files."""
+    return local(self.path) / self.name
+
+  def rows(self, shard: int) -> range:
+    """The examples of a shard."""
+    return _rows(self.num_examples, shard, self.num_shards)
+
+  def files(self, shard: int) -> tuple[ShardFile, ShardFile]:
+    """The files of a shard: features and labels."""
+    count = len(self.rows(shard))
+    features, label = self._names(shard)
+    return (
+        _shard_file(self.folder / features, np.float16, (count, *self.shape)),
+        _shard_file(self.folder / label, np.int32, (count,)),
+    )
+
+  def bytes_of(self, shard: int) -> int:
+    """Bytes that a shard takes on disk."""
+    return sum(file.size for file in self.files(shard))
+
+  def finished(self) -> set[int]:
+    """Shards that are on disk."""
+
+    def is_there(file: ShardFile) -> bool:
+      return file.path.is_file() and file.path.stat().st_size == file.size
+
+    shards = range(self.num_shards)
+    return {s for s in shards if all(map(is_there, self.files(s)))}
+
+  def clear(self, keep: Collection[int] = ()) -> None:
+    """Removes what earlier jobs left, but some shards; no reader may use it."""
+    kept = {name for shard in keep for name in self._names(shard)}
+    for file in self.folder.iterdir() if self.folder.exists() else ():
+      if _OWN.fullmatch(file.name) and file.name not in kept:
+        file.unlink(missing_ok=True)
+
+  def finish(self) -> None:
+    """Declares the split complete; for one process, after all have written.
+
+    Raises:
+      ValueError: If a shard is missing or has another size.
+      files.DiskFullError: If there is no room for `meta.json`.
+    """
+    meta = {
+        'version': FORMAT_VERSION,
+        'fingerprint': self.fingerprint,
+        'shape': list(self.shape),
+        'dtype': 'float16',
+        'num_examples': self.num_examples,
+        'num_classes': self.num_classes,
+        'split': self.name,
+        'shards': [list(self._names(s)) for s in range(self.num_shards)],
+    }
+    open_shards(self.folder, meta)
+    text = json.dumps(meta, indent=2) + '\n'
+    with files.whole(self.folder / META, needs=len(text)) as file:
+      file.write(text.encode())
+
+  def _names(self, shard: int) -> tuple[str, str]:
+    suffix = f'{shard:05d}-of-{self.num_shards:05d}.npy'
+    return f'features-{suffix}', f'label-{suffix}'
+
+
+def count_shards(num_examples: int, shape: tuple[int, int, int]) -> int:
+  """Shards of a split, of about `SHARD_BYTES` each; at least one."""
+  size = num_examples * math.prod(shape) * np.dtype(np.float16).itemsize
+  return max(1, round(size / SHARD_BYTES))
+
+
+def _shard_file(
+    path: pathlib.Path, dtype: type, shape: tuple[int, ...]
+) -> ShardFile:
+  """A file as `np.save` writes it."""
+  header = io.BytesIO()
+  fields = {
+      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
+      'fortran_order': False,
+      'shape': shape,
+  }
+  np.lib.format.write_array_header_1_0(header, fields)
+  begin = header.getvalue()
+  size = np.dtype(dtype).itemsize * math.prod(shape)
+  return ShardFile(path, begin, len(begin) + size)
+
+
+def _rows(num_examples: int, shard: int, num_shards: int) -> range:
   start, stop = num_examples * shard, num_examples * (shard + 1)
-  return start // num_shards, stop // num_shards
-
-
-def shard_names(shard: int, num_shards: int) -> tuple[str, str]:
-  """Names of the two files of a shard: features and labels."""
-  suffix = f'{shard:05d}-of-{num_shards:05d}.npy'
-  return f'features-{suffix}', f'label-{suffix}'
-
-
-def shards_of_others(
-    folder: pathlib.Path, num_shards: int
-) -> list[pathlib.Path]:
-  """Shards in a folder, whole or not, of jobs with another number of them."""
-  found = [(file, _SHARD.fullmatch(file.name)) for file in folder.iterdir()]
-  return [file for file, name in found if name and int(name[2]) != num_shards]
+  return range(start // num_shards, stop // num_shards)
 
 
 def read_meta(
@@ -119,8 +239,7 @@ def open_shards(
   total, names = meta['num_examples'], meta['shards']
   shards = []
   for shard, (features, label) in enumerate(names):
-    start, stop = bounds(total, shard, len(names))
-    layout = (stop - start, *meta['shape'])
+    layout = (len(_rows(total, shard, len(names))), *meta['shape'])
     array = _open(folder / features, np.float16, layout)
     shards.append((array, _open(folder / label, np.int32, layout[:1])))
   return shards

@@ -1,11 +1,8 @@
-"""Writes the cache of features, see `features`."""
+"""Writes the shards of a cache of features, see `layout`."""
 
 from collections.abc import Iterator
 import contextlib
 import errno
-import io
-import json
-import math
 import os
 from typing import IO
 
@@ -13,7 +10,6 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.data.feature_cache import layout
-from rq_jax.data.feature_cache.layout import Path
 
 # What file systems answer that cannot reserve space.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
@@ -28,74 +24,39 @@ class Writer:
   """Writes one shard of a split, batch by batch.
 
   ```python
-  with writer.Writer(...) as writer:
+  with writer.Writer(split, shard) as writer:
     writer.write(features, labels)  # Of a batch; once for each.
     writer.close()
   ```
 
-  The space of the whole shard is reserved when it is opened. Its files carry
-  another name until `close`; leaving the `with` block without it removes them.
-
-  Attributes:
-    split: 'train' or 'test'.
-    start: Index of the shard's first example in the split.
-    stop: Index after its last.
+  The space of the whole shard is reserved when the writer is made. Its files
+  carry another name until `close`; leaving the `with` block without it removes
+  them. Files are held open only from the first batch on, so that there may be
+  thousands of writers.
   """
 
-  def __init__(
-      self,
-      path: Path,
-      *,
-      split: str,
-      num_examples: int,
-      shape: tuple[int, int, int],
-      num_classes: int,
-      fingerprint: str,
-      shard: int = 0,
-      num_shards: int = 1,
-  ):
-    """Opens a shard; what an earlier job wrote of the split is void from here.
+  def __init__(self, split: layout.Split, shard: int = 0):
+    """Reserves the space of a shard; one that is there is void from here.
 
     Args:
-      path: The cache, made where it is missing.
-      split: 'train' or 'test'.
-      num_examples: N, the length of the whole split.
-      shape: (H, W, C) of the features.
-      num_classes: Classes of the data; labels lie in [0, num_classes).
-      fingerprint: Of the tokenizer that encodes.
-      shard: Number of this shard, from 0.
-      num_shards: S.
+      split: What is written.
+      shard: Number of the shard, from 0.
 
     Raises:
-      ValueError: If the path is remote or there is no such shard.
+      ValueError: If there is no such shard.
       files.DiskFullError: If there is no room for the shard.
     """
-    if not 0 <= shard < num_shards:
-      raise ValueError(f'shard is {shard}; it must be in [0, {num_shards})')
-    self.split = split
-    self.start, self.stop = layout.bounds(num_examples, shard, num_shards)
-    self._folder = layout.local(path) / split
-    names = [layout.shard_names(s, num_shards) for s in range(num_shards)]
-    self._meta = {
-        'version': layout.FORMAT_VERSION,
-        'fingerprint': fingerprint,
-        'shape': list(shape),
-        'dtype': 'float16',
-        'num_examples': num_examples,
-        'num_classes': num_classes,
-        'split': split,
-        'shards': [list(pair) for pair in names],
-    }
-    self._files = [self._folder / name for name in names[shard]]
-    count = self.stop - self.start
-    shapes = (np.float16, (count, *shape)), (np.int32, (count,))
-    self._layouts = [
-        (file, *_layout(*each)) for file, each in zip(self._files, shapes)
-    ]
-    self._needs = sum(len(header) + size for _, header, size in self._layouts)
+    if not 0 <= shard < split.num_shards:
+      raise ValueError(
+          f'shard is {shard}; it must be in [0, {split.num_shards})'
+      )
+    self._split = split
+    self._count = len(split.rows(shard))
+    self._files = split.files(shard)
+    self._needs = split.bytes_of(shard)
     self._written = 0
     self._open: list[IO[bytes]] = []
-    self._make_room(num_shards)
+    self._make_room()
     self._reserve()
 
   def __enter__(self) -> 'Writer':
@@ -119,82 +80,77 @@ class Writer:
       files.DiskFullError: If the disk is full after all.
     """
     features, labels = np.asarray(features), np.asarray(labels)
-    shape = self._meta['shape']
+    shape = self._split.shape
     if features.shape != (len(features), *shape) or labels.shape != (
         len(features),
     ):
       raise ValueError(
           f'features {list(features.shape)} and labels {list(labels.shape)} do'
-          f' not fit a cache of features [n, *{shape}] and labels [n]; announce'
-          ' the shape that the tokenizer has'
+          f' not fit a cache of features [n, *{list(shape)}] and labels [n];'
+          ' announce the shape that the tokenizer has'
       )
-    end, count = self._written + len(features), self.stop - self.start
-    if end > count:
-      raise ValueError(_MISCOUNTED.format(end, self._files[0], count))
+    end = self._written + len(features)
+    if end > self._count:
+      raise self._miscounted(end)
     self._check_labels(labels)
     arrays = _half(features), labels.astype(np.int32)
     with self._naming_a_full_disk():
-      for file, array in zip(self._open, arrays, strict=True):
+      for file, array in zip(self._opened(), arrays, strict=True):
         file.write(array.tobytes())
     self._written = end
 
   def close(self) -> None:
-    """Gives the files of a complete shard their names; finishes an only one.
+    """Gives the files of a complete shard their names.
 
     Raises:
       ValueError: If fewer examples were written than announced.
       files.DiskFullError: If the disk is full after all.
     """
-    count = self.stop - self.start
-    if self._written != count:
-      raise ValueError(_MISCOUNTED.format(self._written, self._files[0], count))
+    if self._written != self._count:
+      raise self._miscounted(self._written)
     with self._naming_a_full_disk():
-      for file in self._open:
+      for file in self._opened():
         file.flush()
         os.fsync(file.fileno())
         file.close()
-    for file in self._files:
-      os.replace(layout.partial(file), file)
     self._open = []
-    if len(self._meta['shards']) == 1:
-      self.finish()
-
-  def finish(self) -> None:
-    """Declares the split complete; for one process, after all have closed.
-
-    Raises:
-      ValueError: If a shard is missing or has another size.
-      files.DiskFullError: If there is no room for `meta.json`.
-    """
-    layout.open_shards(self._folder, self._meta)
-    text = json.dumps(self._meta, indent=2) + '\n'
-    with files.whole(self._folder / layout.META, needs=len(text)) as file:
-      file.write(text.encode())
-
-  def _make_room(self, num_shards: int) -> None:
-    """Removes what earlier jobs left of the split; no reader may use it now."""
-    self._folder.mkdir(parents=True, exist_ok=True)
-    meta = self._folder / layout.META
-    void = [meta, *self._folder.glob(f'{meta.name}.*{files.PARTIAL}')]
-    void += layout.shards_of_others(self._folder, num_shards)
     for file in self._files:
-      void += [file, layout.partial(file)]
-    for file in void:
-      file.unlink(missing_ok=True)
+      os.replace(layout.partial(file.path), file.path)
+
+  def _miscounted(self, count: int) -> ValueError:
+    return ValueError(
+        _MISCOUNTED.format(count, self._files[0].path, self._count)
+    )
+
+  def _make_room(self) -> None:
+    """Removes the shard, if it is there; no reader may use the split now."""
+    self._split.folder.mkdir(parents=True, exist_ok=True)
+    (self._split.folder / layout.META).unlink(missing_ok=True)
+    for file in self._files:
+      file.path.unlink(missing_ok=True)
+      layout.partial(file.path).unlink(missing_ok=True)
 
   def _reserve(self) -> None:
-    """Opens both files, with all the space they will take, and begins them."""
+    """Begins both files, with all the space they will take."""
     with self._naming_a_full_disk():
-      for file, header, size in self._layouts:
-        self._open.append(layout.partial(file).open('wb'))
-        if not _allocate(self._open[-1], len(header) + size):
-          files.require_space(self._folder, self._needs)
-        self._open[-1].write(header)
+      for file in self._files:
+        with layout.partial(file.path).open('wb') as begun:
+          if not _allocate(begun, file.size):
+            files.require_space(self._split.folder, self._needs)
+          begun.write(file.header)
+
+  def _opened(self) -> list[IO[bytes]]:
+    """Both files, open for the examples."""
+    if not self._open:
+      for file in self._files:
+        self._open.append(layout.partial(file.path).open('r+b'))
+        self._open[-1].seek(len(file.header))
+    return self._open
 
   @contextlib.contextmanager
   def _naming_a_full_disk(self) -> Iterator[None]:
     """Says what the whole shard needs, once what was written is removed."""
-    with files.naming_a_full_disk(self._folder, needs=self._needs):
+    with files.naming_a_full_disk(self._split.folder, needs=self._needs):
       try:
         yield
       except BaseException:
@@ -206,13 +162,12 @@ class Writer:
     for file in self._open:
       with contextlib.suppress(OSError):  # What it still holds is not wanted.
         file.close()
-    if self._open:
-      for file in self._files:
-        layout.partial(file).unlink(missing_ok=True)
     self._open = []
+    for file in self._files:
+      layout.partial(file.path).unlink(missing_ok=True)
 
   def _check_labels(self, labels: np.ndarray) -> None:
-    limit = self._meta['num_classes']
+    limit = self._split.num_classes
     if not np.issubdtype(labels.dtype, np.integer):
       raise ValueError(
           f'labels are {labels.dtype}; a cache holds the numbers of classes, as'
@@ -224,18 +179,6 @@ class Writer:
           f'a label is {wrong[0]}, but the cache was opened for {limit}'
           ' classes, numbered from 0; announce the number that the source has'
       )
-
-
-def _layout(dtype: type, shape: tuple[int, ...]) -> tuple[bytes, int]:
-  """The header of an array's file, and how many bytes follow it."""
-  header = io.BytesIO()
-  fields = {
-      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
-      'fortran_order': False,
-      'shape': shape,
-  }
-  np.lib.format.write_array_header_1_0(header, fields)
-  return header.getvalue(), np.dtype(dtype).itemsize * math.prod(shape)
 
 
 def _allocate(file: IO[bytes], size: int) -> bool:

@@ -3,9 +3,9 @@
 Features are the encoder's outputs before quantization: the published recipe
 draws new codes from them at every step. A cache is a folder on a file system
 that can be memory-mapped, with one folder per split; `layout` describes
-what is in it. The processes of an encoding job write one shard each
-(`writer.Writer`); once all have closed theirs, one process writes
-`meta.json`. A split without it is unfinished, whatever else is in its folder.
+what is in it. `writer.Writer` writes a shard; once all are there, one process
+writes `meta.json`. A split without it is unfinished, whatever else is in its
+folder.
 """
 
 import bisect

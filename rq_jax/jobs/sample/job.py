@@ -1,30 +1,23 @@
-"""Draws many images and writes them: a job that may be killed at any time.
+"""Draws many images and writes them, as a job in chunks."""
 
-Its folder says which chunks are finished, and the same job draws the others.
-Chunk c is drawn by process c % P of P, on the devices of that process;
-processes share nothing but the folder.
-"""
-
+from collections.abc import Iterator
 from concurrent import futures
-import itertools
-import time
+import dataclasses
+import hashlib
 from typing import Any
 
 from etils import epath
 import jax
 
-from rq_jax import compilation
 from rq_jax import files as files_lib
-from rq_jax.distributed import interrupts
+from rq_jax.checkpoints import inference_copy
 from rq_jax.distributed import processes
-from rq_jax.distributed import progress
+from rq_jax.jobs import chunks
+from rq_jax.jobs import manifest
+from rq_jax.jobs import versions
 from rq_jax.jobs.sample import drawing as drawing_lib
 from rq_jax.jobs.sample import layout
-from rq_jax.jobs.sample import manifest
-
-
-class Interrupted(Exception):
-  """The job was told to stop; what is finished stays, and it can go on."""
+from rq_jax.sampling import Sampler
 
 
 def sample(
@@ -66,97 +59,92 @@ def sample(
       labels=drawing.conditions.labels,
   )
   drawing.check()
-  _open(files, manifest.describe(drawing, files, origin))
-  missing = _missing(files)
-  start = time.perf_counter()
-  # A process stops after a chunk of its own, and then waits for the others.
-  with interrupts.Interrupts(alone=True) as signals:
-    with compilation.clock() as compiler:
-      _draw_missing(drawing, files, missing, signals)
-    processes.wait_for_all('sample: drawn')
-    seconds = time.perf_counter() - start
-    _finish(files, signals)
-  drawn = sum(len(files.images_of(chunk)) for chunk in missing)
-  if not drawn:
-    return f'All {files.num_images} images were in {out} already.'
-  which = '' if drawn == files.num_images else f'{drawn} of them '
-  return (
-      f'{files.num_images} images are in {out}; {which}drawn at'
-      f' {drawn / seconds:.1f} images per second, in {seconds:.1f} s of which'
-      f' compiling took {compiler.seconds:.1f}.'
+  manifest.open_folder(
+      files.folder,
+      _described(drawing, files, origin),
+      prepare=lambda: _check_free(files.folder),
+      # Its fingerprint says which model it is, wherever it lies.
+      information=('checkpoint',),
   )
-
-
-def _open(files: layout.Files, asked: dict[str, Any]) -> None:
-  """Makes the folder, or checks it; and that the disk has room for the job."""
-  processes.only_first(lambda: manifest.open_folder(files.folder, asked))
-  if jax.process_index():  # The first may have begun it with other flags.
-    manifest.open_folder(files.folder, asked)
   processes.only_first(
       lambda: files_lib.require_space(files.folder, files.missing_bytes())
   )
 
-
-def _missing(files: layout.Files) -> list[int]:
-  finished = files.finished()
-  return [c for c in range(files.num_chunks) if c not in finished]
+  return chunks.run(_job(drawing, files))
 
 
-def _draw_missing(
+def _job(drawing: drawing_lib.Drawing, files: layout.Files) -> chunks.Job:
+  """How the images are drawn and written."""
+
+  def work(numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
+    del check  # A chunk is soon drawn.
+    with futures.ThreadPoolExecutor() as pool:
+      for chunk, images in drawing.chunks(numbers):
+        files.write(chunk, images, pool)
+        yield len(images)
+
+  return chunks.Job(
+      name='sample',
+      made='drawn',
+      folder=files.folder,
+      sizes=[len(files.images_of(c)) for c in range(files.num_chunks)],
+      finished=files.finished,
+      work=work,
+      finish=files.finish,
+      is_complete=files.complete,
+  )
+
+
+def _described(
     drawing: drawing_lib.Drawing,
     files: layout.Files,
-    missing: list[int],
-    signals: interrupts.Interrupts,
-) -> None:
-  """Draws and writes those missing chunks that are this process's."""
-
-  def own(chunks):
-    count, index = jax.process_count(), jax.process_index()
-    return [chunk for chunk in chunks if chunk % count == index]
-
-  def images_in(chunks):
-    return sum(len(files.images_of(chunk)) for chunk in chunks)
-
-  total, left = images_in(own(range(files.num_chunks))), own(missing)
-  with (
-      futures.ThreadPoolExecutor() as pool,
-      progress.bar(
-          total=total,
-          initial=total - images_in(left),
-          unit='image',
-          desc='sample',
-          disable=jax.process_index() > 0,
-      ) as bar,
-  ):
-    chunks = itertools.takewhile(lambda c: not signals.requested(c), left)
-    for chunk, images in drawing.chunks(chunks):
-      files.write(chunk, images, pool)
-      bar.update(len(images))
+    origin: dict[str, Any],
+) -> dict[str, Any]:
+  """What decides the bytes of a job, see `manifest`."""
+  sampler = drawing.sampler
+  return {
+      **origin,
+      'model': _model(drawing),
+      'seed': drawing.seed,
+      'num_images': files.num_images,
+      'conditions': drawing.conditions.described(),
+      'sampling': dataclasses.asdict(drawing.sampling),
+      'chunk_size': files.chunk_size,
+      'format': files.format,
+      'shard_size': files.shard_size if files.format == 'shards' else None,
+      'devices': _devices(sampler),
+      'versions': versions.of('jax', 'rq_jax'),
+  }
 
 
-def _finish(files: layout.Files, signals: interrupts.Interrupts) -> None:
-  """Lets the first process join what all have drawn."""
+def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
+  """Fingerprints of the models, and of the text tokenizer if it is used."""
+  sampler = drawing.sampler
+  found = {
+      'prior': inference_copy.fingerprint(sampler.prior_variables),
+      'tokenizer': sampler.tokenizer.fingerprint,
+  }
+  if drawing.conditions.kind == 'prompts':
+    contents = epath.Path(sampler.text_tokenizer).read_bytes()
+    found['text_tokenizer'] = hashlib.sha256(contents).hexdigest()
+  return found
 
-  def stop():
-    there = sum(len(files.images_of(chunk)) for chunk in files.finished())
-    raise Interrupted(
-        f'Interrupted: {there} of {files.num_images} images are finished in'
-        f' {files.folder}; the same command goes on with the others.'
-    )
 
-  def check():
-    if signals.requested(0):
-      stop()
+def _devices(sampler: Sampler) -> str:
+  """What one process draws on."""
+  kind = jax.local_devices()[0].device_kind
+  if sampler.mesh is None:
+    return f'1 x {kind}'
+  model = sampler.mesh.shape['model']
+  return f'{sampler.mesh.size} x {kind}, model_parallel={model}'
 
-  missing = _missing(files)
-  # From here on, the first may move files.
-  processes.wait_for_all('sample: judged')
-  if missing:
-    stop()
-  try:
-    if jax.process_index() == 0 and not files.complete():
-      files.finish(check)
-  finally:
-    processes.wait_for_all('sample: joined')
-  if not files.complete():
-    stop()
+
+def _check_free(folder: epath.Path) -> None:
+  """Files of somebody else would be taken for finished ones."""
+  own = {layout.PARTS, 'labels.json'}
+  for path in folder.iterdir():
+    if path.name in own or path.suffix in ('.png', '.npz'):
+      raise ValueError(
+          f'--out={folder} holds {path.name}, but no {manifest.NAME} that says'
+          ' what it is. Choose an empty folder.'
+      )

@@ -1,6 +1,6 @@
 """The files of a sampling job: images, and finished chunks that wait.
 
-  OUT/job.json                     what is drawn, see `manifest`
+  OUT/job.json                     what is drawn, see `jobs.manifest`
   OUT/grid.png                     the first images, at most 100
 
 and, by format,

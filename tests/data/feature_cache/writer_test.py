@@ -1,5 +1,6 @@
 """A writer reserves its space, and leaves whole files or none."""
 
+import contextlib
 import errno
 import io
 import json
@@ -16,9 +17,7 @@ from tests.data import caches
 
 
 def _write(path, count):
-  with caches.open_writer(path, count) as writer:
-    writer.write(*caches.examples(count))
-    writer.close()
+  caches.write(path, *caches.examples(count))
 
 
 def _names(path):
@@ -39,7 +38,7 @@ def test_files_are_those_that_numpy_saves(tmp_path, count):
     for row in range(count):
       writer.write(values[row : row + 1], labels[row : row + 1])
     writer.close()
-  assert _names(tmp_path) == _WHOLE
+  assert _names(tmp_path) == _WHOLE[:2]
   for name, array in (
       ('features', values.astype(np.float16)),
       ('label', labels.astype(np.int32)),
@@ -155,31 +154,34 @@ def test_what_ends_writing_leaves_no_files(tmp_path, error):
   assert not _names(tmp_path)
 
 
-def test_a_writer_removes_what_killed_jobs_left_behind(tmp_path):
-  folder = tmp_path / 'train'
-  folder.mkdir()
-  for name in (
-      'features-00000-of-00001.npy.partial',
-      'features-00001-of-00003.npy.partial',
-      'label-00002-of-00003.npy',
-      'meta.json.0123.partial',
-      'meta.json',
-      'notes.txt',  # Which no writer made.
-  ):
-    (folder / name).write_text('')
-  _write(tmp_path, 4)
-  assert _names(tmp_path) == [*_WHOLE, 'notes.txt']
-
-
-def test_a_writer_keeps_the_shards_of_its_own_job(tmp_path):
+def test_a_writer_replaces_its_own_shard_only(tmp_path):
   values, labels = caches.examples(4)
-  for shard in (1, 0):
-    with caches.open_writer(tmp_path, 4, shard, 2) as writer:
-      rows = slice(writer.start, writer.stop)
-      writer.write(values[rows], labels[rows])
-      writer.close()
-  writer.finish()
-  assert len(features.Features(tmp_path, 'train')) == 4
+  caches.write(tmp_path, values, labels, 2)
+  folder = tmp_path / 'train'
+  other = (folder / 'features-00000-of-00002.npy').read_bytes()
+  with caches.open_writer(tmp_path, 4, 1, 2) as writer:
+    assert _names(tmp_path) == [
+        'features-00000-of-00002.npy',
+        'features-00001-of-00002.npy.partial',
+        'label-00000-of-00002.npy',
+        'label-00001-of-00002.npy.partial',
+    ]
+    writer.write(values[2:] + 1, labels[2:])
+    writer.close()
+  caches.split(tmp_path, 4, 2).finish()
+  assert (folder / 'features-00000-of-00002.npy').read_bytes() == other
+  stored = features.Features(tmp_path, 'train')[3]['features']
+  np.testing.assert_array_equal(stored, (values[3] + 1).astype(np.float16))
+
+
+def test_thousands_of_writers_may_wait_at_a_time(tmp_path):
+  before = len(os.listdir('/proc/self/fd'))
+  with contextlib.ExitStack() as stack:
+    for shard in range(5):
+      stack.enter_context(caches.open_writer(tmp_path, 5, shard, 5))
+    assert len(os.listdir('/proc/self/fd')) == before
+    assert len(_names(tmp_path)) == 10
+  assert not _names(tmp_path)
 
 
 @pytest.mark.parametrize('label', [-1, 5, 2**32])
@@ -194,6 +196,7 @@ def test_labels_that_are_no_class_are_refused(tmp_path, label):
       writer.write(values, np.array([0.0, 1.5, 2.0]))
     writer.write(values, np.array([0, 3, 4]))
     writer.close()
+  caches.split(tmp_path, 3, num_classes=5).finish()
   meta = json.loads((tmp_path / 'train' / 'meta.json').read_text())
   assert meta['num_classes'] == 5
   assert features.Features(tmp_path, 'train')[2]['label'] == 4
@@ -211,6 +214,7 @@ def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
     values[1, 0, 2, 3] = 65504
     writer.write(values, labels)
     writer.close()
+  caches.split(tmp_path, 2).finish()
   stored = features.Features(tmp_path, 'train')[1]['features']
   assert stored[0, 2, 3] == 65504
 

@@ -10,18 +10,9 @@ from rq_jax.data.sources import features
 from tests.data import caches
 
 
-def _write(path, count, num_shards=1, fingerprint='abc'):
+def _write(path, count, num_shards=1, **fields):
   values, labels = caches.examples(count)
-  for shard in range(num_shards):
-    with caches.open_writer(
-        path, count, shard, num_shards, fingerprint
-    ) as writer:
-      for start in range(writer.start, writer.stop, 2):
-        rows = slice(start, min(start + 2, writer.stop))
-        writer.write(values[rows], labels[rows])
-      writer.close()
-  if num_shards > 1:
-    writer.finish()
+  caches.write(path, values, labels, num_shards, **fields)
   return values, labels
 
 
@@ -111,7 +102,7 @@ def test_a_split_with_a_missing_shard_cannot_be_finished(tmp_path):
     writer.write(values[:2], labels[:2])
     writer.close()
   with pytest.raises(ValueError, match='features-00001-of-00002.npy holds no'):
-    writer.finish()
+    caches.split(tmp_path, 4, 2).finish()
   with pytest.raises(ValueError, match='unfinished'):
     features.Features(tmp_path, 'train')
 

@@ -10,9 +10,9 @@ import pytest
 from sklearn import datasets
 
 from rq_jax.data import sources
-from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import image_folder
+from tests.data import caches
 
 
 @pytest.fixture(scope='module')
@@ -160,16 +160,8 @@ def test_open_source_follows_the_config(tmp_path, photos):
   folder = open_source('image_folder', tmp_path / 'images')
   np.testing.assert_array_equal(folder[0]['image'], photos[0])
 
-  with writer.Writer(
-      tmp_path / 'cache',
-      split='test',
-      num_examples=1,
-      shape=(1, 1, 2),
-      num_classes=4,
-      fingerprint='abc',
-  ) as opened:
-    opened.write(np.array([[[[0.5, -2.0]]]]), np.array([3]))
-    opened.close()
+  values = np.array([[[[0.5, -2.0]]]])
+  caches.write(tmp_path / 'cache', values, np.array([3]), name='test')
   cache = open_source('features', tmp_path / 'cache')
   np.testing.assert_array_equal(cache[0]['features'], [[[0.5, -2.0]]])
 

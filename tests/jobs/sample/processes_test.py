@@ -22,14 +22,10 @@ ONE_DEVICE = (
 # Slow enough to be met on its way.
 PROGRAM = """
 import sys, time
-import jax
-
-address, index, slow, *flags = sys.argv[1:]
-if address:
-  jax.distributed.initialize(address, 2, int(index))
 from rq_jax import __main__ as main_lib
 from rq_jax.jobs.sample import layout
 
+slow, *flags = sys.argv[1:]
 write = layout.Files.write
 
 def slowly(self, chunk, images, pool):
@@ -51,17 +47,20 @@ def generator(tmp_path_factory):
 
 def start(generator, out, count=1, slow=0):
   """Processes that draw three images in each of 60 chunks, but one."""
-  address = ''
+  flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
+  flags += [f'--num_images={3 * CHUNKS - 1}', '--chunk_size=3']
+  flags += ['--shard_size=50', '--labels=4,2', '--seed=5', '--distributed=off']
   if count > 1:
     with socket.socket() as free:
       free.bind(('localhost', 0))
       address = f'localhost:{free.getsockname()[1]}'
-  flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
-  flags += [f'--num_images={3 * CHUNKS - 1}', '--chunk_size=3']
-  flags += ['--shard_size=50', '--labels=4,2', '--seed=5']
+    flags[-1:] = [f'--coordinator={address}', f'--processes={count}']
   return [
       subprocess.Popen(
-          [sys.executable, '-c', PROGRAM, address, str(i), str(slow), *flags],
+          [
+              *(sys.executable, '-c', PROGRAM, str(slow), *flags),
+              *([f'--process={i}'] if count > 1 else []),
+          ],
           cwd=ROOT,
           env=os.environ | {'XLA_FLAGS': ONE_DEVICE},
           stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from rq_jax import files
-from rq_jax.jobs.sample import job
+from rq_jax.distributed import interrupts
 from rq_jax.jobs.sample import layout
 from tests.jobs import generators
 
@@ -100,7 +100,9 @@ def test_a_signal_while_chunks_are_joined_is_heeded(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(layout, '_open_array', interrupted)
-    with pytest.raises(job.Interrupted, match='7 of 7 images are finished'):
+    with pytest.raises(
+        interrupts.Interrupted, match='7 of 7 images are finished'
+    ):
       generators.run_labels(tmp_path / 'stopped', format='npz')
   assert not (tmp_path / 'stopped' / 'samples.npz').exists()
   generators.run_labels(tmp_path / 'stopped', format='npz')
