@@ -140,7 +140,7 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
   timed = timing.Timing(
       first=9.0, compiler=7.0, seconds=(1.0, 2.0, 6.0), cpu_seconds=(3.0,) * 3
   )
-  drawn = measured.Drawn(
+  drawn = measured.TimedBatch(
       batch=4, parts={'autoregression': timed}, memory={'bytes': 1, 'of': 'x'}
   )
   record = measured.of_sampling(
@@ -177,7 +177,7 @@ def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
       raise ValueError('Batch 3 takes 9 GiB.')
     if batch == 4:
       raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GiB')
-    return measured.Drawn(
+    return measured.TimedBatch(
         batch=batch, parts={'autoregression': timed}, memory={}
     )
 
