@@ -10,6 +10,7 @@ import functools
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import categorical
@@ -78,7 +79,7 @@ def draw_maps(
 def start(
     prior: rqtransformer.RQTransformer,
     weights: Weights,
-    condition: jax.Array,
+    condition: jax.Array | np.ndarray,
     *,
     guided: bool,
     mesh: jax.sharding.Mesh | None,

@@ -37,7 +37,8 @@ def default_dtype() -> str:
 
 def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
   """Raises a ValueError if a model cannot draw in this way."""
-  requests.ask(prior, condition_of(prior, 1), sampling=drawing)
+  asked = requests.Asked(**condition_of(prior, 1))
+  requests.ask(prior, asked, sampling=drawing)
 
 
 def run(

@@ -171,7 +171,9 @@ def test_decoding_is_left_out_on_request():
   assert list(drawn.parts) == ['autoregression']
 
 
-def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
+def test_all_batches_are_reported_before_one_that_has_no_room(
+    monkeypatch, capsys
+):
   def draw(sampler, batch, options):
     if batch == 3:
       raise ValueError('Batch 3 takes 9 GiB.')
@@ -192,6 +194,8 @@ def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
       'tiny, batch 3: Batch 3 takes 9 GiB.',
       'tiny, batch 4: There is not enough memory. Take a smaller --batch_size.',
   ]
+  # Draws of three batches, and the products of one.
+  assert '4/6' in capsys.readouterr().err
 
 
 def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
