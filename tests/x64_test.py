@@ -194,16 +194,16 @@ def test_no_step_computes_anything_in_64_bits(name):
 def test_no_draw_computes_anything_in_64_bits(how):
   sampler = models.sampler(**(TEXTS if how == 'plain' else {}))
   prior, weights = sampler.prior, sampler.engine.weights
-  options = models.options(prior, SAMPLING[how])
   condition = np.zeros((4, prior.condition_length), np.int32)
+  request = requests.make(prior, condition, SAMPLING[how])
 
-  def draw(weights, options, key, indices):
-    numbers = requests.uniforms(key, indices, prior.positions, prior.depth)
-    request = requests.make(prior, condition, numbers)
-    return decode.draw_codes(prior, weights, options, request, keep_logits=True)
+  def draw(weights, request, key):
+    numbers = requests.uniforms(
+        key, request.indices, prior.positions, prior.depth
+    )
+    return decode.draw_maps(prior, weights, request, numbers, keep_logits=True)
 
-  indices = np.arange(4, dtype=np.uint32)
-  assert not traced_wide(draw, weights, options, KEY, indices)
+  assert not traced_wide(draw, weights, request, KEY)
 
   codes = np.zeros((4, *prior.code_shape), np.int32)
   forward = (sampler.prior_variables, sampler.tokenizer.codebooks, codes)

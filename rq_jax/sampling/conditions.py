@@ -1,7 +1,6 @@
-"""What a model may be asked for, checked before anything is drawn."""
+"""Which condition a model takes, checked before anything is drawn."""
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 from etils import epath
 import jax
@@ -9,36 +8,6 @@ import numpy as np
 
 from rq_jax import text as text_lib
 from rq_jax.models import rqtransformer
-from rq_jax.sampling.options import DrawOptions
-from rq_jax.sampling.options import Sampling
-
-
-class Condition(TypedDict, total=False):
-  """What a call asks for: exactly what its model takes.
-
-  Attributes:
-    labels: Classes, B numbers in [0, num_classes).
-    tokens: Token ids of B texts, int32[B, text_length].
-    prompts: B texts; needs a model that brings its text tokenizer.
-    num_images: B, for a model without conditions.
-  """
-
-  labels: Sequence[int] | np.ndarray | jax.Array | None
-  tokens: np.ndarray | jax.Array | None
-  prompts: Sequence[str] | None
-  num_images: int | None
-
-
-class Asked(Condition, total=False):
-  """What a call that draws asks for.
-
-  Attributes:
-    sampling: How to draw; as the sampler says if None.
-    first_index: Index of the first image among all that the key draws.
-  """
-
-  sampling: Sampling | None
-  first_index: int
 
 
 def resolve(
@@ -57,11 +26,11 @@ def resolve(
     prior: The model that is asked.
     text_tokenizer: File that turns prompts into tokens, if there is one.
     count: Number of images that are given and need conditions; an unconditional
-      model then need not be told.
-    labels: See `Condition`, as of the others.
-    tokens: Of texts.
-    prompts: Texts.
-    num_images: For a model without conditions.
+      model then needs no `num_images`.
+    labels: Classes, B numbers in [0, num_classes).
+    tokens: Token ids of B texts, int32[B, text_length].
+    prompts: B texts.
+    num_images: B, for a model without conditions.
 
   Raises:
     ValueError: If it is not exactly what the model takes, or out of range, or
@@ -74,30 +43,30 @@ def resolve(
       'num_images': num_images,
   }
   names = [name for name, value in given.items() if value is not None]
-  wanted, example = _wanted(prior)
-  if wanted == 'num_images' and not names and count is not None:
+  kind, example = _kind(prior)
+  if kind == 'num_images' and not names and count is not None:
     return np.zeros((count, 1), np.int32)
-  if names == ['prompts'] and wanted == 'tokens' and text_tokenizer:
+  if names == ['prompts'] and kind == 'tokens' and text_tokenizer:
     text = text_lib.TextTokenizer.load(text_tokenizer)
     rows = text.encode(prompts, prior.text_length, prior.text_vocab_size)
     return _check_count(rows, count, names)
-  if names != [wanted]:
+  if names != [kind]:
     got = ' and '.join(names) or 'nothing'
-    if names == ['prompts'] and wanted == 'tokens':
+    if names == ['prompts'] and kind == 'tokens':
       got = 'prompts, but it has no text tokenizer'
-    elif wanted == 'tokens' and text_tokenizer:
-      wanted = 'tokens or prompts'
+    elif kind == 'tokens' and text_tokenizer:
+      kind = 'tokens or prompts'
     raise ValueError(
-        f'This model takes {wanted} and nothing else, such as {example}; got'
+        f'This model takes {kind} and nothing else, such as {example}; got'
         f' {got}.'
     )
-  if wanted == 'num_images':
+  if kind == 'num_images':
     if not isinstance(num_images, int | np.integer) or num_images < 1:
       raise ValueError(
           f'num_images={num_images} must be a whole number of at least 1.'
       )
     return _check_count(np.zeros((num_images, 1), np.int32), count, names)
-  return _check_count(_checked(prior, wanted, given[wanted]), count, names)
+  return _check_count(_checked(prior, kind, given[kind]), count, names)
 
 
 def _check_count(rows: np.ndarray, count: int | None, names) -> np.ndarray:
@@ -122,7 +91,7 @@ def _checked(
     dims = ', '.join(['B', *map(str, shape)])
     raise ValueError(
         f'{name} must be whole numbers of shape [{dims}], such as'
-        f' {_wanted(prior)[1]}; got {values.dtype} of shape {values.shape}.'
+        f' {_kind(prior)[1]}; got {values.dtype} of shape {values.shape}.'
     )
   limit = prior.condition_size
   if bad := sorted({int(v) for v in values.ravel() if not 0 <= v < limit}):
@@ -132,22 +101,9 @@ def _checked(
   return values.reshape(len(values), -1).astype(np.int32)
 
 
-def draw_options(
-    prior: rqtransformer.RQTransformer, sampling: Sampling
-) -> DrawOptions:
-  """The options of every draw of a model.
-
-  Raises:
-    ValueError: If it has another number of depths, or nothing to guide by.
-  """
-  if sampling.guided:
-    _check_guidance(prior)
-  return sampling.resolve(prior.positions, prior.depth, max(prior.sizes))
-
-
-def _check_guidance(prior: rqtransformer.RQTransformer) -> None:
+def check_guidance(prior: rqtransformer.RQTransformer) -> None:
   """Raises a ValueError if the model has nothing to guide by."""
-  if _wanted(prior)[0] == 'num_images':
+  if _kind(prior)[0] == 'num_images':
     raise ValueError(
         'guidance needs a condition to exaggerate, but this model draws without'
         ' one. Leave guidance at 1.'
@@ -161,7 +117,8 @@ def _check_guidance(prior: rqtransformer.RQTransformer) -> None:
     )
 
 
-def _wanted(prior: rqtransformer.RQTransformer) -> tuple[str, str]:
+def _kind(prior: rqtransformer.RQTransformer) -> tuple[str, str]:
+  """The condition that a model takes, and an example of it."""
   if prior.num_classes:
     return 'labels', 'labels=[0, 1]'
   if prior.text_vocab_size:

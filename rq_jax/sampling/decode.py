@@ -10,6 +10,7 @@ import functools
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import categorical
@@ -17,7 +18,6 @@ from rq_jax.models import code_layers
 from rq_jax.models import rqtransformer
 from rq_jax.models import transformer
 from rq_jax.sampling import filtering
-from rq_jax.sampling.options import DrawOptions
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
 
@@ -41,11 +41,11 @@ class Progress:
 @functools.partial(
     jax.jit, static_argnums=0, static_argnames=('mesh', 'keep_logits')
 )
-def draw_codes(
+def draw_maps(
     prior: rqtransformer.RQTransformer,
     weights: Weights,
-    options: DrawOptions,
     request: Request,
+    uniforms: jax.Array,
     *,
     mesh: jax.sharding.Mesh | None = None,
     keep_logits: bool = False,
@@ -55,8 +55,8 @@ def draw_codes(
   Args:
     prior: The RQ-Transformer.
     weights: From `weights.prepare`.
-    options: How to draw from its logits.
-    request: What to draw.
+    request: What to draw, and how.
+    uniforms: One number in [0, 1) for each code, float32[B, T, D].
     mesh: Where the caches are to be split, as batches are.
     keep_logits: Whether to return logits, too, which take much memory.
 
@@ -65,10 +65,10 @@ def draw_codes(
     and before any filter, float32[B, H, W, D, K], or None.
   """
   progress = start(
-      prior, weights, request.condition, guided=options.guided, mesh=mesh
+      prior, weights, request.condition, guided=request.guided, mesh=mesh
   )
   _, codes, logits = advance(
-      prior, weights, options, request, progress, 0, keep_logits=keep_logits
+      prior, weights, request, uniforms, progress, 0, keep_logits=keep_logits
   )
   shape = (len(codes), *prior.code_shape)
   if keep_logits:
@@ -79,7 +79,7 @@ def draw_codes(
 def start(
     prior: rqtransformer.RQTransformer,
     weights: Weights,
-    condition: jax.Array,
+    condition: jax.Array | np.ndarray,
     *,
     guided: bool,
     mesh: jax.sharding.Mesh | None,
@@ -111,8 +111,8 @@ def start(
 def advance(
     prior: rqtransformer.RQTransformer,
     weights: Weights,
-    options: DrawOptions,
     request: Request,
+    uniforms: jax.Array,
     progress: Progress,
     first: jax.Array | int,
     *,
@@ -122,10 +122,10 @@ def advance(
   """Draws the codes of some positions in a row.
 
   Args:
-    prior: See `draw_codes`, as of the next three.
-    weights: Laid out for the loop.
-    options: How to draw.
-    request: What to draw.
+    prior: The RQ-Transformer.
+    weights: From `weights.prepare`.
+    request: What to draw, and how.
+    uniforms: One number in [0, 1) for each code, float32[B, T, D].
     progress: From `start`, or after the positions before.
     first: Index of the first position.
     positions: How many of them, t; all if None.
@@ -140,7 +140,7 @@ def advance(
   known = prior.condition_length - 1
 
   def step(progress, position):
-    index, uniforms, given, keep, scales, embedded = position
+    index, numbers, given, keep, scales, embedded = position
     context, caches = transformer.extend(
         stack,
         weights.spatial_blocks,
@@ -149,19 +149,19 @@ def advance(
         known + index,
     )
     codes, logits = _draw_stack(
-        prior, weights, options, scales, context[:, 0], uniforms, given, keep
+        prior, weights, request, scales, context[:, 0], numbers, given, keep
     )
-    rows = _per_row(codes, options.guided)
+    rows = _per_row(codes, request.guided)
     contributed = code_layers.look_up(weights.spatial_tables, rows)
     inputs = jnp.sum(contributed, axis=1) + embedded[None]  # [B, E]
     progress = Progress(inputs=_cast(prior, inputs[:, None]), caches=caches)
     return progress, (codes, logits if keep_logits else None)
 
-  by_image = (request.uniforms, request.given, request.keep)
+  by_image = (uniforms, request.given, request.keep)
   by_position = (
       jnp.arange(prior.positions, dtype=jnp.int32),
       *(jnp.moveaxis(x, 1, 0) for x in by_image),
-      options.guidance,
+      request.guidance,
       weights.params['spatial_position'],
   )
   xs = [jax.lax.dynamic_slice_in_dim(x, first, count) for x in by_position]
@@ -171,7 +171,7 @@ def advance(
 
 
 def _draw_stack(
-    prior, weights, options, scales, context, uniforms, given, keep
+    prior, weights, request, scales, context, numbers, given, keep
 ) -> tuple[jax.Array, jax.Array]:
   """Draws the codes of one position: -> int32[B, D], float32[B, D, K].
 
@@ -187,29 +187,29 @@ def _draw_stack(
     logits = prior.apply(
         {'params': weights.params}, x[:, 0], d, method='classify_at'
     )
-    if options.guided:
-      told, null = logits[::2], logits[1::2]
-      logits = null + scales[d] * (told - null)
-    drawn = categorical.draw(filtered(logits, options, d), uniforms[:, d])
+    if request.guided:
+      conditional, null = logits[::2], logits[1::2]
+      logits = null + scales[d] * (conditional - null)
+    drawn = categorical.draw(filtered(logits, request, d), numbers[:, d])
     code = jnp.where(keep[:, d], given[:, d], drawn)
     codes.append(code)
     all_logits.append(logits)
     if d == prior.depth - 1:  # No code of the stack follows.
       break
     table = code_layers.at_depth(weights.depth_tables, d)
-    row = table[_per_row(code, options.guided)].astype(jnp.float32)
+    row = table[_per_row(code, request.guided)].astype(jnp.float32)
     first_or_last = d == 0 or not prior.cumulative_depth_input
     contributed = row if first_or_last else contributed + row
   return jnp.stack(codes, axis=1), jnp.stack(all_logits, axis=1)
 
 
-def filtered(logits: jax.Array, options: DrawOptions, d: int) -> jax.Array:
-  """Applies the options of depth d: float32[B, K] -> same."""
-  logits = logits / options.temperature[d]
-  if options.filters_k[d]:
-    logits = filtering.keep_top_k(logits, options.top_k[d])
-  if options.filters_p[d]:
-    logits = filtering.keep_top_p(logits, options.top_p[d])
+def filtered(logits: jax.Array, request: Request, d: int) -> jax.Array:
+  """Applies temperature and filters of depth d: float32[B, K] -> same."""
+  logits = logits / request.temperature[d]
+  if request.filters_k[d]:
+    logits = filtering.keep_top_k(logits, request.top_k[d])
+  if request.filters_p[d]:
+    logits = filtering.keep_top_p(logits, request.top_p[d])
   return logits
 
 

@@ -13,7 +13,6 @@ from rq_jax.models import rqtransformer
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
-from rq_jax.sampling.requests import Wanted
 from rq_jax.sampling.weights import Weights
 
 
@@ -31,40 +30,31 @@ class Engine:
   weights: Weights
   mesh: jax.sharding.Mesh | None
 
-  def codes(
-      self,
-      key: jax.Array,
-      wanted: Wanted,
-      *,
-      given: np.ndarray | None = None,
-      keep: np.ndarray | None = None,
-  ) -> jax.Array:
+  def codes(self, key: jax.Array, request: Request) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D].
 
     Args:
       key: All draws derive from it.
-      wanted: What to draw.
-      given: Codes that are known, int32[B, H, W, D]; None for none.
-      keep: Where they are kept, bool[B, T, D].
+      request: What to draw, and how.
     """
-    request = self._prepare(key, wanted, given, keep)
-    codes, _ = decode.draw_codes(
-        self.prior, self.weights, wanted.options, request, mesh=self.mesh
+    placed, uniforms = self._place(key, request)
+    codes, _ = decode.draw_maps(
+        self.prior, self.weights, placed, uniforms, mesh=self.mesh
     )
-    return codes[: len(wanted.condition)]
+    return codes[: len(request.condition)]
 
-  def rows(self, key: jax.Array, wanted: Wanted) -> Iterator[jax.Array]:
+  def rows(self, key: jax.Array, request: Request) -> Iterator[jax.Array]:
     """Draws code maps row by row; see `Sampler.stream`."""
-    request = self._prepare(key, wanted, None, None)
-    return self._rows(wanted.options, request, len(wanted.condition))
+    placed, uniforms = self._place(key, request)
+    return self._rows(placed, uniforms, len(request.condition))
 
-  def _rows(self, options, request, count: int) -> Iterator[jax.Array]:
+  def _rows(self, request, uniforms, count: int) -> Iterator[jax.Array]:
     rows, columns, _ = self.prior.code_shape
     progress = _start(
         self.prior,
         self.weights,
         request.condition,
-        guided=options.guided,
+        guided=request.guided,
         mesh=self.mesh,
     )
     codes = jnp.full((count, *self.prior.code_shape), -1, jnp.int32)
@@ -72,8 +62,8 @@ class Engine:
       progress, drawn, _ = _advance(
           self.prior,
           self.weights,
-          options,
           request,
+          uniforms,
           progress,
           np.int32(row * columns),
           positions=columns,
@@ -81,28 +71,24 @@ class Engine:
       codes = codes.at[:, row].set(drawn[:count])
       yield codes
 
-  def _prepare(self, key: jax.Array, wanted: Wanted, given, keep) -> Request:
-    """Places the batch, padded for the devices."""
-    count = len(wanted.condition)
+  def _place(
+      self, key: jax.Array, request: Request
+  ) -> tuple[Request, jax.Array]:
+    """The batch on its devices, padded for them, and its random numbers."""
+    count = len(request.condition)
     split = self.mesh and partitioning.batch_parallelism(self.mesh)
     rows = np.arange(count + -count % (split or 1))
     rows = np.minimum(rows, count - 1)  # The last one fills up.
-    request = requests.make(
-        self.prior,
-        wanted.condition[rows],
-        requests.uniforms(
-            key,
-            wanted.indices[rows].astype(np.uint32),
-            self.prior.positions,
-            self.prior.depth,
-        ),
-        given=None if given is None else given[rows],
-        keep=None if keep is None else keep[rows],
+    request = request.map_images(lambda x: x[rows])
+    uniforms = requests.uniforms(
+        key, request.indices, self.prior.positions, self.prior.depth
     )
     if self.mesh is not None:
-      sharding = partitioning.batch_sharding(self.mesh)
-      request = jax.device_put(request, sharding)
-    return request
+      place = functools.partial(
+          jax.device_put, device=partitioning.batch_sharding(self.mesh)
+      )
+      request, uniforms = request.map_images(place), place(uniforms)
+    return request, uniforms
 
 
 _start = jax.jit(

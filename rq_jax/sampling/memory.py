@@ -1,4 +1,4 @@
-"""How many images can be drawn at a time, told before any memory is taken."""
+"""How many images fit at a time, estimated before any memory is taken."""
 
 import bisect
 import math
@@ -98,7 +98,7 @@ def image_bytes(
 
 
 def free_bytes(device: jax.Device) -> int | None:
-  """Bytes that are left on a device, or None where nobody can tell."""
+  """Bytes that are left on a device, or None where that is unknown."""
   stats = device.memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
-import flax
-import jax
 import numpy as np
 
 SCHEDULES = {
@@ -97,56 +95,18 @@ class Sampling:
     """Whether any draw is guided; if none is, nothing is computed for it."""
     return any(scale != 1 for scale in _numbers(self.guidance))
 
-  def resolve(
-      self, positions: int, depth: int, codebook_size: int
-  ) -> 'DrawOptions':
-    """The options of every draw of a code map.
+  def scales(self, positions: int, depth: int) -> np.ndarray:
+    """Scales of guidance of every draw of a code map: float32[T, D].
 
     Raises:
-      ValueError: If an option has another number of values than there are
-        depths.
+      ValueError: If there is another number of them than depths.
     """
-    top_k = [k or codebook_size for k in self.by_depth('top_k', depth)]
-    top_p = self.by_depth('top_p', depth)
     passed = np.arange(positions) / max(positions - 1, 1)
     if positions == 1:
       passed = np.ones(1)
     grown = SCHEDULES[self.guidance_schedule](passed)[:, None]  # [T, 1]
     scale = np.array(self.by_depth('guidance', depth))[None]  # [1, D]
-    return DrawOptions(
-        temperature=np.array(self.by_depth('temperature', depth), np.float32),
-        top_k=np.array(np.minimum(top_k, codebook_size), np.int32),
-        top_p=np.array(top_p, np.float32),
-        guidance=(1 + (scale - 1) * grown).astype(np.float32),
-        filters_k=tuple(k < codebook_size for k in top_k),
-        filters_p=tuple(p < 1 for p in top_p),
-        guided=self.guided,
-    )
-
-
-@flax.struct.dataclass
-class DrawOptions:
-  """What `Sampling` says of every draw, as the decode loop reads it.
-
-  Values may change without another program; what is to be computed may not.
-
-  Attributes:
-    temperature: float32[D].
-    top_k: int32[D], at most the size of the codebook.
-    top_p: float32[D].
-    guidance: Scales, float32[T, D].
-    filters_k: Which depths keep less than all codes by rank.
-    filters_p: Which depths keep less than all codes by mass.
-    guided: Whether the null class is computed beside the condition.
-  """
-
-  temperature: jax.Array | np.ndarray
-  top_k: jax.Array | np.ndarray
-  top_p: jax.Array | np.ndarray
-  guidance: jax.Array | np.ndarray
-  filters_k: tuple[bool, ...] = flax.struct.field(pytree_node=False)
-  filters_p: tuple[bool, ...] = flax.struct.field(pytree_node=False)
-  guided: bool = flax.struct.field(pytree_node=False)
+    return (1 + (scale - 1) * grown).astype(np.float32)
 
 
 def _numbers(value) -> tuple:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import console
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import conditions
 from rq_jax.sampling import likelihood
@@ -20,11 +21,12 @@ from rq_jax.sampling import requests
 from rq_jax.sampling import restoring
 from rq_jax.sampling import selection
 from rq_jax.sampling import weights
-from rq_jax.sampling.conditions import Asked
 from rq_jax.sampling.engine import Engine
 from rq_jax.sampling.likelihood import LogProb
 from rq_jax.sampling.options import Sampling
-from rq_jax.sampling.requests import Wanted
+from rq_jax.sampling.requests import Asked
+from rq_jax.sampling.requests import AskedCondition
+from rq_jax.sampling.requests import Request
 from rq_jax.sampling.selection import Score
 from rq_jax.sampling.selection import Selection
 from rq_jax.tokenizer import Tokenizer
@@ -43,8 +45,8 @@ class Sampler:
   Every method that draws takes a key and exactly one condition: `labels`,
   `tokens` or `prompts`, or, for an unconditional model, `num_images`; how to
   draw, `sampling`, in place of the sampler's own; and `first_index`: image i of
-  a call draws from `fold_in(key, first_index + i)` alone, whatever else is
-  drawn with it. Methods raise a ValueError, before anything is computed, if the
+  a call draws only from `fold_in(key, first_index + i)`, whatever else is drawn
+  with it. Methods raise a ValueError, before anything is computed, if the
   condition is not what the model takes, if guidance is asked of a model without
   a null class, or if the batch needs more memory than there is.
 
@@ -106,7 +108,7 @@ class Sampler:
         text_tokenizer=text_tokenizer,
     )
     if verbose:
-      print(f'Sampler: {found}.')
+      console.tell(f'Sampler: {found}.')
     return cls(
         prior=prior,
         prior_variables=variables,
@@ -122,8 +124,8 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    wanted = self._wanted(asked)
-    return self.engine.codes(key, wanted)
+    request = self._request(asked)
+    return self.engine.codes(key, request)
 
   def complete(
       self,
@@ -147,8 +149,9 @@ class Sampler:
     """
     keep = masks.expand(self.prior, keep, len(codes))
     codes = masks.check_codes(self.prior, codes, keep)
-    wanted = self._wanted(asked, len(codes))
-    return self.engine.codes(key, wanted, given=codes, keep=keep)
+    request = self._request(asked, len(codes))
+    known = codes.reshape(keep.shape)
+    return self.engine.codes(key, request.replace(given=known, keep=keep))
 
   def edit(
       self,
@@ -172,7 +175,7 @@ class Sampler:
     images = tokenizer_lib.narrow(images)
     size = self.tokenizer.model.image_size
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
-    self._wanted(asked, len(images))  # What is wrong is told before encoding.
+    self._request(asked, len(images))  # Refuses before anything is encoded.
     codes = self.tokenizer.encode(images)
     keep = np.broadcast_to(~chosen[..., None], codes.shape)
     codes = self.complete(key, codes, keep, **asked)
@@ -189,8 +192,8 @@ class Sampler:
     Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
     nothing; the last ones are those of `codes`.
     """
-    wanted = self._wanted(asked)
-    return self.engine.rows(key, wanted)
+    request = self._request(asked)
+    return self.engine.rows(key, request)
 
   def best_of(
       self, key: jax.Array, n: int, score: Score, **asked: Unpack[Asked]
@@ -205,8 +208,8 @@ class Sampler:
       **asked: See the class.
     """
     selection.check_n(n)
-    wanted = self._wanted(asked)
-    return selection.best_of(self._draws(key, wanted), score, wanted, n)
+    request = self._request(asked)
+    return selection.best_of(self._attempts(key, request), score, request, n)
 
   def rejection_sample(
       self,
@@ -228,12 +231,12 @@ class Sampler:
       **asked: See the class.
     """
     selection.check_rate(acceptance_rate)
-    wanted = self._wanted(asked)
-    draws = self._draws(key, wanted)
-    return selection.accepted(draws, score, wanted, acceptance_rate)
+    request = self._request(asked)
+    attempts = self._attempts(key, request)
+    return selection.accepted(attempts, score, request, acceptance_rate)
 
   def logits(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[conditions.Condition]
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[AskedCondition]
   ) -> jax.Array:
     """Logits of given codes: int32[B, H, W, D] -> float32[B, H, W, D, K].
 
@@ -243,7 +246,7 @@ class Sampler:
     return likelihood.logits(self.prior, *self._forward(codes, asked))
 
   def log_prob(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[conditions.Condition]
+      self, codes: jax.Array | np.ndarray, **asked: Unpack[AskedCondition]
   ) -> LogProb:
     """Log-likelihoods of given codes: int32[B, H, W, D] -> `LogProb`.
 
@@ -253,7 +256,7 @@ class Sampler:
 
   def check(self, **asked: Unpack[Asked]) -> None:
     """Raises the ValueError that drawing so would; computes nothing."""
-    self._wanted(asked)
+    self._request(asked)
 
   @functools.cached_property
   def engine(self) -> Engine:
@@ -263,9 +266,9 @@ class Sampler:
       laid_out = weights.prepare(self.prior, params, codebooks)
     return Engine(prior=self.prior, weights=laid_out, mesh=self.mesh)
 
-  def _wanted(self, asked: Asked, count: int | None = None) -> Wanted:
+  def _request(self, asked: Asked, count: int | None = None) -> Request:
     """Checks what a call asks for, of `count` given codes or images if any."""
-    wanted = requests.wanted(
+    request = requests.ask(
         self.prior,
         asked,
         sampling=self.sampling,
@@ -275,21 +278,21 @@ class Sampler:
     memory.check_fits(
         self.prior,
         self.tokenizer.model,
-        len(wanted.condition),
-        guided=wanted.options.guided,
+        len(request.condition),
+        guided=request.guided,
         mesh=self.mesh,
     )
-    return wanted
+    return request
 
-  def _draws(self, key: jax.Array, wanted: Wanted) -> selection.Draw:
-    def draw(indices):
-      these = dataclasses.replace(wanted, indices=indices)
+  def _attempts(self, key: jax.Array, request: Request) -> selection.Attempt:
+    def attempt(indices):
+      these = request.replace(indices=indices.astype(np.uint32))
       codes = self.engine.codes(key, these)
       return codes, tokenizer_lib.decode_known(self.tokenizer, codes)
 
-    return draw
+    return attempt
 
-  def _forward(self, codes, asked: conditions.Condition) -> tuple:
+  def _forward(self, codes, asked: AskedCondition) -> tuple:
     """What a forward pass is given, checked: codes and their conditions."""
     codes = masks.check_codes(self.prior, codes)
     text, count = self.text_tokenizer, len(codes)

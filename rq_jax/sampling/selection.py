@@ -9,10 +9,11 @@ import numpy as np
 
 from rq_jax.distributed import progress
 from rq_jax.sampling import requests
-from rq_jax.sampling.requests import Wanted
+from rq_jax.sampling.requests import Request
 
 Score = Callable[[jax.Array], jax.Array | np.ndarray]
-Draw = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
+# Draws all images once: of the draw of each, int64[B] -> codes, images.
+Attempt = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,50 +48,53 @@ def check_rate(rate: float) -> None:
     )
 
 
-def best_of(draw: Draw, score: Score, wanted: Wanted, n: int) -> Selection:
+def best_of(
+    attempt: Attempt, score: Score, request: Request, n: int
+) -> Selection:
   """The best of n draws, of each image; see `Sampler.best_of`."""
-  count = len(wanted.indices)
-  return _select(draw, score, wanted, np.arange(count), np.full(count, n))
+  count = len(request.indices)
+  return _select(attempt, score, request, np.arange(count), np.full(count, n))
 
 
 def accepted(
-    draw: Draw, score: Score, wanted: Wanted, rate: float
+    attempt: Attempt, score: Score, request: Request, rate: float
 ) -> Selection:
   """The best draws of each condition; see `Sampler.rejection_sample`."""
-  _, groups = np.unique(wanted.condition, axis=0, return_inverse=True)
+  _, groups = np.unique(request.condition, axis=0, return_inverse=True)
   groups = groups.ravel()
   # Less a hair, lest rounding asks for one draw more.
   pools = np.ceil(np.bincount(groups) / rate - 1e-9).astype(np.int64)
-  return _select(draw, score, wanted, groups, pools)
+  return _select(attempt, score, request, groups, pools)
 
 
 def _select(
-    draw: Draw,
+    attempt: Attempt,
     score: Score,
-    wanted: Wanted,
+    request: Request,
     groups: np.ndarray,
     pools: np.ndarray,
 ) -> Selection:
   """Keeps the best draws of each group, in as many rounds as that takes.
 
   Args:
-    draw: Draws all images once: of the draw of each, int64[B] -> codes, images.
+    attempt: Draws all images once.
     score: Of images.
-    wanted: What to draw.
+    request: What to draw.
     groups: Which group each image belongs to, int[B]: draws compete within it.
     pools: How many draws each group has, int[G].
   """
   count = len(groups)
   members = [np.flatnonzero(groups == g) for g in range(len(pools))]
   rounds = max(math.ceil(p / len(m)) for p, m in zip(pools, members))
-  requests.check_indices((wanted.indices + 1) * rounds - 1)
+  requests.check_last((int(request.indices.max()) + 1) * rounds - 1)
+  first = request.indices.astype(np.int64) * rounds
   kept: list[Selection] = []
   with progress.bar(
       total=count * rounds, unit='image', desc='select', disable=None
   ) as bar:
     for turn in range(rounds):
-      indices = wanted.indices * rounds + turn
-      codes, images = draw(indices)
+      indices = first + turn
+      codes, images = attempt(indices)
       found = Selection(
           images=np.asarray(images),
           codes=np.asarray(codes),

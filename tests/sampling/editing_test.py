@@ -122,7 +122,7 @@ def test_a_prefix_is_continued_as_the_official_sampler_does(name):
       (partner['shared'].embedding,),
       np.full(keep.shape, 0.5, np.float32),
       recorded.get('cond', np.zeros((2, 1))).astype(np.int32),
-      given=codes.astype(np.int32),
+      given=codes.astype(np.int32).reshape(keep.shape),
       keep=keep,
   )
   np.testing.assert_array_equal(drawn, expected)

@@ -49,24 +49,28 @@ def test_a_batch_that_does_not_divide_is_that_of_one_device(mesh):
 def test_a_batch_is_filled_up_with_its_last_image_and_split(monkeypatch):
   spread, requested = models.on_mesh(_mesh(0)), []
 
-  def draw_codes(prior, weights, options, request, *, mesh):
-    requested.append(request)
+  def draw_maps(prior, weights, request, uniforms, *, mesh):
+    requested.append((request, uniforms))
     return request.given, None
 
-  monkeypatch.setattr(decode, 'draw_codes', draw_codes)
+  monkeypatch.setattr(decode, 'draw_maps', draw_maps)
   drawn = spread.codes(_KEY, labels=_LABELS, first_index=3)
   assert len(drawn) == 5
-  (request,) = requested
+  ((request, uniforms),) = requested
   np.testing.assert_array_equal(
       request.condition[:, 0], [*_LABELS, *_LABELS[-1:] * 3]
   )
   indices = np.array([3, 4, 5, 6, 7, 7, 7, 7])
+  np.testing.assert_array_equal(request.indices, indices)
   np.testing.assert_array_equal(
-      request.uniforms, requests.uniforms(_KEY, indices, 4, 2)
+      uniforms, requests.uniforms(_KEY, indices, 4, 2)
   )
   batch = partitioning.batch_sharding(_mesh(0))
-  for leaf in jax.tree.leaves(request):
+  by_image = (request.condition, request.indices, request.given, request.keep)
+  for leaf in (*by_image, uniforms):
     assert leaf.sharding.is_equivalent_to(batch, leaf.ndim)
+  # What holds for all images is not split.
+  assert not isinstance(request.guidance, jax.Array)
 
 
 def test_guided_pairs_are_split_over_devices_together():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from rq_jax.models import categorical
+from rq_jax.models import rqtransformer
 from rq_jax.sampling import decode
 from rq_jax.sampling import filtering
+from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
 from tests import official
 from tests.sampling import reference
@@ -155,9 +157,15 @@ def test_frequencies_of_official_draws_fit_our_probabilities():
 _filter = jax.jit(decode.filtered, static_argnums=2)
 
 
+def _request(sampling, depth, size):
+  prior = rqtransformer.RQTransformer(
+      code_shape=(1, 1, depth), codebook_size=size
+  )
+  return requests.make(prior, np.zeros((1, 1), np.int32), sampling)
+
+
 def _filtered(logits, sampling, d, depth):
-  options = sampling.resolve(1, depth, logits.shape[-1])
-  return _filter(logits, options, d)
+  return _filter(logits, _request(sampling, depth, logits.shape[-1]), d)
 
 
 @pytest.mark.parametrize(
@@ -199,13 +207,13 @@ def test_each_depth_has_its_own_options():
 
 
 @jax.jit
-def _draw_filtered(logits, options, uniforms):
-  return categorical.draw(decode.filtered(logits, options, 0), uniforms)
+def _draw_filtered(logits, request, uniforms):
+  return categorical.draw(decode.filtered(logits, request, 0), uniforms)
 
 
 def _draw(logits, sampling, uniforms):
   return _draw_filtered(
-      logits, sampling.resolve(1, 1, logits.shape[-1]), uniforms
+      logits, _request(sampling, 1, logits.shape[-1]), uniforms
   )
 
 

@@ -91,16 +91,16 @@ def _pass(kind, codes, condition):
 def test_logits_lie_on_the_line_through_both_passes(kind, schedule):
   sampling = Sampling(guidance=(3.0, 0.5), guidance_schedule=schedule)
   codes, logits = _drawn(kind, sampling)
-  told = _pass(kind, codes, _condition(kind))
+  conditional = _pass(kind, codes, _condition(kind))
   null = _pass(kind, codes, np.full_like(_condition(kind), 10))
   scales = 1 + (_SCALES - 1) * _GROWN[schedule][:, None]  # [T, D]
   np.testing.assert_allclose(
-      logits.reshape(told.shape),
-      null + scales[..., None] * (told - null),
+      logits.reshape(conditional.shape),
+      null + scales[..., None] * (conditional - null),
       rtol=1e-4,
       atol=1e-4,
   )
-  assert np.abs(told - null).max() > 1
+  assert np.abs(conditional - null).max() > 1
   assert logits.dtype == np.float32
 
 
@@ -123,12 +123,12 @@ def test_what_is_filtered_are_guided_logits():
 
 def test_a_scale_of_one_is_no_guidance_bit_for_bit_and_the_same_program():
   plain = _drawn('class', Sampling())
-  programs = decode.draw_codes._cache_size()
+  programs = decode.draw_maps._cache_size()
   for scale in (1, 1.0, (1.0, 1.0)):
     one = _drawn('class', Sampling(guidance=scale, guidance_schedule='cosine'))
     for a, b in zip(one, plain):
       np.testing.assert_array_equal(a, b)
-  assert decode.draw_codes._cache_size() == programs
+  assert decode.draw_maps._cache_size() == programs
 
 
 def test_a_scale_of_zero_draws_with_the_null_class():
@@ -146,7 +146,7 @@ def test_other_values_need_no_other_program():
     return _drawn('class', Sampling(**values))
 
   first = of()
-  programs = decode.draw_codes._cache_size()
+  programs = decode.draw_maps._cache_size()
   for values in (
       dict(temperature=(2.0, 1.0)),
       dict(top_k=3),
@@ -156,9 +156,9 @@ def test_other_values_need_no_other_program():
   ):
     # Each value counts, all the same.
     assert not all(map(np.array_equal, of(**values), first))
-  assert decode.draw_codes._cache_size() == programs
+  assert decode.draw_maps._cache_size() == programs
   of(top_p=(0.5, 1.0))  # Nothing is to be filtered at the second depth.
-  assert decode.draw_codes._cache_size() == programs + 1
+  assert decode.draw_maps._cache_size() == programs + 1
 
 
 def test_images_are_guided_by_their_own_condition():

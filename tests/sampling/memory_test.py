@@ -1,5 +1,6 @@
 """What fits is told exactly, and about as much as programs do take."""
 
+import functools
 import pathlib
 import re
 import types
@@ -176,19 +177,22 @@ def _program(prior, batch, guided, mesh):
   """The program that draws a batch."""
   params = partitioning.unbox(build.rqtransformer_variables(prior))['params']
   words = jax.ShapeDtypeStruct((prior.sizes[0], prior.embed_dim), np.float32)
-  shape = (batch, prior.positions, prior.depth)
   request = requests.make(
       prior,
       np.zeros((batch, prior.condition_length), np.int32),
-      np.zeros(shape, np.float32),
+      Sampling(guidance=2.0 if guided else 1.0),
   )
-  return decode.draw_codes.lower(
+  numbers = np.zeros(request.given.shape, np.float32)
+  place = functools.partial(
+      jax.device_put, device=partitioning.batch_sharding(mesh)
+  )
+  return decode.draw_maps.lower(
       prior,
       jax.eval_shape(
           lambda p, w: weights.prepare(prior, p, (w,)), params, words
       ),
-      models.options(prior, Sampling(guidance=2.0 if guided else 1.0)),
-      jax.device_put(request, partitioning.batch_sharding(mesh)),
+      request.map_images(place),
+      place(numbers),
       mesh=mesh,
   ).compile()
 

@@ -28,18 +28,13 @@ def run_variables(seed=0):
   return random_variables(build.rqtransformer(tiny.stage2_config().model), seed)
 
 
-def options(prior, how):
-  """Options of every draw of a model."""
-  return how.resolve(prior.positions, prior.depth, max(prior.sizes))
-
-
 def draw(prior, how, params, codebooks, numbers, condition, **known):
   """Codes, and the logits that each was drawn from."""
-  return decode.draw_codes(
+  return decode.draw_maps(
       prior,
       weights.prepare(prior, params, codebooks),
-      options(prior, how),
-      requests.make(prior, condition, numbers, **known),
+      requests.make(prior, condition, how).replace(**known),
+      numbers,
       keep_logits=True,
   )
 

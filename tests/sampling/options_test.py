@@ -103,23 +103,6 @@ def test_only_scales_other_than_one_guide():
   assert Sampling(guidance=0).guided and Sampling(guidance=(1, 1.1)).guided
 
 
-def test_options_of_every_draw():
-  sampling = Sampling(
-      temperature=(0.5, 2), top_k=(None, 99), top_p=(1, 0.9), guidance=(3, 0)
-  )
-  options = sampling.resolve(positions=3, depth=2, codebook_size=12)
-  np.testing.assert_array_equal(options.temperature, np.float32([0.5, 2]))
-  # As many codes as there are, and then all are kept.
-  np.testing.assert_array_equal(options.top_k, [12, 12])
-  np.testing.assert_array_equal(options.top_p, np.float32([1, 0.9]))
-  np.testing.assert_array_equal(options.guidance, [[3, 0]] * 3)
-  assert options.filters_k == (False, False)
-  assert options.filters_p == (False, True) and options.guided
-  few = Sampling(top_k=(11, None)).resolve(3, 2, 12)
-  np.testing.assert_array_equal(few.top_k, [11, 12])
-  assert few.filters_k == (True, False) and not few.guided
-
-
 @pytest.mark.parametrize(
     ('schedule', 'grown'),
     [
@@ -131,16 +114,8 @@ def test_options_of_every_draw():
 def test_guidance_grows_by_its_schedule(schedule, grown):
   sampling = Sampling(guidance=(3.0, 0.5), guidance_schedule=schedule)
   expected = 1 + np.array(grown)[:, None] * [[2.0, -0.5]]
-  options = sampling.resolve(5, 2, 12)
-  np.testing.assert_allclose(options.guidance, expected, atol=1e-6)
-  assert options.guidance.dtype == np.float32
+  scales = sampling.scales(positions=5, depth=2)
+  np.testing.assert_allclose(scales, expected, atol=1e-6)
+  assert scales.dtype == np.float32
   # A map of one position has its full share.
-  alone = sampling.resolve(1, 2, 12).guidance
-  np.testing.assert_array_equal(alone, [[3.0, 0.5]])
-
-
-@pytest.mark.parametrize('name', ['temperature', 'top_k', 'top_p', 'guidance'])
-def test_every_option_of_another_depth_is_refused(name):
-  sampling = Sampling(**{name: (1, 1, 1)})
-  with pytest.raises(ValueError, match=rf'{name}=\(1, 1, 1\) has 3 numbers'):
-    sampling.resolve(4, 2, 12)
+  np.testing.assert_array_equal(sampling.scales(1, 2), [[3.0, 0.5]])

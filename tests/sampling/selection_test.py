@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rq_jax.sampling import requests
 from rq_jax.sampling import selection
 from rq_jax.sampling.options import Sampling
-from rq_jax.sampling.requests import Wanted
 from tests.sampling import models
 
 _KEY = jax.random.key(8)
@@ -21,7 +21,7 @@ def _score_of(index):
   return ((index + 1) * 7919 % 1009) % 10 / np.float32(8)
 
 
-def _draw(indices):
+def _attempt(indices):
   """Images and codes that tell which draw they are."""
   images = np.broadcast_to(
       indices[:, None, None, None], (len(indices), 1, 1, 3)
@@ -33,12 +33,10 @@ def _score(images):
   return _score_of(np.asarray(images)[:, 0, 0, 0])
 
 
-def _wanted(labels, first=0):
-  return Wanted(
-      condition=np.array(labels)[:, None],
-      indices=first + np.arange(len(labels)),
-      options=Sampling().resolve(4, 2, 12),
-  )
+def _request(labels, first=0):
+  prior = models.sampler().prior
+  asked = dict(labels=labels, first_index=first)
+  return requests.ask(prior, asked, sampling=Sampling())
 
 
 def _check(found, expected):
@@ -53,7 +51,7 @@ def _check(found, expected):
 @pytest.mark.parametrize('n', [1, 2, 7])
 @pytest.mark.parametrize('first', [0, 5])
 def test_of_each_image_the_first_of_its_best_draws_is_taken(n, first):
-  found = selection.best_of(_draw, _score, _wanted([3, 3, 0, 1], first), n)
+  found = selection.best_of(_attempt, _score, _request([3, 3, 0, 1], first), n)
   expected = [
       max(range(i * n, i * n + n), key=lambda j: (_score_of(j), -j))
       for i in range(first, first + 4)
@@ -67,7 +65,7 @@ def test_of_each_image_the_first_of_its_best_draws_is_taken(n, first):
 )
 def test_of_each_condition_the_best_of_its_pool_are_taken(rate, labels):
   first = 2
-  found = selection.accepted(_draw, _score, _wanted(labels, first), rate)
+  found = selection.accepted(_attempt, _score, _request(labels, first), rate)
   # 1 / (1 - 0.9) is 10, whatever the floats say.
   sizes = {m: math.ceil(round(m / rate, 6)) for m in range(1, 5)}
   members = {x: [i for i, y in enumerate(labels) if x == y] for x in labels}
@@ -87,17 +85,14 @@ def test_a_pool_is_exactly_as_large_as_the_rate_says():
     index = np.asarray(images)[:, 0, 0, 0]
     return np.isin(index, [3, 7, 11]) * (1.0 + index)
 
-  found = selection.accepted(_draw, score, _wanted([1, 1, 1]), 0.3)
+  found = selection.accepted(_attempt, score, _request([1, 1, 1]), 0.3)
   np.testing.assert_array_equal(found.indices, [3, 0, 4])
 
 
 def test_texts_compete_with_the_same_text_alone():
-  wanted = Wanted(
-      condition=np.array([[1, 2], [1, 3], [1, 2]]),
-      indices=np.arange(3),
-      options=Sampling().resolve(4, 2, 12),
-  )
-  found = selection.accepted(_draw, _score, wanted, 0.5)
+  texts = np.array([[1, 2], [1, 3], [1, 2]])
+  request = requests.make(models.sampler().prior, texts, Sampling())
+  found = selection.accepted(_attempt, _score, request, 0.5)
   best = sorted([0, 4, 1, 5], key=lambda j: -_score_of(j))[:2]
   other = max([2, 3], key=lambda j: (_score_of(j), -j))
   _check(found, [best[0], other, best[1]])
@@ -182,7 +177,7 @@ def test_without_a_choice_images_are_drawn_as_ever():
 )
 def test_scores_that_are_none_are_refused(scores, message):
   with pytest.raises(ValueError) as error:
-    selection.best_of(_draw, lambda _: np.array(scores), _wanted([1, 2]), 2)
+    selection.best_of(_attempt, lambda _: np.array(scores), _request([1, 2]), 2)
   assert str(error.value) == message
 
 
@@ -208,5 +203,5 @@ def test_a_rate_that_is_none_is_refused(rate):
 
 def test_scores_of_the_caller_stay_as_they_are():
   kept = np.float32([3, 2, 1])
-  selection.accepted(_draw, lambda _: kept, _wanted([1, 1, 1]), 0.3)
+  selection.accepted(_attempt, lambda _: kept, _request([1, 1, 1]), 0.3)
   np.testing.assert_array_equal(kept, [3, 2, 1])

@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Drawn:
+class TimedBatch:
   """One batch as timed.
 
   Attributes:
@@ -55,7 +55,7 @@ def of_sampling(
     name: str,
     sampler: Sampler,
     options: Options,
-    drawn: Drawn,
+    timed: TimedBatch,
     bare: Timing,
     calibration: Chip,
 ) -> Record:
@@ -65,13 +65,13 @@ def of_sampling(
     name: Of the model.
     sampler: What drew it.
     options: How.
-    drawn: Its timings.
-    bare: Those of its matrix products alone.
+    timed: Timings of drawing it.
+    bare: Timings of only its matrix products.
     calibration: The device as measured.
   """
-  prior, batch = sampler.prior, drawn.batch
+  prior, batch = sampler.prior, timed.batch
   chip = chips.find(calibration.name) or calibration
-  parts = drawn.parts
+  parts = timed.parts
   terms = {
       'autoregression': roofline.autoregression(
           prior, batch, guided=options.sampling.guided
@@ -97,7 +97,7 @@ def of_sampling(
           part: {'first_call': times.compilation, 'compiler': times.compiler}
           for part, times in parts.items()
       },
-      'peak_memory': drawn.memory,
+      'peak_memory': timed.memory,
       'roofline': _roofline(terms, seconds, chip, prior.dtype),
       'calibration': {
           'product_flops_per_second': calibration.flops(prior.dtype),
@@ -117,7 +117,7 @@ def _spread(times: Timing) -> dict[str, float]:
 
 
 def _beside(bare: Timing, autoregression: Timing) -> Record:
-  """The products alone, and what all of the autoregression takes over them."""
+  """Only the products, and what all of the autoregression takes over them."""
   return {
       'seconds': _spread(bare),
       'cpu_seconds': bare.cpu_median,

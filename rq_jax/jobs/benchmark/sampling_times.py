@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
-import sys
 from typing import Any
 
 import jax
@@ -11,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import console
+from rq_jax.distributed import progress
 from rq_jax.jobs.benchmark import bare_products
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark import timing
-from rq_jax.jobs.benchmark.measured import Drawn
 from rq_jax.jobs.benchmark.measured import Options
 from rq_jax.jobs.benchmark.measured import Record
+from rq_jax.jobs.benchmark.measured import TimedBatch
 from rq_jax.jobs.plan.chips import Chip
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
-from rq_jax.sampling import conditions
+from rq_jax.sampling import requests
 from rq_jax.typing import PyTree
 
 # What a batch that needs more memory than there is raises.
@@ -36,7 +37,8 @@ def default_dtype() -> str:
 
 def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
   """Raises a ValueError if a model cannot draw in this way."""
-  conditions.draw_options(prior, drawing)
+  asked = requests.Asked(**condition_of(prior, 1))
+  requests.ask(prior, asked, sampling=drawing)
 
 
 def run(
@@ -62,10 +64,7 @@ def run(
   """
   records, failures = [], []
   with contextlib.ExitStack() as stack:
-    files = [sys.stdout]
-    if jsonl:
-      files.append(stack.enter_context(open(jsonl, 'a')))
-    _tell('calibration')
+    file = stack.enter_context(open(jsonl, 'a')) if jsonl else None
     calibration = timing.calibrate(dtype)
     for name, make in models.items():
       for found in sampling(name, make(), options, calibration):
@@ -73,10 +72,13 @@ def run(
           failures.append(found)
           continue
         records.append(found)
-        for file in files:
-          print(json.dumps(found), file=file, flush=True)
+        line = json.dumps(found)
+        console.tell(line)
+        if file:
+          file.write(f'{line}\n')
+          file.flush()
   if records:
-    print(f'\n{summary(records)}')
+    console.tell(f'\n{summary(records)}')
   if failures:
     raise ValueError(' '.join(map(str, failures)))
 
@@ -98,23 +100,28 @@ def sampling(
   Yields:
     The records, and last an error for each batch that could not be drawn.
   """
-  drawn, failures = [], []
-  for batch in options.batch_sizes:
-    _tell(f'{name}: batch {batch}')
-    try:
-      drawn.append(draw(sampler, batch, options))
-    except _FAILURES as error:
-      failures.append(ValueError(_why(name, batch, error)))
-  weights = bare_products.weights(sampler.prior) if drawn else None
-  for found in drawn:
-    _tell(f'{name}: bare products of batch {found.batch}')
-    rows = found.batch * (1 + options.sampling.guided)
-    bare = time_products(sampler.prior, weights, rows, options.repeats)
-    yield measured.of_sampling(name, sampler, options, found, bare, calibration)
+  timed, bare, failures = [], [], []
+  total = 2 * len(options.batch_sizes)  # Draws, then products.
+  with progress.bar(total=total, unit='timing', desc=name) as bar:
+    for batch in options.batch_sizes:
+      try:
+        timed.append(draw(sampler, batch, options))
+      except _FAILURES as error:
+        failures.append(ValueError(_why(name, batch, error)))
+      bar.update()
+    weights = bare_products.weights(sampler.prior) if timed else None
+    for found in timed:
+      rows = found.batch * (1 + options.sampling.guided)
+      bare.append(time_products(sampler.prior, weights, rows, options.repeats))
+      bar.update()
+  for found, products in zip(timed, bare):
+    yield measured.of_sampling(
+        name, sampler, options, found, products, calibration
+    )
   yield from failures
 
 
-def draw(sampler: Sampler, batch: int, options: Options) -> Drawn:
+def draw(sampler: Sampler, batch: int, options: Options) -> TimedBatch:
   """Times one batch: the autoregression, then the images of its codes."""
   key = jax.random.key(0)
   condition = condition_of(sampler.prior, batch)
@@ -129,7 +136,7 @@ def draw(sampler: Sampler, batch: int, options: Options) -> Drawn:
         lambda: tokenizer_lib.decode_known(sampler.tokenizer, drawn),
         options.repeats,
     )
-  return Drawn(batch=batch, parts=parts, memory=timing.peak_memory())
+  return TimedBatch(batch=batch, parts=parts, memory=timing.peak_memory())
 
 
 def condition_of(
@@ -150,7 +157,7 @@ def time_products(
     rows: int,
     repeats: int,
 ) -> timing.Timing:
-  """Times the matrix products of drawing alone, for so many rows."""
+  """Times only the matrix products of drawing, for so many rows."""
   x = jnp.ones((rows, prior.width), jnp.dtype(prior.dtype))
   return timing.measure(lambda: bare_products.run(prior, weights, x), repeats)
 
@@ -161,7 +168,3 @@ def _why(name: str, batch: int, error: Exception) -> str:
   if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
     text = 'There is not enough memory. Take a smaller --batch_size.'
   return f'{name}, batch {batch}: {text}'
-
-
-def _tell(text: str) -> None:
-  print(f'{text} ...', file=sys.stderr, flush=True)

@@ -53,25 +53,16 @@ def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
   """Images drawn for the conditions of a batch: uint8[1, 16, S, S, 3]."""
   condition = stage2.condition_of(task, batch)[:16]
   model = task.model
-  request = requests.make(
-      model,
-      condition,
-      requests.uniforms(
-          jax.random.key(0),
-          jnp.arange(len(condition), dtype=jnp.uint32),
-          model.positions,
-          model.depth,
-      ),
-  )
-  codes, _ = decode.draw_codes(
+  request = requests.make(model, condition, sampling.Sampling())
+  codes, _ = decode.draw_maps(
       model,
       weights.prepare(
           model, stage2.inference_variables(state)['params'], task.codebooks
       ),
-      sampling.Sampling().resolve(
-          model.positions, model.depth, max(model.sizes)
-      ),
       request,
+      requests.uniforms(
+          jax.random.key(0), request.indices, model.positions, model.depth
+      ),
   )
   images = task.tokenizer.apply(
       task.tokenizer_variables, codes, method='decode_codes'

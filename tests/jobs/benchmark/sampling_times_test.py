@@ -142,7 +142,7 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
   timed = timing.Timing(
       first=9.0, compiler=7.0, seconds=(1.0, 2.0, 6.0), cpu_seconds=(3.0,) * 3
   )
-  drawn = measured.Drawn(
+  drawn = measured.TimedBatch(
       batch=4, parts={'autoregression': timed}, memory={'bytes': 1, 'of': 'x'}
   )
   record = measured.of_sampling(
@@ -173,13 +173,15 @@ def test_decoding_is_left_out_on_request():
   assert list(drawn.parts) == ['autoregression']
 
 
-def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
+def test_all_batches_are_reported_before_one_that_has_no_room(
+    monkeypatch, capsys
+):
   def draw(sampler, batch, options):
     if batch == 3:
       raise ValueError('Batch 3 takes 9 GiB.')
     if batch == 4:
       raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GiB')
-    return measured.Drawn(
+    return measured.TimedBatch(
         batch=batch, parts={'autoregression': timed}, memory={}
     )
 
@@ -194,6 +196,8 @@ def test_all_batches_are_reported_before_one_that_has_no_room(monkeypatch):
       'tiny, batch 3: Batch 3 takes 9 GiB.',
       'tiny, batch 4: There is not enough memory. Take a smaller --batch_size.',
   ]
+  # Draws of three batches, and the products of one.
+  assert '4/6' in capsys.readouterr().err
 
 
 def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):

@@ -85,19 +85,19 @@ def test_previews_are_decoded_draws_for_the_labels_of_the_batch(monkeypatch):
   codes = tiny.untrained_tokenizer().encode(tiny.images())
   asked = []
 
-  def draw(model, weights, options, request):
-    asked.append((weights, request))
+  def draw_maps(model, weights, request, uniforms):
+    asked.append((weights, request, uniforms))
     return codes, None
 
-  monkeypatch.setattr(decode, 'draw_codes', draw)
+  monkeypatch.setattr(decode, 'draw_maps', draw_maps)
   batch = next(batches())
   rows = evaluation.preview(task(), state(), batch)
-  ((drawn_with, request),) = asked
+  ((drawn_with, request, uniforms),) = asked
   np.testing.assert_array_equal(
       drawn_with.params['spatial_position'],
       state().ema_params['spatial_position'],
   )
-  assert request.uniforms.shape == (tiny.BATCH, 4, 2)
+  assert uniforms.shape == (tiny.BATCH, 4, 2)
   np.testing.assert_array_equal(request.condition[:, 0], batch['label'])
   expected = tiny.untrained_tokenizer().decode(codes)
   assert rows['samples'].dtype == np.uint8
