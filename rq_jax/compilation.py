@@ -7,9 +7,8 @@ import os
 import pathlib
 import stat
 
+from absl import logging
 import jax
-
-from rq_jax.distributed import console
 
 _BACKEND = '/jax/core/compile/backend_compile_duration'
 _ENABLED = 'RQ_JAX_COMPILATION_CACHE'
@@ -44,7 +43,7 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   except ValueError as error:
     if given:
       raise
-    console.warn(f'Compiled programs are not kept: {error}')
+    logging.warning('Compiled programs are not kept: %s', error)
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
   # Small programs, too: there are dozens of them.

@@ -22,6 +22,15 @@ from rq_jax.config import RQVAEConfig
 from rq_jax.typing import PyTree, Variables
 
 
+def folder(path: str | epath.Path, *, name: str = 'path') -> epath.Path:
+  """The folder that a path names, with `~` expanded.
+
+  Raises:
+    ValueError: If it is empty; `name` says which argument it was.
+  """
+  return epath.Path(files.path(path, name))
+
+
 def write_config(workdir: str | epath.Path, config: Experiment) -> None:
   """Writes `config.json`, so that it is there whole or not at all."""
   with files.whole(epath.Path(workdir) / 'config.json') as file:
@@ -60,12 +69,12 @@ def read_model(
 
 def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
   """What `parse` makes of a folder's `config.json`."""
-  path = files.path(path, 'path')
-  file = epath.Path(path) / 'config.json'
+  path = folder(path)
+  file = path / 'config.json'
   if not file.exists():
     raise ValueError(
         f'{path} holds no config.json: it is neither the --workdir of a run nor'
-        ' a converted checkpoint. Check the path.'
+        f' a converted checkpoint. {_hint(path)}'
     )
   raw = files.read_json_object(file)
   try:
@@ -79,6 +88,18 @@ def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
         ' Give the path of that one.'
     )
   return found
+
+
+def _hint(path: epath.Path) -> str:
+  """Names the models inside of a folder that is none itself."""
+  inside = []
+  if path.is_dir():
+    inside = [p for p in path.iterdir() if (p / 'config.json').exists()]
+  if not inside:
+    return 'Check the path.'
+  return (
+      f'Give one of the folders in it: {", ".join(sorted(map(str, inside)))}.'
+  )
 
 
 def restore_variables(

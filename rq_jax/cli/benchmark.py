@@ -243,7 +243,6 @@ def _models(
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import sampling_times
   from rq_jax.jobs.benchmark import stand_in
-  from rq_jax.models import build
 
   if values.checkpoint:
     restore = functools.partial(
@@ -253,7 +252,7 @@ def _models(
   path = values.config
   priors = {path: prior} if prior else figure4.models(values.size or 'huge')
   for prior in priors.values():
-    sampling_times.check(build.rqtransformer(prior), drawing)
+    sampling_times.check(prior, drawing)
   return {
       name: functools.partial(
           stand_in.sampler,

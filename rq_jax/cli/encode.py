@@ -54,13 +54,7 @@ def _encode(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   command.require(values, 'config', 'tokenizer', 'out')
   experiment = config.parse(config_flag.read(values.config, changes))
   distributed_flags.join(values)
-  from rq_jax import tokenizer
   from rq_jax.distributed import console
   from rq_jax.jobs import encode
 
-  sentence = encode.encode(
-      tokenizer.Tokenizer.restore(values.tokenizer),
-      experiment.data,
-      values.out,
-  )
-  console.tell(sentence)
+  console.tell(encode.run(values.tokenizer, experiment.data, values.out))

@@ -132,7 +132,6 @@ def _sample(values: flags.FlagValues) -> None:
   command.require(values, 'checkpoint', 'out')
   config.check_seed(values.seed)
   kind = _kind(values)
-  from rq_jax import compilation
   from rq_jax import sampling
   from rq_jax.distributed import console
   from rq_jax.jobs.sample import conditions
@@ -146,7 +145,6 @@ def _sample(values: flags.FlagValues) -> None:
       'tokens': conditions.read_tokens,
   }
   given = readers[kind](values[kind].value) if kind else None
-  compilation.keep()
   distributed_flags.join(values)
   chunk_size = values.chunk_size
   if chunk_size is None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from rq_jax import files
-from rq_jax.config import Config
+from rq_jax.config import sections
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
@@ -29,7 +29,18 @@ from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
 
 
-def encode(tokenizer: Tokenizer, data: Config, out: str) -> str:
+def run(tokenizer: str, data: sections.Data, out: str) -> str:
+  """Restores a tokenizer and encodes with it, see `encode`.
+
+  Args:
+    tokenizer: Workdir of the trained RQ-VAE, or a converted checkpoint.
+    data: The section `data` of an experiment.
+    out: Folder of the cache.
+  """
+  return encode(Tokenizer.restore(tokenizer), data, out)
+
+
+def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
   """Writes the features of both splits, in the format of `layout`.
 
   All processes of a program take part, each on all of its devices. The shards
@@ -115,7 +126,9 @@ class _Shard:
     return self.source[self.rows[int(index)]]
 
 
-def _shards(tokenizer: Tokenizer, data: Config, out: str) -> list[_Shard]:
+def _shards(
+    tokenizer: Tokenizer, data: sections.Data, out: str
+) -> list[_Shard]:
   """The shards of both splits, in order."""
   shape = tokenizer.model.features_shape
   found = []
@@ -150,7 +163,7 @@ class _Encoding:
   """
 
   tokenizer: Tokenizer
-  data: Config
+  data: sections.Data
   mesh: jax.sharding.Mesh
   out: pathlib.Path
   shards: list[_Shard]

@@ -3,7 +3,7 @@
 from etils import epath
 import jax
 
-from rq_jax import files
+from rq_jax import text
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import partitioning
@@ -11,8 +11,6 @@ from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import Variables
-
-_TEXT_TOKENIZER = 'text_tokenizer.json'
 
 
 def restore(
@@ -28,7 +26,7 @@ def restore(
     rqtransformer.RQTransformer,
     Variables,
     Tokenizer,
-    str | epath.Path | None,
+    epath.Path | None,
     str,
 ]:
   """Restores the parts of a generator; see `Sampler.restore`.
@@ -37,13 +35,12 @@ def restore(
     The RQ-Transformer, its variables, its tokenizer, the file of its text
     tokenizer if there is one, and a sentence that says what was restored.
   """
-  path = files.path(path, 'path')
+  path = stored.folder(path)
   if tokenizer is not None:
-    tokenizer = files.path(tokenizer, 'tokenizer')
-  if text_tokenizer is not None:
-    text_tokenizer = files.path(text_tokenizer, 'text_tokenizer')
+    tokenizer = stored.folder(tokenizer, name='tokenizer')
+  text_file = text.find(path, text_tokenizer)
   description = stored.read_model(path, stage=2)
-  own = epath.Path(path) / 'tokenizer'
+  own = path / 'tokenizer'
   restored = Tokenizer.restore(
       tokenizer or own, dtype=dtype, mesh=mesh, verbose=False
   )
@@ -62,7 +59,4 @@ def restore(
       dtype=dtype,
       sharding=mesh and partitioning.state_sharding(abstract, mesh),
   )
-  if text_tokenizer is None:
-    beside = epath.Path(path) / _TEXT_TOKENIZER
-    text_tokenizer = beside if beside.exists() else None
-  return prior, variables, restored, text_tokenizer, found
+  return prior, variables, restored, text_file, found

@@ -22,7 +22,6 @@ from rq_jax.sampling import restoring
 from rq_jax.sampling import selection
 from rq_jax.sampling import weights
 from rq_jax.sampling.engine import Engine
-from rq_jax.sampling.likelihood import LogProb
 from rq_jax.sampling.options import Sampling
 from rq_jax.sampling.requests import Asked
 from rq_jax.sampling.requests import AskedCondition
@@ -247,7 +246,7 @@ class Sampler:
 
   def log_prob(
       self, codes: jax.Array | np.ndarray, **asked: Unpack[AskedCondition]
-  ) -> LogProb:
+  ) -> likelihood.LogProb:
     """Log-likelihoods of given codes: int32[B, H, W, D] -> `LogProb`.
 
     At temperature 1, without filters and guidance, whatever `sampling` says.
@@ -295,8 +294,8 @@ class Sampler:
   def _forward(self, codes, asked: AskedCondition) -> tuple:
     """What a forward pass is given, checked: codes and their conditions."""
     codes = masks.check_codes(self.prior, codes)
-    text, count = self.text_tokenizer, len(codes)
+    text = self.text_tokenizer
     condition = conditions.resolve(
-        self.prior, text_tokenizer=text, count=count, **asked
+        self.prior, text_tokenizer=text, count=len(codes), **asked
     )
     return self.prior_variables, self.tokenizer.codebooks, codes, condition

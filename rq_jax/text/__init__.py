@@ -2,5 +2,6 @@
 
 from rq_jax.text.tokenizer import TextTokenizer
 from rq_jax.text.tokenizer import char_bpe
+from rq_jax.text.tokenizer import find
 
-__all__ = ['TextTokenizer', 'char_bpe']
+__all__ = ['TextTokenizer', 'char_bpe', 'find']

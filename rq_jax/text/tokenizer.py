@@ -10,6 +10,7 @@ import numpy as np
 
 from rq_jax import files
 
+_NAME = 'text_tokenizer.json'  # In the folder of a model.
 _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 _END_OF_WORD = '</w>'
 _QUOTED = 40  # characters of a prompt, in an error
@@ -122,6 +123,24 @@ class TextTokenizer:
           f'{name} cannot be turned into tokens: {error}. Write it differently,'
           ' or give another text tokenizer.'
       ) from error
+
+
+def find(
+    folder: epath.Path, given: str | epath.Path | None
+) -> epath.Path | None:
+  """The file that turns prompts of a model into tokens, if there is one.
+
+  Args:
+    folder: Of the model, in which it may lie as `text_tokenizer.json`.
+    given: A file to take instead.
+
+  Raises:
+    ValueError: If the path that is given is empty.
+  """
+  if given is not None:
+    return epath.Path(files.path(given, 'text_tokenizer'))
+  beside = folder / _NAME
+  return beside if beside.exists() else None
 
 
 def char_bpe(

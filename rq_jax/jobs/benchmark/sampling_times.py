@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.config import RQTransformerConfig
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.benchmark import bare_products
@@ -20,6 +21,7 @@ from rq_jax.jobs.benchmark.measured import Options
 from rq_jax.jobs.benchmark.measured import Record
 from rq_jax.jobs.benchmark.measured import TimedBatch
 from rq_jax.jobs.plan.chips import Chip
+from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
@@ -35,8 +37,9 @@ def default_dtype() -> str:
   return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
 
 
-def check(prior: rqtransformer.RQTransformer, drawing: Sampling) -> None:
-  """Raises a ValueError if a model cannot draw in this way."""
+def check(description: RQTransformerConfig, drawing: Sampling) -> None:
+  """Raises a ValueError if such a model cannot draw in this way."""
+  prior = build.rqtransformer(description)
   asked = requests.Asked(**condition_of(prior, 1))
   requests.ask(prior, asked, sampling=drawing)
 

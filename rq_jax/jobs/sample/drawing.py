@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax import compilation
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
@@ -121,6 +122,8 @@ def restore(
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
+  Programs that are compiled from here on are kept, see `compilation.keep`.
+
   Args:
     checkpoint: The workdir of a stage-2 run, or a converted checkpoint.
     chunk_size: Images that the devices are to draw together.
@@ -139,12 +142,11 @@ def restore(
   Raises:
     ValueError: If there is no such model, or the devices do not fit.
   """
+  compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
   stored.read_config(checkpoint, stage=2)
   options = dict(ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer)
-  options |= dict(
-      text_tokenizer=text_tokenizer, verbose=not jax.process_index()
-  )
+  options |= dict(text_tokenizer=text_tokenizer)
   restored = {}
 
   def problem(step: int) -> str | None:
