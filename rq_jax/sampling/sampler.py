@@ -294,8 +294,6 @@ class Sampler:
   def _forward(self, codes, asked: AskedCondition) -> tuple:
     """What a forward pass is given, checked: codes and their conditions."""
     codes = masks.check_codes(self.prior, codes)
-    text = self.text_tokenizer
-    condition = conditions.resolve(
-        self.prior, text_tokenizer=text, count=len(codes), **asked
-    )
+    given = dict(text_tokenizer=self.text_tokenizer, count=len(codes))
+    condition = conditions.resolve(self.prior, **given, **asked)
     return self.prior_variables, self.tokenizer.codebooks, codes, condition
