@@ -19,12 +19,12 @@ over channels; 0.06 to 0.1 of it gave digits alike.
 
 from ml_collections import config_dict
 
-from rq_jax import config as experiment
+from rq_jax import config as config_lib
 
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
-  config = experiment.template(stage=2)
+  config = config_lib.template(stage=2)
   config.data.update(source='features', image_size=32, batch_size=64)
   config.model.update(
       code_shape=(4, 4, 4),

@@ -10,12 +10,12 @@ and a half on two CPU cores, to 30 dB on held-out digits. Trained by
 
 from ml_collections import config_dict
 
-from rq_jax import config as experiment
+from rq_jax import config as config_lib
 
 
 def get_config() -> config_dict.ConfigDict:
   """Returns the experiment."""
-  config = experiment.template(stage=1)
+  config = config_lib.template(stage=1)
   config.data.update(source='digits', image_size=32, batch_size=32)
   config.model.update(
       image_size=32,

@@ -80,11 +80,22 @@ def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
         f' {MESH_AXES}. Change --config.mesh.'
     )
   sizes = [shape.get(axis, 1) for axis in MESH_AXES]
-  if sizes.count(-1) == 1:
-    sizes[sizes.index(-1)] = max(1, devices // -math.prod(sizes))
-  if min(sizes) < 1 or math.prod(sizes) != devices:
+  if wrong := [s for s in sizes if s == 0 or s < -1]:
     raise ValueError(
-        f'config.mesh={dict(shape)} needs {abs(math.prod(sizes))} devices, but'
+        f'config.mesh={dict(shape)} has an axis of {wrong[0]}; each must be'
+        ' positive, and one may be -1 for all devices that remain. Change'
+        ' --config.mesh.'
+    )
+  if sizes.count(-1) > 1:
+    raise ValueError(
+        f'config.mesh={dict(shape)} has more than one -1, which stands for all'
+        ' devices that remain. Change --config.mesh.'
+    )
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = max(1, devices // -math.prod(sizes))
+  if math.prod(sizes) != devices:
+    raise ValueError(
+        f'config.mesh={dict(shape)} needs {math.prod(sizes)} devices, but'
         f' there are {devices}. Set one of --config.mesh.data,'
         ' --config.mesh.fsdp and --config.mesh.model to -1 to use them all.'
     )

@@ -61,14 +61,32 @@ def test_a_mesh_may_take_some_of_the_devices():
         (dict(data=16), 16),
         (dict(data=-1, fsdp=3), 6),
         (dict(data=-1, fsdp=16), 16),
-        (dict(data=-1, fsdp=-1, model=8), 8),
-        (dict(data=0), 0),
     ],
 )
 def test_a_mesh_of_another_number_of_devices_is_refused(shape, needed):
   with pytest.raises(ValueError, match='config.mesh.data.* to -1') as error:
     partitioning.make_mesh(shape)
   assert f'{shape} needs {needed} devices, but there are 8' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        (dict(data=-1, model=0), 'has an axis of 0; each must be positive'),
+        (dict(data=0), 'has an axis of 0'),
+        (dict(data=8, fsdp=-2), 'has an axis of -2; each must be positive'),
+        (dict(data=-1, fsdp=-1), 'has more than one -1'),
+    ],
+)
+def test_an_axis_is_positive_or_the_only_one_that_takes_the_rest(
+    shape, message
+):
+  for make in (
+      partitioning.make_mesh,
+      lambda shape: partitioning.abstract_mesh(shape, 8),
+  ):
+    with pytest.raises(ValueError, match=message):
+      make(shape)
 
 
 def test_an_abstract_mesh_is_that_of_as_many_devices():

@@ -237,3 +237,32 @@ def test_what_cannot_be_built_is_refused(name, path, value, message):
   raw = _changed(_raw(name), path, value)
   with pytest.raises(ValueError, match=message):
     reader.read(raw, 'config.yaml')
+
+
+@pytest.mark.parametrize(
+    ('name', 'field', 'value', 'words'),
+    [
+        (
+            'rqvae_shared',
+            'hparams__n_embed',
+            10**12,
+            'must not exceed 21474836',
+        ),
+        ('rqvae_shared', 'ddconfig__ch', -1, 'channels=-1 must be positive'),
+        ('rqvae_shared', 'hparams__code_shape', [3, 3, 4], 'must divide the'),
+        ('rqtransformer_text', 'embed_dim', 33, 'must be a multiple of'),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_refused_by_its_file(
+    name, field, value, words
+):
+  with pytest.raises(ValueError, match='cannot be built') as error:
+    _read(name, **{f'arch__{field}': value})
+  assert words in str(error.value)
+  assert '--config' not in str(error.value)
+
+
+def test_nothing_is_invented_for_a_converted_model():
+  config = _read('rqtransformer_text').config
+  assert config.tokenizer is None
+  assert (config.train.steps, config.train.epochs) == (None, None)
