@@ -20,7 +20,7 @@ from rq_jax.checkpoints import inference_copy
 from rq_jax.data.sources import digits
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
-from rq_jax.training import experiment
+from rq_jax.training import run
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import official
@@ -180,15 +180,15 @@ def stage2_task(checked, mesh=None):
   return task.replace(optimizer=optax.chain(record_gradients(), task.optimizer))
 
 
-def initial_state(stage, task, batch):
+def initial_state(stage, task):
   """The unboxed state that a stage, `stage1` or `stage2`, starts with."""
 
   @jax.jit
-  def init(key, batch):
-    return partitioning.unbox(stage.init_state(task, key, batch))
+  def init(key):
+    return partitioning.unbox(stage.init_state(task, key))
 
   # This generator compiles fastest; the run itself gets the usual one.
-  state = init(jax.random.key(0, impl='unsafe_rbg'), batch)
+  state = init(jax.random.key(0, impl='unsafe_rbg'))
   return state.replace(rng=jax.random.key(1))
 
 
@@ -252,7 +252,7 @@ def finished_run(stage):
   """The folder of a run of `run_config` that nothing disturbed."""
   folder = pathlib.Path(tempfile.mkdtemp(prefix='rq_jax_test_'))
   atexit.register(shutil.rmtree, folder)
-  experiment.train(run_config(stage), folder)
+  run.train(run_config(stage), folder)
   return folder
 
 

@@ -180,11 +180,11 @@ def test_no_step_computes_anything_in_64_bits(name):
   task, batch = PROBLEMS[name]()
   steps, evaluation = modules(task)
 
-  def init(task, key, batch):
-    return partitioning.unbox(steps.init_state(task, key, batch))
+  def init(task, key):
+    return partitioning.unbox(steps.init_state(task, key))
 
-  state = jax.eval_shape(init, task, KEY, batch)
-  assert not traced_wide(init, task, KEY, batch)
+  state = jax.eval_shape(init, task, KEY)
+  assert not traced_wide(init, task, KEY)
   assert not traced_wide(steps.train_step, task, state, batch)
   assert not traced_wide(evaluation.eval_step, task, state, batch)
   assert not traced_wide(evaluation.preview, task, state, batch)

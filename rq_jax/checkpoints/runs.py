@@ -78,8 +78,12 @@ class Checkpoints:
     with self._naming_failures():
       self._manager.close()
 
+  def steps(self) -> list[int]:
+    """Steps of the checkpoints, the one under way included, in order."""
+    return sorted(self._manager.all_steps())
+
   def latest_step(self) -> int | None:
-    """The newest complete checkpoint, or None."""
+    """Step of the newest checkpoint, or None."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
@@ -98,11 +102,6 @@ class Checkpoints:
               meta=ocp.args.JsonSave(meta),
           ),
       )
-
-  def wait(self) -> None:
-    """Blocks until all checkpoints are on disk."""
-    with self._naming_failures():
-      self._manager.wait_until_finished()
 
   def restore_newest(
       self, abstract: PyTree, shardings: PyTree

@@ -10,10 +10,10 @@ import functools
 from typing import TypeAlias
 
 from etils import epath
-import jax
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.distributed import console
 
 # What reading a damaged checkpoint raises. Not what says that memory ran out or
 # that permission is lacking: such a checkpoint may be whole.
@@ -162,8 +162,7 @@ def shown(error: Exception) -> str:
 @functools.cache
 def note(text: str) -> None:
   """Prints something once, however often it is found, in the first process."""
-  if jax.process_index() == 0:
-    print(text, flush=True)
+  console.tell(text)
 
 
 def set_aside(path: epath.PathLike, step: int) -> None:

@@ -91,7 +91,7 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   if values.distributed:
     jax.distributed.initialize()
   from rq_jax.distributed import interrupts
-  from rq_jax.training import experiment as run
+  from rq_jax.training import run
 
   try:
     results = run.train(experiment, values.workdir)

@@ -31,25 +31,13 @@ _EVALUATION_SEED = 0
 class Batches(Iterator[dict[str, np.ndarray]]):
   """An iterator over the batches of one process. Close it after use."""
 
-  def __init__(self, iterator: Any, step: int = 0):
-    """Wraps a Grain iterator whose first batch is number `step`."""
+  def __init__(self, iterator: Any):
+    """Wraps a Grain iterator."""
     self._iterator = iterator
-    self._step = step
 
   def __next__(self) -> dict[str, np.ndarray]:
     """The next batch."""
-    batch = next(self._iterator)
-    self._step += 1
-    return batch
-
-  def state(self) -> dict[str, Any]:
-    """The position, ready for JSON: a cross-check for a checkpoint.
-
-    Returns:
-      'step': the number of the next batch; 'grain': Grain's own state, which
-      counts from the batch this iterator began with.
-    """
-    return {'step': self._step, 'grain': self._iterator.get_state()}
+    return next(self._iterator)
 
   def close(self) -> None:
     """Stops the threads and worker processes."""
@@ -156,7 +144,7 @@ def train_batches(
     batches = batches.mp_prefetch(
         grain.MultiprocessingOptions(num_workers=workers)
     )
-  return Batches(iter(batches), step)
+  return Batches(iter(batches))
 
 
 def eval_batches(
@@ -164,19 +152,21 @@ def eval_batches(
     *,
     transform: Transform | None = None,
     batch_size: int,
+    count: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Batches:
-  """One pass over a source, in order, every example once.
+  """One pass over the first examples of a source, in order, each once.
 
   The last batch is filled up with copies of the last example. All processes
-  get the same number of batches, ceil(len(source) / batch_size).
+  get the same number of batches, ceil(count / batch_size).
 
   Args:
     source: The examples.
     transform: Applied to each example, with a generator that depends on the
       example's index alone.
     batch_size: Examples of the global batch.
+    count: How many examples, at most; all of them if None.
     process_index: Which rows to load: the i-th of `process_count` blocks.
     process_count: Processes that share the global batch.
 
@@ -193,7 +183,8 @@ def eval_batches(
   examples = grain.MapDataset.source(source)
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
-  padded = _Padded(examples, -(-len(source) // batch_size) * batch_size)
+  count = len(source) if count is None else min(count, len(source))
+  padded = _Padded(examples, count, -(-count // batch_size) * batch_size)
   batches = grain.MapDataset.source(
       _LocalBatches(padded, batch_size, process_index, process_count)
   )
@@ -202,16 +193,17 @@ def eval_batches(
 
 @dataclasses.dataclass(frozen=True)
 class _Padded:
-  """Examples marked as valid, followed by copies of the last one."""
+  """The first examples, marked as valid, and copies of the last of them."""
 
   examples: Any
+  count: int
   length: int
 
   def __len__(self) -> int:
     return self.length
 
   def __getitem__(self, index: int) -> Example:
-    last = len(self.examples) - 1
+    last = self.count - 1
     example = self.examples[min(index, last)]
     return {**example, 'valid': np.bool_(index <= last)}
 

@@ -1,4 +1,4 @@
-"""From a picture of any size to the float image a model reads, and back.
+"""From a picture of any size to the float image a model reads.
 
 Training and evaluation follow the transforms of the official code, which are
 torchvision's on Pillow images: bilinear, antialiased. Pillow computes them here
@@ -77,15 +77,6 @@ def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
   _check(image)
   image = _resize_short_side(image, image_size)
   return _to_float(_center_crop(image, image_size))
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-  """Pixels of a model's output: float[...] in [-1, 1] -> uint8[...].
-
-  Values outside are clipped. Undoes `evaluate` exactly for every uint8 value.
-  """
-  pixels = np.round((np.asarray(image, np.float32) + 1) * 127.5)
-  return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def _check(image: np.ndarray) -> None:

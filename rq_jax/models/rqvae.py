@@ -141,32 +141,6 @@ class RQVAE(nn.Module):
     """Quantizes features: [B, H, W, C] -> codes, partial sums' loss, ..."""
     return self.quantizer(features)
 
-  def soft_codes(
-      self,
-      features: jax.Array,
-      *,
-      temperature: float,
-      uniforms: jax.Array | None = None,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Codes and soft targets of features (Section 3.2.3).
-
-    Args:
-      features: float32[B, H, W, C].
-      temperature: Softness of the targets and of the draws.
-      uniforms: float32[B, h, w, D] in [0, 1) to draw codes at random; None
-        takes the nearest.
-
-    Returns:
-      Codes, int32[B, h, w, D], and targets, float32[B, h, w, D, K].
-    """
-    codes, residuals = self.quantizer.soft_codes(
-        self.quantizer.fold(features),
-        temperature=temperature,
-        uniforms=uniforms,
-    )
-    logits = self.quantizer.target_logits(residuals, temperature=temperature)
-    return codes, nn.softmax(logits)
-
   def decode(self, features: jax.Array) -> jax.Array:
     """Decodes features: float32[B, H, W, C] -> float32[B, S, S, 3]."""
     return self.last_layer(self._decoder_trunk(features, train=False))

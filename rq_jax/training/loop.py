@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 import jax
@@ -22,9 +22,10 @@ from rq_jax.data import sources
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
-from rq_jax.training import guard
 from rq_jax.training import metrics as metrics_lib
+from rq_jax.training import nonfinite
 from rq_jax.training import start
+from rq_jax.training import update
 from rq_jax.typing import Metrics, PyTree
 
 
@@ -33,12 +34,12 @@ class Stage:
   """What the loop calls; the first argument of each function is the task.
 
   Attributes:
-    init_state: (task, rng, batch) -> state, parameters boxed with their axes.
+    init_state: (task, rng) -> state, parameters boxed with their axes.
     train_step: (task, state, batch) -> (state, metrics).
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
     preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, S, S, 3].
+      uint8[R, C, S, S, 3], a column for each of the first examples.
     weights: Fields of the state that `--config.init_from` takes over.
   """
 
@@ -50,6 +51,18 @@ class Stage:
   weights: tuple[str, ...]
 
 
+class Splits(NamedTuple):
+  """The data of a run, each split opened once.
+
+  Attributes:
+    train: What it trains on.
+    test: What it evaluates on.
+  """
+
+  train: sources.Source
+  test: sources.Source
+
+
 def run(
     stage: Stage,
     task: Any,
@@ -57,6 +70,7 @@ def run(
     mesh: jax.sharding.Mesh,
     workdir: str | epath.Path,
     *,
+    splits: Splits,
     total_steps: int,
 ) -> dict[str, float]:
   """Trains to the end, from the newest checkpoint if there is one.
@@ -67,6 +81,7 @@ def run(
     config: The checked experiment.
     mesh: Where to train.
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
+    splits: The data.
     total_steps: Length of the run.
 
   Returns:
@@ -89,7 +104,7 @@ def run(
       ) as checkpoints,
   ):
     return _Run(
-        stage, task, config, mesh, workdir, total_steps, checkpoints
+        stage, task, config, mesh, workdir, splits, total_steps, checkpoints
     ).train(held)
 
 
@@ -97,14 +112,19 @@ class _Run:
   """One run, from its first step in this process to its last."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, total_steps, checkpoints
+      self, stage, task, config, mesh, workdir, splits, total_steps, checkpoints
   ):
     self._stage, self._task, self._config = stage, task, config
-    self._mesh, self._total = mesh, total_steps
-    self._checkpoints = checkpoints
-    self._source = sources.open_source(config.data, 'train')
-    self._held_out = sources.open_source(config.data, 'test')
-    self._state, self._shardings = self._open_state()
+    self._mesh, self._workdir, self._total = mesh, workdir, total_steps
+    self._splits, self._checkpoints = splits, checkpoints
+    self._state, self._shardings = start.open_state(
+        stage,
+        task,
+        config,
+        mesh=mesh,
+        checkpoints=checkpoints,
+        num_examples=len(splits.train),
+    )
     self._first_step = int(self._state.step)
     self._saved_step = checkpoints.latest_step()
     self._writer = metrics_lib.MetricWriter(
@@ -154,7 +174,7 @@ class _Run:
             self._evaluate(step)
           stopping = signals.requested(step)
           if step % train.checkpoint_steps == 0 or last or stopping:
-            self._save(step, batches, bar)
+            self._save(step, bar)
           if stopping and not last:
             raise interrupts.Interrupted(step)
         results = self._evaluate(max(self._first_step, self._total))
@@ -166,7 +186,7 @@ class _Run:
   def _open_batches(self, step: int):
     data = self._config.data
     return loader.train_batches(
-        self._source,
+        self._splits.train,
         transform=loader.image_transform(data, train=True),
         batch_size=data.batch_size,
         seed=self._config.seed,
@@ -174,21 +194,6 @@ class _Run:
         workers=data.workers,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-    )
-
-  def _open_state(self) -> tuple[PyTree, PyTree]:
-    """The state that the run starts from, and its shardings."""
-    first = self._open_batches(0)
-    batch = partitioning.global_batch(next(first), self._mesh)
-    first.close()
-    return start.open_state(
-        self._stage,
-        self._task,
-        self._config,
-        batch,
-        mesh=self._mesh,
-        checkpoints=self._checkpoints,
-        num_examples=len(self._source),
     )
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
@@ -211,44 +216,40 @@ class _Run:
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
 
   def _check_finite(self) -> None:
-    failed = int(self._state.failed_step)
-    if failed == guard.NO_STEP:
-      return
-    saved = self._checkpoints.latest_step()
-    raise FloatingPointError(
-        f'The loss or its gradient at step {failed + 1} was not finite. The'
-        ' step was not applied, and no checkpoint has it; the newest is of step'
-        f' {saved}. Lower --config.optimizer.peak_lr or set'
-        ' --config.optimizer.clip_norm, in another --workdir, which'
-        ' --config.init_from can start from this one.'
-    )
+    if int(self._state.failed_step) != update.NO_STEP:
+      raise nonfinite.failure(
+          self._state,
+          workdir=self._workdir,
+          saved=self._checkpoints.steps(),
+          init_from=self._config.init_from,
+          mesh=self._mesh,
+      )
 
-  def _save(self, step: int, batches, bar: tqdm.tqdm) -> None:
+  def _save(self, step: int, bar: tqdm.tqdm) -> None:
     # Should the run die after this, it will not take the step again.
     self._flush(bar)
     self._check_finite()
     if step == self._saved_step:
       return
-    meta = {
-        'step': step,
-        'num_examples': len(self._source),
-        'loader': batches.state(),
-    }
+    meta = {'step': step, 'num_examples': len(self._splits.train)}
     self._checkpoints.save(step, self._state, meta)
     self._saved_step = step
 
   def _evaluate(self, step: int) -> dict[str, float]:
-    """Evaluates on the held-out split; writes metrics and pictures."""
+    """Evaluates on held-out examples; writes metrics and pictures."""
     data = self._config.data
-    sums = None
+    count = min(self._config.train.eval_images, len(self._splits.test))
+    sums, rows = None, {}
     for batch in loader.eval_batches(
-        self._held_out,
+        self._splits.test,
         transform=loader.image_transform(data, train=False),
         batch_size=data.batch_size,
+        count=count,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     ):
       batch = partitioning.global_batch(batch, self._mesh)
+      rows = rows or self._preview_fn(self._task, self._state, batch)
       new = self._eval_fn(self._task, self._state, batch)
       sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
@@ -257,10 +258,7 @@ class _Run:
         for name, value in self._stage.summarize(self._task, sums).items()
     }
     self._writer.write(step, results)
-    self._writer.write_images(
-        step,
-        jax.tree.map(
-            np.asarray, self._preview_fn(self._task, self._state, batch)
-        ),
-    )
+    # A first batch that is not full is filled up with copies.
+    shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
+    self._writer.write_images(step, shown)
     return results

@@ -1,7 +1,6 @@
 """Batches depend on the seed and the step, and on nothing else."""
 
 import itertools
-import json
 import pickle
 import types
 
@@ -194,17 +193,6 @@ def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   batches.close()
 
 
-def test_the_state_counts_the_batches_that_were_taken():
-  batches = loader.train_batches(Numbers(12), batch_size=4, seed=0, step=3)
-  assert batches.state()['step'] == 3
-  next(batches)
-  next(batches)
-  state = batches.state()
-  assert state == {'step': 5, 'grain': {'next_index': 2}}
-  assert json.loads(json.dumps(state)) == state
-  batches.close()
-
-
 @pytest.mark.parametrize('process_count', [1, 2])
 def test_evaluation_passes_over_every_example_once_in_order(process_count):
   parts = [
@@ -222,6 +210,28 @@ def test_evaluation_passes_over_every_example_once_in_order(process_count):
   assert labels.tolist() == [*range(10), 9, 9]
   assert valid.dtype == np.bool_
   assert valid.tolist() == [True] * 10 + [False] * 2
+
+
+@pytest.mark.parametrize('count', [5, 8, 99])
+@pytest.mark.parametrize(('batch_size', 'processes'), [(4, 1), (4, 2), (6, 1)])
+def test_evaluation_may_be_limited_to_the_first_examples(
+    count, batch_size, processes
+):
+  parts = [
+      _all(
+          Numbers(10),
+          batch_size=batch_size,
+          count=count,
+          process_index=i,
+          process_count=processes,
+      )
+      for i in range(processes)
+  ]
+  batches = _join(parts)
+  assert len(batches) == -(-min(count, 10) // batch_size)
+  labels = np.concatenate([b['label'] for b in batches])
+  valid = np.concatenate([b['valid'] for b in batches])
+  assert labels[valid].tolist() == list(range(min(count, 10)))
 
 
 def test_evaluation_batches_may_exceed_or_divide_the_source():

@@ -86,17 +86,6 @@ def test_codes_decode_to_what_the_sum_of_their_first_codewords_does():
     assert_close(decode_codes(codes, depth), _decode()(features))
 
 
-def test_soft_codes_need_no_images():
-  features = _run(MODEL)(variables(), images())['features']
-  codes, targets = MODEL.apply(
-      variables(), features, temperature=0.5, method='soft_codes'
-  )
-  assert targets.shape == (2, 2, 4, 3, 8)
-  assert_close(targets.sum(-1), np.ones((2, 2, 4, 3)))
-  # The nearest codeword is the most likely.
-  np.testing.assert_array_equal(targets.argmax(-1), codes)
-
-
 def _loss(model, params, books, rngs):
   out, moved = model.apply(
       {'params': params, 'codebook': books},

@@ -39,7 +39,7 @@ def problem(stage):
   if stage is stage2:
     # Two pieces, so that the loop over them is split over devices as well.
     task = task.replace(chunks=2)
-  return task, tiny.initial_state(stage, task, batch), batch
+  return task, tiny.initial_state(stage, task), batch
 
 
 def step_on(stage, mesh):
@@ -47,7 +47,7 @@ def step_on(stage, mesh):
   task, state, batch = problem(stage)
   with partitioning.activate(mesh):
     abstract = jax.eval_shape(
-        functools.partial(stage.init_state, task), jax.random.key(0), batch
+        functools.partial(stage.init_state, task), jax.random.key(0)
     )
     shardings = partitioning.state_sharding(abstract, mesh)
     if stage is stage2:

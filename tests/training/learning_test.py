@@ -20,7 +20,7 @@ def test_an_rqvae_learns_to_reconstruct_eight_digits():
   )
   task = tiny.stage1_task(experiment)
   batch = {'image': tiny.images()}
-  state = tiny.initial_state(stage1, task, batch)
+  state = tiny.initial_state(stage1, task)
   step = jax.jit(stage1.train_step, donate_argnums=1)
   for _ in range(250):
     state, metrics = step(task, state, batch)
@@ -56,7 +56,7 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   codes, _ = stage2.draw_codes(task, batch, jax.random.key(0))
   codes = np.asarray(codes).reshape(4, *tiny.CODE_SHAPE)
   assert len(np.unique(codes)) > tiny.WORDS / 2
-  state = tiny.initial_state(stage2, task, batch)
+  state = tiny.initial_state(stage2, task)
   step = jax.jit(stage2.train_step, donate_argnums=1)
   for _ in range(150):
     state, metrics = step(task, state, batch)

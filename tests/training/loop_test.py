@@ -1,6 +1,7 @@
 """The loop, with a stage so small that all of it can be computed by hand."""
 
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -14,12 +15,11 @@ from PIL import Image
 import pytest
 
 from rq_jax.data import loader
-from rq_jax.data import sources
 from rq_jax.data.sources import digits
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
-from rq_jax.training import guard
 from rq_jax.training import loop
+from rq_jax.training import update
 from tests import tiny
 
 STEPS = 5
@@ -43,11 +43,11 @@ class Task:
   )
 
 
-def init_state(task, rng, batch):
-  params = {'w': jax.random.normal(rng, (4,)) + jnp.mean(batch['image'])}
+def init_state(task, rng):
+  params = {'w': jax.random.normal(rng, (4,))}
   return State(
       step=jnp.int32(0),
-      failed_step=jnp.int32(guard.NO_STEP),
+      failed_step=jnp.int32(update.NO_STEP),
       rng=rng,
       params=params,
       ema_params=params if task.ema else None,
@@ -65,7 +65,7 @@ def train_step(task, state, batch):
   if task.ema:
     new = new.replace(ema_params={'w': params['w'] / 2})
   metrics = {'loss': loss, 'codebook/used': state.step / 100}
-  return guard.keep_if_not_finite(state, new, loss), metrics
+  return update.keep_if_not_finite(state, new, loss), metrics
 
 
 def eval_step(task, state, batch):
@@ -108,14 +108,25 @@ def experiment(**train):
   )
 
 
-def run(workdir, task=None, *, steps=STEPS, config=None, stage=STAGE):
+def run(
+    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, splits=None
+):
   return loop.run(
       stage,
       task or Task(),
       config or experiment(),
       partitioning.make_mesh({'data': -1}),
       workdir,
+      splits=splits or digits_splits(),
       total_steps=steps,
+  )
+
+
+@functools.cache
+def digits_splits():
+  return loop.Splits(
+      train=digits.Digits('train', tiny.SIZE),
+      test=digits.Digits('test', tiny.SIZE),
   )
 
 
@@ -137,12 +148,10 @@ def expected_states(steps=STEPS):
       batch_size=64,
       seed=config.seed,
   )
-  batch = next(batches)
-  states = [init_state(Task(), jax.random.key(config.seed), batch)]
+  states = [init_state(Task(), jax.random.key(config.seed))]
   for _ in range(steps):
-    state, _ = train_step(Task(), states[-1], batch)
+    state, _ = train_step(Task(), states[-1], next(batches))
     states.append(state)
-    batch = next(batches)
   batches.close()
   return states
 
@@ -191,13 +200,35 @@ def test_evaluation_sees_every_held_out_example_once(finished):
   )
 
 
+@pytest.mark.parametrize('batch_size', [64, 8])
+def test_evaluation_and_previews_are_of_the_first_held_out_examples(
+    batch_size, tmp_path
+):
+  """Though neither batch size divides their number, and one exceeds it."""
+  config = tiny.changed(
+      experiment(eval_images=20), data=dict(batch_size=batch_size)
+  )
+  results = run(tmp_path, config=config, steps=1)
+  first = np.stack([digits_splits().test[i]['image'] for i in range(20)])
+  assert results['eval/count'] == 20
+  np.testing.assert_allclose(
+      results['eval/pixel'], np.mean(first) / 127.5 - 1, rtol=1e-5
+  )
+  # A column for each, with borders of two pixels, and none for padding.
+  columns = min(batch_size, 20)
+  picture = np.asarray(Image.open(tmp_path / 'images' / 'digits_00000001.png'))
+  assert picture.shape[1] == columns * (tiny.SIZE + 2) + 2
+  last = picture[2 : 2 + tiny.SIZE, -tiny.SIZE - 2 : -2]
+  np.testing.assert_array_equal(last, first[columns - 1])
+
+
 def test_previews_are_written_as_pictures(finished):
   folder, _ = finished
   names = sorted(p.name for p in (folder / 'images').iterdir())
   assert names == ['digits_00000003.png', 'digits_00000005.png']
   picture = np.asarray(Image.open(folder / 'images' / names[0]))
-  # Of the last batch; grids have borders of two pixels.
-  image = digits.Digits('test', tiny.SIZE)[320]['image']
+  # Of the first batch; grids have borders of two pixels.
+  image = digits.Digits('test', tiny.SIZE)[0]['image']
   np.testing.assert_array_equal(
       picture[2 : 2 + tiny.SIZE, 2 : 2 + tiny.SIZE], image
   )
@@ -313,6 +344,17 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
   )
 
 
+def test_weights_from_before_a_step_that_failed_may_be_started_from(tmp_path):
+  """As the error says, which names the folder."""
+  first = tmp_path / 'first'
+  with pytest.raises(FloatingPointError, match=f'init_from={first}') as error:
+    run(first, Task(breaks_at=3), config=experiment(log_steps=1))
+  assert 'of step 2, and a finite step followed it' in str(error.value)
+  config = tiny.changed(experiment(), init_from=str(first))
+  run(tmp_path / 'second', config=config)
+  assert saved(tmp_path / 'second') == [4, 5]
+
+
 def test_a_run_that_fails_in_its_last_step_says_so(tmp_path):
   with pytest.raises(FloatingPointError, match='at step 5 .* is of step 4'):
     run(
@@ -365,9 +407,8 @@ def test_a_checkpoint_wins_over_the_weights_to_start_from(finished, tmp_path):
   )
 
 
-def test_data_of_another_length_are_refused(tmp_path, monkeypatch):
+def test_data_of_another_length_are_refused(tmp_path):
   run(tmp_path, steps=2)
-  shorter = digits.Digits('test', tiny.SIZE)
-  monkeypatch.setattr(sources, 'open_source', lambda *_: shorter)
+  shorter = digits_splits()._replace(train=digits_splits().test)
   with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
-    run(tmp_path)
+    run(tmp_path, splits=shorter)

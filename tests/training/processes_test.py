@@ -28,9 +28,9 @@ import jax
 address, index, text, workdir = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(index))
 from rq_jax import config
-from rq_jax.training import experiment
+from rq_jax.training import run
 
-results = experiment.train(config.parse(json.loads(text)), workdir)
+results = run.train(config.parse(json.loads(text)), workdir)
 print(json.dumps(results))
 """
 
@@ -90,7 +90,7 @@ def step_of_one(config):
 
   @jax.jit
   def step(key, batch):
-    state = partitioning.unbox(stage2.init_state(task, key, batch))
+    state = partitioning.unbox(stage2.init_state(task, key))
     return stage2.train_step(task, state, batch)[1]
 
   return step(jax.random.key(config.seed), batch)

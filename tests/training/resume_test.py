@@ -20,10 +20,10 @@ KILLS = 2
 PROGRAM = """
 import json, pathlib, sys
 from rq_jax import config
-from rq_jax.training import experiment
+from rq_jax.training import run
 
 text = pathlib.Path(sys.argv[1]).read_text()
-experiment.train(config.parse(json.loads(text)), sys.argv[2])
+run.train(config.parse(json.loads(text)), sys.argv[2])
 """
 
 

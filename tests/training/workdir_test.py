@@ -5,7 +5,7 @@ import pytest
 
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import locks
-from rq_jax.training import experiment
+from rq_jax.training import run
 from rq_jax.training import workdir
 from tests import tiny
 
@@ -42,7 +42,7 @@ def test_a_second_training_is_refused_before_anything_else(tmp_path):
       locks.hold(tmp_path, flag='--workdir'),
       pytest.raises(ValueError, match='is in use: process'),
   ):
-    experiment.train(config, tmp_path)
+    run.train(config, tmp_path)
   assert stored.read_config(tmp_path, stage=1) == tiny.stage1_config()
 
 

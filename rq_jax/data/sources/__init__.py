@@ -52,7 +52,7 @@ def open_source(data: Any, split: str) -> Source:
   return module.open_split(data, split)
 
 
-def check_classes(config: Any, train: Source) -> str | None:
+def check_classes(config: Any, train: Source, test: Source) -> str | None:
   """Refuses labels that a stage-2 model has no class for, in either split.
 
   JAX would train another row of the table with them. A model may have more
@@ -61,6 +61,7 @@ def check_classes(config: Any, train: Source) -> str | None:
   Args:
     config: A checked stage-2 experiment.
     train: The training split of its data.
+    test: The held-out split.
 
   Returns:
     A sentence that names classes which no example trains, if there are any.
@@ -71,9 +72,8 @@ def check_classes(config: Any, train: Source) -> str | None:
   known = config.model.num_classes
   if not known:
     return None  # Labels are not read.
-  counts = {'train': train.num_classes}
-  if config.data.source == 'features':  # Other sources count them together.
-    counts['test'] = open_source(config.data, 'test').num_classes
+  # Most sources count both together.
+  counts = {'train': train.num_classes, 'test': test.num_classes}
   for split, count in counts.items():
     if count > known:
       raise ValueError(

@@ -24,8 +24,8 @@ from rq_jax.jobs.sample import conditions
 from rq_jax.jobs.sample import drawing
 from rq_jax.reports import pictures
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.training import experiment
 from rq_jax.training import metrics
+from rq_jax.training import run
 
 _CONFIGS = pathlib.Path(__file__).parents[3] / 'configs' / 'digits'
 _PER_CLASS = 100
@@ -60,14 +60,14 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
       },
   )
   with _phase(seconds, 'RQ-VAE', 'Stage 1 of 2: an RQ-VAE learns the codes.'):
-    experiment.train(stage1, folder / 'rqvae')
+    run.train(stage1, folder / 'rqvae')
   with _phase(seconds, 'encoding', 'Encoding the digits.'):
     tokenizer = Tokenizer.restore(str(folder / 'rqvae'))
     encode.encode(tokenizer, stage1.data, str(folder / 'features'))
   with _phase(
       seconds, 'RQ-Transformer', 'Stage 2 of 2: an RQ-Transformer learns them.'
   ):
-    experiment.train(stage2, folder / 'rqtransformer')
+    run.train(stage2, folder / 'rqtransformer')
   with _phase(seconds, 'sampling', 'Drawing 1000 digits, class by class.'):
     images, labels = _draw(folder, seed)
   with _phase(seconds, 'evaluation', 'Judging them.'):

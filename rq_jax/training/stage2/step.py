@@ -18,8 +18,8 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import build as build_lib
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
-from rq_jax.training import guard
 from rq_jax.training import optim
+from rq_jax.training import update
 from rq_jax.typing import Batch, Metrics, PyTree, Variables
 
 
@@ -105,9 +105,8 @@ def build(
   )
 
 
-def init_state(task: Task, rng: jax.Array, batch: Batch) -> State:
+def init_state(task: Task, rng: jax.Array) -> State:
   """Initial state; parameters are boxed with their logical axes."""
-  del batch  # Shapes come from the model alone.
   rng_model, rng_run = jax.random.split(rng)
   model = task.model
   params = model.init(
@@ -116,14 +115,7 @@ def init_state(task: Task, rng: jax.Array, batch: Batch) -> State:
       jnp.zeros((1, model.condition_length), jnp.int32),
       task.codebooks,
   )['params']
-  return State(
-      step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), guard.NO_STEP, jnp.int32),
-      rng=rng_run,
-      params=params,
-      opt_state=task.optimizer.init(params),
-      ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else None,
-  )
+  return State(**update.initial(task, rng_run, params))
 
 
 def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -159,27 +151,13 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   (loss, (by_depth, condition_loss)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
   )(state.params)
-  updates, opt_state = task.optimizer.update(
-      grads, state.opt_state, state.params
-  )
-  params = optax.apply_updates(state.params, updates)
-  new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
-  if task.ema_decay:
-    new = new.replace(
-        ema_params=optim.update_ema(
-            state.ema_params, params, decay=task.ema_decay, step=state.step
-        )
-    )
   metrics = {
       'loss': loss,
       **{f'loss_depth{d}': x for d, x in enumerate(by_depth)},
-      'gradient_norm': optax.tree.norm(grads),
-      'learning_rate': task.schedule(state.step),
   }
   if task.loss['condition_weight']:
     metrics['loss_condition'] = condition_loss
-  state = guard.keep_if_not_finite(state, new, loss, metrics['gradient_norm'])
-  return state, metrics
+  return update.finish(task, state, grads, metrics)
 
 
 def draw_codes(
@@ -215,7 +193,12 @@ def draw_codes(
 
 
 def losses_by_code(
-    task: Task, params, codes, residuals, condition, rng_dropout=None
+    task: Task,
+    params: PyTree,
+    codes: jax.Array,
+    residuals: jax.Array,
+    condition: jax.Array,
+    rng_dropout: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
   """Losses and hits of every code, [B, T, D] each, and the condition's loss.
 
@@ -282,5 +265,4 @@ def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
 
 def inference_variables(state: State) -> dict[str, Any]:
   """What a sampler is made of: averaged parameters if there are any."""
-  params = state.params if state.ema_params is None else state.ema_params
-  return {'params': params}
+  return {'params': update.averaged(state)}

@@ -48,8 +48,7 @@ def state_on_devices(stage):
         experiment(2), mesh, total_steps=4, tokenizer=tiny.untrained_tokenizer()
     )
     init = stage2.init_state
-  batch = {'image': np.zeros((8, tiny.SIZE, tiny.SIZE, 3), np.float32)}
-  boxed = jax.eval_shape(init, task, jax.random.key(0), batch)
+  boxed = jax.eval_shape(init, task, jax.random.key(0))
   boxed = boxed.replace(rng=None)
   return jax.tree.map(
       lambda x, sharding: jax.device_put(np.zeros(x.shape, x.dtype), sharding),

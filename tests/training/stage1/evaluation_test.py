@@ -29,7 +29,7 @@ def results(case):
       tiny.stage1_config(**CASES[case]), perceptual=tiny.perceptual_stand_in()
   )
   images = tiny.images(COUNT)
-  state = tiny.initial_state(stage1, task, {'image': images[:8]})
+  state = tiny.initial_state(stage1, task)
   if state.ema_params is not None:
     # These must not be used.
     state = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))

@@ -52,7 +52,7 @@ train_step = jax.jit(stage1.train_step)
 def run(case):
   """The states before and after two steps, and the metrics of both."""
   batch = {'image': tiny.images()}
-  states = [tiny.initial_state(stage1, task_of(case), batch)]
+  states = [tiny.initial_state(stage1, task_of(case))]
   metrics = []
   for _ in range(2):
     state, values = train_step(task_of(case), states[-1], batch)

@@ -27,7 +27,7 @@ def task():
 @functools.cache
 def state():
   """A state whose parameters must not be used, but their averages."""
-  initial = tiny.initial_state(stage2, task(), {})
+  initial = tiny.initial_state(stage2, task())
   return initial.replace(params=jax.tree.map(jnp.zeros_like, initial.params))
 
 

@@ -55,7 +55,7 @@ def batch_of(case, kind='features'):
 
 @functools.cache
 def start(case):
-  return tiny.initial_state(stage2, task_of(case), batch_of(case))
+  return tiny.initial_state(stage2, task_of(case))
 
 
 @functools.cache

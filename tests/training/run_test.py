@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import digits
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.training import experiment
+from rq_jax.training import run
 from tests import tiny
 
 PICTURES = {
@@ -28,12 +29,12 @@ PICTURES = {
 @pytest.fixture(autouse=True)
 def no_step(request, monkeypatch):
   """What is refused is refused before anything is trained."""
-  if 'refused' in request.node.name:
+  if {'refused', 'resumes'} & set(request.node.name.split('_')):
 
     def fail(*_, **__):
       raise AssertionError('Training began.')
 
-    monkeypatch.setattr(experiment.loop, 'run', fail)
+    monkeypatch.setattr(run.loop, 'run', fail)
 
 
 @pytest.mark.parametrize('stage', [1, 2])
@@ -89,7 +90,7 @@ def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
   config = tiny.run_config(2)
   config = tiny.changed(config, tokenizer=exported(tmp_path / 'other'))
   with pytest.raises(ValueError, match='fingerprint .* but the model was'):
-    experiment.train(config, tiny.finished_run(2))
+    run.train(config, tiny.finished_run(2))
 
 
 def exported(path, seed=1):
@@ -120,14 +121,10 @@ def test_features_of_another_tokenizer_are_refused(tmp_path):
   changes = dict(data=dict(source='features', path=str(cache)))
   mine = exported(tmp_path / 'mine', seed=0)
   with pytest.raises(AssertionError, match='Training began'):
-    experiment.train(
-        tiny.stage2_config(tokenizer=mine, **changes), tmp_path / 'run'
-    )
+    run.train(tiny.stage2_config(tokenizer=mine, **changes), tmp_path / 'run')
   other = exported(tmp_path / 'other', seed=1)
   with pytest.raises(ValueError, match='was encoded by tokenizer'):
-    experiment.train(
-        tiny.stage2_config(tokenizer=other, **changes), tmp_path / 'run2'
-    )
+    run.train(tiny.stage2_config(tokenizer=other, **changes), tmp_path / 'run2')
   assert not (tmp_path / 'run2').exists()
 
 
@@ -147,7 +144,7 @@ def test_labels_without_a_class_are_refused_in_either_split(
       model=dict(num_classes=5),
   )
   with pytest.raises(ValueError) as error:
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   most = max(counts.values())
   assert str(error.value) == (
       f'config.model.num_classes=5, but {words}: the model has no class for the'
@@ -161,7 +158,7 @@ def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
   tokenizer = str(tmp_path / 'none')
   config = tiny.stage2_config(tokenizer=tokenizer, model=dict(num_classes=5))
   with pytest.raises(ValueError, match='no class for the labels from 5 to 9'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   for i in range(12):
     folder = tmp_path / 'images' / f'class{i:02d}'
     folder.mkdir(parents=True)
@@ -169,7 +166,7 @@ def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
   images = dict(source='image_folder', path=str(tmp_path / 'images'))
   config = tiny.stage2_config(tokenizer=tokenizer, data=images)
   with pytest.raises(ValueError, match='num_classes=10, .* has 12 classes'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
@@ -188,10 +185,10 @@ def test_labels_of_a_cache_that_counts_no_classes_are_refused(tmp_path):
       model=dict(num_classes=5),
   )
   with pytest.raises(ValueError, match='the test split of the data has 6 cl'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   config = tiny.changed(config, model=dict(num_classes=6))
   with pytest.raises(AssertionError, match='Training began'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
 
 
 def test_more_classes_than_the_data_have_are_named_and_not_refused(
@@ -208,7 +205,7 @@ def test_more_classes_than_the_data_have_are_named_and_not_refused(
         model=dict(num_classes=classes, null_class=False),
     )
     with pytest.raises(AssertionError, match='Training began'):
-      experiment.train(config, tmp_path / f'run{classes}')
+      run.train(config, tmp_path / f'run{classes}')
     printed = capsys.readouterr().out
     if line:
       assert f'The model has 12 classes and the data have 10: {line}' in printed
@@ -222,7 +219,7 @@ def test_a_changed_field_is_refused_by_its_name():
   config = tiny.changed(config, optimizer=dict(peak_lr=0.25))
   config = tiny.changed(config, train=dict(log_steps=3))  # This one may.
   with pytest.raises(ValueError) as info:
-    experiment.train(config, tiny.finished_run(1))
+    run.train(config, tiny.finished_run(1))
   assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
   assert 'config.optimizer.peak_lr (was 0.001, is 0.25)' in str(info.value)
   assert 'log_steps' not in str(info.value)
@@ -233,22 +230,22 @@ def test_a_changed_field_is_refused_by_its_name():
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
   config = tiny.stage1_config(data=dict(batch_size=12))
   with pytest.raises(ValueError, match='batch_size=12 must be a multiple of 8'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
 def test_a_missing_tokenizer_is_refused(tmp_path):
   config = tiny.stage2_config(tokenizer=str(tmp_path / 'none'))
   with pytest.raises(ValueError, match='none holds no config.json'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   config = tiny.stage2_config(tokenizer=str(tmp_path / 'empty'))
   (tmp_path / 'empty').mkdir()
   stored.write_config(tmp_path / 'empty', tiny.stage1_config())
   with pytest.raises(ValueError, match='no complete checkpoint yet'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   config = tiny.stage2_config(tokenizer=str(tiny.finished_run(2)))
   with pytest.raises(ValueError, match='holds an RQ-Transformer'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
@@ -258,10 +255,10 @@ def test_a_tokenizer_with_other_codes_is_refused(tmp_path):
   with pytest.raises(
       ValueError, match='codebook_size=16, but the tokenizer has 12'
   ):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   config = tiny.stage2_config(tokenizer=path, model=dict(code_shape=(2, 2, 1)))
   with pytest.raises(ValueError, match=r'code_shape=\(2, 2, 1\), but'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
@@ -269,25 +266,85 @@ def test_a_perceptual_loss_without_a_network_is_refused(tmp_path):
   loss = dict(perceptual_weight=0.5, perceptual_path=str(tmp_path / 'none'))
   config = tiny.stage1_config(loss=loss)
   with pytest.raises(ValueError, match='none holds no perceptual network'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
   # The path is of no interest where nothing is weighed by it.
   config = tiny.changed(config, loss=dict(perceptual_weight=0.0))
   with pytest.raises(AssertionError, match='Training began'):
-    experiment.train(config, tmp_path / 'run')
+    run.train(config, tmp_path / 'run')
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(ValueError, match='--workdir=.*file.* cannot be written'):
-    experiment.train(tiny.stage1_config(), tmp_path / 'file')
+    run.train(tiny.stage1_config(), tmp_path / 'file')
   with pytest.raises(ValueError, match='--workdir=.*run cannot be written'):
-    experiment.train(tiny.stage1_config(), tmp_path / 'file' / 'run')
+    run.train(tiny.stage1_config(), tmp_path / 'file' / 'run')
   if os.geteuid():  # Root may write everywhere.
     closed = tmp_path / 'closed'
     closed.mkdir(mode=0o500)
     with pytest.raises(ValueError, match='Permission denied'):
-      experiment.train(tiny.stage1_config(), closed)
+      run.train(tiny.stage1_config(), closed)
+
+
+def test_weights_to_start_from_that_are_missing_are_refused_at_once(
+    tmp_path, monkeypatch
+):
+  """Before the data, which are missing too, are looked for."""
+  none = tmp_path / 'none'
+  data = dict(source='image_folder', path=str(tmp_path / 'no images'))
+  empty = tmp_path / 'runs' / 'empty'
+  empty.mkdir(parents=True)
+  stored.write_config(empty, tiny.stage1_config())
+  for stage, path, words in (
+      (1, none, 'none holds no config.json'),
+      (1, tmp_path / 'runs', f'a model in it: {empty}, an RQ-VAE'),
+      (1, empty, 'holds no complete checkpoint yet'),
+      (2, empty, 'holds an RQ-VAE .* but an RQ-Transformer'),
+  ):
+    make = tiny.stage1_config if stage == 1 else tiny.stage2_config
+    config = make(init_from=str(path), data=data)
+    match = f'^config.init_from={path} cannot be started from: .*{words}'
+    with pytest.raises(ValueError, match=match):
+      run.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_weights_to_start_from_are_not_needed_by_a_run_that_resumes(tmp_path):
+  folder = tmp_path / 'run'
+  shutil.copytree(tiny.finished_run(1), folder)
+  config = tiny.changed(tiny.run_config(1), init_from=str(tmp_path / 'none'))
+  with pytest.raises(AssertionError, match='Training began'):
+    run.train(config, folder)
+
+
+def test_weights_of_another_model_are_named_before_training(tmp_path):
+  config = tiny.stage1_config(
+      init_from=str(tiny.finished_run(1)), model=dict(channels=16)
+  )
+  with pytest.raises(ValueError, match='is of another model: .* should be'):
+    run.train(config, tmp_path)
+  assert not (tmp_path / 'metrics.jsonl').exists()
+
+
+def test_each_split_is_opened_once_before_a_run_resumes(tmp_path, monkeypatch):
+  opened = []
+  open_source = run.sources.open_source
+
+  def spy(data, split):
+    opened.append(split)
+    return open_source(data, split)
+
+  monkeypatch.setattr(run.sources, 'open_source', spy)
+  cache = write_cache(tmp_path / 'cache')
+  mine = exported(tmp_path / 'mine', seed=0)
+  config = tiny.stage2_config(
+      tokenizer=mine,
+      data=dict(source='features', path=str(cache)),
+  )
+  with pytest.raises(AssertionError, match='Training began'):
+    run.train(config, tmp_path / 'run')
+  assert sorted(opened) == ['test', 'train']
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
@@ -295,7 +352,7 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path):
   config = tiny.run_config(1)
   config = tiny.changed(config, init_from=str(tiny.finished_run(1)))
   config = tiny.changed(config, train=dict(steps=1))
-  experiment.train(config, tmp_path)
+  run.train(config, tmp_path)
   before = tiny.saved_state(tiny.finished_run(1))
   after = tiny.saved_state(tmp_path)
   assert after['step'] == 1

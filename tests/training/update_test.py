@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from rq_jax.training import guard
+from rq_jax.training import update
 
 _ADAM = optax.adam(0.1)
 
@@ -26,7 +26,7 @@ def _initial():
   params = {'w': jnp.array([1.0, -2.0])}
   return _State(
       step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), guard.NO_STEP, jnp.int32),
+      failed_step=jnp.full((), update.NO_STEP, jnp.int32),
       rng=jax.random.key(0),
       params=params,
       opt_state=_ADAM.init(params),
@@ -47,7 +47,7 @@ def _unguarded(state, values):
 
 @jax.jit
 def _guarded(state, values):
-  return guard.keep_if_not_finite(state, _unguarded(state, values), *values)
+  return update.keep_if_not_finite(state, _unguarded(state, values), *values)
 
 
 def _bits(state):
@@ -64,7 +64,7 @@ def test_finite_steps_are_applied_as_they_are():
     guarded = _guarded(guarded, _GOOD)
     unguarded = _unguarded(unguarded, _GOOD)
   assert _bits(guarded) == _bits(unguarded)
-  assert guarded.step == 3 and guarded.failed_step == guard.NO_STEP
+  assert guarded.step == 3 and guarded.failed_step == update.NO_STEP
 
 
 @pytest.mark.parametrize('position', [0, 1, 2])

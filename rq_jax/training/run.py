@@ -1,7 +1,6 @@
-"""Runs an experiment: from a checked configuration to a trained model."""
+"""Trains an experiment: from a checked configuration to a trained model."""
 
 from etils import epath
-import jax
 
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
@@ -9,12 +8,14 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Config
 from rq_jax.data import sources
 from rq_jax.data.sources import features
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training import start
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
@@ -59,12 +60,16 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
   """
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
-  source = sources.open_source(config.data, 'train')
-  total_steps = config_lib.total_steps(config, len(source))
+  start.check_weights(config, workdir)
+  splits = loop.Splits(
+      train=sources.open_source(config.data, 'train'),
+      test=sources.open_source(config.data, 'test'),
+  )
+  total_steps = config_lib.total_steps(config, len(splits.train))
   if config.stage == 2:
-    untrained = sources.check_classes(config, source)
-    if untrained and jax.process_index() == 0:
-      print(untrained)
+    untrained = sources.check_classes(config, **splits._asdict())
+    if untrained:
+      console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
     if config.stage == 1:
       task = stage1.build(config, mesh, total_steps=total_steps)
@@ -84,6 +89,7 @@ def train(config: Config, workdir: str | epath.Path) -> dict[str, float]:
         config,
         mesh,
         held.folder,
+        splits=splits,
         total_steps=total_steps,
     )
 
