@@ -209,12 +209,6 @@ def test_all_that_is_public_has_a_docstring(module):
 
 # Given to a method, or of no interest to it.
 UNANNOTATED = {'self', 'cls', '_'}
-# Remove each once its public arguments are annotated.
-NOT_YET_ANNOTATED = {
-    'sampling.likelihood',
-    'training.stage1.adversary',
-    'training.stage2.step',
-}
 
 
 def arguments(function):
@@ -225,7 +219,7 @@ def arguments(function):
   yield from (argument for argument in several if argument)
 
 
-@pytest.mark.parametrize('module', sorted(MODULES.keys() - NOT_YET_ANNOTATED))
+@pytest.mark.parametrize('module', MODULES)
 def test_every_public_argument_is_annotated(module):
   bare = [
       f'{node.name}({argument.arg})'

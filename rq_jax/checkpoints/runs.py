@@ -78,8 +78,12 @@ class Checkpoints:
     with self._naming_failures():
       self._manager.close()
 
+  def steps(self) -> list[int]:
+    """Steps of the checkpoints, the one under way included, in order."""
+    return sorted(self._manager.all_steps())
+
   def latest_step(self) -> int | None:
-    """The newest complete checkpoint, or None."""
+    """Step of the newest checkpoint, or None."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ see `runs`; the state of an inference copy has only parameters and
 codebook.
 """
 
+import contextlib
 from typing import Any
 
 from etils import epath
@@ -20,6 +21,8 @@ from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQVAEConfig
 from rq_jax.typing import PyTree, Variables
+
+_STAGES = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
 
 
 def folder(path: str | epath.Path, *, name: str = 'path') -> epath.Path:
@@ -74,32 +77,33 @@ def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
   if not file.exists():
     raise ValueError(
         f'{path} holds no config.json: it is neither the --workdir of a run nor'
-        f' a converted checkpoint. {_hint(path)}'
+        f' a converted checkpoint. {_inside(file.parent, stage)}'
     )
   raw = files.read_json_object(file)
   try:
     found = parse(raw)
   except ValueError as error:
     raise ValueError(f'{file} is no experiment: {error}') from error
-  names = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
   if stage not in (None, raw['stage']):
     raise ValueError(
-        f'{path} holds {names[raw["stage"]]}, but {names[stage]} is needed.'
+        f'{path} holds {_STAGES[raw["stage"]]}, but {_STAGES[stage]} is needed.'
         ' Give the path of that one.'
     )
   return found
 
 
-def _hint(path: epath.Path) -> str:
-  """Names the models inside of a folder that is none itself."""
-  inside = []
-  if path.is_dir():
-    inside = [p for p in path.iterdir() if (p / 'config.json').exists()]
-  if not inside:
+def _inside(folder: epath.Path, stage: int | None) -> str:
+  """Advice for a folder that is no model: those in it that are, if any."""
+  files_inside = folder.glob('*/config.json') if folder.is_dir() else ()
+  found = []
+  for file in sorted(files_inside):
+    with contextlib.suppress(ValueError, OSError):
+      of = files.read_json_object(file).get('stage')
+      if of in _STAGES and stage in (None, of):
+        found.append(f'{file.parent}, {_STAGES[of]}')
+  if not found:
     return 'Check the path.'
-  return (
-      f'Give one of the folders in it: {", ".join(sorted(map(str, inside)))}.'
-  )
+  return f'Give the path of a model in it: {"; ".join(found)}.'
 
 
 def restore_variables(

@@ -12,6 +12,8 @@ schema       what follows from declarations: parsing, names, dotted values
 """
 
 from rq_jax.config.experiment import Experiment
+from rq_jax.config.experiment import RQTransformerExperiment
+from rq_jax.config.experiment import RQVAEExperiment
 from rq_jax.config.experiment import check
 from rq_jax.config.experiment import check_resumable
 from rq_jax.config.experiment import parse
@@ -28,14 +30,13 @@ from rq_jax.config.reading import load_model
 from rq_jax.config.rules import check_seed
 from rq_jax.config.schema import flatten
 
-Config = Experiment
-
 __all__ = [
-    'Config',
     'DiscriminatorConfig',
     'Experiment',
     'RQTransformerConfig',
+    'RQTransformerExperiment',
     'RQVAEConfig',
+    'RQVAEExperiment',
     'check',
     'check_resumable',
     'check_seed',

@@ -156,7 +156,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Batches:
-  """One pass over a source, in order, every example once.
+  """One pass over the first examples of a source, in order, each once.
 
   The last batch is filled up with copies of the last example. All processes
   get the same number of batches, ceil(count / batch_size).
@@ -166,7 +166,7 @@ def eval_batches(
     transform: Applied to each example, with a generator that depends on the
       example's index alone.
     batch_size: Examples of the global batch.
-    count: How many of the first examples to take; all if None.
+    count: How many examples, at most; all of them if None.
     process_index: Which rows to load: the i-th of `process_count` blocks.
     process_count: Processes that share the global batch.
 
@@ -183,7 +183,7 @@ def eval_batches(
   examples = grain.MapDataset.source(source)
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
-  count = len(source) if count is None else count
+  count = len(source) if count is None else min(count, len(source))
   padded = _Padded(examples, count, -(-count // batch_size) * batch_size)
   batches = grain.MapDataset.source(
       _LocalBatches(padded, batch_size, process_index, process_count)
@@ -193,7 +193,7 @@ def eval_batches(
 
 @dataclasses.dataclass(frozen=True)
 class _Padded:
-  """The first examples marked as valid, followed by copies of the last one."""
+  """The first examples, marked as valid, and copies of the last of them."""
 
   examples: Any
   count: int

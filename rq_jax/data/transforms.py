@@ -1,4 +1,4 @@
-"""From a picture of any size to the float image a model reads, and back.
+"""From a picture of any size to the float image a model reads.
 
 Training and evaluation follow the transforms of the official code, which are
 torchvision's on Pillow images: bilinear, antialiased. Pillow computes them here

@@ -16,11 +16,22 @@ def bar(**options: Any) -> tqdm.tqdm:
   return tqdm.tqdm(file=_Unfailing(sys.stderr), **options)
 
 
+def aside() -> contextlib.AbstractContextManager[None]:
+  """Takes bars off the standard error while something else is written there.
+
+  Without it, the first line would be appended to that of a bar.
+  """
+  return tqdm.tqdm.external_write_mode(file=_Unfailing(sys.stderr))
+
+
 class _Unfailing:
   """A stream that drops what it cannot write."""
 
   def __init__(self, stream: Any):
     self._stream = stream
+
+  def __eq__(self, other: Any) -> bool:
+    return isinstance(other, _Unfailing) and self._stream is other._stream
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._stream, name)

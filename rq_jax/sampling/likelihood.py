@@ -1,5 +1,6 @@
 """How likely a model finds code maps."""
 
+from collections.abc import Sequence
 import functools
 import math
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from rq_jax import losses
 from rq_jax.models import rqtransformer
+from rq_jax.typing import Variables
 
 
 @flax.struct.dataclass
@@ -30,7 +32,11 @@ class LogProb:
 
 @functools.partial(jax.jit, static_argnums=0)
 def logits(
-    prior: rqtransformer.RQTransformer, variables, codebooks, codes, condition
+    prior: rqtransformer.RQTransformer,
+    variables: Variables,
+    codebooks: Sequence[jax.Array],
+    codes: jax.Array,
+    condition: jax.Array,
 ) -> jax.Array:
   """Logits of every code: -> float32[B, H, W, D, K]; see `log_prob`."""
   return prior.apply(variables, codes, condition, codebooks)
@@ -38,7 +44,11 @@ def logits(
 
 @functools.partial(jax.jit, static_argnums=0)
 def log_prob(
-    prior: rqtransformer.RQTransformer, variables, codebooks, codes, condition
+    prior: rqtransformer.RQTransformer,
+    variables: Variables,
+    codebooks: Sequence[jax.Array],
+    codes: jax.Array,
+    condition: jax.Array,
 ) -> LogProb:
   """Log-likelihoods by the chain rule, exactly, in one forward pass.
 

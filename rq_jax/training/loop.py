@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 import jax
@@ -22,8 +22,8 @@ from rq_jax.data import sources
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
-from rq_jax.training import advice
 from rq_jax.training import metrics as metrics_lib
+from rq_jax.training import nonfinite
 from rq_jax.training import start
 from rq_jax.training import update
 from rq_jax.typing import Metrics, PyTree
@@ -39,7 +39,7 @@ class Stage:
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
     preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, S, S, 3].
+      uint8[R, C, S, S, 3], a column for each of the first examples.
     weights: Fields of the state that `--config.init_from` takes over.
   """
 
@@ -51,6 +51,18 @@ class Stage:
   weights: tuple[str, ...]
 
 
+class Splits(NamedTuple):
+  """The data of a run, each split opened once.
+
+  Attributes:
+    train: What it trains on.
+    test: What it evaluates on.
+  """
+
+  train: sources.Source
+  test: sources.Source
+
+
 def run(
     stage: Stage,
     task: Any,
@@ -58,7 +70,7 @@ def run(
     mesh: jax.sharding.Mesh,
     workdir: str | epath.Path,
     *,
-    opened: Mapping[str, sources.Source],
+    splits: Splits,
     total_steps: int,
 ) -> dict[str, float]:
   """Trains to the end, from the newest checkpoint if there is one.
@@ -69,7 +81,7 @@ def run(
     config: The checked experiment.
     mesh: Where to train.
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
-    opened: The data, by the name of the split.
+    splits: The data.
     total_steps: Length of the run.
 
   Returns:
@@ -92,7 +104,7 @@ def run(
       ) as checkpoints,
   ):
     return _Run(
-        stage, task, config, mesh, workdir, opened, total_steps, checkpoints
+        stage, task, config, mesh, workdir, splits, total_steps, checkpoints
     ).train(held)
 
 
@@ -100,19 +112,18 @@ class _Run:
   """One run, from its first step in this process to its last."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, opened, total_steps, checkpoints
+      self, stage, task, config, mesh, workdir, splits, total_steps, checkpoints
   ):
     self._stage, self._task, self._config = stage, task, config
-    self._mesh, self._total = mesh, total_steps
-    self._checkpoints = checkpoints
-    self._source, self._held_out = opened['train'], opened['test']
+    self._mesh, self._workdir, self._total = mesh, workdir, total_steps
+    self._splits, self._checkpoints = splits, checkpoints
     self._state, self._shardings = start.open_state(
         stage,
         task,
         config,
         mesh=mesh,
         checkpoints=checkpoints,
-        num_examples=len(self._source),
+        num_examples=len(splits.train),
     )
     self._first_step = int(self._state.step)
     self._saved_step = checkpoints.latest_step()
@@ -165,7 +176,7 @@ class _Run:
           if step % train.checkpoint_steps == 0 or last or stopping:
             self._save(step, bar)
           if stopping and not last:
-            raise interrupts.Interrupted(f'saved at step {step}')
+            raise interrupts.Interrupted(step)
         results = self._evaluate(max(self._first_step, self._total))
     finally:
       batches.close()
@@ -175,7 +186,7 @@ class _Run:
   def _open_batches(self, step: int):
     data = self._config.data
     return loader.train_batches(
-        self._source,
+        self._splits.train,
         transform=loader.image_transform(data, train=True),
         batch_size=data.batch_size,
         seed=self._config.seed,
@@ -205,32 +216,32 @@ class _Run:
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
 
   def _check_finite(self) -> None:
-    failed = int(self._state.failed_step)
-    if failed == update.NO_STEP:
-      return
-    raise FloatingPointError(
-        advice.not_finite(
-            failed + 1, self._checkpoints.latest_step(), self._state.params
-        )
-    )
+    if int(self._state.failed_step) != update.NO_STEP:
+      raise nonfinite.failure(
+          self._state,
+          workdir=self._workdir,
+          saved=self._checkpoints.steps(),
+          init_from=self._config.init_from,
+          mesh=self._mesh,
+      )
 
   def _save(self, step: int, bar: tqdm.tqdm) -> None:
-    # A run that resumes from here will not log the step again.
+    # Should the run die after this, it will not take the step again.
     self._flush(bar)
     self._check_finite()
     if step == self._saved_step:
       return
-    meta = {'step': step, 'num_examples': len(self._source)}
+    meta = {'step': step, 'num_examples': len(self._splits.train)}
     self._checkpoints.save(step, self._state, meta)
     self._saved_step = step
 
   def _evaluate(self, step: int) -> dict[str, float]:
-    """Evaluates on the held-out split; writes metrics and pictures."""
+    """Evaluates on held-out examples; writes metrics and pictures."""
     data = self._config.data
-    count = min(len(self._held_out), self._config.train.eval_images)
-    sums, first = None, None
+    count = min(self._config.train.eval_images, len(self._splits.test))
+    sums, rows = None, {}
     for batch in loader.eval_batches(
-        self._held_out,
+        self._splits.test,
         transform=loader.image_transform(data, train=False),
         batch_size=data.batch_size,
         count=count,
@@ -238,7 +249,7 @@ class _Run:
         process_count=jax.process_count(),
     ):
       batch = partitioning.global_batch(batch, self._mesh)
-      first = batch if first is None else first
+      rows = rows or self._preview_fn(self._task, self._state, batch)
       new = self._eval_fn(self._task, self._state, batch)
       sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
@@ -247,8 +258,7 @@ class _Run:
         for name, value in self._stage.summarize(self._task, sums).items()
     }
     self._writer.write(step, results)
-    shown = self._preview_fn(self._task, self._state, first)
-    # A batch may be larger than the split; what fills it up is not shown.
-    shown = {name: np.asarray(rows)[:, :count] for name, rows in shown.items()}
+    # A first batch that is not full is filled up with copies.
+    shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
     self._writer.write_images(step, shown)
     return results

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import math
-import sys
 import time
 from typing import Any
 
@@ -16,6 +15,8 @@ import jax
 import numpy as np
 
 from rq_jax import files
+from rq_jax.distributed import console
+from rq_jax.distributed import progress
 from rq_jax.reports import pictures
 from rq_jax.training import tensorboard
 
@@ -98,7 +99,7 @@ class MetricWriter:
     with self._attempt('tensorboard'):
       self._board.close()
     if lost := self._lines.waiting:
-      _report(f'{lost} lines of {self._lines.path} could not be written.')
+      _warn(f'{lost} lines of {self._lines.path} could not be written.')
 
   def _require_open(self) -> None:
     if self._closed:
@@ -112,7 +113,7 @@ class MetricWriter:
     except Exception as error:  # Of any file system, and of what encodes.
       if what not in self._reported:
         self._reported.add(what)
-        _report(
+        _warn(
             f'{self._folder / what} cannot be written'
             f' ({" ".join(str(error).split())}). The run goes on without it,'
             ' and tries again at the next step that is logged.'
@@ -201,7 +202,6 @@ def _evaluates(line: Mapping[str, Any]) -> bool:
   return any(name.startswith('eval/') for name in line)
 
 
-def _report(sentence: str) -> None:
-  with contextlib.suppress(OSError):  # The terminal may be gone.
-    # Below the progress bar, whose line is not finished.
-    print(f'\nWarning: {sentence}', file=sys.stderr, flush=True)
+def _warn(sentence: str) -> None:
+  with progress.aside():
+    console.warn(sentence)

@@ -9,7 +9,6 @@ from rq_jax.config import Experiment
 from rq_jax.config.sources import SOURCES
 from rq_jax.data import sources
 from rq_jax.data.sources import features
-from rq_jax.data.sources import splits
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
@@ -60,13 +59,16 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
     interrupts.Interrupted: After saving, if the run was told to stop.
     FloatingPointError: If a step was not finite.
   """
-  start.check_init_from(config, workdir)
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
-  opened = {s: sources.open_source(config.data, s) for s in splits.SPLITS}
-  total_steps = config_lib.total_steps(config, len(opened['train']))
+  start.check_weights(config, workdir)
+  splits = loop.Splits(
+      train=sources.open_source(config.data, 'train'),
+      test=sources.open_source(config.data, 'test'),
+  )
+  total_steps = config_lib.total_steps(config, len(splits.train))
   if config.stage == 2:
-    untrained = sources.check_classes(config.model.num_classes, opened)
+    untrained = sources.check_classes(config, **splits._asdict())
     if untrained:
       console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
@@ -88,7 +90,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
         config,
         mesh,
         held.folder,
-        opened=opened,
+        splits=splits,
         total_steps=total_steps,
     )
 

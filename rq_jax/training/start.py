@@ -15,6 +15,28 @@ from rq_jax.distributed import partitioning
 from rq_jax.typing import PyTree
 
 
+def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
+  """Refuses an `init_from` that is to be used and holds no such weights.
+
+  Args:
+    config: The experiment.
+    workdir: Folder of the run, whose own checkpoints come first.
+
+  Raises:
+    ValueError: If it has no checkpoint of this stage.
+  """
+  path = config.init_from
+  if path is None or steps.steps(workdir):
+    return
+  try:
+    stored.read_model(path, stage=config.stage)
+    steps.find(path, None)
+  except ValueError as error:
+    raise ValueError(
+        f'config.init_from={path} cannot be started from: {error}'
+    ) from error
+
+
 def open_state(
     stage: Any,
     task: Any,
@@ -35,70 +57,53 @@ def open_state(
     num_examples: Length of the training split.
 
   Raises:
-    ValueError: If no checkpoint can be read, or the data were others.
+    ValueError: If no checkpoint can be read, the data were others, or the
+      weights to start from are of another model.
   """
   rng = jax.random.key(config.seed)
-  abstract = jax.eval_shape(stage.init_state, task, rng)
-  shardings = partitioning.state_sharding(abstract, mesh)
-  restored = checkpoints.restore_newest(partitioning.unbox(abstract), shardings)
+  boxed = jax.eval_shape(stage.init_state, task, rng)
+  abstract = partitioning.unbox(boxed)
+  shardings = partitioning.state_sharding(boxed, mesh)
+  restored = checkpoints.restore_newest(abstract, shardings)
   if restored is not None:
     state, meta = restored
     _check_position(meta, num_examples)
     return state, shardings
+  weights = {}
+  if config.init_from is not None:
+    weights = _weights(config.init_from, stage.weights, abstract, shardings)
 
   def init(task, rng):
     return partitioning.unbox(stage.init_state(task, rng))
 
   state = jax.jit(init, out_shardings=shardings)(task, rng)
-  if config.init_from is not None:
-    state = _take_weights(config.init_from, stage.weights, state, shardings)
+  state = state.replace(**weights)
+  if weights and state.ema_params is not None:
+    ema = jax.tree.map(lambda p: p.copy(), state.params)
+    state = state.replace(ema_params=ema)
   return state, shardings
 
 
-def check_init_from(config: Experiment, workdir: str | epath.Path) -> None:
-  """Refuses an `init_from` that holds no model of the stage, at once.
-
-  A run that resumes does not read it.
-
-  Raises:
-    ValueError: Naming the folder and the flag.
-  """
-  path = config.init_from
-  if path is None or steps.finished(workdir):
-    return
-  try:
-    stored.read_model(path, stage=config.stage)
-    steps.find(path, None)
-  except ValueError as error:
-    raise ValueError(
-        f'--config.init_from={path} gives no weights to start from: {error}'
-    ) from error
-
-
-def _take_weights(
-    path: str, names: tuple[str, ...], state: PyTree, shardings: PyTree
-) -> PyTree:
-  """Starts from the weights of another run, as `--config.init_from` asks."""
+def _weights(
+    path: str, names: tuple[str, ...], abstract: PyTree, shardings: PyTree
+) -> dict[str, PyTree]:
+  """The weights of another run, as `--config.init_from` asks."""
   names = tuple(
       name
       for name in names
-      if getattr(state, name) and stored.has_collection(path, name)
+      if getattr(abstract, name) and stored.has_collection(path, name)
   )
   weights, found = stored.restore_variables(
       path,
-      {name: getattr(state, name) for name in names},
+      {name: getattr(abstract, name) for name in names},
       sharding={name: getattr(shardings, name) for name in names},
   )
   console.tell(f'Starting from the {found}.')
-  state = state.replace(**weights)
-  if state.ema_params is not None:
-    ema = jax.tree.map(lambda p: p.copy(), state.params)
-    state = state.replace(ema_params=ema)
-  return state
+  return dict(weights)
 
 
 def _check_position(meta: Mapping[str, Any], num_examples: int) -> None:
-  """Cross-checks what the data were when the checkpoint was written."""
+  """Checks that the data are as long as when the checkpoint was written."""
   saved, step = meta.get('num_examples'), meta.get('step')
   if saved != num_examples:
     raise ValueError(

@@ -1,5 +1,10 @@
-"""How a step of either stage ends: parameters move, unless it went wrong."""
+"""The end of a training step, once for both stages: gradients move a state.
 
+Below, a task is anything with the fields `optimizer`, `schedule` and
+`ema_decay`, and a state anything with those that `initial` names.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,27 +18,56 @@ from rq_jax.typing import Metrics, PyTree
 NO_STEP = -1
 
 
-def advance(
-    task: Any, state: Any, grads: PyTree, **moved: Any
-) -> tuple[Any, Metrics]:
-  """Takes one optimizer step.
+def initial(task: Any, rng: jax.Array, params: PyTree) -> dict[str, Any]:
+  """The fields that the states of both stages have, before the first step.
 
   Args:
-    task: Has the attributes `optimizer`, `schedule` and `ema_decay`.
-    state: A state with `step`, `params`, `opt_state` and `ema_params`.
-    grads: Gradients of the parameters.
-    **moved: Fields of the state that move otherwise, such as the codebook.
+    task: What stays fixed over the run.
+    rng: The key that each step folds its number into.
+    params: Initial parameters, boxed with their logical axes or not.
+  """
+  return dict(
+      step=jnp.zeros((), jnp.int32),
+      failed_step=jnp.full((), NO_STEP, jnp.int32),
+      rng=rng,
+      params=params,
+      opt_state=task.optimizer.init(params),
+      ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else None,
+  )
+
+
+def finish(
+    task: Any,
+    state: Any,
+    grads: PyTree,
+    metrics: Metrics,
+    *,
+    moved: Mapping[str, PyTree] | None = None,
+    must_be_finite: Iterable[str] = (),
+) -> tuple[Any, Metrics]:
+  """Takes the step whose gradients are known.
+
+  The optimizer moves the parameters, and their average follows; unless a metric
+  is not finite that must be: then the step is not applied, see
+  `keep_if_not_finite`.
+
+  Args:
+    task: What stays fixed over the run.
+    state: The state before the step.
+    grads: Gradients of `state.params`.
+    metrics: Of this step, with 'loss'.
+    moved: New values of other fields of the state.
+    must_be_finite: Metrics that must be finite, besides 'loss' and
+      'gradient_norm'.
 
   Returns:
-    The state after the step, and the metrics 'gradient_norm' and
-    'learning_rate'.
+    The next state, and the metrics with 'gradient_norm' and 'learning_rate'.
   """
-  updates, opt_state = task.optimizer.update(
-      grads, state.opt_state, state.params
+  params, opt_state = descend(
+      task.optimizer, grads, state.opt_state, state.params
   )
-  params = optax.apply_updates(state.params, updates)
   new = state.replace(
-      step=state.step + 1, params=params, opt_state=opt_state, **moved
+      step=state.step + 1, params=params, opt_state=opt_state, **(moved or {})
   )
   if task.ema_decay:
     new = new.replace(
@@ -41,10 +75,23 @@ def advance(
             state.ema_params, params, decay=task.ema_decay, step=state.step
         )
     )
-  return new, {
+  metrics = metrics | {
       'gradient_norm': optax.tree.norm(grads),
       'learning_rate': task.schedule(state.step),
   }
+  names = ('loss', 'gradient_norm', *must_be_finite)
+  return keep_if_not_finite(state, new, *(metrics[n] for n in names)), metrics
+
+
+def descend(
+    optimizer: optax.GradientTransformation,
+    grads: PyTree,
+    opt_state: optax.OptState,
+    params: PyTree,
+) -> tuple[PyTree, optax.OptState]:
+  """Moves parameters by one step of an optimizer, whose state moves too."""
+  updates, opt_state = optimizer.update(grads, opt_state, params)
+  return optax.apply_updates(params, updates), opt_state
 
 
 def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:
@@ -68,3 +115,8 @@ def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:
   return kept.replace(
       failed_step=jnp.where(healthy & ~finite, old.step, old.failed_step)
   )
+
+
+def averaged(state: Any) -> PyTree:
+  """The parameters that a model is used with: averages, if there are any."""
+  return state.params if state.ema_params is None else state.ema_params

@@ -7,7 +7,7 @@ from etils import epath
 from rq_jax import config as config_lib
 from rq_jax import files
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.distributed import locks
 from rq_jax.distributed import processes
 
@@ -36,7 +36,7 @@ class Workdir:
   def __exit__(self, *_):
     self._held.close()
 
-  def prepare(self, config: Config) -> None:
+  def prepare(self, config: Experiment) -> None:
     """Makes the folder and records the experiment, or checks the one there.
 
     Raises:

@@ -23,7 +23,7 @@ def test_a_state_comes_back_bit_for_bit_on_any_mesh(tmp_path):
     meta = {'position': step, 'order': [1, 2]}
     with runs.Checkpoints(tmp_path, keep=3) as checkpoints:
       checkpoints.save(step, state, meta)
-      checkpoints._manager.wait_until_finished()
+    with runs.Checkpoints(tmp_path, keep=3) as checkpoints:
       state, found = checkpoints.restore(step, states.shapes(state), shardings)
     assert found == meta
     states.assert_same(state, states.state())
@@ -37,7 +37,7 @@ def test_a_state_may_be_donated_once_its_save_has_begun(tmp_path):
   with runs.Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(1, state, {})
     jax.tree.map(lambda x: x.delete(), state)
-    checkpoints._manager.wait_until_finished()
+  with runs.Checkpoints(tmp_path, keep=1) as checkpoints:
     restored, _ = checkpoints.restore(
         1, states.shapes(states.state()), shardings
     )
@@ -46,11 +46,11 @@ def test_a_state_may_be_donated_once_its_save_has_begun(tmp_path):
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
   with runs.Checkpoints(tmp_path, keep=2) as checkpoints:
-    assert checkpoints.latest_step() is None
+    assert (checkpoints.latest_step(), checkpoints.steps()) == (None, [])
     for step in (1, 2, 10):
       checkpoints.save(step, {'x': jnp.ones(2)}, {})
-    checkpoints._manager.wait_until_finished()
     assert checkpoints.latest_step() == 10
+    assert checkpoints.steps()[-2:] == [2, 10]
   names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   assert names == {'2', '10'}
 
@@ -74,8 +74,6 @@ def test_an_unfinished_checkpoint_does_not_count_and_is_overwritten(tmp_path):
   with runs.Checkpoints(tmp_path, keep=2) as checkpoints:
     assert checkpoints.latest_step() == 3
     checkpoints.save(7, states.state(), {})
-    checkpoints._manager.wait_until_finished()
-    assert checkpoints.latest_step() == 7
   assert {path.name for path in folder.iterdir()} == {'3', '7'}
 
 
@@ -100,14 +98,14 @@ def test_what_fails_in_the_background_ends_in_one_sentence(
   def fail(*_, **__):
     raise error
 
-  with runs.Checkpoints(tmp_path, keep=2) as checkpoints:
-    checkpoints.save(1, states.state(), {})
-    checkpoints._manager.wait_until_finished()
+  states.save(tmp_path, states.state(), step=1)
+  with (
+      pytest.raises(kind, match=words),
+      runs.Checkpoints(tmp_path, keep=2) as checkpoints,
+  ):
     manager = checkpoints._manager
     monkeypatch.setattr(manager, '_finalize_checkpoint', fail)
     checkpoints.save(2, states.state(), {})
-    with pytest.raises(kind, match=words):  # By the next one, that waits.
-      checkpoints.save(3, states.state(), {})
   stored.restore_variables(tmp_path, states.shapes(states.variables()), step=1)
 
 
@@ -121,4 +119,4 @@ def test_a_state_that_does_not_fit_is_refused_before_it_is_written(
       checkpoints.save(1, states.state(), {})
     monkeypatch.setattr(files, 'free_bytes', lambda _: size)
     checkpoints.save(1, states.state(), {})
-  assert steps.finished(tmp_path) == [1]
+  assert steps.steps(tmp_path) == [1]

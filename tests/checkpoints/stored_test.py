@@ -170,6 +170,25 @@ def test_a_folder_of_the_wrong_kind_says_what_it_is(tmp_path):
     stored.read_config(tmp_path, stage=1)
 
 
+def test_models_in_a_folder_that_is_none_are_named(tmp_path):
+  for name, config in (('rqvae', _config()), ('prior', _other_stage())):
+    (tmp_path / name).mkdir()
+    stored.write_config(tmp_path / name, config)
+  for name, text in (('features', '{"shape": []}'), ('torn', '{"stage": 1')):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text(text)
+  rqvae = f'{tmp_path}/rqvae, an RQ-VAE (stage 1)'
+  prior = f'{tmp_path}/prior, an RQ-Transformer (stage 2)'
+  for stage, words in ((None, f'{prior}; {rqvae}'), (1, rqvae), (2, prior)):
+    with pytest.raises(ValueError, match='holds no config.json') as error:
+      stored.read_config(tmp_path, stage=stage)
+    assert str(error.value).endswith(
+        f'Give the path of a model in it: {words}.'
+    )
+  with pytest.raises(ValueError, match='Check the path.$'):
+    stored.read_model(tmp_path / 'features' / 'deeper', stage=1)
+
+
 @pytest.mark.parametrize('text', ['{"stage": 1', '[]', '{"stage": 7}'])
 def test_a_damaged_config_is_named(text, tmp_path):
   (tmp_path / 'config.json').write_text(text)

@@ -11,9 +11,9 @@ from sklearn import datasets
 
 from rq_jax.data import loader
 from rq_jax.data import transforms
+from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import features
 from rq_jax.data.sources import image_folder
-from tests.data import caches
 
 
 class Numbers:
@@ -142,7 +142,16 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
 
 def test_worker_processes_change_nothing(tmp_path):
   values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
-  caches.write(tmp_path, values, np.arange(6))
+  with writer.Writer(
+      tmp_path,
+      split='train',
+      num_examples=6,
+      shape=(2, 2, 3),
+      num_classes=6,
+      fingerprint='abc',
+  ) as opened:
+    opened.write(values, np.arange(6))
+    opened.close()
   source = features.Features(tmp_path, 'train')
   options = {'batch_size': 4, 'seed': 3, 'step': 1}
   expected = _take(5, source, **options)
@@ -184,17 +193,6 @@ def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   batches.close()
 
 
-@pytest.mark.parametrize(('count', 'length'), [(5, 2), (8, 2), (10, 3)])
-def test_evaluation_may_stop_after_the_first_examples(count, length):
-  batches = list(loader.eval_batches(Numbers(10), batch_size=4, count=count))
-  assert len(batches) == length
-  valid = np.concatenate([batch['valid'] for batch in batches])
-  labels = np.concatenate([batch['label'] for batch in batches])
-  assert valid.sum() == count
-  np.testing.assert_array_equal(labels[valid], np.arange(count))
-  assert (labels[~valid] == count - 1).all()
-
-
 @pytest.mark.parametrize('process_count', [1, 2])
 def test_evaluation_passes_over_every_example_once_in_order(process_count):
   parts = [
@@ -212,6 +210,28 @@ def test_evaluation_passes_over_every_example_once_in_order(process_count):
   assert labels.tolist() == [*range(10), 9, 9]
   assert valid.dtype == np.bool_
   assert valid.tolist() == [True] * 10 + [False] * 2
+
+
+@pytest.mark.parametrize('count', [5, 8, 99])
+@pytest.mark.parametrize(('batch_size', 'processes'), [(4, 1), (4, 2), (6, 1)])
+def test_evaluation_may_be_limited_to_the_first_examples(
+    count, batch_size, processes
+):
+  parts = [
+      _all(
+          Numbers(10),
+          batch_size=batch_size,
+          count=count,
+          process_index=i,
+          process_count=processes,
+      )
+      for i in range(processes)
+  ]
+  batches = _join(parts)
+  assert len(batches) == -(-min(count, 10) // batch_size)
+  labels = np.concatenate([b['label'] for b in batches])
+  valid = np.concatenate([b['valid'] for b in batches])
+  assert labels[valid].tolist() == list(range(min(count, 10)))
 
 
 def test_evaluation_batches_may_exceed_or_divide_the_source():

@@ -15,6 +15,19 @@ def test_a_bar_shows_what_is_done_on_the_standard_error(capsys):
   assert 'steps:  75%' in capsys.readouterr().err
 
 
+def test_what_is_written_aside_has_lines_of_its_own(monkeypatch):
+  monkeypatch.setattr(sys, 'stderr', io.StringIO())
+  with progress.bar(total=4, desc='steps', mininterval=0) as bar:
+    bar.update(1)
+    with progress.aside():
+      sys.stderr.write('the disk is full\n')
+    shown = sys.stderr.getvalue()
+  before, after = shown.split('the disk is full\n')
+  # What a terminal shows of a line is what follows the last carriage return.
+  assert 'steps:  25%' in before and before.split('\r')[-1].strip() == ''
+  assert 'steps:  25%' in after
+
+
 @pytest.mark.parametrize(
     'error',
     [

@@ -16,7 +16,6 @@ import pytest
 
 from rq_jax.data import loader
 from rq_jax.data.sources import digits
-from rq_jax.data.sources import splits
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.training import loop
@@ -109,13 +108,8 @@ def experiment(**train):
   )
 
 
-@functools.cache
-def opened():
-  return {name: digits.Digits(name, tiny.SIZE) for name in splits.SPLITS}
-
-
 def run(
-    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, data=None
+    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, splits=None
 ):
   return loop.run(
       stage,
@@ -123,8 +117,16 @@ def run(
       config or experiment(),
       partitioning.make_mesh({'data': -1}),
       workdir,
-      opened=data or opened(),
+      splits=splits or digits_splits(),
       total_steps=steps,
+  )
+
+
+@functools.cache
+def digits_splits():
+  return loop.Splits(
+      train=digits.Digits('train', tiny.SIZE),
+      test=digits.Digits('test', tiny.SIZE),
   )
 
 
@@ -146,12 +148,10 @@ def expected_states(steps=STEPS):
       batch_size=64,
       seed=config.seed,
   )
-  batch = next(batches)
   states = [init_state(Task(), jax.random.key(config.seed))]
   for _ in range(steps):
-    state, _ = train_step(Task(), states[-1], batch)
+    state, _ = train_step(Task(), states[-1], next(batches))
     states.append(state)
-    batch = next(batches)
   batches.close()
   return states
 
@@ -200,56 +200,37 @@ def test_evaluation_sees_every_held_out_example_once(finished):
   )
 
 
+@pytest.mark.parametrize('batch_size', [64, 8])
+def test_evaluation_and_previews_are_of_the_first_held_out_examples(
+    batch_size, tmp_path
+):
+  """Though neither batch size divides their number, and one exceeds it."""
+  config = tiny.changed(
+      experiment(eval_images=20), data=dict(batch_size=batch_size)
+  )
+  results = run(tmp_path, config=config, steps=1)
+  first = np.stack([digits_splits().test[i]['image'] for i in range(20)])
+  assert results['eval/count'] == 20
+  np.testing.assert_allclose(
+      results['eval/pixel'], np.mean(first) / 127.5 - 1, rtol=1e-5
+  )
+  # A column for each, with borders of two pixels, and none for padding.
+  columns = min(batch_size, 20)
+  picture = np.asarray(Image.open(tmp_path / 'images' / 'digits_00000001.png'))
+  assert picture.shape[1] == columns * (tiny.SIZE + 2) + 2
+  last = picture[2 : 2 + tiny.SIZE, -tiny.SIZE - 2 : -2]
+  np.testing.assert_array_equal(last, first[columns - 1])
+
+
 def test_previews_are_written_as_pictures(finished):
   folder, _ = finished
   names = sorted(p.name for p in (folder / 'images').iterdir())
   assert names == ['digits_00000003.png', 'digits_00000005.png']
   picture = np.asarray(Image.open(folder / 'images' / names[0]))
-  # The first ones of the split; grids have borders of two pixels.
-  image = opened()['test'][0]['image']
+  # Of the first batch; grids have borders of two pixels.
+  image = digits.Digits('test', tiny.SIZE)[0]['image']
   np.testing.assert_array_equal(
       picture[2 : 2 + tiny.SIZE, 2 : 2 + tiny.SIZE], image
-  )
-
-
-class First:
-  """The first examples of a source."""
-
-  num_classes = 10
-
-  def __init__(self, source, count):
-    self._source, self._count = source, count
-
-  def __len__(self):
-    return self._count
-
-  def __getitem__(self, index):
-    assert 0 <= index < self._count
-    return self._source[index]
-
-
-@pytest.mark.parametrize(
-    ('limit', 'held_out', 'count'), [(70, 359, 70), (64, 359, 64), (70, 5, 5)]
-)
-def test_an_evaluation_takes_the_first_examples_and_no_more_than_asked(
-    limit, held_out, count, tmp_path
-):
-  data = opened() | {'test': First(opened()['test'], held_out)}
-  config = experiment(eval_images=limit)
-  results = run(tmp_path, config=config, steps=1, data=data)
-  assert results['eval/count'] == count
-  pixels = np.mean([opened()['test'][i]['image'] for i in range(count)])
-  np.testing.assert_allclose(
-      results['eval/pixel'], pixels / 127.5 - 1, rtol=1e-5
-  )
-  # A preview shows a batch, but nothing of what fills it up.
-  picture = np.asarray(Image.open(tmp_path / 'images' / 'digits_00000001.png'))
-  shown = min(count, 64)
-  assert picture.shape[1] == shown * (tiny.SIZE + 2) + 2
-  left = 2 + (shown - 1) * (tiny.SIZE + 2)
-  np.testing.assert_array_equal(
-      picture[2 : 2 + tiny.SIZE, left : left + tiny.SIZE],
-      opened()['test'][shown - 1]['image'],
   )
 
 
@@ -309,8 +290,9 @@ def test_a_signal_ends_a_run_in_good_order_and_it_goes_on(
   def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-  with pytest.raises(interrupts.Interrupted, match=f'saved at step {step};'):
+  with pytest.raises(interrupts.Interrupted, match='the same command') as info:
     run(tmp_path, Task(on_summary=kill), config=experiment(eval_steps=step))
+  assert info.value.step == step
   assert step in saved(tmp_path)
   assert [x['step'] for x in train_lines(tmp_path)] == list(range(1, step + 1))
   assert run(tmp_path, config=experiment()) == results
@@ -351,7 +333,7 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
     log_steps, finished, tmp_path
 ):
   config = experiment(log_steps=log_steps)
-  with pytest.raises(FloatingPointError, match='at step 3 .* of step 2'):
+  with pytest.raises(FloatingPointError, match='at step 3 .* is of step 2'):
     run(tmp_path, Task(breaks_at=2), config=config)
   assert saved(tmp_path) == [2]
   assert np.all(np.isfinite(weights_at(tmp_path, 2)))
@@ -362,8 +344,19 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
   )
 
 
+def test_weights_from_before_a_step_that_failed_may_be_started_from(tmp_path):
+  """As the error says, which names the folder."""
+  first = tmp_path / 'first'
+  with pytest.raises(FloatingPointError, match=f'init_from={first}') as error:
+    run(first, Task(breaks_at=3), config=experiment(log_steps=1))
+  assert 'of step 2, and a finite step followed it' in str(error.value)
+  config = tiny.changed(experiment(), init_from=str(first))
+  run(tmp_path / 'second', config=config)
+  assert saved(tmp_path / 'second') == [4, 5]
+
+
 def test_a_run_that_fails_in_its_last_step_says_so(tmp_path):
-  with pytest.raises(FloatingPointError, match='at step 5 .* of step 4'):
+  with pytest.raises(FloatingPointError, match='at step 5 .* is of step 4'):
     run(
         tmp_path,
         Task(breaks_at=4),
@@ -416,6 +409,6 @@ def test_a_checkpoint_wins_over_the_weights_to_start_from(finished, tmp_path):
 
 def test_data_of_another_length_are_refused(tmp_path):
   run(tmp_path, steps=2)
-  shorter = opened() | {'train': opened()['test']}
+  shorter = digits_splits()._replace(train=digits_splits().test)
   with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
-    run(tmp_path, data=shorter)
+    run(tmp_path, splits=shorter)

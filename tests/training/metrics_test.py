@@ -98,7 +98,7 @@ def full(*_, **__):
 
 
 def test_a_full_disk_is_reported_once_and_stops_nothing(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, caplog
 ):
   writer = metrics.MetricWriter(tmp_path, start_step=0)
   with monkeypatch.context() as patch:
@@ -109,7 +109,7 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(
     for step in range(1, 40):
       writer.write(step, {'train/loss': float(step)})
       writer.write_images(step, {'r': np.zeros((1, 1, 4, 4, 3), np.uint8)})
-  reported = capsys.readouterr().err
+  reported = caplog.text
   for name in ('metrics.jsonl', 'tensorboard', 'images'):
     assert reported.count(f'{tmp_path / name} cannot be written') == 1
   # Once there is room, no line is missing.
@@ -117,18 +117,18 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(
   writer.close()
   found = [(line['step'], line['train/loss']) for line in _lines(tmp_path)]
   assert found == [(step, step) for step in range(1, 41)]
-  assert capsys.readouterr().err == ''
+  assert caplog.text == reported
 
 
 def test_lines_that_stay_unwritten_are_counted_in_the_end(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, caplog
 ):
   writer = metrics.MetricWriter(tmp_path, start_step=0)
   monkeypatch.setattr(metrics._Lines, '_flush', full)
   for step in (1, 2, 3):
     writer.write(step, {'train/loss': 0.0})
   writer.close()
-  assert '3 lines of ' in capsys.readouterr().err
+  assert '3 lines of ' in caplog.text
 
 
 def test_a_line_that_was_written_in_part_is_completed(tmp_path, monkeypatch):
@@ -162,16 +162,17 @@ def test_a_line_that_was_written_in_part_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_log_that_cannot_be_cleaned_stops_nothing(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, caplog
 ):
   _write(tmp_path, 0, [1, 2])
   monkeypatch.setattr(metrics.files, 'whole', full)
   _write(tmp_path, 1, [2])
   assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 2]
-  assert 'metrics.jsonl cannot be written' in capsys.readouterr().err
+  assert 'metrics.jsonl cannot be written' in caplog.text
+  caplog.clear()
   # What needs no cleaning needs no room.
   _write(tmp_path, 2, [3])
-  assert capsys.readouterr().err == ''
+  assert not caplog.records
 
 
 def test_lines_that_are_no_metrics_are_removed(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
+from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import digits
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import run
 from tests import tiny
-from tests.data import caches
 
 PICTURES = {
     # Rows and columns of images.
@@ -28,7 +29,7 @@ PICTURES = {
 @pytest.fixture(autouse=True)
 def no_step(request, monkeypatch):
   """What is refused is refused before anything is trained."""
-  if 'refused' in request.node.name:
+  if {'refused', 'resumes'} & set(request.node.name.split('_')):
 
     def fail(*_, **__):
       raise AssertionError('Training began.')
@@ -102,14 +103,16 @@ def exported(path, seed=1):
 def write_cache(path, *, train=10, test=10):
   """A cache of the untrained tokenizer; both splits announce their classes."""
   for split, count in (('train', train), ('test', test)):
-    caches.write(
+    with writer.Writer(
         path,
-        np.zeros((8, 8, 8, 4)),
-        np.zeros(8, int),
-        name=split,
-        num_classes=count,
+        split=split,
+        num_examples=8,
+        shape=(8, 8, 4),
         fingerprint=tiny.untrained_tokenizer().fingerprint,
-    )
+        num_classes=count,
+    ) as opened:
+      opened.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
+      opened.close()
   return path
 
 
@@ -282,6 +285,66 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     closed.mkdir(mode=0o500)
     with pytest.raises(ValueError, match='Permission denied'):
       run.train(tiny.stage1_config(), closed)
+
+
+def test_weights_to_start_from_that_are_missing_are_refused_at_once(
+    tmp_path, monkeypatch
+):
+  """Before the data, which are missing too, are looked for."""
+  none = tmp_path / 'none'
+  data = dict(source='image_folder', path=str(tmp_path / 'no images'))
+  empty = tmp_path / 'runs' / 'empty'
+  empty.mkdir(parents=True)
+  stored.write_config(empty, tiny.stage1_config())
+  for stage, path, words in (
+      (1, none, 'none holds no config.json'),
+      (1, tmp_path / 'runs', f'a model in it: {empty}, an RQ-VAE'),
+      (1, empty, 'holds no complete checkpoint yet'),
+      (2, empty, 'holds an RQ-VAE .* but an RQ-Transformer'),
+  ):
+    make = tiny.stage1_config if stage == 1 else tiny.stage2_config
+    config = make(init_from=str(path), data=data)
+    match = f'^config.init_from={path} cannot be started from: .*{words}'
+    with pytest.raises(ValueError, match=match):
+      run.train(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_weights_to_start_from_are_not_needed_by_a_run_that_resumes(tmp_path):
+  folder = tmp_path / 'run'
+  shutil.copytree(tiny.finished_run(1), folder)
+  config = tiny.changed(tiny.run_config(1), init_from=str(tmp_path / 'none'))
+  with pytest.raises(AssertionError, match='Training began'):
+    run.train(config, folder)
+
+
+def test_weights_of_another_model_are_named_before_training(tmp_path):
+  config = tiny.stage1_config(
+      init_from=str(tiny.finished_run(1)), model=dict(channels=16)
+  )
+  with pytest.raises(ValueError, match='is of another model: .* should be'):
+    run.train(config, tmp_path)
+  assert not (tmp_path / 'metrics.jsonl').exists()
+
+
+def test_each_split_is_opened_once_before_a_run_resumes(tmp_path, monkeypatch):
+  opened = []
+  open_source = run.sources.open_source
+
+  def spy(data, split):
+    opened.append(split)
+    return open_source(data, split)
+
+  monkeypatch.setattr(run.sources, 'open_source', spy)
+  cache = write_cache(tmp_path / 'cache')
+  mine = exported(tmp_path / 'mine', seed=0)
+  config = tiny.stage2_config(
+      tokenizer=mine,
+      data=dict(source='features', path=str(cache)),
+  )
+  with pytest.raises(AssertionError, match='Training began'):
+    run.train(config, tmp_path / 'run')
+  assert sorted(opened) == ['test', 'train']
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path):

@@ -9,7 +9,6 @@ and is cheap to copy into the loader's worker processes. `features.Features`
 is the same for the cache that stage 2 reads.
 """
 
-from collections.abc import Mapping
 import importlib
 from typing import Any, Protocol
 
@@ -53,15 +52,16 @@ def open_source(data: Any, split: str) -> Source:
   return module.open_split(data, split)
 
 
-def check_classes(num_classes: int, opened: Mapping[str, Source]) -> str | None:
+def check_classes(config: Any, train: Source, test: Source) -> str | None:
   """Refuses labels that a stage-2 model has no class for, in either split.
 
   JAX would train another row of the table with them. A model may have more
   classes than the data.
 
   Args:
-    num_classes: Classes of the model; 0 if it reads no labels.
-    opened: The splits by name.
+    config: A checked stage-2 experiment.
+    train: The training split of its data.
+    test: The held-out split.
 
   Returns:
     A sentence that names classes which no example trains, if there are any.
@@ -69,20 +69,22 @@ def check_classes(num_classes: int, opened: Mapping[str, Source]) -> str | None:
   Raises:
     ValueError: If the data have more classes than the model.
   """
-  if not num_classes:
-    return None
-  for split, source in opened.items():
-    if (count := source.num_classes) > num_classes:
+  known = config.model.num_classes
+  if not known:
+    return None  # Labels are not read.
+  # Most sources count both together.
+  counts = {'train': train.num_classes, 'test': test.num_classes}
+  for split, count in counts.items():
+    if count > known:
       raise ValueError(
-          f'config.model.num_classes={num_classes}, but the {split} split of'
-          f' the data has {count} classes: the model has no class for the'
-          f' labels from {num_classes} to {count - 1}. Set'
-          f' --config.model.num_classes={count}, or choose other data with'
-          ' --config.data.path.'
+          f'config.model.num_classes={known}, but the {split} split of the data'
+          f' has {count} classes: the model has no class for the labels from'
+          f' {known} to {count - 1}. Set --config.model.num_classes={count}, or'
+          ' choose other data with --config.data.path.'
       )
-  if (count := opened['train'].num_classes) < num_classes:
+  if (count := train.num_classes) < known:
     return (
-        f'The model has {num_classes} classes and the data have {count}: no'
-        f' example trains the classes from {count} to {num_classes - 1}.'
+        f'The model has {known} classes and the data have {count}: no example'
+        f' trains the classes from {count} to {known - 1}.'
     )
   return None

@@ -13,7 +13,7 @@ import tqdm
 from rq_jax import files
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
@@ -216,7 +216,7 @@ def require_finite(values: jax.Array, what: str) -> None:
     )
 
 
-def kind(config: Config) -> str:
+def kind(config: Experiment) -> str:
   """What a model is called."""
   return {1: 'RQ-VAE', 2: 'RQ-Transformer'}[config.stage]
 

@@ -1,4 +1,4 @@
-"""What an experiment will take, told without running any of it.
+"""What an experiment will take, without running any of it.
 
 Parameters, how the mesh splits them, memory and operations follow from shapes
 alone: neither data nor weights need to exist, nor the devices.
@@ -11,11 +11,10 @@ import math
 import flax.linen as nn
 import jax
 
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import flops
 from rq_jax.jobs.plan import problem as problem_lib
-from rq_jax.training import run
 from rq_jax.typing import PyTree
 
 # Modules of a model by the part they belong to; None for all others.
@@ -42,13 +41,13 @@ class Array:
   """Arrays of the state that are alike in all but their name.
 
   Attributes:
-    name: Of the first.
-    count: Their number.
-    shape: Of each.
-    dtype: Of each.
+    name: Name of the first array.
+    count: Number of arrays.
+    shape: Shape of each array.
+    dtype: Type of each array.
     axes: Logical names of the dimensions; '-' for none.
     split: Mesh axes that split each dimension, of more than one device.
-    bytes_per_device: Of each.
+    bytes_per_device: Bytes of each array on a device.
   """
 
   name: str
@@ -76,7 +75,7 @@ class Plan:
     forward_flops: Of one image through the model.
     step_flops: Of one image in a training step, what is computed twice
       included.
-    notes: What the figures leave out.
+    notes: Sentences about what is missing, or not counted.
   """
 
   mesh: Mapping[str, int]
@@ -91,7 +90,7 @@ class Plan:
   notes: tuple[str, ...]
 
 
-def make(config: Config, devices: int) -> Plan:
+def make(config: Experiment, devices: int) -> Plan:
   """Plans a checked experiment on so many devices.
 
   Raises:
@@ -100,13 +99,10 @@ def make(config: Config, devices: int) -> Plan:
   mesh = partitioning.abstract_mesh(vars(config.mesh), devices)
   partitioning.check_batch(config.data.batch_size, mesh)
   problem = problem_lib.problem(config, mesh)
-  task, batch = problem.task, problem.batch
-  stage = run.STAGES[config.stage]
-  rng = jax.eval_shape(lambda: jax.random.key(0))
-  boxed = jax.eval_shape(stage.init_state, task, rng)
+  task, boxed = problem.task, problem.state
   state = partitioning.unbox(boxed)
   size = config.data.batch_size
-  step = flops.count(stage.train_step, task, state, batch) / size
+  step = flops.count(problem.train_step, task, state, problem.batch) / size
   others = {}
   if config.stage == 1:
     others = {

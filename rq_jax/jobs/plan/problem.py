@@ -1,4 +1,4 @@
-"""What a training step is given, from shapes alone: nothing needs to exist."""
+"""What is trained and on what, from shapes alone: nothing needs to exist."""
 
 from collections.abc import Callable
 import dataclasses
@@ -11,46 +11,59 @@ import jax.numpy as jnp
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
-from rq_jax.config import Config
+from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerExperiment
+from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sources
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import rqvae
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training.stage1 import perceptual
-from rq_jax.typing import Batch
+from rq_jax.typing import Batch, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-  """A task and what it is trained on.
+  """A training step and what it is given; arrays are shapes.
 
   Attributes:
-    task: What stays fixed over a run; arrays are shapes.
-    batch: Shapes of a batch.
-    forward: (task, state) -> the model's output for one example.
-    notes: What is not there, and so cannot be counted.
+    task: What stays fixed over a run.
+    state: The initial state; parameters are boxed with their logical axes.
+    batch: A batch.
+    train_step: (task, unboxed state, batch) -> (state, metrics).
+    forward: (task, unboxed state) -> the model's output for one example.
+    notes: Sentences about what is missing, or not counted.
   """
 
   task: Any
+  state: PyTree
   batch: Batch
+  train_step: Callable[..., Any]
   forward: Callable[..., jax.Array]
   notes: tuple[str, ...]
 
 
-def problem(config: Config, mesh: jax.sharding.AbstractMesh) -> Problem:
+def problem(config: Experiment, mesh: jax.sharding.AbstractMesh) -> Problem:
   """What the training step of a checked experiment is given on a mesh."""
   return (_stage1 if config.stage == 1 else _stage2)(config, mesh)
 
 
-def _stage1(config: Config, mesh) -> Problem:
+def _problem(stage: Any, task: Any, **fields: Any) -> Problem:
+  rng = jax.eval_shape(lambda: jax.random.key(0))
+  state = jax.eval_shape(stage.init_state, task, rng)
+  return Problem(task=task, state=state, train_step=stage.train_step, **fields)
+
+
+def _stage1(config: RQVAEExperiment, mesh) -> Problem:
   task = stage1.build(
       config,
       mesh,
       total_steps=config.train.steps or 1,
       perceptual=perceptual.abstract(dtype=config.model.dtype),
   )
-  shape = (config.data.image_size, config.data.image_size, 3)
+  shape = (config.model.image_size, config.model.image_size, 3)
 
   def forward(task, state):
     return task.model.apply(
@@ -58,17 +71,22 @@ def _stage1(config: Config, mesh) -> Problem:
         jnp.zeros((1, *shape), jnp.float32),
     ).images
 
-  batch = {'image': _floats(config.data.batch_size, *shape)}
-  return Problem(
-      task=task, batch=batch, forward=forward, notes=('activations',)
+  return _problem(
+      stage1,
+      task,
+      batch={'image': _floats(config.data.batch_size, *shape)},
+      forward=forward,
+      notes=('Activations are not counted.',),
   )
 
 
-def _stage2(config: Config, mesh) -> Problem:
+def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
   model, known = _tokenizer(config)
   variables = partitioning.unbox(build.rqvae_variables(model))
+  notes = ['Activations are not counted.']
   if not known:  # What stands in for the networks is not worth counting.
     variables = {'params': {}, 'codebook': variables['codebook']}
+    notes += ['The tokenizer is not there yet: its networks are not counted.']
   task = stage2.build(
       config,
       mesh,
@@ -76,6 +94,8 @@ def _stage2(config: Config, mesh) -> Problem:
       tokenizer=tokenizer_lib.Tokenizer(model=model, variables={}),
   ).replace(tokenizer_variables=variables)
   prior = task.model
+  if prior.text_vocab_size and not _provided('tokens'):
+    notes += ['No data source provides texts: this cannot be trained yet.']
 
   def forward(task, state):
     return prior.apply(
@@ -85,21 +105,36 @@ def _stage2(config: Config, mesh) -> Problem:
         task.codebooks,
     )
 
-  size, notes = config.data.batch_size, ('activations',)
-  batch = {'label': jax.ShapeDtypeStruct((size,), jnp.int32)}
+  return _problem(
+      stage2,
+      task,
+      batch=_prior_batch(config, model, known),
+      forward=forward,
+      notes=tuple(notes),
+  )
+
+
+def _prior_batch(
+    config: RQTransformerExperiment, model: rqvae.RQVAE, known: bool
+) -> Batch:
+  """A batch of stage 2: images only for a tokenizer that is there."""
+  size, prior = config.data.batch_size, config.model
   if prior.text_vocab_size:
-    text = jax.ShapeDtypeStruct((size, prior.text_length), jnp.int32)
-    batch = {'tokens': text}
-  if config.data.source == 'features' or not known:
-    batch['features'] = _floats(size, *model.features_shape)
+    batch = {'tokens': _integers(size, prior.text_length)}
   else:
+    batch = {'label': _integers(size)}
+  if known and 'image' in sources.SOURCES[config.data.source].provides:
     batch['image'] = _floats(size, model.image_size, model.image_size, 3)
-  if not known:
-    notes += ('the networks of the tokenizer, which is not there yet',)
-  return Problem(task=task, batch=batch, forward=forward, notes=notes)
+  else:
+    batch['features'] = _floats(size, *model.features_shape)
+  return batch
 
 
-def _tokenizer(config: Config) -> tuple[rqvae.RQVAE, bool]:
+def _provided(name: str) -> bool:
+  return any(name in row.provides for row in sources.SOURCES.values())
+
+
+def _tokenizer(config: RQTransformerExperiment) -> tuple[rqvae.RQVAE, bool]:
   """The RQ-VAE of a prior, and whether it is known or only stands in.
 
   The stand-in has the right codes and a network of one level.
@@ -127,3 +162,7 @@ def _tokenizer(config: Config) -> tuple[rqvae.RQVAE, bool]:
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _integers(*shape: int) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, jnp.int32)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import estimate as plan_lib
 
-# Chips of which the rate is told.
+# Chips whose training rate is estimated.
 CHIPS = ('H100', 'A100', 'TPU v4', 'TPU v5p')
 UTILISATION = 0.4
 # Rows of the table of arrays; the rest is summed up.
@@ -75,7 +75,7 @@ def _memory(plan: plan_lib.Plan) -> Iterable[str]:
     yield f'  {name:26}{_mebibytes(size):>16}'
   yield f'  {"together":26}{_mebibytes(sum(plan.memory.values())):>16}'
   for note in plan.notes:
-    yield f'  not counted: {note}'
+    yield f'  {note}'
 
 
 def _mebibytes(size: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from rq_jax import config as config_lib
 from rq_jax import files
 from rq_jax import sampling
-from rq_jax.config import Config
+from rq_jax.config import Experiment
 from rq_jax.data import sources
 from rq_jax.distributed import console
 from rq_jax.jobs import encode
@@ -93,7 +93,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
   return report
 
 
-def _load(name: str, values: dict[str, Any]) -> Config:
+def _load(name: str, values: dict[str, Any]) -> Experiment:
   path = _CONFIGS / name
   if not path.exists():
     raise ValueError(
@@ -126,7 +126,7 @@ def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
   return images, labels
 
 
-def _split(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _split(config: Experiment, split: str) -> tuple[np.ndarray, np.ndarray]:
   source = sources.open_source(config.data, split)
   examples = [source[i] for i in range(len(source))]
   return (
@@ -135,7 +135,9 @@ def _split(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def _tokenizer_figures(workdir: epath.Path, config: Config) -> dict[str, Any]:
+def _tokenizer_figures(
+    workdir: epath.Path, config: Experiment
+) -> dict[str, Any]:
   """Held-out figures of the RQ-VAE, from the metrics that training logged."""
   lines = metrics.read_metrics(workdir)
   held_out = [line for line in lines if 'eval/mse' in line][-1]

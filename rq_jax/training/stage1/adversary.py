@@ -1,13 +1,19 @@
 """The discriminator's part of a step of stage 1."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from rq_jax import losses
+from rq_jax.training import update
+from rq_jax.typing import Metrics, PyTree
 
 
-def generator_loss(task, state, recons: jax.Array):
+def generator_loss(
+    task: Any, state: Any, recons: jax.Array
+) -> tuple[jax.Array, PyTree]:
   """What the RQ-VAE pays for being found out, and the new statistics."""
   logits, stats = _discriminate(
       task, state.disc_params, state.disc_stats, recons
@@ -25,19 +31,20 @@ def _discriminate(task, params, stats, images):
   return logits, mutated.get('batch_stats', {})
 
 
-def update(task, state, stats, images, recons, step):
+def step(
+    task: Any, state: Any, stats: PyTree, images: jax.Array, recons: jax.Array
+) -> tuple[dict[str, PyTree], Metrics]:
   """One step on reconstructions and images; none before it is to start.
 
   Args:
     task: A `stage1.Task` with a discriminator.
-    state: The `stage1.State` to advance.
+    state: The `stage1.State` before the step.
     stats: Statistics after `generator_loss`.
     images: float32[B, S, S, 3].
     recons: Of the same shape.
-    step: Number of the step.
 
   Returns:
-    The state with a moved discriminator, and metrics.
+    New values of the fields of the state, and metrics.
   """
   kinds = {
       'hinge': losses.hinge_discriminator,
@@ -54,19 +61,21 @@ def update(task, state, stats, images, recons, step):
   (loss, new_stats), grads = jax.value_and_grad(disc_loss, has_aux=True)(
       state.disc_params
   )
-  updates, opt_state = task.disc_optimizer.update(
-      grads, state.disc_opt_state, state.disc_params
+  params, opt_state = update.descend(
+      task.disc_optimizer, grads, state.disc_opt_state, state.disc_params
   )
-  moved = state.replace(
-      disc_params=optax.apply_updates(state.disc_params, updates),
-      disc_stats=new_stats,
-      disc_opt_state=opt_state,
+  moved = {
+      'disc_params': params,
+      'disc_stats': new_stats,
+      'disc_opt_state': opt_state,
+  }
+  started = state.step >= task.loss['adversarial_start']
+  moved = jax.tree.map(
+      lambda new, old: jnp.where(started, new, old),
+      moved,
+      {name: getattr(state, name) for name in moved},
   )
-  started = step >= task.loss['adversarial_start']
-  state = jax.tree.map(
-      lambda n, o: o if n is o else jnp.where(started, n, o), moved, state
-  )
-  return state, {
+  return moved, {
       'discriminator': loss,
       'discriminator_gradient_norm': optax.tree.norm(grads),
   }

@@ -13,10 +13,9 @@ import numpy as np
 import optax
 
 from rq_jax import losses
-from rq_jax.config import Config
+from rq_jax.config import RQVAEExperiment
 from rq_jax.models import build as build_lib
 from rq_jax.models import codebook
-from rq_jax.models import discriminator
 from rq_jax.models import lpips
 from rq_jax.models import rqvae
 from rq_jax.training import optim
@@ -73,7 +72,7 @@ class Task:
 
 
 def build(
-    config: Config,
+    config: RQVAEExperiment,
     mesh: jax.sharding.Mesh,
     *,
     total_steps: int,
@@ -101,9 +100,7 @@ def build(
   return Task(
       model=build_lib.rqvae(config.model),
       discriminator=(
-          discriminator.PatchDiscriminator(**vars(config.discriminator))
-          if adversarial
-          else None
+          build_lib.discriminator(config.discriminator) if adversarial else None
       ),
       optimizer=optimizer,
       disc_optimizer=optimizer,
@@ -124,19 +121,14 @@ def init_state(task: Task, rng: jax.Array) -> State:
   """
   rng_model, rng_disc, rng_run = jax.random.split(rng, 3)
   size = task.model.image_size
-  images = jnp.zeros((1, size, size, 3), jnp.float32)
-  variables = task.model.init(rng_model, images)
-  params, disc = variables['params'], {}
+  image = jnp.zeros((1, size, size, 3), jnp.float32)
+  variables = task.model.init(rng_model, image)
+  disc = {}
   if task.discriminator is not None:
-    disc = task.discriminator.init(rng_disc, images, train=True)
+    disc = task.discriminator.init(rng_disc, image, train=True)
   return State(
-      step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), update.NO_STEP, jnp.int32),
-      rng=rng_run,
-      params=params,
+      **update.initial(task, rng_run, variables['params']),
       codebook=variables['codebook'],
-      opt_state=task.optimizer.init(params),
-      ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else None,
       disc_params=disc.get('params'),
       disc_stats=disc.get('batch_stats', {}) if disc else None,
       disc_opt_state=(
@@ -160,16 +152,17 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   recons, books, disc_stats, grads, metrics = _gradients(
       task, state, images, jax.random.fold_in(state.rng, state.step)
   )
-  new, moved = update.advance(task, state, grads, codebook=books)
-  metrics |= moved
-  finite = [metrics['loss'], metrics['gradient_norm']]
+  moved, must_be_finite = {'codebook': books}, ()
   if task.discriminator is not None:
-    new, disc_metrics = adversary.update(
-        task, new, disc_stats, images, recons, state.step
+    disc_moved, disc_metrics = adversary.step(
+        task, state, disc_stats, images, recons
     )
+    moved |= disc_moved
     metrics |= disc_metrics
-    finite += [metrics['discriminator'], metrics['discriminator_gradient_norm']]
-  return update.keep_if_not_finite(state, new, *finite), metrics
+    must_be_finite = tuple(disc_metrics)
+  return update.finish(
+      task, state, grads, metrics, moved=moved, must_be_finite=must_be_finite
+  )
 
 
 def _gradients(task: Task, state: State, images, rng):
@@ -276,5 +269,4 @@ def code_shares(model: rqvae.RQVAE, codes: jax.Array) -> jax.Array:
 
 def inference_variables(state: State) -> dict[str, Any]:
   """What a tokenizer is made of: averaged parameters if there are any."""
-  params = state.params if state.ema_params is None else state.ema_params
-  return {'params': params, 'codebook': state.codebook}
+  return {'params': update.averaged(state), 'codebook': state.codebook}

@@ -13,7 +13,7 @@ import optax
 
 from rq_jax import losses
 from rq_jax import tokenizer as tokenizer_lib
-from rq_jax.config import Config
+from rq_jax.config import RQTransformerExperiment
 from rq_jax.distributed import partitioning
 from rq_jax.models import build as build_lib
 from rq_jax.models import rqtransformer
@@ -66,7 +66,7 @@ class Task:
 
 
 def build(
-    config: Config,
+    config: RQTransformerExperiment,
     mesh: jax.sharding.Mesh,
     *,
     total_steps: int,
@@ -115,14 +115,7 @@ def init_state(task: Task, rng: jax.Array) -> State:
       jnp.zeros((1, model.condition_length), jnp.int32),
       task.codebooks,
   )['params']
-  return State(
-      step=jnp.zeros((), jnp.int32),
-      failed_step=jnp.full((), update.NO_STEP, jnp.int32),
-      rng=rng_run,
-      params=params,
-      opt_state=task.optimizer.init(params),
-      ema_params=jax.tree.map(jnp.copy, params) if task.ema_decay else None,
-  )
+  return State(**update.initial(task, rng_run, params))
 
 
 def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -158,16 +151,13 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   (loss, (by_depth, condition_loss)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
   )(state.params)
-  new, moved = update.advance(task, state, grads)
   metrics = {
       'loss': loss,
       **{f'loss_depth{d}': x for d, x in enumerate(by_depth)},
-      **moved,
   }
   if task.loss['condition_weight']:
     metrics['loss_condition'] = condition_loss
-  state = update.keep_if_not_finite(state, new, loss, metrics['gradient_norm'])
-  return state, metrics
+  return update.finish(task, state, grads, metrics)
 
 
 def draw_codes(
@@ -203,7 +193,12 @@ def draw_codes(
 
 
 def losses_by_code(
-    task: Task, params, codes, residuals, condition, rng_dropout=None
+    task: Task,
+    params: PyTree,
+    codes: jax.Array,
+    residuals: jax.Array,
+    condition: jax.Array,
+    rng_dropout: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
   """Losses and hits of every code, [B, T, D] each, and the condition's loss.
 
@@ -270,5 +265,4 @@ def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
 
 def inference_variables(state: State) -> dict[str, Any]:
   """What a sampler is made of: averaged parameters if there are any."""
-  params = state.params if state.ema_params is None else state.ema_params
-  return {'params': params}
+  return {'params': update.averaged(state)}
