@@ -26,7 +26,7 @@ def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
     ValueError: If it has no checkpoint of this stage.
   """
   path = config.init_from
-  if path is None or steps.steps(workdir):
+  if path is None or steps.finished(workdir):
     return
   try:
     stored.read_model(path, stage=config.stage)

@@ -119,4 +119,4 @@ def test_a_state_that_does_not_fit_is_refused_before_it_is_written(
       checkpoints.save(1, states.state(), {})
     monkeypatch.setattr(files, 'free_bytes', lambda _: size)
     checkpoints.save(1, states.state(), {})
-  assert steps.steps(tmp_path) == [1]
+  assert steps.finished(tmp_path) == [1]
