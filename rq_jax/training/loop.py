@@ -176,7 +176,7 @@ class _Run:
           if step % train.checkpoint_steps == 0 or last or stopping:
             self._save(step, bar)
           if stopping and not last:
-            raise interrupts.Interrupted(step)
+            raise interrupts.Interrupted(f'saved at step {step}')
         results = self._evaluate(max(self._first_step, self._total))
     finally:
       batches.close()

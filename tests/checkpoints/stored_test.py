@@ -194,16 +194,3 @@ def test_a_damaged_config_is_named(text, tmp_path):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(ValueError, match=f'^{tmp_path}/config.json is '):
     stored.read_config(tmp_path)
-
-
-def test_models_inside_of_a_folder_are_named(tmp_path):
-  for name in ('rqvae', 'rqtransformer', 'features'):
-    (tmp_path / name).mkdir()
-  with pytest.raises(ValueError, match='converted checkpoint. Check the path'):
-    stored.read_config(tmp_path)
-  for name in ('rqvae', 'rqtransformer'):
-    (tmp_path / name / 'config.json').write_text('{}')
-  with pytest.raises(ValueError) as error:
-    stored.read_model(tmp_path, stage=2)
-  inside = f'{tmp_path}/rqtransformer, {tmp_path}/rqvae.'
-  assert str(error.value).endswith(f'Give one of the folders in it: {inside}')

@@ -17,9 +17,13 @@ from rq_jax.jobs.sample import job as sample
 from rq_jax.text import tokenizer as text
 from rq_jax.training import workdir
 
-# Flags that take any text, and are no paths. The lists and --config are parsed
-# by classes of their own.
-TEXTS = set()
+# Flags that take any text, and are no paths, or, as --config, paths with an
+# argument behind them, which `config.reading` takes apart. Lists are parsed by
+# classes of their own.
+TEXTS = {
+    *((name, 'config') for name in ('benchmark', 'encode', 'train')),
+    *((name, 'coordinator') for name in ('encode', 'sample', 'train')),
+}
 
 
 def defined(name):

@@ -11,9 +11,9 @@ from sklearn import datasets
 
 from rq_jax.data import loader
 from rq_jax.data import transforms
-from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import features
 from rq_jax.data.sources import image_folder
+from tests.data import caches
 
 
 class Numbers:
@@ -142,16 +142,7 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
 
 def test_worker_processes_change_nothing(tmp_path):
   values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
-  with writer.Writer(
-      tmp_path,
-      split='train',
-      num_examples=6,
-      shape=(2, 2, 3),
-      num_classes=6,
-      fingerprint='abc',
-  ) as opened:
-    opened.write(values, np.arange(6))
-    opened.close()
+  caches.write(tmp_path, values, np.arange(6))
   source = features.Features(tmp_path, 'train')
   options = {'batch_size': 4, 'seed': 3, 'step': 1}
   expected = _take(5, source, **options)

@@ -290,9 +290,8 @@ def test_a_signal_ends_a_run_in_good_order_and_it_goes_on(
   def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-  with pytest.raises(interrupts.Interrupted, match='the same command') as info:
+  with pytest.raises(interrupts.Interrupted, match=f'saved at step {step};'):
     run(tmp_path, Task(on_summary=kill), config=experiment(eval_steps=step))
-  assert info.value.step == step
   assert step in saved(tmp_path)
   assert [x['step'] for x in train_lines(tmp_path)] == list(range(1, step + 1))
   assert run(tmp_path, config=experiment()) == results

@@ -12,12 +12,12 @@ import pytest
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.data.feature_cache import writer
 from rq_jax.data.sources import digits
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import run
 from tests import tiny
+from tests.data import caches
 
 PICTURES = {
     # Rows and columns of images.
@@ -103,16 +103,14 @@ def exported(path, seed=1):
 def write_cache(path, *, train=10, test=10):
   """A cache of the untrained tokenizer; both splits announce their classes."""
   for split, count in (('train', train), ('test', test)):
-    with writer.Writer(
+    caches.write(
         path,
-        split=split,
-        num_examples=8,
-        shape=(8, 8, 4),
-        fingerprint=tiny.untrained_tokenizer().fingerprint,
+        np.zeros((8, 8, 8, 4)),
+        np.zeros(8, int),
+        name=split,
         num_classes=count,
-    ) as opened:
-      opened.write(np.zeros((8, 8, 8, 4)), np.zeros(8, int))
-      opened.close()
+        fingerprint=tiny.untrained_tokenizer().fingerprint,
+    )
   return path
 
 
