@@ -1,4 +1,4 @@
-"""Batches of examples, in an order that depends on the seed and the step alone.
+"""Batches of examples, in an order that depends only on the seed and the step.
 
 A Grain pipeline over random access. The position of a run is the number of its
 next batch: every batch can be made from (source, seed, number), whatever came
@@ -163,8 +163,8 @@ def eval_batches(
 
   Args:
     source: The examples.
-    transform: Applied to each example, with a generator that depends on the
-      example's index alone.
+    transform: Applied to each example, with a generator that depends only on
+      the example's index.
     batch_size: Examples of the global batch.
     count: How many examples, at most; all of them if None.
     process_index: Which rows to load: the i-th of `process_count` blocks.

@@ -172,7 +172,7 @@ class Downsample(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Halves a map: [B, H, W, C] -> [B, H/2, W/2, C]."""
-    # One zero at the right and the bottom alone, as in the official model.
+    # One zero, only at the right and the bottom, as in the official model.
     return Conv(
         x.shape[-1], stride=2, padding=(0, 1), dtype=self.dtype, name='conv'
     )(x)

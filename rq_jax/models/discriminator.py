@@ -13,7 +13,7 @@ from rq_jax.models import blocks
 
 
 class PatchDiscriminator(nn.Module):
-  """Tells for every patch of an image whether it is real.
+  """Judges for every patch of an image whether it is real.
 
   Attributes:
     channels: Channels after the first convolution. They double with every

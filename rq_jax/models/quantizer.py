@@ -149,7 +149,7 @@ class ResidualQuantizer(nn.Module):
 
     Returns:
       Codes, int32[..., D], and the residual that each depth was given,
-      float32[..., D, C'], from which `target_logits` tells the soft targets.
+      float32[..., D, C'], from which `target_logits` makes the soft targets.
     """
     codes, residuals = [], []
     residual = vectors.astype(jnp.float32)

@@ -55,8 +55,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Adam or AdamW under the schedule of `make_schedule`, as in PyTorch.
 
-  Weight decay moves kernels alone (see `decays`), which is our choice: what
-  the authors did in stage 2 is not published.
+  Weight decay moves only kernels (see `decays`), which is our choice: what the
+  authors did in stage 2 is not published.
 
   Args:
     config: `name`: 'adam', whose weight decay is an L2 term in the gradient, or
@@ -97,10 +97,10 @@ def make_optimizer(
 
 
 def decays(params: PyTree) -> PyTree:
-  """Tells which parameters decay: those whose own name contains 'kernel'.
+  """Which parameters decay: those whose own name contains 'kernel'.
 
-  Biases, scales of normalizations, embeddings and positions are left alone.
-  Shapes do not tell them apart, because `nn.scan` adds an axis to each.
+  Biases, scales of normalizations, embeddings and positions do not decay. Their
+  shapes do not show what they are, because `nn.scan` adds an axis to each.
 
   Args:
     params: Nested dicts of parameters, boxed with their logical axes or not.

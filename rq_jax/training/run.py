@@ -56,7 +56,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       fit, or another program trains in this folder; before any array is
       allocated.
     OSError: If something could not be saved, such as a `DiskFullError`.
-    interrupts.Interrupted: After saving, if the run was told to stop.
+    interrupts.Interrupted: After saving, if a signal asked the run to stop.
     FloatingPointError: If a step was not finite.
   """
   mesh = partitioning.make_mesh(vars(config.mesh))

@@ -1,4 +1,6 @@
-"""A step that is not finite is never applied, nor is any step after it."""
+"""The end of a step: what moves, and that what is not finite moves nothing."""
+
+import types
 
 import flax
 import jax
@@ -91,3 +93,48 @@ def test_the_first_failure_is_final():
   for values in (_GOOD, _GOOD * np.nan, _GOOD):
     later = _guarded(later, values)
     assert _bits(later) == _bits(failed)
+
+
+_TASK = types.SimpleNamespace(
+    optimizer=optax.sgd(0.5), schedule=lambda step: 0.5 + step, ema_decay=0.2
+)
+_GRADS = {'w': jnp.array([3.0, 4.0])}
+
+
+def _begun():
+  """A state after its second step."""
+  params = {'w': jnp.array([1.0, -2.0])}
+  begun = _State(**update.initial(_TASK, jax.random.key(0), params))
+  assert begun.step == 0 and begun.failed_step == update.NO_STEP
+  np.testing.assert_array_equal(begun.ema_params['w'], [1.0, -2.0])
+  return begun.replace(step=jnp.int32(2))
+
+
+def test_a_step_moves_parameters_their_average_and_what_else_is_given():
+  metrics = {'loss': jnp.float32(1), 'other': jnp.float32(np.nan)}
+  key = jax.random.key(7)
+  after, found = update.finish(
+      _TASK, _begun(), _GRADS, metrics, moved={'rng': key}
+  )
+  np.testing.assert_allclose(after.params['w'], [-0.5, -4.0])
+  # Early on, the decay is (1 + 2) / (10 + 2), but never more than 0.2.
+  np.testing.assert_allclose(after.ema_params['w'], [-0.2, -3.6], rtol=1e-6)
+  assert (after.step, after.failed_step) == (3, update.NO_STEP)
+  assert after.rng == key
+  assert found['gradient_norm'] == 5 and found['learning_rate'] == 2.5
+  assert set(found) == {'loss', 'other', 'gradient_norm', 'learning_rate'}
+
+
+@pytest.mark.parametrize('broken', ['loss', 'other', 'gradient_norm'])
+def test_a_step_is_kept_back_by_each_metric_that_must_be_finite(broken):
+  metrics = {'loss': jnp.float32(1), 'other': jnp.float32(1)}
+  metrics |= {broken: jnp.float32(np.nan)}
+  grads = _GRADS
+  if broken == 'gradient_norm':
+    grads = {'w': jnp.array([3.0, np.inf])}
+  before = _begun()
+  after, _ = update.finish(
+      _TASK, before, grads, metrics, must_be_finite=('other',)
+  )
+  assert after.failed_step == 2
+  assert _bits(after.replace(failed_step=before.failed_step)) == _bits(before)

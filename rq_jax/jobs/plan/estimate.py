@@ -1,7 +1,7 @@
 """What an experiment will take, without running any of it.
 
-Parameters, how the mesh splits them, memory and operations follow from shapes
-alone: neither data nor weights need to exist, nor the devices.
+Parameters, how the mesh splits them, memory and operations follow from shapes:
+neither data nor weights need to exist, nor the devices.
 """
 
 from collections.abc import Mapping

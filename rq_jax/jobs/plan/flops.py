@@ -20,7 +20,7 @@ def count(fn: Callable[..., Any], *args: Any) -> int:
 
   Args:
     fn: A function that JAX can trace.
-    *args: Trees of arrays, or of shapes alone (`jax.ShapeDtypeStruct`).
+    *args: Trees of arrays, or only of shapes (`jax.ShapeDtypeStruct`).
   """
   return _jaxpr(jax.make_jaxpr(fn)(*args))
 

@@ -1,4 +1,4 @@
-"""What is trained and on what, from shapes alone: nothing needs to exist."""
+"""What is trained and on what, as shapes: nothing needs to exist."""
 
 from collections.abc import Callable
 import dataclasses

@@ -169,7 +169,7 @@ def _gradients(task: Task, state: State, images, rng):
   """Losses of the RQ-VAE and their gradients, pulled back piece by piece.
 
   The losses on images are differentiated once, with respect to the images.
-  Both gradients are pulled back through the last layer alone, which gives the
+  Both gradients are pulled back through only the last layer, which gives the
   adaptive weight, and then together through the rest.
 
   Returns:

@@ -163,7 +163,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
 def draw_codes(
     task: Task, batch: Batch, rng: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Codes int32[B, T, D], and the residuals that tell their soft targets."""
+  """Codes int32[B, T, D], and the residuals that soft targets follow from."""
   quantizer = task.tokenizer.make_quantizer()
   variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
   if 'features' in batch:

@@ -139,6 +139,18 @@ def test_the_tokenizer_is_counted_where_it_is(tmp_path):
   assert known.notes == unknown.notes[:-1]
 
 
+def test_a_model_of_texts_is_planned_though_no_source_has_any():
+  texts = dict(num_classes=0, null_class=False, text_vocab_size=20)
+  config = tiny.stage2_config(model=texts | dict(text_length=3))
+  made = estimate.make(config, 1)
+  assert made.notes[-1] == (
+      'No data source provides texts: this cannot be trained yet.'
+  )
+  assert made.step_flops > made.forward_flops > 0
+  labels = estimate.make(tiny.stage2_config(), 1)
+  assert labels.notes == made.notes[:-1]
+
+
 def test_text_shows_every_figure(planned):
   for made in planned.values():
     text = table.text(made)
