@@ -1,6 +1,6 @@
 """How codes enter a transformer and leave it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -107,3 +107,27 @@ def look_up(tables: Sequence[jax.Array], stacks: jax.Array) -> jax.Array:
 def at_depth(tables: Sequence[jax.Array], depth: int) -> jax.Array:
   """The table of one depth, of tables that are shared (one) or not (D)."""
   return tables[0] if len(tables) == 1 else tables[depth]
+
+
+def projection(
+    kind: str, embed_dim: int, width: int, dtype: str
+) -> Callable[[jax.Array], jax.Array]:
+  """What turns codewords, or learned embeddings, into inputs: [..., E].
+
+  Args:
+    kind: 'codebook', whose codewords are projected, or 'learned'.
+    embed_dim: Channels of a codeword, C.
+    width: Width of the transformer, E.
+    dtype: Of the matrix product.
+  """
+  if kind == 'learned':
+    return lambda embedded: embedded
+  return transformer.Projection(
+      (embed_dim, width), ('code', 'embed'), dtype=dtype
+  )
+
+
+def embedding_init(scale: float) -> nn.initializers.Initializer:
+  """Initializer of a table of embeddings, float32[rows, E], with its axes."""
+  init = nn.initializers.normal(scale)
+  return nn.with_logical_partitioning(init, ('vocab', 'embed'))

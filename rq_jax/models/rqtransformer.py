@@ -5,7 +5,7 @@ positions, and gives one context vector for each position; a depth transformer
 reads the context and the earlier codes of the stack, and predicts the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -97,8 +97,9 @@ class RQTransformer(nn.Module):
               for d, size in enumerate(self.sizes)
           )
       )
-    self.spatial_projection = self._projection(self.spatial_input)
-    self.depth_projection = self._projection(self.depth_input)
+    sizes = self.embed_dim, self.width, self.dtype
+    self.spatial_projection = code_layers.projection(self.spatial_input, *sizes)
+    self.depth_projection = code_layers.projection(self.depth_input, *sizes)
     self.spatial_stack = self.make_spatial_stack()
     self.depth_stack = self.make_depth_stack()
     self.drop = blocks.Dropout(self.embedding_dropout)
@@ -274,16 +275,8 @@ class RQTransformer(nn.Module):
       embedded = jnp.cumsum(embedded, axis=-2)
     return self.depth_projection(embedded)
 
-  def _projection(self, kind: str) -> Callable[[jax.Array], jax.Array]:
-    if kind == 'learned':
-      return lambda embedded: embedded
-    return transformer.Projection(
-        (self.embed_dim, self.width), ('code', 'embed'), dtype=self.dtype
-    )
-
   def _table(self, name: str, rows: int, scale: float) -> jax.Array:
-    init = nn.initializers.normal(scale)
-    init = nn.with_logical_partitioning(init, ('vocab', 'embed'))
+    init = code_layers.embedding_init(scale)
     return self.param(name, init, (rows, self.width), jnp.float32)
 
   def _position(self, name: str, length: int) -> jax.Array:
