@@ -122,7 +122,7 @@ def check(raw: Mapping[str, Any], *, with_data: bool = True) -> Experiment:
   return experiment
 
 
-def template(stage: int):
+def template(stage: int) -> Any:
   """All fields with their defaults, as a locked ConfigDict to set fields of.
 
   Fields without a default, such as paths, hold placeholders of their type.

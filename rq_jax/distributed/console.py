@@ -9,6 +9,8 @@ import sys
 
 from absl import logging
 
+from rq_jax.distributed import progress
+
 
 def tell(text: str = '') -> None:
   """Prints a line to the standard output, in the first process only.
@@ -21,8 +23,12 @@ def tell(text: str = '') -> None:
 
 
 def warn(text: str) -> None:
-  """Logs a warning to the standard error, in every process that meets it."""
-  logging.warning('%s', text)
+  """Logs a warning to the standard error, in every process that meets it.
+
+  A progress bar makes room for it.
+  """
+  with progress.aside():
+    logging.warning('%s', text)
 
 
 def is_first() -> bool:

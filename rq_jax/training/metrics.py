@@ -16,7 +16,6 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.distributed import console
-from rq_jax.distributed import progress
 from rq_jax.reports import pictures
 from rq_jax.training import tensorboard
 
@@ -99,7 +98,7 @@ class MetricWriter:
     with self._attempt('tensorboard'):
       self._board.close()
     if lost := self._lines.waiting:
-      _warn(f'{lost} lines of {self._lines.path} could not be written.')
+      console.warn(f'{lost} lines of {self._lines.path} could not be written.')
 
   def _require_open(self) -> None:
     if self._closed:
@@ -113,7 +112,7 @@ class MetricWriter:
     except Exception as error:  # Of any file system, and of what encodes.
       if what not in self._reported:
         self._reported.add(what)
-        _warn(
+        console.warn(
             f'{self._folder / what} cannot be written'
             f' ({" ".join(str(error).split())}). The run goes on without it,'
             ' and tries again at the next step that is logged.'
@@ -200,8 +199,3 @@ def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
 
 def _evaluates(line: Mapping[str, Any]) -> bool:
   return any(name.startswith('eval/') for name in line)
-
-
-def _warn(sentence: str) -> None:
-  with progress.aside():
-    console.warn(sentence)

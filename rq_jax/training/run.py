@@ -6,6 +6,7 @@ from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.config import RQVAEExperiment
 from rq_jax.config.sources import SOURCES
 from rq_jax.data import sources
 from rq_jax.data.sources import features
@@ -72,7 +73,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
     if untrained:
       console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
-    if config.stage == 1:
+    if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
       held.prepare(config)
     else:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerExperiment
+from rq_jax.config import RQVAEExperiment
 
 _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
 
@@ -17,7 +19,7 @@ def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
   Raises:
     ValueError: If the official code cannot build such a model.
   """
-  if config.stage == 1:
+  if isinstance(config, RQVAEExperiment):
     return _write_stage1(config, discriminator)
   return _write_stage2(config)
 
@@ -30,7 +32,9 @@ def _require(holds: bool, what: str) -> None:
     )
 
 
-def _write_stage1(config: Experiment, discriminator: bool) -> dict[str, Any]:
+def _write_stage1(
+    config: RQVAEExperiment, discriminator: bool
+) -> dict[str, Any]:
   model = config.model
   _require(
       model.norm_groups == 32,
@@ -88,7 +92,7 @@ def _write_stage1(config: Experiment, discriminator: bool) -> dict[str, Any]:
   return raw
 
 
-def _write_stage2(config: Experiment) -> dict[str, Any]:
+def _write_stage2(config: RQTransformerExperiment) -> dict[str, Any]:
   model = config.model
   _require(
       not (model.null_class and model.text_length),

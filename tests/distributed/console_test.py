@@ -1,0 +1,54 @@
+"""What people read: from the first process only, and never a reason to stop."""
+
+import sys
+import types
+
+import jax
+import pytest
+
+from rq_jax.distributed import console
+from rq_jax.distributed import progress
+
+
+def joined(monkeypatch, index):
+  """Lets this process be number `index` of several."""
+  monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
+  monkeypatch.setattr(jax, 'process_index', lambda: index)
+
+
+@pytest.mark.parametrize(('index', 'printed'), [(0, 'Done.\n'), (1, '')])
+def test_only_the_first_process_tells(index, printed, monkeypatch, capsys):
+  joined(monkeypatch, index)
+  assert console.is_first() == (index == 0)
+  console.tell('Done.')
+  assert capsys.readouterr().out == printed
+
+
+def test_a_process_that_has_joined_no_others_is_the_first(monkeypatch, capsys):
+  def fail():
+    raise AssertionError('A backend was started.')
+
+  monkeypatch.setattr(jax, 'process_index', fail)
+  console.tell('Done.')
+  monkeypatch.delitem(sys.modules, 'jax')
+  assert console.is_first()
+  assert capsys.readouterr().out == 'Done.\n'
+
+
+@pytest.mark.parametrize('error', [BrokenPipeError, ValueError])
+def test_nothing_happens_if_nobody_reads_any_more(error, monkeypatch):
+  def write(_):
+    raise error('closed')
+
+  monkeypatch.setattr(sys, 'stdout', types.SimpleNamespace(write=write))
+  console.tell('Done.')
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_every_process_warns_below_its_bars(index, monkeypatch, caplog):
+  joined(monkeypatch, index)
+  with progress.bar(total=2):
+    console.warn('100 % full')
+  (record,) = caplog.records
+  assert record.levelname == 'WARNING'
+  assert record.getMessage() == '100 % full'
