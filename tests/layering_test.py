@@ -19,14 +19,14 @@ LAYERS = (
     {'sampling'},
     {'tokenizer'},
     {'checkpoints', 'compilation', 'conversion'},
-    {'data', 'distributed', 'losses', 'models', 'reports', 'text'},
-    {'config', 'evaluation', 'files', 'typing'},
+    {'data', 'distributed', 'models', 'reports', 'text'},
+    {'config'},
+    {'evaluation', 'files', 'typing'},
 )
 
 # These must work where only jax, flax, optax and orbax are installed.
 LIGHT = (
     'checkpoints',
-    'losses',
     'models',
     'sampling',
     'tokenizer',

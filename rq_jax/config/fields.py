@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any
 
+from rq_jax import files
+
 _ARTICLES = {int: 'an integer', float: 'a number', bool: 'True or False',
              str: 'a text', tuple: 'a tuple', list: 'a list',
              dict: 'a section', type(None): 'not set'}  # fmt: skip
@@ -146,15 +148,8 @@ def _typed(path: str, known: Field, value: Any) -> Any:
   if kind is float and not math.isfinite(value):
     raise _refused(f'{path}={value}', 'must be a finite number', known)
   if known.declaration.path:
-    return _path(path, known, value)
+    return os.fspath(files.path(value, f'--{path}'))
   return value
-
-
-def _path(path: str, known: Field, value: str) -> str:
-  """A path with `~` expanded; an empty one would be the current folder."""
-  if not value.strip():
-    raise _refused(f'{path}={value!r} is empty;', 'it must be a path', known)
-  return value if '://' in value else os.path.expanduser(value)
 
 
 def _check_range(known: Field, value: Any) -> None:

@@ -8,7 +8,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from rq_jax import losses
+from rq_jax.models import losses
 from rq_jax.models import rqtransformer
 from rq_jax.typing import Variables
 

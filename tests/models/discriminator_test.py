@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import losses
 from rq_jax.models import discriminator
+from rq_jax.models import losses
 from tests import official
 
 # Names of our layers and of the official ones.

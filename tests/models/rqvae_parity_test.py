@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import losses
 from rq_jax.models import build
 from rq_jax.models import codebook
+from rq_jax.models import losses
 from tests import official
 
 assert_close = functools.partial(

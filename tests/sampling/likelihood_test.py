@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax import losses
+from rq_jax.models import losses
 from rq_jax.sampling import likelihood
 from rq_jax.sampling.options import Sampling
 from rq_jax.training import stage2

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rq_jax import losses
+from rq_jax.models import losses
 from rq_jax.training import update
 from rq_jax.typing import Metrics, PyTree
 

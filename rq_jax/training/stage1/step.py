@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rq_jax import losses
 from rq_jax.config import RQVAEExperiment
 from rq_jax.models import build as build_lib
 from rq_jax.models import codebook
+from rq_jax.models import losses
 from rq_jax.models import lpips
 from rq_jax.models import rqvae
 from rq_jax.training import optim

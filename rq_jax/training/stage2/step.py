@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rq_jax import losses
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.distributed import partitioning
 from rq_jax.models import build as build_lib
+from rq_jax.models import losses
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 from rq_jax.training import optim

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import losses
+from rq_jax.models import losses
 from tests import official
 
 rng = np.random.default_rng(0)
