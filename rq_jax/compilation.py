@@ -7,8 +7,10 @@ import os
 import pathlib
 import stat
 
-from absl import logging
 import jax
+
+from rq_jax import files
+from rq_jax.distributed import console
 
 _BACKEND = '/jax/core/compile/backend_compile_duration'
 _ENABLED = 'RQ_JAX_COMPILATION_CACHE'
@@ -43,7 +45,7 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   except ValueError as error:
     if given:
       raise
-    logging.warning('Compiled programs are not kept: %s', error)
+    console.warn(f'Compiled programs are not kept: {error}')
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
   # Small programs, too: there are dozens of them.
@@ -65,7 +67,7 @@ def _default() -> str:
 
 def _usable(folder: str) -> pathlib.Path:
   """Makes the folder, and refuses one that cannot be written or trusted."""
-  path = pathlib.Path(folder)
+  path = pathlib.Path(files.path(folder, 'the folder of compiled programs'))
   try:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
   except OSError as error:

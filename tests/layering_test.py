@@ -270,7 +270,6 @@ def test_bars_are_made_in_one_place():
 SPEAKERS = {
     '__main__',
     'cli.command',
-    'cli.train',  # A plan.
     'config.reference',  # Writes a page.
     'distributed.console',
 }

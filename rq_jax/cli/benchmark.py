@@ -7,8 +7,8 @@ r"""Times what the models do, beside the least time that a chip could take.
   python -m rq_jax benchmark sampling --figure4 --size=small --batch_size=4
 
 `sampling` draws images with random weights of the experiment --config, or with
-those of --checkpoint, on one device. For each size of the batch it tells
-milliseconds an image, of the autoregression and of decoding apart; CPU seconds
+those of --checkpoint, on one device. For each size of the batch it prints
+milliseconds per image, of the autoregression and of decoding apart; CPU seconds
 of all threads, seconds to compile, and the peak of the memory; the share of the
 time that each kind of work would take at the peak of the chip; and the time of
 the matrix products alone, in one program. The peak is that of a table of chips,
@@ -23,7 +23,7 @@ paper does on an A100: 4.2 times as fast at batch 100, 5.6 times at 200.
   python -m rq_jax benchmark constants
 
 `filters` times top-k and top-p against sorting, of 16384 codes. `precision`
-tells what bfloat16 changes of a generator: divergence by depth, codes that
+shows what bfloat16 changes of a generator: divergence by depth, codes that
 become others, pixels. `constants` measures how far a device falls short of its
 peaks: what a prediction of the time has to assume.
 """
@@ -105,7 +105,7 @@ def _define_measuring(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
       'skip_decoding',
       False,
-      'Draw codes alone, and decode no images.',
+      'Draw only codes, and decode no images.',
       flag_values=values,
   )
   command.define_path(
@@ -135,7 +135,8 @@ def main(argv: list[str]) -> int:
   kind = rest.pop(0) if rest and not rest[0].startswith('-') else None
   argv, changes = config_flag.split([name, *rest])
   time = functools.partial(_time, kind, changes)
-  return command.run(_define_flags(), argv, __doc__, time)
+  fields = functools.partial(config_flag.list_fields, changes)
+  return command.run(_define_flags(), argv, __doc__, time, more_help=fields)
 
 
 def _time(
@@ -146,6 +147,11 @@ def _time(
     raise ValueError(
         f'{given}: python -m rq_jax benchmark {KINDS[0]}, or'
         f' {", ".join(KINDS[1:])}; see --help.'
+    )
+  if changes and (kind != 'sampling' or values.config is None):
+    raise ValueError(
+        f'--config.{changes[0][0]} has no meaning here, as it changes a field'
+        ' of --config. Leave it out.'
     )
   read = _READ.get(kind, set(values) - {'num_images'})
   for name in values:

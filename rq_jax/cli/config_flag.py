@@ -1,9 +1,8 @@
 """The flags --config=FILE and --config.FIELD=VALUE of a command."""
 
 from collections.abc import Sequence
-import dataclasses
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 from absl import flags
 
@@ -18,15 +17,8 @@ _FIELD = re.compile(r'--?(?P<no>no)?config\.(?P<name>[\w.]+)(=(?P<text>.*))?',
                     re.DOTALL)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Changes:
-  """What --config.FIELD=VALUE flags set, as it was typed.
-
-  Attributes:
-    texts: (dotted name, text) pairs in order.
-  """
-
-  texts: tuple[tuple[str, str], ...] = ()
+# What --config.FIELD=VALUE flags set, as typed: (dotted name, text) in order.
+Changes: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def define(values: flags.FlagValues, help_text: str) -> None:
@@ -48,15 +40,18 @@ def split(argv: Sequence[str]) -> tuple[list[str], Changes]:
       rest.append(word)
       continue
     text = match['text']
-    if match['no']:
+    if match['no'] and text is None:
       text = 'false'
+    elif match['no']:
+      rest.append(word)  # No flag is called so.
+      continue
     elif text is None:
       text = 'true' if _is_bool(match['name']) else next(words, '')
     found.append((match['name'], text))
-  return rest, Changes(tuple(found))
+  return rest, tuple(found)
 
 
-def read(path: str, changes: Changes = Changes()) -> dict[str, Any]:
+def read(path: str, changes: Changes = ()) -> dict[str, Any]:
   """The plain values of a configuration file, with changes.
 
   Raises:
@@ -64,21 +59,11 @@ def read(path: str, changes: Changes = Changes()) -> dict[str, Any]:
   """
   config = reading.read(path)
   kind = experiment_lib.kind_of(config.to_dict())
-  known = schema.walk(kind)
-  values = {}
-  for name, text in changes.texts:
-    if name not in known:
-      raise _unknown(kind, name)
-    values[name] = texts.read(known[name], text)
-    _set_reference(config, name, values[name])
-  raw = config.to_dict()
-  for name, value in values.items():
-    *sections, field = name.split('.')
-    section = raw
-    for part in sections:
-      section = section.setdefault(part, {})
-    section[field] = value
-  return raw
+  values = {
+      name: texts.read(schema.require_field(kind, name), text)
+      for name, text in changes
+  }
+  return reading.with_values(config, values)
 
 
 def list_fields(changes: Changes, values: flags.FlagValues) -> str:
@@ -90,37 +75,7 @@ def list_fields(changes: Changes, values: flags.FlagValues) -> str:
   return f'Fields of {path}:\n{reference.listing(experiment)}'
 
 
-def _set_reference(config: Any, name: str, value: Any) -> None:
-  """Sets a field of a ConfigDict, so that references to it follow."""
-  *sections, field = name.split('.')
-  section = config
-  for part in sections:
-    section = section.get(part, {})
-  if field in section:
-    section[field] = value
-
-
 def _is_bool(name: str) -> bool:
   kinds = experiment_lib.KINDS.values()
   found = [schema.walk(kind).get(name) for kind in kinds]
   return any(known is not None and known.kind is bool for known in found)
-
-
-def _unknown(kind: type, name: str) -> ValueError:
-  """Says which field or section is meant."""
-  section, _, field = name.rpartition('.')
-  inner = schema.sections(kind)
-  names = [*schema.table(kind), *inner]
-  try:
-    if name in inner:
-      fields = ', '.join(
-          f'--config.{name}.{f}' for f in schema.table(inner[name])
-      )
-      return ValueError(f'--config.{name} is a section. Set one of {fields}.')
-    if section and section in inner:
-      table = list(schema.table(inner[section]))
-      schema.check_names({field: None}, table, f'{section}.')
-    schema.check_names({name.partition('.')[0]: None}, names)
-  except ValueError as error:
-    return error
-  return ValueError(f'Unknown field config.{name}.')

@@ -91,9 +91,9 @@ def _plan(experiment: config.Experiment, devices: int | None) -> None:
   """Prints the experiment, and what it will take."""
   import jax
 
+  from rq_jax.distributed import console
   from rq_jax.jobs.plan import estimate
   from rq_jax.jobs.plan import table
 
-  print(config.to_json(experiment))
   made = estimate.make(experiment, devices or jax.device_count())
-  print(f'\n{table.text(made)}')
+  console.tell(f'{config.to_json(experiment)}\n\n{table.text(made)}')

@@ -74,7 +74,7 @@ def kind_of(raw: Mapping[str, Any]) -> type[Experiment]:
     ValueError: If its stage is neither 1 nor 2.
   """
   stage = raw.get('stage')
-  if stage not in KINDS:
+  if type(stage) is not int or stage not in KINDS:
     raise ValueError(
         f'config.stage={stage!r} must be 1 (RQ-VAE) or 2 (RQ-Transformer).'
     )

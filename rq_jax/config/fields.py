@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import types
 import typing
 from typing import Any
@@ -148,7 +147,7 @@ def _typed(path: str, known: Field, value: Any) -> Any:
   if kind is float and not math.isfinite(value):
     raise _refused(f'{path}={value}', 'must be a finite number', known)
   if known.declaration.path:
-    return os.fspath(files.path(value, f'--{path}'))
+    return files.path(value, f'--{path}')
   return value
 
 

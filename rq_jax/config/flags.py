@@ -30,7 +30,15 @@ def read(known: fields.Field, text: str) -> Any:
     return text
   try:
     return _number_or_tuple(known, text.strip())
-  except (ValueError, SyntaxError, KeyError) as error:
+  # What `ast.literal_eval` raises of texts that are no values.
+  except (
+      ValueError,
+      SyntaxError,
+      KeyError,
+      TypeError,
+      MemoryError,
+      RecursionError,
+  ) as error:
     raise ValueError(
         f'--config.{known.name}={text} is not {describe(known)}, such as'
         f' --config.{known.name}={example(known)}.'

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 import importlib.util
-import json
 import os
 import pathlib
 import sys
 import traceback
 from typing import Any
 
+from rq_jax import files
 from rq_jax.config import experiment as experiment_lib
 from rq_jax.config import models
+from rq_jax.config import schema
 
 _RUN = 'config.json'
+_TAKES_NOTHING = 'This {} takes nothing after its name: leave out the colon.'
 
 
 def load(
@@ -31,63 +33,104 @@ def load(
   Raises:
     ValueError: If there is no such file, or its experiment cannot be trained.
   """
-  config = read(path)
-  for name, value in (overrides or {}).items():
-    config.update_from_flattened_dict({name: value})
-  return experiment_lib.check(config.to_dict(), with_data=with_data)
+  raw = with_values(read(path), overrides or {})
+  return experiment_lib.check(raw, with_data=with_data)
 
 
-def load_model(path: str) -> models.RQVAEConfig | models.RQTransformerConfig:
+def with_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+  """The plain values of a ConfigDict, some fields set by dotted name.
+
+  What a file derives from a field by a reference follows it.
+
+  Raises:
+    ValueError: If there is no such field.
+  """
+  kind = experiment_lib.kind_of(config.to_dict())
+  for name, value in values.items():
+    schema.require_field(kind, name)
+    _follow(config, name.split('.'), value)
+  raw = config.to_dict()
+  for name, value in values.items():
+    *sections, field = name.split('.')
+    section = raw
+    for part in sections:
+      section = section.setdefault(part, {})
+    section[field] = value
+  return raw
+
+
+def _follow(config: Any, names: list[str], value: Any) -> None:
+  """Sets a field that others refer to; plain ones are set later."""
+  *sections, field = names
+  for part in sections:
+    config = config.get(part, {})
+  if field in config and hasattr(config, 'ignore_type'):
+    with config.ignore_type():
+      config[field] = value
+
+
+def load_model(
+    path: str, *, flag: str = '--config'
+) -> models.RQVAEConfig | models.RQTransformerConfig:
   """The description of the network of a configuration file.
 
   Args:
     path: See `read`.
+    flag: See `read`.
 
   Raises:
     ValueError: If there is no such file, or its network cannot be built.
   """
-  return experiment_lib.parse_model(read(path).to_dict())
+  return experiment_lib.parse_model(read(path, flag=flag).to_dict())
 
 
-def read(path: str) -> Any:
+def read(path: str, *, flag: str = '--config') -> Any:
   """The ConfigDict of a configuration file, neither parsed nor checked.
 
   Args:
     path: A Python file, `FILE:ARGUMENT` to hand its `get_config` an argument;
       the config.json of a run, or the run's folder.
+    flag: What errors call the path.
 
   Raises:
     ValueError: If there is no such file, or it gives no experiment.
   """
-  file, argument = split(path)
+  file, argument = split(path, flag=flag)
+  given = f'{flag}={path}'
   if file.is_dir():
     file = file / _RUN
     if not file.is_file():
       raise ValueError(
-          f'--config={path} is a folder without a {_RUN}. Give a configuration'
-          ' file, or the folder of a run.'
+          f'{given} is a folder without a {_RUN}. Give a configuration file, or'
+          ' the folder of a run.'
       )
   if file.suffix == '.json':
-    return _from_json(file, path)
+    if argument is not None:
+      raise ValueError(_TAKES_NOTHING.format(flag))
+    return _from_json(file)
   if file.suffix != '.py':
     raise ValueError(
-        f'--config={path} is neither a Python file with a function get_config'
-        f' nor the {_RUN} of a run. Give one of these.'
+        f'{given} is neither a Python file with a function get_config nor the'
+        f' {_RUN} of a run. Give one of these.'
     )
-  return _from_python(file, argument, path)
+  return _from_python(file, argument, given)
 
 
-def split(path: str) -> tuple[pathlib.Path, str | None]:
-  """The file that a --config names, and what stands behind its last colon.
+def split(
+    path: str, *, flag: str = '--config'
+) -> tuple[pathlib.Path, str | None]:
+  """The file that a path names, and what stands behind its last colon.
 
   Names of files and folders may have colons, too.
+
+  Args:
+    path: See `read`.
+    flag: What errors call the path.
 
   Raises:
     ValueError: If there is no such file.
   """
-  if not path.strip():
-    raise ValueError('--config is empty. Give a configuration file.')
-  path = os.path.expanduser(path)
+  path = files.path(path, flag)
   if os.path.exists(path):
     return pathlib.Path(path), None
   file, colon, argument = path.rpartition(':')
@@ -95,29 +138,21 @@ def split(path: str) -> tuple[pathlib.Path, str | None]:
     file, colon, rest = file.rpartition(':')
     argument = f'{rest}:{argument}'
   if not colon:
-    missing = path.partition('.py:')
-    shown = f'{missing[0]}.py' if missing[1] else path
-    raise ValueError(f'--config={path}: there is no file {shown}.')
+    name, ends, _ = path.partition('.py:')
+    missing = f'{name}.py' if ends else path
+    raise ValueError(f'{flag}={path}: there is no file {missing}.')
   return pathlib.Path(file), argument
 
 
-def _from_json(file: pathlib.Path, path: str) -> Any:
+def _from_json(file: pathlib.Path) -> Any:
   """The experiment of a run, as a template that is filled in."""
-  try:
-    raw = json.loads(file.read_text())
-  except (ValueError, OSError) as error:
-    raise ValueError(
-        f'--config={path} cannot be read as JSON: {error}.'
-    ) from error
-  if not isinstance(raw, dict):
-    raise ValueError(f'--config={path} is no experiment, but a list or value.')
-  known = experiment_lib.parse(raw)
+  known = experiment_lib.parse(files.read_json_object(file))
   config = experiment_lib.template(known.stage)
   config.update(experiment_lib.to_dict(known))
   return config
 
 
-def _from_python(file: pathlib.Path, argument: str | None, path: str) -> Any:
+def _from_python(file: pathlib.Path, argument: str | None, given: str) -> Any:
   """What `get_config` of a file returns.
 
   Raises:
@@ -125,34 +160,39 @@ def _from_python(file: pathlib.Path, argument: str | None, path: str) -> Any:
   """
   name = f'rq_jax_experiment_{file.stem}'
   spec = importlib.util.spec_from_file_location(name, file)
+  assert spec and spec.loader  # For the name of a Python file.
   module = importlib.util.module_from_spec(spec)
-  given = () if argument is None else (argument,)
+  arguments = () if argument is None else (argument,)
   sys.modules[name] = module
   try:
     spec.loader.exec_module(module)
-    config = module.get_config(*given)
-  except ValueError:
-    raise
+    config = module.get_config(*arguments)
   except Exception as error:  # Whatever a file of the user may raise.
-    raise ValueError(_reason(error, file, argument, path)) from error
+    raise ValueError(_reason(error, file, argument, given)) from error
   finally:
     del sys.modules[name]
   if not hasattr(config, 'to_dict'):
     raise ValueError(
-        f'--config={path}: get_config returned a {type(config).__name__}, but'
-        ' must return a ConfigDict, such as rq_jax.config.template(stage=1).'
+        f'{given}: get_config returned a {type(config).__name__}, but must'
+        ' return a ConfigDict, such as rq_jax.config.template(stage=1).'
     )
   return config
 
 
 def _reason(
-    error: Exception, file: pathlib.Path, argument: str | None, path: str
+    error: Exception, file: pathlib.Path, argument: str | None, given: str
 ) -> str:
+  """What went wrong in a configuration file, and where."""
   frames = traceback.extract_tb(error.__traceback__)
   own = [frame for frame in frames if frame.filename == str(file)]
   if argument is not None and isinstance(error, TypeError) and not own:
-    return 'This --config takes nothing after its name: leave out the colon.'
+    return _TAKES_NOTHING.format(given.partition('=')[0])
   if isinstance(error, AttributeError) and not own:
-    return f'--config={path} has no function get_config.'
+    return f'{given} has no function get_config.'
+  last = frames[-1]
+  if isinstance(error, ValueError) and (
+      last not in own or (last.line or '').startswith('raise')
+  ):
+    return str(error)  # A refusal of the file itself, or of a recipe.
   where = f' in line {own[-1].lineno}' if own else ''
-  return f'--config={path} failed{where}: {type(error).__name__}: {error}.'
+  return f'{given} failed{where}: {type(error).__name__}: {error}.'

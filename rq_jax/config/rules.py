@@ -3,6 +3,7 @@
 Whatever can be built at all is decided by its sections; see `model_rules`.
 """
 
+import math
 import numbers
 from typing import Any
 
@@ -18,7 +19,7 @@ def check(experiment: Any, *, with_data: bool = True) -> None:
     with_data: Whether data, and weights that are not trained, must be named;
       they need not for a plan of what training takes.
   """
-  for rule in (_learning_rate, _duration, _mesh, _float16):
+  for rule in (_learning_rate, _duration, _mesh, _float16, _counts):
     rule(experiment)
   if experiment.stage == 1:
     stage = (_image_size, _feature_map, _attention, _adversary, _perceptual)
@@ -98,6 +99,22 @@ def _float16(experiment: Any) -> None:
     )
 
 
+def _counts(experiment: Any) -> None:
+  model, batch_size = experiment.model, experiment.data.batch_size
+  codes = batch_size * math.prod(model.code_shape)
+  sizes = model.codebook_size
+  words = max(sizes) if isinstance(sizes, tuple) else sizes
+  require(
+      codes + words < 2**31,
+      f'config.data.batch_size={batch_size} with config.model.code_shape='
+      f'{model.code_shape} and config.model.codebook_size={sizes}',
+      f'gives {codes} codes of {words} codewords in a step: together they must'
+      ' be less than 2**31, as codes are counted in 32 bits',
+      '--config.data.batch_size, --config.model.code_shape or'
+      ' --config.model.codebook_size',
+  )
+
+
 def _image_size(experiment: Any) -> None:
   size = experiment.model.image_size
   require(
@@ -139,7 +156,7 @@ def _adversary(experiment: Any) -> None:
   size, layers = experiment.model.image_size, experiment.discriminator.layers
   if experiment.loss.adversarial_weight == 0:
     return
-  # Every layer but the last halves; three more rows are lost at the end.
+  # Every layer halves, and the convolutions behind them lose two rows.
   most = max((n for n in range(1, 32) if size >> n >= 3), default=0)
   require(
       layers <= most,

@@ -87,6 +87,12 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
   """
   inner = sections(kind)
   names = [each.name for each in dataclasses.fields(kind)]
+  if not isinstance(raw, Mapping):
+    name = prefix.removesuffix('.') or 'the experiment'
+    raise ValueError(
+        f'config.{name}={raw!r} must be a section, with fields'
+        f' {", ".join(sorted(names))}. Change --config.{name}.'
+    )
   check_names(raw, names, prefix)
   values = {}
   for name in names:
@@ -94,12 +100,6 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
       continue
     value = raw[name]
     if name in inner:
-      if not isinstance(value, Mapping):
-        known = sorted(each.name for each in dataclasses.fields(inner[name]))
-        raise ValueError(
-            f'config.{name}={value!r} must be a section, with fields'
-            f' {", ".join(known)}. Change --config.{name}.'
-        )
       value = parse(inner[name], value, f'{name}.')
     values[name] = value
   return kind(**values)
@@ -126,6 +126,26 @@ def check_names(
           f'Unknown field config.{prefix}{name}. {hint}Possible are'
           f' {", ".join(sorted(known))}.'
       )
+
+
+def require_field(kind: type, name: str) -> Field:
+  """The field of a dotted name.
+
+  Raises:
+    ValueError: If there is none; says which field or section may be meant.
+  """
+  known = walk(kind)
+  if name in known:
+    return known[name]
+  inner = sections(kind)
+  if name in inner:
+    own = ', '.join(f'--config.{name}.{field}' for field in table(inner[name]))
+    raise ValueError(f'--config.{name} is a section. Set one of {own}.')
+  first, _, field = name.partition('.')
+  if first in inner:
+    check_names({field: None}, list(table(inner[first])), f'{first}.')
+  check_names({first: None}, [*table(kind), *inner])
+  raise ValueError(f'Unknown field config.{name}: {first} is no section.')
 
 
 def walk(kind: type) -> dict[str, Field]:

@@ -18,7 +18,8 @@ class PatchDiscriminator(nn.Module):
   Attributes:
     channels: Channels after the first convolution. They double with every
       further one, up to eight times as many.
-    layers: Convolutions that halve the resolution; two more keep it.
+    layers: Convolutions that halve the resolution; two more take a row and a
+      column each.
     norm: 'batch' or 'act', the normalization after all convolutions but the
       first and the last.
     dtype: Of the computation; parameters and statistics are float32.

@@ -58,7 +58,15 @@ def asked(monkeypatch):
             ['sampling', PRIOR, '--tokenizer_config=configs/ffhq256/rqvae.py'],
             "'codebook_size': 2048",
         ),
-        (['sampling', PRIOR, '--tokenizer_config=no.py'], 'no.py'),
+        (
+            ['sampling', PRIOR, '--tokenizer_config=no.py'],
+            'Error: --tokenizer_config=no.py: there is no file',
+        ),
+        (['filters', '--config.model.width=3'], 'width has no meaning here'),
+        (
+            ['sampling', '--figure4', '--config.model.width=3'],
+            'width has no meaning here',
+        ),
         (
             ['sampling', PRIOR, '--config.model.code_shape=(4,4,3)'],
             '(4, 4, 3); give one by --tokenizer_config',

@@ -35,7 +35,7 @@ def test_fields_are_set_in_all_the_ways_of_typing_them():
 
 def test_other_flags_are_left_alone():
   words = ['train', '--config=x', '--workdir=y', '--dry_run']
-  assert config_flag.split(words) == (words, config_flag.Changes())
+  assert config_flag.split(words) == (words, ())
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,25 @@ def test_references_within_a_file_follow_a_change(tmp_path):
   # A field that the file does not mention can be set, too.
   made = read('--config.train.steps=9', path=str(path))
   assert made.train.steps == 9 and made.model.image_size == 256
+
+
+def test_a_file_of_plain_values_takes_flags_of_other_types(tmp_path):
+  path = tmp_path / 'x.py'
+  path.write_text(
+      'from ml_collections import config_dict\n'
+      'def get_config():\n'
+      '  return config_dict.ConfigDict(\n'
+      '      {"stage": 1, "optimizer": {"peak_lr": 1}, "seed": 3}).lock()\n'
+  )
+  words = ['--config.optimizer.peak_lr=1e-3', '--config.data.path=images']
+  made = read(*words, path=str(path))
+  assert made.optimizer.peak_lr == 1e-3 and made.seed == 3
+  assert made.data.path == 'images'
+
+
+def test_a_negated_field_takes_no_value():
+  words = ['train', '--noconfig.data.flip=true']
+  assert config_flag.split(words) == (words, ())
 
 
 def test_help_lists_the_fields_of_the_experiment(capsys):

@@ -75,7 +75,7 @@ def test_a_field_like_no_other_gets_the_list_of_those_there_are():
   )
 
 
-@pytest.mark.parametrize('stage', [None, 0, 3, '1'])
+@pytest.mark.parametrize('stage', [None, 0, 3, '1', [2], True])
 def test_an_unknown_stage_is_refused(stage):
   with pytest.raises(ValueError, match=r'must be 1 \(RQ-VAE\) or 2 \(RQ-Tr'):
     config.parse(dict(stage=stage))
@@ -90,7 +90,6 @@ def test_an_unknown_stage_is_refused(stage):
         (1, 'seed', {}, '={} is a section, but must be an integer'),
         (1, 'data.flip', 1, '=1 is an integer, but must be True or False'),
         (1, 'data.path', 3, '=3 is an integer, but must be a text'),
-        (1, 'data.path', ' ', "=' ' is empty; it must be a path"),
         (1, 'data.source', None, '=None is not set, but must be a text'),
         (1, 'optimizer.peak_lr', '1', "='1' is a text, but must be a number"),
         (1, 'optimizer.peak_lr', False, '=False is True or False, but must be'),
@@ -106,6 +105,7 @@ def test_an_unknown_stage_is_refused(stage):
         (1, 'model.embed_dim', (8, 8), 'is a tuple, but must be an integer'),
         (2, 'model.depth_gelu', 1, '=1 is an integer, but must be a text'),
         (1, 'data', 'digits', "='digits' must be a section, with fields batch"),
+        (1, 'model', None, '=None must be a section, with fields attention'),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(stage, name, value, message):
@@ -216,6 +216,12 @@ def test_fields_left_out_take_defaults_and_sequences_become_tuples():
   assert type(made.model.decay) is float
   assert made.model.code_shape == (8, 8, 4)
   assert made.train.log_steps == 100 and made.train.eval_images == 50_000
+
+
+@pytest.mark.parametrize('path', ['', ' ', '~nosuchuser/x'])
+def test_paths_that_name_nothing_are_refused(path):
+  with pytest.raises(ValueError, match=r'^--config\.data\.path='):
+    parse(1, {'data.path': path})
 
 
 def test_paths_are_expanded_but_those_of_remote_storage(monkeypatch):

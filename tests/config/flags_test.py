@@ -63,6 +63,8 @@ def test_every_optional_field_can_be_unset(name, text):
         ('model.embed_dim', '8,8', 'is not an integer'),
         ('model.code_shape', 'x', 'a tuple of 3 integers, such as'),
         ('model.codebook_size', 'a,b', 'an integer or a tuple of integers'),
+        ('model.code_shape', '{[]:1},2,3', 'a tuple of 3 integers'),
+        ('model.code_shape', '(' * 10_000, 'a tuple of 3 integers'),
     ],
 )
 def test_a_text_that_is_no_value_is_refused(name, text, message):

@@ -42,7 +42,7 @@ def test_a_file_is_loaded_with_some_fields_set_and_checked(file):
 def test_what_stands_behind_the_last_colon_is_handed_over(file):
   assert config.load(f'{file}:7').train.steps == 7
   assert reading.split(f'{file}:7:8') == (file, '7:8')
-  with pytest.raises(ValueError, match="invalid literal for int.*'x'"):
+  with pytest.raises(ValueError, match=r'failed in line 6: .*literal for int'):
     config.load(f'{file}:x')
 
 
@@ -63,13 +63,13 @@ def test_the_home_folder_is_expanded(file, monkeypatch):
     [
         ('README.md', '# Title', 'neither a Python file with a function'),
         ('x.json', '{', 'cannot be read as JSON'),
-        ('x.json', '[1]', 'is no experiment'),
+        ('x.json', '[1]', 'holds a list, not an object'),
         ('x.json', '{"stage": 1, "data": {"pth": 1}}', 'Did you mean'),
         ('x.py', 'get_config = 1 / 0', 'failed in line 1: ZeroDivisionError'),
         ('x.py', 'a = 1\nb = a.c', 'failed in line 2: AttributeError'),
         ('x.py', 'a = 1', 'has no function get_config'),
         ('x.py', 'def get_config(): return {}', 'returned a dict, but must'),
-        ('x.py', 'def get_config(): raise ValueError("no")', '^no$'),
+        ('x.py', 'def get_config():\n  raise ValueError("no")', '^no$'),
     ],
 )
 def test_what_is_no_experiment_is_refused(name, text, message, tmp_path):
@@ -77,6 +77,32 @@ def test_what_is_no_experiment_is_refused(name, text, message, tmp_path):
   path.write_text(text)
   with pytest.raises(ValueError, match=message):
     reading.read(str(path))
+
+
+def test_the_json_of_a_run_takes_no_argument(tmp_path):
+  path = tmp_path / 'config.json'
+  path.write_text('{"stage": 1}')
+  with pytest.raises(ValueError, match='This --config takes nothing after'):
+    reading.read(f'{path}:x')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'train.stepz': 3}, 'Did you mean --config.train.steps?'),
+        ({'train.steps': '3'}, "steps='3' is a text, but must be an integer"),
+        ({'data': 3}, 'is a section'),
+    ],
+)
+def test_wrong_overrides_are_refused_like_flags(changes, message, file):
+  with pytest.raises(ValueError) as error:
+    config.load(str(file), overrides=changes)
+  assert message in str(error.value)
+
+
+def test_errors_name_the_flag_that_gave_the_file():
+  with pytest.raises(ValueError, match='^--other=no.py: there is no file'):
+    reading.load_model('no.py', flag='--other')
 
 
 def test_an_argument_that_a_file_does_not_take_is_refused(tmp_path):
@@ -89,7 +115,7 @@ def test_an_argument_that_a_file_does_not_take_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ('path', 'message'),
     [
-        ('', 'is empty'),
+        ('', 'names no file or folder'),
         ('no/such.py', 'there is no file no/such.py'),
         ('no/such.py:7', 'there is no file no/such.py'),
     ],

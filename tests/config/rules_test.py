@@ -322,6 +322,20 @@ _RULES = [
         )
         for axis in ('data', 'fsdp', 'model')
     ),
+    *(
+        (
+            stage,
+            fields,
+            [f'{name}=', 'must be less than 2**31'],
+            ['data.batch_size', 'model.code_shape', 'model.codebook_size'],
+            dict(data__batch_size=2**22 - 1, model__codebook_size=2**30),
+        )
+        for stage in (1, 2)
+        for name, fields in (
+            ('batch_size', dict(data__batch_size=2**31 - 1)),
+            ('codebook_size', dict(model__codebook_size=2**31 - 1)),
+        )
+    ),
     (
         1,
         dict(mesh__model=-1),

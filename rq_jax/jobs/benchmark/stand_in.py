@@ -81,7 +81,7 @@ def load_tokenizer(path: str, prior: RQTransformerConfig) -> RQVAEConfig:
   Raises:
     ValueError: If its codes are not those that the prior models.
   """
-  loaded = config_lib.load_model(path)
+  loaded = config_lib.load_model(path, flag='--tokenizer_config')
   if not isinstance(loaded, RQVAEConfig):
     raise ValueError(
         f'--tokenizer_config={path} is of no RQ-VAE; give one of stage 1.'
