@@ -251,3 +251,10 @@ def test_a_clock_does_not_count_what_else_jax_measures():
     ):
       jax.monitoring.record_event_duration_secs(event, seconds)
   assert clock.seconds == 2.5
+
+
+def test_a_folder_at_home_is_expanded(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert compilation.keep('~/kept') == tmp_path / 'kept'
+  with pytest.raises(ValueError, match='no home folder ~nosuchuser'):
+    compilation.keep('~nosuchuser/kept')
