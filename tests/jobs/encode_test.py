@@ -281,11 +281,3 @@ def test_a_folder_that_another_program_holds_is_refused(tmp_path):
   ):
     encode.encode(stand_in(batches=0, then=fail), data(), str(tmp_path))
   assert not list(tmp_path.glob('t*'))
-
-
-def test_images_of_another_size_are_refused(tmp_path):
-  other = tiny.stage1_config().data
-  other = type(other)(**vars(other) | {'image_size': 32})
-  with pytest.raises(ValueError, match='image_size=32, but .* 16x16'):
-    encode.encode(stand_in(), other, str(tmp_path / 'out'))
-  assert not (tmp_path / 'out').exists()
