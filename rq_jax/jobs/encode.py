@@ -151,6 +151,8 @@ class _Encoding:
         self._described(),
         # Before it is begun: shards of another tokenizer would count as its.
         prepare=clear,
+        # The names of its files say which data they are, wherever they lie.
+        information=('data.path',),
         advice=(
             'Give the same values to finish that cache, or choose another'
             f' --out; or remove {self.manifest}, and it is'
@@ -210,14 +212,14 @@ class _Encoding:
     """What decides the bytes of the cache, see `manifest`."""
     return {
         'tokenizer': self.shards[0].split.fingerprint,
-        'data': vars(self.data),
+        'data': {
+            name: getattr(self.data, name)
+            for name in ('source', 'path', 'image_size', 'batch_size')
+        },
         'splits': {
-            split.name: {
-                'examples': split.num_examples,
-                'classes': split.num_classes,
-                'shards': split.num_shards,
-            }
-            for split in self._splits()
+            shard.split.name: shard.described()
+            for shard in self.shards
+            if not shard.number
         },
         'devices': f'{self.mesh.size} x {jax.local_devices()[0].device_kind}',
         'versions': versions.of('jax', 'rq_jax'),

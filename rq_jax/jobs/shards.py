@@ -1,6 +1,7 @@
 """What `encode` encodes: both splits of a dataset, a shard at a time."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,15 @@ class Shard:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """One example, by its number in the shard."""
     return self.source[self.rows[int(index)]]
+
+  def described(self) -> dict[str, Any]:
+    """What decides the bytes of the whole split, see `manifest`."""
+    return {
+        'examples': self.split.num_examples,
+        'classes': self.split.num_classes,
+        'shards': self.split.num_shards,
+        'files': self.source.listing,
+    }
 
 
 def open_splits(

@@ -1,9 +1,12 @@
-"""What cannot be encoded is refused at once, before anything is made."""
+"""Data that cannot be encoded, or are not those begun with, are refused."""
 
+import numpy as np
+from PIL import Image
 import pytest
 
 from rq_jax.checkpoints import stored
 from rq_jax.jobs import encode
+from rq_jax.tokenizer import Tokenizer
 from tests import tiny
 
 REFUSED = [
@@ -40,3 +43,37 @@ def test_data_are_judged_before_the_tokenizer_is_restored(
   assert not (tmp_path / 'made').exists()
   with pytest.raises(ValueError, match='checkpoint'):
     encode.run(str(tokenizer), tiny.stage1_config().data, str(out))
+
+
+def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
+    tmp_path, monkeypatch
+):
+  images, mounted = tmp_path / 'images', tmp_path / 'mounted'
+  images.mkdir()
+  for i in range(5):
+    Image.new('RGB', (16, 16)).save(images / f'{i}.png')
+  tokenizer = tiny.untrained_tokenizer()
+  batches = []
+
+  def features(self, images):
+    batches.append(len(images))
+    if len(batches) == 2:
+      raise RuntimeError('A device was lost.')
+    return np.zeros((len(images), *self.model.features_shape))
+
+  monkeypatch.setattr(Tokenizer, 'features', features)
+
+  def run(path):
+    fields = dict(source='image_folder', path=str(path))
+    data = tiny.stage1_config(data=fields).data
+    return encode.encode(tokenizer, data, str(tmp_path / 'cache'))
+
+  with pytest.raises(RuntimeError):
+    run(images)
+  images.rename(mounted)
+  (mounted / '2.png').rename(mounted / '20.png')
+  with pytest.raises(ValueError, match='begun with splits.train.files='):
+    run(mounted)
+  (mounted / '20.png').rename(mounted / '2.png')
+  assert f'5 images are in {tmp_path / "cache"}' in run(mounted)
+  assert len(batches) == 3  # One of each split, and the one that failed.
