@@ -7,6 +7,7 @@ does it through these functions.
 from collections.abc import Iterator
 import contextlib
 import errno
+import io
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ from typing import IO, Any
 import uuid
 
 from etils import epath
+import numpy as np
 
 PARTIAL = '.partial'  # The end of the name of a file that is being written.
 
@@ -91,6 +93,23 @@ def read_json_object(path: epath.PathLike) -> dict[str, Any]:
       f'{path} is damaged: it holds a {type(value).__name__}, not an object.'
       ' Restore the file from a copy, or write it again.'
   )
+
+
+def npy_header(dtype: Any, shape: tuple[int, ...]) -> bytes:
+  """How a .npy file of an array begins, just as `np.save` writes it.
+
+  Args:
+    dtype: Type of the array, as NumPy understands it.
+    shape: Shape of the array, which follows in C order.
+  """
+  header = io.BytesIO()
+  fields = {
+      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
+      'fortran_order': False,
+      'shape': shape,
+  }
+  np.lib.format.write_array_header_1_0(header, fields)
+  return header.getvalue()
 
 
 @contextlib.contextmanager

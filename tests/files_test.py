@@ -2,12 +2,14 @@
 
 import collections
 import errno
+import io
 import json
 import os
 import pwd
 import shutil
 
 from etils import epath
+import numpy as np
 import pytest
 
 from rq_jax import files
@@ -26,6 +28,18 @@ def full():
 
 def names(folder):
   return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'shape'),
+    [('uint8', (3, 2, 2, 3)), (np.float16, (2,)), ('<i4', ()), ('>i4', (0, 5))],
+)
+def test_a_npy_file_begins_as_numpy_saves_it(dtype, shape):
+  array = np.ones(shape, dtype)
+  saved = io.BytesIO()
+  np.save(saved, array)
+  header = files.npy_header(dtype, shape)
+  assert header + array.tobytes() == saved.getvalue()
 
 
 def test_a_file_gets_its_name_once_it_is_whole(tmp_path):

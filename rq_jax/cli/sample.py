@@ -6,8 +6,8 @@ r"""Draws images with a trained model.
       --num_images=50000 --format=npz --out=samples/
 
 Writes one PNG for each image, or archives of many, and `grid.png`, the first
-100 together. Image i depends on the checkpoint, --seed, i and its label or
-text alone.
+100 together. Image i depends only on the checkpoint, --seed, i and its label or
+text, not on how many images are drawn.
 
 Run the same command again to go on after an interruption: what is finished is
 not drawn again, and the files become those of an undisturbed run. Exit codes: 0
@@ -159,13 +159,13 @@ def _sample(values: flags.FlagValues) -> None:
       tokenizer=values.tokenizer,
       text_tokenizer=values.text_tokenizer,
   )
-  conditions = conditions.choose(
+  chosen = conditions.choose(
       sampler.prior, kind=kind, values=given, num_images=values.num_images
   )
   sentence = job.sample(
       drawing.Drawing(
           sampler=sampler,
-          conditions=conditions,
+          conditions=chosen,
           seed=values.seed,
           sampling=options,
           chunk_size=chunk_size,

@@ -191,15 +191,26 @@ def _perceptual_path(experiment: Any) -> None:
   )
 
 
-def _images(experiment: Any) -> None:
-  source = experiment.data.source
+def check_images(data: Any) -> None:
+  """Checks that a source has images, which an RQ-VAE trains on and encodes.
+
+  Args:
+    data: The section `data` of an experiment.
+
+  Raises:
+    ValueError: If it has none.
+  """
   require(
-      'image' in sources.SOURCES[source].provides,
-      f'config.data.source={source!r}',
-      'has no images, which stage 1 trains on; possible are'
+      'image' in sources.SOURCES[data.source].provides,
+      f'config.data.source={data.source!r}',
+      'has no images, which an RQ-VAE trains on and encodes; possible are'
       f' {sources.providing("image")}',
       '--config.data.source',
   )
+
+
+def _images(experiment: Any) -> None:
+  check_images(experiment.data)
   _data_path(experiment)
 
 

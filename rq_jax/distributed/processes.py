@@ -120,10 +120,11 @@ def _join_announced() -> None:
         ' this one already, so it goes on without the others.'
     )
     return
-  console.tell(
-      f'{jax.process_count()} processes work together, as {launcher.name}'
-      ' announces.'
-  )
+  # A machine of Google Cloud may turn out to be the only one.
+  if (count := jax.process_count()) > 1:
+    console.tell(
+        f'{count} processes work together, as {launcher.name} announces.'
+    )
 
 
 class _TooLateError(ValueError):
@@ -153,14 +154,17 @@ def _announced(environment: Mapping[str, str]) -> _Launcher | None:
     found = [environment[name] for name in names if name in environment]
     return int(found[0]) if found and found[0].isdecimal() else 1
 
-  if all(name in environment for name in _SLURM):
-    # An interactive step has one task, whatever the allocation has.
-    several = number('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS') > 1
-    return _Launcher('Slurm', 'slurm') if several else None
-  if number('OMPI_COMM_WORLD_SIZE', 'PMI_SIZE') > 1:
+  in_slurm = all(name in environment for name in _SLURM)
+  # An interactive step has one task, whatever the allocation has.
+  tasks = number('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS') if in_slurm else 1
+  # MPI first: within Slurm, `mpirun` starts its processes in a task of each
+  # node. PMI_SIZE is also set by `srun`, to the number of tasks.
+  if number('OMPI_COMM_WORLD_SIZE') > 1 or number('PMI_SIZE') > tasks:
     # Without it, JAX has to ask the package mpi4py.
     known = 'OMPI_MCA_orte_hnp_uri' in environment
     return _Launcher('MPI', 'ompi' if known else 'mpi4py')
+  if in_slurm:
+    return _Launcher('Slurm', 'slurm') if tasks > 1 else None
   platforms = environment.get('JAX_PLATFORMS') or 'tpu'
   if 'tpu' in platforms and _is_there('libtpu'):
     hosts = environment.get('TPU_PROCESS_ADDRESSES')

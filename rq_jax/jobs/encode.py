@@ -14,17 +14,18 @@ import jax
 import numpy as np
 
 from rq_jax import files
+from rq_jax.checkpoints import stored
 from rq_jax.config import sections
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import writer
-from rq_jax.data.sources import splits
 from rq_jax.distributed import locks
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
 from rq_jax.jobs import manifest
+from rq_jax.jobs import shards as shards_lib
 from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
 
@@ -34,10 +35,14 @@ def run(tokenizer: str, data: sections.Data, out: str) -> str:
 
   Args:
     tokenizer: Workdir of the trained RQ-VAE, or a converted checkpoint.
-    data: The section `data` of an experiment.
+    data: The section `data` of an experiment; it is checked before the weights
+      are restored.
     out: Folder of the cache.
   """
-  return encode(Tokenizer.restore(tokenizer), data, out)
+  out = files.path(out, 'out')
+  size = stored.read_model(tokenizer, stage=1).image_size
+  opened = shards_lib.open_splits(data, image_size=size)
+  return _encode(Tokenizer.restore(tokenizer), data, opened, out)
 
 
 def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
@@ -56,7 +61,7 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
     A sentence that says what is where.
 
   Raises:
-    ValueError: If the images are not of the tokenizer's size, or one cannot be
+    ValueError: If there are no images of the tokenizer's size, or one cannot be
       read, or another program writes to the folder, or it holds an unfinished
       cache of something else.
     files.DiskFullError: If there is no room for all that is missing, before
@@ -66,11 +71,17 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
   """
   out = files.path(out, 'out')
   size = tokenizer.model.image_size
-  if data.image_size != size:
-    raise ValueError(
-        f'config.data.image_size={data.image_size}, but the tokenizer encodes'
-        f' images of {size}x{size}. Change --config.data.image_size.'
-    )
+  opened = shards_lib.open_splits(data, image_size=size)
+  return _encode(tokenizer, data, opened, out)
+
+
+def _encode(
+    tokenizer: Tokenizer,
+    data: sections.Data,
+    opened: dict[str, sources.Source],
+    out: str,
+) -> str:
+  """See `encode`; `opened` holds the splits of the data."""
   mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
   everywhere = jax.device_put(
       tokenizer.variables, partitioning.replicated(mesh)
@@ -80,7 +91,7 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
       data=data,
       mesh=mesh,
       out=layout.local(out),
-      shards=_shards(tokenizer, data, out),
+      shards=shards_lib.of(opened, tokenizer, out),
   )
   with contextlib.ExitStack() as stack:
     processes.only_first(lambda: stack.enter_context(encoding.hold()))
@@ -102,55 +113,6 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Shard:
-  """A chunk: some examples of a split.
-
-  Attributes:
-    source: All examples of the split.
-    split: What the cache holds of them.
-    number: Of this shard.
-  """
-
-  source: sources.Source
-  split: layout.Split
-  number: int
-
-  @property
-  def rows(self) -> range:
-    return self.split.rows(self.number)
-
-  def __len__(self) -> int:
-    return len(self.rows)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return self.source[self.rows[int(index)]]
-
-
-def _shards(
-    tokenizer: Tokenizer, data: sections.Data, out: str
-) -> list[_Shard]:
-  """The shards of both splits, in order."""
-  shape = tokenizer.model.features_shape
-  found = []
-  for name in splits.SPLITS:
-    source = sources.open_source(data, name)
-    split = layout.Split(
-        path=out,
-        name=name,
-        num_examples=len(source),
-        shape=shape,
-        num_classes=source.num_classes,
-        fingerprint=tokenizer.fingerprint,
-        num_shards=layout.count_shards(len(source), shape),
-    )
-    found += [
-        _Shard(source=source, split=split, number=number)
-        for number in range(split.num_shards)
-    ]
-  return found
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Encoding:
   """What is encoded, with what.
 
@@ -166,7 +128,7 @@ class _Encoding:
   data: sections.Data
   mesh: jax.sharding.Mesh
   out: pathlib.Path
-  shards: list[_Shard]
+  shards: list[shards_lib.Shard]
 
   @property
   def manifest(self) -> pathlib.Path:
@@ -189,6 +151,8 @@ class _Encoding:
         self._described(),
         # Before it is begun: shards of another tokenizer would count as its.
         prepare=clear,
+        # The names of its files say which data they are, wherever they lie.
+        information=('data.path',),
         advice=(
             'Give the same values to finish that cache, or choose another'
             f' --out; or remove {self.manifest}, and it is'
@@ -248,21 +212,21 @@ class _Encoding:
     """What decides the bytes of the cache, see `manifest`."""
     return {
         'tokenizer': self.shards[0].split.fingerprint,
-        'data': vars(self.data),
+        'data': {
+            name: getattr(self.data, name)
+            for name in ('source', 'path', 'image_size', 'batch_size')
+        },
         'splits': {
-            split.name: {
-                'examples': split.num_examples,
-                'classes': split.num_classes,
-                'shards': split.num_shards,
-            }
-            for split in self._splits()
+            shard.split.name: shard.described()
+            for shard in self.shards
+            if not shard.number
         },
         'devices': f'{self.mesh.size} x {jax.local_devices()[0].device_kind}',
         'versions': versions.of('jax', 'rq_jax'),
     }
 
   def _batches(
-      self, shard: _Shard, check: chunks.Check
+      self, shard: shards_lib.Shard, check: chunks.Check
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and labels of the examples of a shard, in order."""
     devices = partitioning.batch_parallelism(self.mesh)

@@ -34,7 +34,8 @@ def open_folder(
     asked: All that decides the bytes of the job; and `devices`, which is noted.
       Other devices round otherwise, which may move a value by a little; a job
       may go on without those that it began on.
-    prepare: Judges or clears a folder that no such job has begun.
+    prepare: Called before the job is noted in a folder that exists but has no
+      `job.json`: refuses the folder, or removes files from it.
     information: Names of what is noted only, too.
     advice: What to do about a folder that holds another job.
 

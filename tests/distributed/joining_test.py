@@ -55,6 +55,16 @@ def surroundings(monkeypatch):
         ),
         ({'OMPI_COMM_WORLD_SIZE': '2'}, 'mpi4py'),
         ({'PMI_SIZE': '8'}, 'mpi4py'),
+        # `mpirun` in an allocation, from its only task or over its nodes.
+        (
+            SLURM
+            | {'SLURM_STEP_NUM_TASKS': '1', 'OMPI_COMM_WORLD_SIZE': '4'}
+            | {'OMPI_MCA_orte_hnp_uri': '1.0;x'},
+            'ompi',
+        ),
+        (SLURM | {'OMPI_COMM_WORLD_SIZE': '4'}, 'mpi4py'),
+        (SLURM | {'SLURM_NTASKS': '2', 'PMI_SIZE': '8'}, 'mpi4py'),
+        (SLURM | {'PMI_SIZE': '4'}, 'slurm'),  # `srun --mpi=pmi2`.
         ({'TPU_WORKER_HOSTNAMES': 'a,b'}, 'gketpu'),
         ({'TPU_PROCESS_ADDRESSES': 'a:1,b:1'}, 'gketpu'),
         (
@@ -67,12 +77,13 @@ def surroundings(monkeypatch):
     ],
 )
 def test_processes_that_are_announced_are_joined(
-    environment, method, asked, surroundings, capsys
+    environment, method, asked, surroundings, capsys, monkeypatch
 ):
   surroundings(environment)
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
   processes.initialize()
   assert asked == [{'cluster_detection_method': method}]
-  assert '1 processes work together, as' in capsys.readouterr().out
+  assert '2 processes work together, as' in capsys.readouterr().out
   processes.initialize('off')
   assert len(asked) == 1
 
@@ -92,6 +103,8 @@ def test_processes_that_are_announced_are_joined(
         # The script of `sbatch`, which runs once.
         ({n: v for n, v in SLURM.items() if 'STEP' not in n}, ()),
         ({'OMPI_COMM_WORLD_SIZE': '1', 'PMI_SIZE': '1'}, ()),
+        # Slurm has one task here, and this machine a TPU.
+        (SLURM | {'SLURM_NTASKS': '1', 'PMI_SIZE': '1'}, ALL),
     ],
 )
 def test_where_nothing_announces_several_it_goes_on_alone(
@@ -102,6 +115,15 @@ def test_where_nothing_announces_several_it_goes_on_alone(
   assert not asked
   assert not capsys.readouterr().out
   assert not caplog.text
+
+
+def test_a_machine_with_tpus_that_is_the_only_one_says_nothing(
+    asked, surroundings, capsys
+):
+  surroundings({})
+  processes.initialize()
+  assert asked == [{'cluster_detection_method': 'gcetpu'}]
+  assert not capsys.readouterr().out
 
 
 def test_a_pod_that_cannot_ask_for_the_others_warns(

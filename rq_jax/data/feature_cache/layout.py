@@ -13,7 +13,6 @@ not depend on who wrote them.
 
 from collections.abc import Collection
 import dataclasses
-import io
 import json
 import math
 import os
@@ -173,16 +172,9 @@ def _shard_file(
     path: pathlib.Path, dtype: type, shape: tuple[int, ...]
 ) -> ShardFile:
   """A file as `np.save` writes it."""
-  header = io.BytesIO()
-  fields = {
-      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
-      'fortran_order': False,
-      'shape': shape,
-  }
-  np.lib.format.write_array_header_1_0(header, fields)
-  begin = header.getvalue()
+  header = files.npy_header(dtype, shape)
   size = np.dtype(dtype).itemsize * math.prod(shape)
-  return ShardFile(path, begin, len(begin) + size)
+  return ShardFile(path, header, len(header) + size)
 
 
 def _rows(num_examples: int, shard: int, num_shards: int) -> range:

@@ -23,6 +23,11 @@ class Source(Protocol):
     """Classes of the data; labels lie in [0, num_classes)."""
     ...
 
+  @property
+  def listing(self) -> str | None:
+    """SHA-256 of the names and labels of its files; None without files."""
+    ...
+
   def __len__(self) -> int:
     """Number of examples."""
     ...

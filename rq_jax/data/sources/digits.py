@@ -17,9 +17,11 @@ class Digits:
 
   Attributes:
     num_classes: 10.
+    listing: None, as there are no files.
   """
 
   num_classes = 10
+  listing = None
 
   def __init__(self, split: str, image_size: int = 32):
     """Loads a split.

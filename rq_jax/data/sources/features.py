@@ -26,7 +26,10 @@ class Features:
     shape: (H, W, C).
     num_classes: Classes of the data; labels are below. Of a cache that does not
       record it, one more than the largest label.
+    listing: None: the features are named by `fingerprint`.
   """
+
+  listing = None
 
   def __init__(self, path: Path | None, split: str):
     """Opens a split, 'train' or 'test', of the cache at `path`.

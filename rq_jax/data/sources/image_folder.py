@@ -1,5 +1,7 @@
 """Folders of image files."""
 
+import hashlib
+import json
 from typing import Any
 
 from etils import epath
@@ -64,7 +66,7 @@ class ImageFolder:
     if not folders:
       chosen = splits.members(len(files), split)
       files, labels = [files[i] for i in chosen], labels[chosen]
-    self._files, self._labels = files, labels
+    self._root, self._files, self._labels = root, files, labels
     self._max_pixels = max_pixels
     if not files:
       raise ValueError(
@@ -74,6 +76,14 @@ class ImageFolder:
           ' train/ and test/, at least 5 of them; set --config.data.path to'
           ' such a folder'
       )
+
+  @property
+  def listing(self) -> str:
+    """SHA-256 of the files of the split, by name below `path`, and labels."""
+    start = len(str(self._root))
+    names = [file[start:] for file in self._files]
+    listed = json.dumps([names, self._labels.tolist()])
+    return hashlib.sha256(listed.encode()).hexdigest()
 
   def __len__(self) -> int:
     """Number of images in the split."""

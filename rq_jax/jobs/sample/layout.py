@@ -122,7 +122,7 @@ class Files:
     else:
       (self.folder / PARTS).mkdir(exist_ok=True)
       with files.whole(self._part(chunk), needs=images.nbytes) as file:
-        _write_header(file, images.dtype, images.shape)
+        file.write(files.npy_header(images.dtype, images.shape))
         # Unlike `np.save`, this tells a full disk from other errors.
         file.write(np.ascontiguousarray(images).data)
 
@@ -226,18 +226,8 @@ def _open_array(
   Entries opened by their name have the date 1980-01-01.
   """
   entry = archive.open(f'{name}.npy', 'w', force_zip64=True)
-  _write_header(entry, dtype, shape)
+  entry.write(files.npy_header(dtype, shape))
   return entry
-
-
-def _write_header(file: IO[bytes], dtype: Any, shape: tuple[int, ...]) -> None:
-  """Begins a .npy file, just as `np.save` does."""
-  header = {
-      'descr': np.lib.format.dtype_to_descr(np.dtype(dtype)),
-      'fortran_order': False,
-      'shape': shape,
-  }
-  np.lib.format.write_array_header_1_0(file, header)
 
 
 def _head(path: epath.Path, count: int) -> np.ndarray:

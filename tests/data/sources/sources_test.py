@@ -1,5 +1,6 @@
 """Sources give every image its pixels, its label and its split."""
 
+import hashlib
 import pickle
 import sys
 import types
@@ -126,6 +127,25 @@ def test_folders_of_splits_may_hold_images_without_classes(tmp_path):
   _save_numbered(tmp_path / 'val', ['c.png'])
   assert _labels(image_folder.ImageFolder(tmp_path, 'train')) == [0, 0]
   assert _labels(image_folder.ImageFolder(tmp_path, 'test')) == [0]
+
+
+def test_the_listing_names_the_files_and_labels_wherever_they_lie(tmp_path):
+  names = [f'{i}.png' for i in range(5)]
+  _save_numbered(tmp_path / 'here' / 'ant', names)
+  listed = '[["/ant/0.png", "/ant/1.png", "/ant/2.png", "/ant/3.png"],'
+  listed += ' [0, 0, 0, 0]]'
+
+  def listing(path, split='train'):
+    return image_folder.ImageFolder(tmp_path / path, split).listing
+
+  first = listing('here')
+  assert first == hashlib.sha256(listed.encode()).hexdigest()
+  assert listing('here', 'test') != first
+  (tmp_path / 'here').rename(tmp_path / 'mounted')
+  assert listing('mounted') == first
+  (tmp_path / 'mounted' / 'aardvark').mkdir()  # Labels move, names do not.
+  assert listing('mounted') != first
+  assert digits.Digits('test', 8).listing is None
 
 
 def test_a_missing_or_empty_folder_names_the_flag(tmp_path):

@@ -1,0 +1,101 @@
+"""What `encode` encodes: both splits of a dataset, a shard at a time."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from rq_jax.config import rules
+from rq_jax.config import sections
+from rq_jax.data import sources
+from rq_jax.data.feature_cache import layout
+from rq_jax.data.sources import splits
+from rq_jax.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+  """Some examples of a split.
+
+  Attributes:
+    source: All examples of the split.
+    split: What the cache holds of them.
+    number: Number of this shard in its split.
+  """
+
+  source: sources.Source
+  split: layout.Split
+  number: int
+
+  @property
+  def rows(self) -> range:
+    """The examples of the split that this shard holds."""
+    return self.split.rows(self.number)
+
+  def __len__(self) -> int:
+    """How many examples there are."""
+    return len(self.rows)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """One example, by its number in the shard."""
+    return self.source[self.rows[int(index)]]
+
+  def described(self) -> dict[str, Any]:
+    """What decides the bytes of the whole split, see `manifest`."""
+    return {
+        'examples': self.split.num_examples,
+        'classes': self.split.num_classes,
+        'shards': self.split.num_shards,
+        'files': self.source.listing,
+    }
+
+
+def open_splits(
+    data: sections.Data, *, image_size: int
+) -> dict[str, sources.Source]:
+  """Opens both splits of a dataset.
+
+  Args:
+    data: The section `data` of an experiment.
+    image_size: Side of the images that the tokenizer encodes.
+
+  Raises:
+    ValueError: If there are no images, or they are of another size.
+  """
+  rules.check_images(data)
+  if data.image_size != image_size:
+    raise ValueError(
+        f'config.data.image_size={data.image_size}, but the tokenizer encodes'
+        f' images of {image_size}x{image_size}. Change'
+        ' --config.data.image_size.'
+    )
+  return {name: sources.open_source(data, name) for name in splits.SPLITS}
+
+
+def of(
+    opened: dict[str, sources.Source], tokenizer: Tokenizer, out: str
+) -> list[Shard]:
+  """The shards of both splits, in order.
+
+  Args:
+    opened: Both splits, as `open_splits` returns them.
+    tokenizer: The encoder.
+    out: Folder of the cache.
+  """
+  shape = tokenizer.model.features_shape
+  found = []
+  for name, source in opened.items():
+    split = layout.Split(
+        path=out,
+        name=name,
+        num_examples=len(source),
+        shape=shape,
+        num_classes=source.num_classes,
+        fingerprint=tokenizer.fingerprint,
+        num_shards=layout.count_shards(len(source), shape),
+    )
+    found += [
+        Shard(source=source, split=split, number=number)
+        for number in range(split.num_shards)
+    ]
+  return found

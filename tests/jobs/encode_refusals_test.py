@@ -1,0 +1,79 @@
+"""Data that cannot be encoded, or are not those begun with, are refused."""
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from rq_jax.checkpoints import stored
+from rq_jax.jobs import encode
+from rq_jax.tokenizer import Tokenizer
+from tests import tiny
+
+REFUSED = [
+    (
+        dict(source='features', path='cache'),
+        "source='features' has no images.*'digits' or 'image_folder'.*"
+        '--config.data.source',
+    ),
+    (dict(source='image_folder'), "path is 'None'.* set --config.data.path"),
+    (dict(image_size=32), 'image_size=32, but .* 16x16.*data.image_size'),
+]
+
+
+@pytest.mark.parametrize(('fields', 'words'), REFUSED)
+def test_data_that_cannot_be_encoded_are_refused(fields, words, tmp_path):
+  data = tiny.stage1_config(data=fields).data
+  out = tmp_path / 'made' / 'cache'
+  with pytest.raises(ValueError, match=words):
+    encode.encode(tiny.untrained_tokenizer(), data, str(out))
+  assert not (tmp_path / 'made').exists()
+
+
+@pytest.mark.parametrize(('fields', 'words'), REFUSED)
+def test_data_are_judged_before_the_tokenizer_is_restored(
+    fields, words, tmp_path
+):
+  """Its folder has a description, and no weights."""
+  tokenizer, out = tmp_path / 'tokenizer', tmp_path / 'made' / 'cache'
+  tokenizer.mkdir()
+  stored.write_config(tokenizer, tiny.stage1_config())
+  data = tiny.stage1_config(data=fields).data
+  with pytest.raises(ValueError, match=words):
+    encode.run(str(tokenizer), data, str(out))
+  assert not (tmp_path / 'made').exists()
+  with pytest.raises(ValueError, match='checkpoint'):
+    encode.run(str(tokenizer), tiny.stage1_config().data, str(out))
+
+
+def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
+    tmp_path, monkeypatch
+):
+  images, mounted = tmp_path / 'images', tmp_path / 'mounted'
+  images.mkdir()
+  for i in range(5):
+    Image.new('RGB', (16, 16)).save(images / f'{i}.png')
+  tokenizer = tiny.untrained_tokenizer()
+  batches = []
+
+  def features(self, images):
+    batches.append(len(images))
+    if len(batches) == 2:
+      raise RuntimeError('A device was lost.')
+    return np.zeros((len(images), *self.model.features_shape))
+
+  monkeypatch.setattr(Tokenizer, 'features', features)
+
+  def run(path):
+    fields = dict(source='image_folder', path=str(path))
+    data = tiny.stage1_config(data=fields).data
+    return encode.encode(tokenizer, data, str(tmp_path / 'cache'))
+
+  with pytest.raises(RuntimeError):
+    run(images)
+  images.rename(mounted)
+  (mounted / '2.png').rename(mounted / '20.png')
+  with pytest.raises(ValueError, match='begun with splits.train.files='):
+    run(mounted)
+  (mounted / '20.png').rename(mounted / '2.png')
+  assert f'5 images are in {tmp_path / "cache"}' in run(mounted)
+  assert len(batches) == 3  # One of each split, and the one that failed.
