@@ -22,8 +22,9 @@ def check(experiment: Any, *, with_data: bool = True) -> None:
   for rule in (_learning_rate, _duration, _mesh, _float16, _counts):
     rule(experiment)
   if experiment.stage == 1:
-    stage = (_image_size, _feature_map, _attention, _adversary, _perceptual)
-    with_paths = (_images, _perceptual_path)
+    stage = (_images, _image_size, _feature_map, _attention, _adversary,
+             _perceptual)  # fmt: skip
+    with_paths = (_data_path, _perceptual_path)
   else:
     stage = (_label_dropout, _condition_weight)
     with_paths = (_paths, _texts)
@@ -211,7 +212,6 @@ def check_images(data: Any) -> None:
 
 def _images(experiment: Any) -> None:
   check_images(experiment.data)
-  _data_path(experiment)
 
 
 def _data_path(experiment: Any, *others: str) -> None:

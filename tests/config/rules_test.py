@@ -417,6 +417,12 @@ def test_a_plan_needs_neither_data_nor_weights():
       config.check(raw | {'train': {}}, with_data=False)
 
 
+def test_a_plan_of_stage_1_needs_a_source_with_images():
+  raw = dict(stage=1, train=dict(steps=1), data=dict(source='features'))
+  with pytest.raises(ValueError, match='has no images'):
+    config.check(raw, with_data=False)
+
+
 def test_what_can_be_built_need_not_be_trainable():
   folded = config.parse(dict(stage=1, model=dict(code_shape=(4, 4, 4))))
   assert folded.model.code_shape == (4, 4, 4)
