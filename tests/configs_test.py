@@ -194,7 +194,7 @@ def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
 
 @pytest.fixture
 def no_plans(monkeypatch):
-  """Leaves out of `--dry_run` what takes seconds; see `jobs/plan/table_test.py`."""
+  """Leaves out of `--dry_run` what `jobs/plan/table_test.py` tests."""
   monkeypatch.setattr(estimate, 'make', lambda *_: None)
   monkeypatch.setattr(table, 'text', lambda _: '')
 
