@@ -7,7 +7,7 @@ import math
 import numbers
 from typing import Any
 
-from rq_jax.config import sources
+from rq_jax.config import source_table
 from rq_jax.config.model_rules import require
 
 
@@ -194,10 +194,10 @@ def _perceptual_path(experiment: Any) -> None:
 def _images(experiment: Any) -> None:
   source = experiment.data.source
   require(
-      'image' in sources.SOURCES[source].provides,
+      'image' in source_table.SOURCES[source].provides,
       f'config.data.source={source!r}',
       'has no images, which stage 1 trains on; possible are'
-      f' {sources.providing("image")}',
+      f' {source_table.providing("image")}',
       '--config.data.source',
   )
   _data_path(experiment)
@@ -207,7 +207,7 @@ def _data_path(experiment: Any, *others: str) -> None:
   """Asks for paths that have no default: of the data, and others if unset."""
   data = experiment.data
   unset = [f'--config.{name}' for name in others]
-  if sources.SOURCES[data.source].needs_path and data.path is None:
+  if source_table.SOURCES[data.source].needs_path and data.path is None:
     unset.append('--config.data.path')
   if unset:
     raise ValueError(
@@ -224,11 +224,11 @@ def _texts(experiment: Any) -> None:
   source = experiment.data.source
   require(
       not experiment.model.text_vocab_size
-      or 'tokens' in sources.SOURCES[source].provides,
+      or 'tokens' in source_table.SOURCES[source].provides,
       f'config.model.text_vocab_size={experiment.model.text_vocab_size} with'
       f' config.data.source={source!r}',
       'is a model of texts on data without texts; sources with texts:'
-      f' {sources.providing("tokens")}',
+      f' {source_table.providing("tokens")}',
       '--config.data.source, or --config.model.text_vocab_size and'
       ' --config.model.text_length to 0',
   )

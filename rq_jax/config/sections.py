@@ -4,7 +4,7 @@ import dataclasses
 
 from rq_jax.config import fields
 from rq_jax.config import schema
-from rq_jax.config import sources
+from rq_jax.config import source_table
 
 # Of an image file: what is read unless the experiment says otherwise, and the
 # most that Pillow reads.
@@ -17,7 +17,7 @@ class Data(schema.Section, name='data'):
   """Where examples come from, and how they are prepared."""
 
   source: str = fields.field(
-      'digits', 'Kind of the data.', choices=tuple(sources.SOURCES)
+      'digits', 'Kind of the data.', choices=tuple(source_table.SOURCES)
   )
   path: str | None = fields.field(
       None, 'Folder of the data.', path=True, resumable=True

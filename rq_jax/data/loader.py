@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data import transforms
 
@@ -83,7 +83,7 @@ def image_transform(data_config: Any, *, train: bool) -> Transform | None:
       as `config.data`.
     train: Whether to crop and flip at random, or to take the center.
   """
-  if 'image' not in SOURCES[data_config.source].provides:
+  if 'image' not in source_table.SOURCES[data_config.source].provides:
     return None
   return ImageTransform(
       image_size=data_config.image_size,

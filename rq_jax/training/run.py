@@ -7,7 +7,7 @@ from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQVAEExperiment
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data.sources import features
 from rq_jax.distributed import console
@@ -78,7 +78,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       held.prepare(config)
     else:
       tokenizer = Tokenizer.restore(config.tokenizer)
-      if 'features' in SOURCES[config.data.source].provides:
+      if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer

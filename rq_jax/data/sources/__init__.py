@@ -12,7 +12,7 @@ is the same for the cache that stage 2 reads.
 import importlib
 from typing import Any, Protocol
 
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import source_table
 
 
 class Source(Protocol):
@@ -43,10 +43,11 @@ def open_source(data: Any, split: str) -> Source:
   Raises:
     ValueError: If there is no such source or split, or its files are missing.
   """
-  if data.source not in SOURCES:
+  if data.source not in source_table.SOURCES:
     raise ValueError(
         f'config.data.source is {data.source!r}; possible are'
-        f' {", ".join(SOURCES)}; set --config.data.source to one of them'
+        f' {", ".join(source_table.SOURCES)}; set --config.data.source to one'
+        ' of them'
     )
   module = importlib.import_module(f'{__name__}.{data.source}')
   return module.open_split(data, split)
