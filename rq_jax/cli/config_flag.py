@@ -8,10 +8,10 @@ from absl import flags
 
 from rq_jax import config as config_lib
 from rq_jax.config import experiment as experiment_lib
-from rq_jax.config import flags as texts
 from rq_jax.config import reading
 from rq_jax.config import reference
 from rq_jax.config import schema
+from rq_jax.config import texts
 
 _FIELD = re.compile(r'--?(?P<no>no)?config\.(?P<name>[\w.]+)(=(?P<text>.*))?',
                     re.DOTALL)  # fmt: skip

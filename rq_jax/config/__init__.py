@@ -1,14 +1,17 @@
 """Experiments: what a configuration file sets, described once and checked.
 
-experiment   the experiments of both stages, of the sections below
-models       what networks are made of, on their own
-sections     data, optimizer, length of a run, mesh, losses
-sources      the table of data sources
-rules        what an experiment must fulfil to be trained
-recipes      what the experiments of the paper have in common
-reading      configuration files, and the config.json of runs
-fields       how a field is declared, and which values it takes
-schema       what follows from declarations: parsing, names, dotted values
+experiment    the experiments of both stages, of the sections below
+models        what networks are made of, on their own
+sections      data, optimizer, length of a run, mesh, losses
+source_table  the table of data sources
+rules         what an experiment must fulfil to be trained
+model_rules   what a network must fulfil to be built
+recipes       what the experiments of the paper have in common
+reading       configuration files, and the config.json of runs
+fields        how a field is declared, and which values it takes
+schema        what follows from declarations: parsing, names, dotted values
+texts         values of fields as people type them
+reference     the page docs/config.md
 """
 
 from rq_jax.config.experiment import Experiment

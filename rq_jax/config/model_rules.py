@@ -5,7 +5,11 @@ flag to change. Descriptions call these when they are made.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # These call the rules.
+  from rq_jax.config.models import RQTransformerConfig
+  from rq_jax.config.models import RQVAEConfig
 
 
 def require(holds: bool, was: str, required: str, change: str) -> None:
@@ -14,19 +18,19 @@ def require(holds: bool, was: str, required: str, change: str) -> None:
     raise ValueError(f'{was} {required}. Change {change}.')
 
 
-def check_rqvae(model: Any) -> None:
-  """Checks a `models.RQVAEConfig`."""
+def check_rqvae(model: 'RQVAEConfig') -> None:
+  """Checks what an RQ-VAE is made of."""
   for rule in (_levels, _code_map, _codebooks, _groups):
     rule(model)
 
 
-def check_rqtransformer(model: Any) -> None:
-  """Checks a `models.RQTransformerConfig`."""
+def check_rqtransformer(model: 'RQTransformerConfig') -> None:
+  """Checks what an RQ-Transformer is made of."""
   for rule in (_heads, _conditions, _null_class, _vocabularies):
     rule(model)
 
 
-def _levels(model: Any) -> None:
+def _levels(model: 'RQVAEConfig') -> None:
   levels = len(model.channel_multipliers)
   require(
       levels > 0,
@@ -50,7 +54,7 @@ def _levels(model: Any) -> None:
   )
 
 
-def _code_map(model: Any) -> None:
+def _code_map(model: 'RQVAEConfig') -> None:
   side = model.feature_map
   h, w, _ = model.code_shape
   require(
@@ -61,7 +65,7 @@ def _code_map(model: Any) -> None:
   )
 
 
-def _codebooks(model: Any) -> None:
+def _codebooks(model: 'RQVAEConfig') -> None:
   depth = model.code_shape[2]
   for name in ('codebook_size', 'decay'):
     value = getattr(model, name)
@@ -82,7 +86,7 @@ def _codebooks(model: Any) -> None:
     )
 
 
-def _groups(model: Any) -> None:
+def _groups(model: 'RQVAEConfig') -> None:
   widths = {model.channels * m for m in model.channel_multipliers}
   if bad := sorted(w for w in widths if w % model.norm_groups):
     require(
@@ -94,7 +98,7 @@ def _groups(model: Any) -> None:
     )
 
 
-def _heads(model: Any) -> None:
+def _heads(model: 'RQTransformerConfig') -> None:
   require(
       model.width % model.heads == 0,
       f'config.model.width={model.width}',
@@ -109,7 +113,7 @@ def _heads(model: Any) -> None:
   )
 
 
-def _conditions(model: Any) -> None:
+def _conditions(model: 'RQTransformerConfig') -> None:
   require(
       not (model.num_classes and model.text_vocab_size),
       f'config.model.num_classes={model.num_classes} and'
@@ -126,7 +130,7 @@ def _conditions(model: Any) -> None:
   )
 
 
-def _null_class(model: Any) -> None:
+def _null_class(model: 'RQTransformerConfig') -> None:
   require(
       not model.null_class or model.num_classes or model.text_vocab_size,
       'config.model.null_class=True',
@@ -135,7 +139,7 @@ def _null_class(model: Any) -> None:
   )
 
 
-def _vocabularies(model: Any) -> None:
+def _vocabularies(model: 'RQTransformerConfig') -> None:
   if isinstance(model.codebook_size, tuple):
     require(
         len(model.codebook_size) == model.code_shape[2],

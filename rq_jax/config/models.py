@@ -77,8 +77,9 @@ class RQVAEConfig(schema.Section, name='model'):
       False, 'Whether to recompute activations in the backward pass.'
   )
   dtype: str = fields.field(
-      'float32', 'Of the computation; parameters are float32.', choices=_DTYPES
-  )
+      'float32', 'Type of the computation; parameters are float32.',
+      choices=_DTYPES,
+  )  # fmt: skip
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -104,8 +105,9 @@ class DiscriminatorConfig(schema.Section, name='discriminator'):
       'batch', 'Normalization: BatchNorm or ActNorm.', choices=('batch', 'act')
   )
   dtype: str = fields.field(
-      'float32', 'Of the computation; parameters are float32.', choices=_DTYPES
-  )
+      'float32', 'Type of the computation; parameters are float32.',
+      choices=_DTYPES,
+  )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,7 @@ class RQTransformerConfig(schema.Section, name='model'):
       at_least=0,
   )  # fmt: skip
   text_length: int = fields.field(
-      0, 'Tokens of such a text; 0 for none.', at_least=0
+      0, 'Tokens of a text that conditions the model; 0 for none.', at_least=0
   )
   null_class: bool = fields.field(
       False, 'Whether there is a null condition, which guidance needs.'
@@ -148,9 +150,11 @@ class RQTransformerConfig(schema.Section, name='model'):
       choices=('codebook', 'learned'),
   )
   depth_input: str = fields.field(
-      'codebook', 'The same of the depth transformer.',
+      'codebook',
+      'What the depth transformer reads: codewords of the tokenizer or'
+      ' embeddings of its own.',
       choices=('codebook', 'learned'),
-  )  # fmt: skip
+  )
   shared_embedding: bool = fields.field(
       True, 'Whether all depths share their learned embeddings.'
   )
@@ -168,10 +172,12 @@ class RQTransformerConfig(schema.Section, name='model'):
       True, 'Whether the layers of the MLPs have biases.'
   )
   gelu: str = fields.field(
-      'exact', 'GELU, exact or by a sigmoid.', choices=_GELUS
+      'exact', 'How GELU is computed: exactly, or by a sigmoid.', choices=_GELUS
   )
   depth_gelu: str | None = fields.field(
-      None, 'GELU of the depth transformer, if it is another.', choices=_GELUS
+      None,
+      'GELU of the depth transformer; None for that of `gelu`.',
+      choices=_GELUS,
   )
   dropout: float = fields.field(
       0.1, 'Dropout behind attention and MLP.', at_least=0, below=1
@@ -180,14 +186,15 @@ class RQTransformerConfig(schema.Section, name='model'):
       0.0, 'Dropout of attention weights.', at_least=0, below=1
   )
   embedding_dropout: float = fields.field(
-      0.0, 'Dropout of the inputs.', at_least=0, below=1
+      0.0, 'Dropout of inputs of the spatial transformer.', at_least=0, below=1
   )
   remat: bool = fields.field(
       False, 'Whether to recompute activations in the backward pass.'
   )
   dtype: str = fields.field(
-      'float32', 'Of the computation; parameters are float32.', choices=_DTYPES
-  )
+      'float32', 'Type of the computation; parameters are float32.',
+      choices=_DTYPES,
+  )  # fmt: skip
 
   def __post_init__(self) -> None:
     super().__post_init__()

@@ -1,8 +1,8 @@
 """What the experiments of the paper have in common, one recipe a stage.
 
-The files of `configs/` start from these, and set what is their own. Some take
-an argument, as in `--config=configs/imagenet256/rqtransformer.py:1.4b`, which
-the functions at the end read.
+The files of `configs/` start from these, and set the fields that differ. Some
+take an argument, as in `--config=configs/imagenet256/rqtransformer.py:1.4b`,
+which the functions at the end read.
 """
 
 from collections.abc import Mapping

@@ -9,8 +9,8 @@ from typing import Any
 
 from rq_jax.config import experiment as experiment_lib
 from rq_jax.config import fields
-from rq_jax.config import flags
 from rq_jax.config import schema
+from rq_jax.config import texts
 
 _HEAD = """\
 # Fields of a configuration
@@ -98,7 +98,7 @@ def _possible(known: fields.Field) -> str:
   if declared.choices:
     listed = ', '.join(repr(choice) for choice in declared.choices)
     return f'One of {listed}.'
-  words = flags.describe(known)
+  words = texts.describe(known)
   if bounds := fields.bounds(known):
     words += f'; must {bounds}'
   if declared.at_most is not None:

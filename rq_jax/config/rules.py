@@ -3,24 +3,33 @@
 Whatever can be built at all is decided by its sections; see `model_rules`.
 """
 
+from collections.abc import Callable
 import math
 import numbers
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rq_jax.config import sources
+from rq_jax.config import sections
+from rq_jax.config import source_table
 from rq_jax.config.model_rules import require
 
+if TYPE_CHECKING:  # These call the rules.
+  from rq_jax.config.experiment import Experiment
+  from rq_jax.config.experiment import RQTransformerExperiment
+  from rq_jax.config.experiment import RQVAEExperiment
 
-def check(experiment: Any, *, with_data: bool = True) -> None:
+
+def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
   """Raises a ValueError at the first rule that is broken.
 
   Args:
-    experiment: An `experiment.Experiment`.
+    experiment: One that can be built.
     with_data: Whether data, and weights that are not trained, must be named;
       they need not for a plan of what training takes.
   """
   for rule in (_learning_rate, _duration, _mesh, _float16, _counts):
     rule(experiment)
+  stage: tuple[Callable[..., None], ...]
+  with_paths: tuple[Callable[..., None], ...]
   if experiment.stage == 1:
     stage = (_images, _image_size, _feature_map, _attention, _adversary,
              _perceptual)  # fmt: skip
@@ -50,7 +59,7 @@ def check_seed(seed: int) -> None:
   )
 
 
-def _learning_rate(experiment: Any) -> None:
+def _learning_rate(experiment: 'Experiment') -> None:
   optimizer = experiment.optimizer
   require(
       optimizer.min_lr <= optimizer.peak_lr,
@@ -60,7 +69,7 @@ def _learning_rate(experiment: Any) -> None:
   )
 
 
-def _duration(experiment: Any) -> None:
+def _duration(experiment: 'Experiment') -> None:
   steps, epochs = experiment.train.steps, experiment.train.epochs
   require(
       (steps is None) != (epochs is None),
@@ -70,7 +79,7 @@ def _duration(experiment: Any) -> None:
   )
 
 
-def _mesh(experiment: Any) -> None:
+def _mesh(experiment: 'Experiment') -> None:
   sizes = vars(experiment.mesh)
   for axis, size in sizes.items():
     require(
@@ -88,7 +97,7 @@ def _mesh(experiment: Any) -> None:
   )
 
 
-def _float16(experiment: Any) -> None:
+def _float16(experiment: 'Experiment') -> None:
   for name in ('model', 'discriminator'):
     section = getattr(experiment, name, None)
     require(
@@ -100,7 +109,7 @@ def _float16(experiment: Any) -> None:
     )
 
 
-def _counts(experiment: Any) -> None:
+def _counts(experiment: 'Experiment') -> None:
   model, batch_size = experiment.model, experiment.data.batch_size
   codes = batch_size * math.prod(model.code_shape)
   sizes = model.codebook_size
@@ -116,7 +125,7 @@ def _counts(experiment: Any) -> None:
   )
 
 
-def _image_size(experiment: Any) -> None:
+def _image_size(experiment: 'RQVAEExperiment') -> None:
   size = experiment.model.image_size
   require(
       experiment.data.image_size == size,
@@ -126,7 +135,7 @@ def _image_size(experiment: Any) -> None:
   )
 
 
-def _feature_map(experiment: Any) -> None:
+def _feature_map(experiment: 'RQVAEExperiment') -> None:
   model, side = experiment.model, experiment.model.feature_map
   levels = len(model.channel_multipliers)
   require(
@@ -139,7 +148,7 @@ def _feature_map(experiment: Any) -> None:
   )
 
 
-def _attention(experiment: Any) -> None:
+def _attention(experiment: 'RQVAEExperiment') -> None:
   model = experiment.model
   levels = range(len(model.channel_multipliers))
   possible = [model.image_size // 2**level for level in levels]
@@ -153,7 +162,7 @@ def _attention(experiment: Any) -> None:
   )
 
 
-def _adversary(experiment: Any) -> None:
+def _adversary(experiment: 'RQVAEExperiment') -> None:
   size, layers = experiment.model.image_size, experiment.discriminator.layers
   if experiment.loss.adversarial_weight == 0:
     return
@@ -168,7 +177,7 @@ def _adversary(experiment: Any) -> None:
   )
 
 
-def _perceptual(experiment: Any) -> None:
+def _perceptual(experiment: 'RQVAEExperiment') -> None:
   weight, size = experiment.loss.perceptual_weight, experiment.model.image_size
   require(
       weight == 0 or size >= 16,
@@ -179,7 +188,7 @@ def _perceptual(experiment: Any) -> None:
   )
 
 
-def _perceptual_path(experiment: Any) -> None:
+def _perceptual_path(experiment: 'RQVAEExperiment') -> None:
   loss = experiment.loss
   require(
       loss.perceptual_weight == 0 or loss.perceptual_path is not None,
@@ -192,7 +201,7 @@ def _perceptual_path(experiment: Any) -> None:
   )
 
 
-def check_images(data: Any) -> None:
+def check_images(data: sections.Data) -> None:
   """Checks that a source has images, which an RQ-VAE trains on and encodes.
 
   Args:
@@ -202,23 +211,23 @@ def check_images(data: Any) -> None:
     ValueError: If it has none.
   """
   require(
-      'image' in sources.SOURCES[data.source].provides,
+      'image' in source_table.SOURCES[data.source].provides,
       f'config.data.source={data.source!r}',
       'has no images, which an RQ-VAE trains on and encodes; possible are'
-      f' {sources.providing("image")}',
+      f' {source_table.providing("image")}',
       '--config.data.source',
   )
 
 
-def _images(experiment: Any) -> None:
+def _images(experiment: 'RQVAEExperiment') -> None:
   check_images(experiment.data)
 
 
-def _data_path(experiment: Any, *others: str) -> None:
+def _data_path(experiment: 'Experiment', *others: str) -> None:
   """Asks for paths that have no default: of the data, and others if unset."""
   data = experiment.data
   unset = [f'--config.{name}' for name in others]
-  if sources.SOURCES[data.source].needs_path and data.path is None:
+  if source_table.SOURCES[data.source].needs_path and data.path is None:
     unset.append('--config.data.path')
   if unset:
     raise ValueError(
@@ -227,25 +236,25 @@ def _data_path(experiment: Any, *others: str) -> None:
     )
 
 
-def _paths(experiment: Any) -> None:
+def _paths(experiment: 'RQTransformerExperiment') -> None:
   _data_path(experiment, *(['tokenizer'] if not experiment.tokenizer else []))
 
 
-def _texts(experiment: Any) -> None:
+def _texts(experiment: 'RQTransformerExperiment') -> None:
   source = experiment.data.source
   require(
       not experiment.model.text_vocab_size
-      or 'tokens' in sources.SOURCES[source].provides,
+      or 'tokens' in source_table.SOURCES[source].provides,
       f'config.model.text_vocab_size={experiment.model.text_vocab_size} with'
       f' config.data.source={source!r}',
       'is a model of texts on data without texts; sources with texts:'
-      f' {sources.providing("tokens")}',
+      f' {source_table.providing("tokens")}',
       '--config.data.source, or --config.model.text_vocab_size and'
       ' --config.model.text_length to 0',
   )
 
 
-def _label_dropout(experiment: Any) -> None:
+def _label_dropout(experiment: 'RQTransformerExperiment') -> None:
   dropped = experiment.loss.label_dropout
   require(
       dropped == 0 or experiment.model.null_class,
@@ -255,7 +264,7 @@ def _label_dropout(experiment: Any) -> None:
   )
 
 
-def _condition_weight(experiment: Any) -> None:
+def _condition_weight(experiment: 'RQTransformerExperiment') -> None:
   weight = experiment.loss.condition_weight
   require(
       weight == 0 or experiment.model.text_vocab_size > 0,

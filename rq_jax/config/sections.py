@@ -4,7 +4,7 @@ import dataclasses
 
 from rq_jax.config import fields
 from rq_jax.config import schema
-from rq_jax.config import sources
+from rq_jax.config import source_table
 
 # Of an image file: what is read unless the experiment says otherwise, and the
 # most that Pillow reads.
@@ -17,7 +17,7 @@ class Data(schema.Section, name='data'):
   """Where examples come from, and how they are prepared."""
 
   source: str = fields.field(
-      'digits', 'Kind of the data.', choices=tuple(sources.SOURCES)
+      'digits', 'Kind of the data.', choices=tuple(source_table.SOURCES)
   )
   path: str | None = fields.field(
       None, 'Folder of the data.', path=True, resumable=True
@@ -55,23 +55,25 @@ class Optimizer(schema.Section, name='optimizer'):
       choices=('adam', 'adamw'),
   )  # fmt: skip
   peak_lr: float = fields.field(
-      4e-5, 'Learning rate after the warm-up.', above=0
+      4e-5, 'Learning rate at the end of the warm-up.', above=0
   )
   betas: tuple[float, float] = fields.field(
-      (0.9, 0.999), 'Decays of both moments.', at_least=0, below=1
+      (0.9, 0.999), "Decays of Adam's two moments.", at_least=0, below=1
   )
   eps: float = fields.field(1e-8, "Adam's epsilon.", above=0)
   weight_decay: float = fields.field(
-      0.0, 'Weight decay of kernels, with adamw.', at_least=0
+      0.0,
+      'Weight decay of kernels; with adam, an L2 term of their gradients.',
+      at_least=0,
   )
   clip_norm: float = fields.field(
-      0.0, 'Largest norm of the gradient; 0 for any.', at_least=0
+      0.0, 'Largest norm of all gradients together; 0 for any.', at_least=0
   )
   warmup_steps: int = fields.field(
       0, 'Steps in which the learning rate rises to `peak_lr`.', at_least=0
   )
   schedule: str = fields.field(
-      'constant', 'Learning rate after the warm-up.',
+      'constant', 'Course of the learning rate after the warm-up.',
       choices=('cosine', 'constant'),
   )  # fmt: skip
   min_lr: float = fields.field(
@@ -163,13 +165,14 @@ class RQTransformerLoss(schema.Section, name='loss'):
   """The losses of stage 2."""
 
   temperature: float = fields.field(
-      0.5, 'Of the soft targets and of stochastic codes.', above=0
+      0.5, 'Temperature of the soft targets and of stochastic codes.', above=0
   )
   stochastic_codes: bool = fields.field(
-      True, 'Whether codes are drawn, or the nearest are taken.'
+      True, 'Whether codes are drawn at random, or the nearest are taken.'
   )
   soft_targets: bool = fields.field(
-      True, 'Whether targets are distributions, or the codes.'
+      True,
+      'Whether targets are distributions over the codewords, or single codes.',
   )
   condition_weight: float = fields.field(
       0.0, 'Weight of predicting the text itself.', at_least=0, at_most=1

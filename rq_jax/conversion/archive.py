@@ -25,7 +25,7 @@ _MAX_TEXT = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class OfficialFiles:
   """Official checkpoints, each with a `config.yaml` beside it.
 
   Attributes:
@@ -44,7 +44,7 @@ def open_source(
     *,
     limit: int = 64 * 2**30,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Source]:
+) -> Iterator[OfficialFiles]:
   """The checkpoints in `src`, as long as the context lasts.
 
   Args:
@@ -122,7 +122,7 @@ def _trap(text: bytes) -> str | None:
   return None
 
 
-def _in_folder(folder: pathlib.Path) -> Source:
+def _in_folder(folder: pathlib.Path) -> OfficialFiles:
   """The checkpoints in a folder, or in the one folder in it that has stages."""
   children = sorted(child for child in folder.iterdir() if child.is_dir())
   staged = [child for child in (folder, *children) if _has_stages(child)]
@@ -157,7 +157,7 @@ def _has_stages(folder: pathlib.Path) -> bool:
   return any((folder / stage).is_dir() for stage in tarball.STAGES)
 
 
-def _staged(folder: pathlib.Path, src: pathlib.Path) -> Source:
+def _staged(folder: pathlib.Path, src: pathlib.Path) -> OfficialFiles:
   """The checkpoints in `stage1` and `stage2` of a folder, taken from `src`."""
   found = {}
   for stage in tarball.STAGES:
@@ -181,10 +181,10 @@ def _staged(folder: pathlib.Path, src: pathlib.Path) -> Source:
         f'{src} holds neither stage1/model.pt nor stage2/model.pt. Give an'
         ' archive or a folder as the authors released it.'
     )
-  return Source(**found)
+  return OfficialFiles(**found)
 
 
-def _alone(model: pathlib.Path) -> Source:
+def _alone(model: pathlib.Path) -> OfficialFiles:
   """A checkpoint whose stage only its config tells."""
   config = model.with_name('config.yaml')
   if not config.is_file():
@@ -193,7 +193,7 @@ def _alone(model: pathlib.Path) -> Source:
         f'{model} has no config.yaml beside it. Put the one there that came'
         f' with the checkpoint.{hint}'
     )
-  return Source(**{_stage(config): model})
+  return OfficialFiles(**{_stage(config): model})
 
 
 def _stage(config: pathlib.Path) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import sections
+from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data import transforms
 
@@ -75,20 +76,19 @@ class ImageTransform:
     return {**example, 'image': image}
 
 
-def image_transform(data_config: Any, *, train: bool) -> Transform | None:
+def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
   """What an experiment does to each example, or None for features.
 
   Args:
-    data_config: Has the attributes `source`, `image_size`, `crop` and `flip`,
-      as `config.data`.
+    data: The experiment's section of that name.
     train: Whether to crop and flip at random, or to take the center.
   """
-  if 'image' not in SOURCES[data_config.source].provides:
+  if 'image' not in source_table.SOURCES[data.source].provides:
     return None
   return ImageTransform(
-      image_size=data_config.image_size,
-      crop=data_config.crop,
-      flip=data_config.flip,
+      image_size=data.image_size,
+      crop=data.crop,
+      flip=data.flip,
       train=train,
   )
 

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 
 from rq_jax.typing import PyTree
 
+# Most that the logits of one chunk of positions may take on a device.
+_LOGITS_BYTES = 256 * 2**20
+
 
 def reconstruction(
     images: jax.Array, recons: jax.Array, kind: str = 'mse'
@@ -148,23 +151,20 @@ def num_position_chunks(
     positions: int,
     depth: int,
     codebook_size: int,
-    *,
-    budget_bytes: int = 256 * 2**20,
 ) -> int:
-  """Fewest chunks whose float32 logits each fit into the budget.
+  """Fewest chunks whose float32 logits each fit into 256 MiB of a device.
 
   Args:
     batch_per_device: Images that one device computes at once.
     positions: T, positions of a code map.
     depth: D, codes at each position.
     codebook_size: K, logits for each code.
-    budget_bytes: Most that the logits of one chunk may take on a device.
 
   Returns:
     The smallest divisor of `positions` that serves; `positions` if none does.
   """
   total = 4 * batch_per_device * positions * depth * codebook_size
-  least = math.ceil(total / budget_bytes)
+  least = math.ceil(total / _LOGITS_BYTES)
   return next(
       (n for n in range(1, positions + 1) if positions % n == 0 and n >= least),
       positions,

@@ -1,7 +1,4 @@
-"""Optimizers and learning rates from a config, and the average of parameters.
-
-Configs are anything with the attributes that the functions name.
-"""
+"""Optimizers and learning rates, and the average of parameters."""
 
 from collections.abc import Callable
 import functools
@@ -11,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rq_jax.config import sections
 from rq_jax.typing import PyTree
 
 
-def make_schedule(config: Any, total_steps: int) -> optax.Schedule:
+def make_schedule(
+    config: sections.Optimizer, total_steps: int
+) -> optax.Schedule:
   """Learning rate by step, float32[]: a linear warm-up from 0, then a cosine.
 
   Step i of the warm-up takes peak_lr * i / warmup_steps, so the first step of a
@@ -51,7 +51,7 @@ def make_schedule(config: Any, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(
-    config: Any, total_steps: int
+    config: sections.Optimizer, total_steps: int
 ) -> optax.GradientTransformation:
   """Adam or AdamW under the schedule of `make_schedule`, as in PyTorch.
 

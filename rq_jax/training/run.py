@@ -6,8 +6,9 @@ from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data.sources import features
 from rq_jax.distributed import console
@@ -68,8 +69,10 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       test=sources.open_source(config.data, 'test'),
   )
   total_steps = config_lib.total_steps(config, len(splits.train))
-  if config.stage == 2:
-    untrained = sources.check_classes(config, **splits._asdict())
+  if isinstance(config, RQTransformerExperiment):
+    untrained = sources.check_classes(
+        config.model.num_classes, **splits._asdict()
+    )
     if untrained:
       console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
@@ -78,7 +81,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       held.prepare(config)
     else:
       tokenizer = Tokenizer.restore(config.tokenizer)
-      if 'features' in SOURCES[config.data.source].provides:
+      if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer

@@ -208,8 +208,8 @@ def test_chunks_are_as_large_as_the_budget_allows():
   assert losses.num_position_chunks(257, 64, 4, 16384) == 32
   assert losses.num_position_chunks(1, 64, 4, 16384) == 1
   # Only divisors of the number of positions come into question.
-  budget = 4 * 15 * 10 // 4
-  assert losses.num_position_chunks(1, 15, 1, 10, budget_bytes=budget) == 5
+  # 4 bytes x 1000 x 15 x 16384 fill 3.7 times the budget; 4 does not divide 15.
+  assert losses.num_position_chunks(1000, 15, 1, 16384) == 5
   # A single position may be too much already.
   assert losses.num_position_chunks(9999, 64, 4, 16384) == 64
 

@@ -7,12 +7,11 @@ name does not count. All that the pickle says is checked against the file before
 any tensor is read.
 
 What is checked by checksum: the pickle always, a tensor where it is all of its
-storage (as the parameters of models are), everything by `TorchFile.verify`.
-There are no checksums in files of before PyTorch 1.6, and in those saved under
+storage (as the parameters of models are). There are no checksums in files of
+before PyTorch 1.6, and in those saved under
 `torch.serialization.set_crc32_options(False)`.
 """
 
-from collections.abc import Callable
 import dataclasses
 import json
 import os
@@ -30,7 +29,6 @@ from rq_jax.conversion.torch_format import unpickling
 from rq_jax.conversion.torch_format import zips
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 
-_CHUNK = 16 * 2**20
 _ZIP = b'PK\3\4'
 # Enough of a file to see what it is.
 _HEAD = 262
@@ -129,26 +127,6 @@ class TorchFile:
         data.view(tensor.dtype), tensor.shape, strides
     )
     return np.asarray(view, order='C')
-
-  def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
-    """Reads all storages, and compares those that have a checksum with it.
-
-    Args:
-      progress: Is told how many bytes were read, and of how many.
-
-    Raises:
-      ValueError: If one differs, or the file has become shorter.
-    """
-    done, total = 0, sum(member.size for member in self._members.values())
-    for key, member in self._members.items():
-      crc, start = 0, member.start
-      while start < member.start + member.size:
-        count = min(_CHUNK, member.start + member.size - start)
-        data = zips.read_bytes(self._fd, start, count, self.path)
-        crc, start, done = zlib.crc32(data, crc), start + count, done + count
-        if progress is not None:
-          progress(done, total)
-      self._check(key, crc)
 
   def _check(self, key: str, crc: int) -> None:
     expected = self._members[key].crc

@@ -12,7 +12,8 @@ is the same for the cache that stage 2 reads.
 import importlib
 from typing import Any, Protocol
 
-from rq_jax.config.sources import SOURCES
+from rq_jax.config import sections
+from rq_jax.config import source_table
 
 
 class Source(Protocol):
@@ -37,34 +38,35 @@ class Source(Protocol):
     ...
 
 
-def open_source(data: Any, split: str) -> Source:
+def open_source(data: sections.Data, split: str) -> Source:
   """Opens a split of the source that an experiment names.
 
   Args:
-    data: Its section `data`, a `config.sections.Data`. `data.source` is the
-      name of a module of this package, which has a function `open_split`.
+    data: Its section `data`. `data.source` is the name of a module of this
+      package, which has a function `open_split`.
     split: 'train' or 'test'.
 
   Raises:
     ValueError: If there is no such source or split, or its files are missing.
   """
-  if data.source not in SOURCES:
+  if data.source not in source_table.SOURCES:
     raise ValueError(
         f'config.data.source is {data.source!r}; possible are'
-        f' {", ".join(SOURCES)}; set --config.data.source to one of them'
+        f' {", ".join(source_table.SOURCES)}; set --config.data.source to one'
+        ' of them'
     )
   module = importlib.import_module(f'{__name__}.{data.source}')
   return module.open_split(data, split)
 
 
-def check_classes(config: Any, train: Source, test: Source) -> str | None:
+def check_classes(num_classes: int, train: Source, test: Source) -> str | None:
   """Refuses labels that a stage-2 model has no class for, in either split.
 
   JAX would train another row of the table with them. A model may have more
   classes than the data.
 
   Args:
-    config: A checked stage-2 experiment.
+    num_classes: Classes of the model; 0 if labels do not condition it.
     train: The training split of its data.
     test: The held-out split.
 
@@ -74,22 +76,22 @@ def check_classes(config: Any, train: Source, test: Source) -> str | None:
   Raises:
     ValueError: If the data have more classes than the model.
   """
-  known = config.model.num_classes
-  if not known:
+  if not num_classes:
     return None  # Labels are not read.
   # Most sources count both together.
   counts = {'train': train.num_classes, 'test': test.num_classes}
   for split, count in counts.items():
-    if count > known:
+    if count > num_classes:
       raise ValueError(
-          f'config.model.num_classes={known}, but the {split} split of the data'
-          f' has {count} classes: the model has no class for the labels from'
-          f' {known} to {count - 1}. Set --config.model.num_classes={count}, or'
+          f'config.model.num_classes={num_classes}, but the {split} split of'
+          f' the data has {count} classes: the model has no class for the'
+          f' labels from {num_classes} to {count - 1}. Set'
+          f' --config.model.num_classes={count}, or'
           ' choose other data with --config.data.path.'
       )
-  if (count := train.num_classes) < known:
+  if (count := train.num_classes) < num_classes:
     return (
-        f'The model has {known} classes and the data have {count}: no example'
-        f' trains the classes from {count} to {known - 1}.'
+        f'The model has {num_classes} classes and the data have {count}: no'
+        f' example trains the classes from {count} to {num_classes - 1}.'
     )
   return None

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rq_jax.config import sections
 from rq_jax.data.sources import splits
 
 
@@ -63,6 +64,6 @@ class Digits:
     return {"image": image, "label": self._labels[index]}
 
 
-def open_split(data: Any, split: str) -> Digits:
+def open_split(data: sections.Data, split: str) -> Digits:
   """Opens a split for an experiment; `data` is its section of that name."""
   return Digits(split, data.image_size)

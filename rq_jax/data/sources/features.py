@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rq_jax.config import sections
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache.layout import Path
 
@@ -68,7 +69,7 @@ class Features:
     return {'features': features[row].astype(np.float32), 'label': label[row]}
 
 
-def open_split(data: Any, split: str) -> Features:
+def open_split(data: sections.Data, split: str) -> Features:
   """Opens a split for an experiment; `data` is its section of that name."""
   return Features(data.path, split)
 

@@ -100,7 +100,7 @@ class ImageFolder:
     return {'image': image, 'label': self._labels[index]}
 
 
-def open_split(data: Any, split: str) -> ImageFolder:
+def open_split(data: sections.Data, split: str) -> ImageFolder:
   """Opens a split for an experiment; `data` is its section of that name."""
   return ImageFolder(data.path, split, max_pixels=data.max_pixels)
 

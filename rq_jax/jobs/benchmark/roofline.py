@@ -28,9 +28,6 @@ _TENSORS = 22
 # one further pass over those of an image.
 _LOGIT_BYTES = 8
 _SEARCH_BYTES = 4
-# Terms of the autoregression that are only matrix products; the others but the
-# decoder are what happens between them.
-PRODUCTS = ('spatial', 'depth', 'classifier')
 DECODER = 'decoder'
 
 

@@ -99,7 +99,7 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
 
 
 def _require_tokenizer(
-    source: archive.Source, src: str, given: str | None
+    source: archive.OfficialFiles, src: str, given: str | None
 ) -> None:
   if given is not None:
     stored.read_config(given, stage=1)
@@ -111,7 +111,7 @@ def _require_tokenizer(
 
 
 def _add_tokenizer(
-    source: archive.Source, partial: pathlib.Path, given: str | None
+    source: archive.OfficialFiles, partial: pathlib.Path, given: str | None
 ) -> None:
   """Puts the RQ-VAE beside its RQ-Transformer."""
   copy = partial / 'tokenizer'

@@ -14,7 +14,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
-from rq_jax.config import sources
+from rq_jax.config import source_table
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import rqvae
@@ -123,7 +123,7 @@ def _prior_batch(
     batch = {'tokens': _integers(size, prior.text_length)}
   else:
     batch = {'label': _integers(size)}
-  if known and 'image' in sources.SOURCES[config.data.source].provides:
+  if known and 'image' in source_table.SOURCES[config.data.source].provides:
     batch['image'] = _floats(size, model.image_size, model.image_size, 3)
   else:
     batch['features'] = _floats(size, *model.features_shape)
@@ -131,7 +131,7 @@ def _prior_batch(
 
 
 def _provided(name: str) -> bool:
-  return any(name in row.provides for row in sources.SOURCES.values())
+  return any(name in row.provides for row in source_table.SOURCES.values())
 
 
 def _tokenizer(config: RQTransformerExperiment) -> tuple[rqvae.RQVAE, bool]:

@@ -47,7 +47,6 @@ def test_every_bit_of_every_type_comes_back(tmp_path, dtype, shape):
   writing.write(tmp_path / 'a.pt', {'a': array})
   with reading.TorchFile(tmp_path / 'a.pt') as file:
     assert bits(file.read(file.tree['a'])) == bits(array)
-    file.verify()
 
 
 def test_arrays_in_another_order_of_memory_keep_their_values(tmp_path):

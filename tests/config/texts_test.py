@@ -5,8 +5,8 @@ import pytest
 from rq_jax import config
 from rq_jax.config import experiment
 from rq_jax.config import fields
-from rq_jax.config import flags
 from rq_jax.config import schema
+from rq_jax.config import texts
 
 FIELDS = {
     name: known
@@ -41,7 +41,7 @@ FIELDS = {
     ],
 )
 def test_a_text_becomes_the_value_it_stands_for(name, text, value):
-  read = flags.read(FIELDS[name], text)
+  read = texts.read(FIELDS[name], text)
   assert read == value and type(read) is type(value)
 
 
@@ -50,7 +50,7 @@ def test_a_text_becomes_the_value_it_stands_for(name, text, value):
 )
 @pytest.mark.parametrize('text', ['None', ''])
 def test_every_optional_field_can_be_unset(name, text):
-  assert flags.read(FIELDS[name], text) is None
+  assert texts.read(FIELDS[name], text) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_optional_field_can_be_unset(name, text):
 )
 def test_a_text_that_is_no_value_is_refused(name, text, message):
   with pytest.raises(ValueError) as error:
-    flags.read(FIELDS[name], text)
+    texts.read(FIELDS[name], text)
   assert str(error.value).startswith(f'--config.{name}={text} is not ')
   assert message in str(error.value)
 
@@ -79,7 +79,7 @@ def test_a_text_that_is_no_value_is_refused(name, text, message):
 )
 def test_the_examples_are_values_of_their_fields(name):
   known = FIELDS[name]
-  value = flags.read(known, flags.example(known))
+  value = texts.read(known, texts.example(known))
   fields.checked(known, value)
 
 
@@ -88,4 +88,4 @@ def test_a_default_survives_being_shown_and_typed():
     if name == 'stage':
       continue
     text = ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    assert flags.read(FIELDS[name], text) == value, name
+    assert texts.read(FIELDS[name], text) == value, name

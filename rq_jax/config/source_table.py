@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
+class SourceRow:
   """What experiments need to know of a source before it is opened.
 
   Attributes:
@@ -18,9 +18,9 @@ class Source:
 
 # By the name of the module in `data/sources/`, which is `data.source`, too.
 SOURCES = {
-    'digits': Source(provides=('image', 'label'), needs_path=False),
-    'image_folder': Source(provides=('image', 'label'), needs_path=True),
-    'features': Source(provides=('features', 'label'), needs_path=True),
+    'digits': SourceRow(provides=('image', 'label'), needs_path=False),
+    'image_folder': SourceRow(provides=('image', 'label'), needs_path=True),
+    'features': SourceRow(provides=('features', 'label'), needs_path=True),
 }
 
 
