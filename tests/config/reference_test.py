@@ -32,7 +32,7 @@ def test_a_terminal_shows_values_meanings_and_ranges():
   lines = text.splitlines()
   row = lines.index('  --config.optimizer.peak_lr=0.5')
   assert lines[row + 1] == (
-      '      Learning rate after the warm-up. A number; must be positive.'
+      '      Learning rate at the end of the warm-up. A number; must be positive.'
   )
   assert '  --config.model.code_shape=8,8,4' in lines
   assert not any('stage=' in line for line in lines)
