@@ -40,6 +40,7 @@ class DamagedError(ValueError):
   """
 
   def __init__(self, message: str, reason: str):
+    """Keeps the reason beside the message that includes it."""
     super().__init__(message)
     self.reason = reason
 

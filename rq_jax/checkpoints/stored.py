@@ -218,8 +218,8 @@ def has_collection(
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
   """Compares what a model needs with what a checkpoint has, name by name."""
-  wanted, found = _shapes(target), _shapes(saved)
-  for name, shape in wanted.items():
+  needed, found = _shapes(target), _shapes(saved)
+  for name, shape in needed.items():
     if found.get(name) != shape:
       has = f'has {found[name]}' if name in found else 'has none'
       raise ValueError(

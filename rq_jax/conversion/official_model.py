@@ -126,12 +126,12 @@ def open_model(
 
 def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
   """The state dicts of the model and of the discriminator, if any."""
-  wanted = 'state_dict_ema' if ema else 'state_dict'
-  if not isinstance(tree, Mapping) or tree.get(wanted) is None:
+  key = 'state_dict_ema' if ema else 'state_dict'
+  if not isinstance(tree, Mapping) or tree.get(key) is None:
     has = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree)
     hint = ' Leave out --ema.' if ema else ''
-    raise ValueError(f'{path} has no {wanted}; it holds {has}.{hint}')
-  parts = {'model': tree[wanted]}
+    raise ValueError(f'{path} has no {key}; it holds {has}.{hint}')
+  parts = {'model': tree[key]}
   if tree.get('discriminator') is not None:
     parts['discriminator'] = tree['discriminator']
   for part in parts.values():

@@ -80,16 +80,16 @@ def _check_same(
   found = _flat(files.read_json_object(file))
   asked = _flat(asked)
   for name in [*asked, *(found.keys() - asked)]:
-    there, wanted = found.get(name), asked.get(name)
-    if there != wanted and name not in noted:
+    before, now = found.get(name), asked.get(name)
+    if before != now and name not in noted:
       raise ValueError(
-          f'{file} was begun with {name}={_shown(there)}, but this is'
-          f' {name}={_shown(wanted)}. {advice}'
+          f'{file} was begun with {name}={_shown(before)}, but this is'
+          f' {name}={_shown(now)}. {advice}'
       )
-  there, wanted = found.get('devices'), asked['devices']
-  if there != wanted:
+  before, now = found.get('devices'), asked['devices']
+  if before != now:
     console.tell(
-        f'Note: begun on {there}, goes on with {wanted}, which may round'
+        f'Note: begun on {before}, goes on with {now}, which may round'
         ' otherwise: single values may differ.'
     )
 

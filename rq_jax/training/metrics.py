@@ -190,11 +190,11 @@ def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
       if line['step'] <= start_step
       and not (finished and line['step'] == start_step and _evaluates(line))
   ]
-  wanted = ''.join(line + '\n' for line in kept).encode()
-  if wanted == text and file.exists():
+  rewritten = ''.join(line + '\n' for line in kept).encode()
+  if rewritten == text and file.exists():
     return
   with files.whole(file) as stream:
-    stream.write(wanted)
+    stream.write(rewritten)
 
 
 def _evaluates(line: Mapping[str, Any]) -> bool:

@@ -109,11 +109,11 @@ def find_tokenizer(
   Raises:
     ValueError: If there is no such RQ-VAE.
   """
-  wanted = _of_prior(prior)
+  codes = _of_prior(prior)
   beside = path and reading.split(path)[0].parent / 'rqvae.py'
   if beside and beside.exists():
     found = config_lib.load_model(str(beside))
-    if build.codes_of(build.rqvae(found)) == wanted:
+    if build.codes_of(build.rqvae(found)) == codes:
       return found
   height, width, _ = prior.code_shape
   pixels = _PIXELS // height  # Of a position.
@@ -128,7 +128,7 @@ def find_tokenizer(
       channel_multipliers=recipes.MULTIPLIERS[pixels],
       attention_resolutions=(height,),
       shared_codebook=isinstance(prior.codebook_size, int),
-      **wanted,
+      **codes,
   )
 
 

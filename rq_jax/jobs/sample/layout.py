@@ -129,9 +129,9 @@ class Files:
   def complete(self) -> bool:
     """Whether all that the job is to leave is there, and nothing else."""
     there = {file.name for file in self.folder.iterdir()}
-    wanted = {self._name(number) for number in range(self._num_files)}
+    needed = {self._name(number) for number in range(self._num_files)}
     left = any(name == PARTS or name.endswith(files.PARTIAL) for name in there)
-    return wanted | {'grid.png'} <= there and not left
+    return needed | {'grid.png'} <= there and not left
 
   def finish(self, check: Callable[[], None]) -> None:
     """Joins chunks into archives, and adds what belongs to all images.

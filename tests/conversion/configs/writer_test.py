@@ -54,8 +54,8 @@ def test_published_models_have_the_same_arrays(name):
   assert shapes == expected
   # Shapes do not tell heads and activations.
   for field in ('heads', 'gelu', 'code_shape', 'attention_resolutions'):
-    found, wanted = (getattr(c.model, field, None) for c in (same, config))
-    assert found == wanted
+    found, given = (getattr(c.model, field, None) for c in (same, config))
+    assert found == given
 
 
 def test_a_null_class_is_one_more_class():

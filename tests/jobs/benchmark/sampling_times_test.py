@@ -49,8 +49,8 @@ def options(**changes):
 
 @functools.cache
 def records():
-  wanted = options(batch_sizes=(2, 5), repeats=2)
-  return tuple(sampling_times.sampling('tiny', sampler(), wanted, CHIP))
+  chosen = options(batch_sizes=(2, 5), repeats=2)
+  return tuple(sampling_times.sampling('tiny', sampler(), chosen, CHIP))
 
 
 def close(a, b):
@@ -189,8 +189,8 @@ def test_all_batches_are_reported_before_one_that_has_no_room(
       first=1.0, compiler=1.0, seconds=(1.0,), cpu_seconds=(1.0,)
   )
   monkeypatch.setattr(sampling_times, 'draw', draw)
-  wanted = options(batch_sizes=(3, 4, 5), repeats=1)
-  record, *errors = sampling_times.sampling('tiny', sampler(), wanted, CHIP)
+  chosen = options(batch_sizes=(3, 4, 5), repeats=1)
+  record, *errors = sampling_times.sampling('tiny', sampler(), chosen, CHIP)
   assert record['batch_size'] == 5
   assert [str(error) for error in errors] == [
       'tiny, batch 3: Batch 3 takes 9 GiB.',
