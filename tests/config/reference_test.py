@@ -31,9 +31,10 @@ def test_a_terminal_shows_values_meanings_and_ranges():
   )
   lines = text.splitlines()
   row = lines.index('  --config.optimizer.peak_lr=0.5')
-  assert lines[row + 1] == (
-      '      Learning rate at the end of the warm-up. A number; must be positive.'
+  meaning = (
+      'Learning rate at the end of the warm-up. A number; must be positive.'
   )
+  assert lines[row + 1] == f'      {meaning}'
   assert '  --config.model.code_shape=8,8,4' in lines
   assert not any('stage=' in line for line in lines)
   assert max(map(len, lines)) <= 80
