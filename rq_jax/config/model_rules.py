@@ -132,7 +132,7 @@ def _conditions(model: 'RQTransformerConfig') -> None:
 
 def _null_class(model: 'RQTransformerConfig') -> None:
   require(
-      not model.null_class or model.num_classes or model.text_vocab_size,
+      not model.null_class or model.num_classes + model.text_vocab_size > 0,
       'config.model.null_class=True',
       'needs a condition that it stands for the absence of',
       '--config.model.null_class to False',

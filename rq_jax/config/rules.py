@@ -28,16 +28,16 @@ def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
   """
   for rule in (_learning_rate, _duration, _mesh, _float16, _counts):
     rule(experiment)
-  stage: tuple[Callable[..., None], ...]
-  with_paths: tuple[Callable[..., None], ...]
+  stage: list[Callable[..., None]]
+  with_paths: list[Callable[..., None]]
   if experiment.stage == 1:
-    stage = (_images, _image_size, _feature_map, _attention, _adversary,
-             _perceptual)  # fmt: skip
-    with_paths = (_data_path, _perceptual_path)
+    stage = [_images, _image_size, _feature_map, _attention, _adversary,
+             _perceptual]  # fmt: skip
+    with_paths = [_data_path, _perceptual_path]
   else:
-    stage = (_label_dropout, _condition_weight)
-    with_paths = (_paths, _texts)
-  for rule in (*stage, *(with_paths if with_data else ())):
+    stage = [_label_dropout, _condition_weight]
+    with_paths = [_paths, _texts]
+  for rule in [*stage, *(with_paths if with_data else [])]:
     rule(experiment)
 
 
