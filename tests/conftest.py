@@ -26,6 +26,20 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 from absl import flags
 import jax
+import pytest
 
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Pieces of memory that a process may map before compiled programs are let go
+# of; Linux allows 65,530, and XLA crashes beyond.
+_MAPPED = 30_000
+
+
+@pytest.fixture(autouse=True, scope='module')
+def few_programs():
+  """Lets go of compiled programs before there are too many."""
+  yield
+  maps = pathlib.Path('/proc/self/maps')
+  if maps.exists() and maps.read_bytes().count(b'\n') > _MAPPED:
+    jax.clear_caches()
