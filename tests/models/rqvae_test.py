@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -161,6 +162,9 @@ def test_options_of_the_quantizer_reach_it():
   )
   made = rqvae.RQVAE(image_size=16, **options).make_quantizer()
   assert {name: getattr(made, name) for name in options} == options
+  # None is forgotten here.
+  fields = {field.name for field in dataclasses.fields(made)}
+  assert fields - {'features_shape', 'parent', 'name'} == set(options)
 
 
 def test_the_quantizer_stays_float32_in_bfloat16():
