@@ -107,7 +107,8 @@ def _run(values, argv: list[str], doc: str, work, more_help) -> int:
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
   except (flags.Error, ValueError) as error:
-    return fail(f'{error} See {argv[0]} --help.')
+    sentence = str(error).rstrip('.')  # Those of absl have no full stop.
+    return fail(f'{sentence}. See {argv[0]} --help.')
   try:
     return work(values) or 0
   except interrupts.Interrupted as stopped:

@@ -72,6 +72,8 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
         f'--devices={values.devices} only plans: add --dry_run, or leave it out'
         ' to train on all devices.'
     )
+  for name in ('coordinator', 'processes', 'process'):
+    command.refuse(values, name, unless=not values.dry_run)
   experiment = config.check(
       config_flag.read(values.config, changes), with_data=not values.dry_run
   )

@@ -22,11 +22,12 @@ class Declaration:
   Attributes:
     meaning: One line for people.
     choices: All values that are possible; empty for any.
-    above: Values, or all of several, must be greater.
-    at_least: Values must not be less.
-    below: Values must be less.
-    at_most: Values must not be greater.
-    because: Why they must not be.
+    above: Every value must be greater than this; None for no such bound, as for
+      the next three.
+    at_least: No value may be less than this.
+    below: Every value must be less than this.
+    at_most: No value may be greater than this.
+    because: Why no value may be greater than `at_most`, for the error.
     resumable: Whether a run may be resumed with another value.
     path: Whether it names a file or folder.
   """
@@ -36,7 +37,7 @@ class Declaration:
   above: float | None = None
   at_least: float | None = None
   below: float | None = None
-  at_most: float | None = None
+  at_most: int | None = None
   because: str = ''
   resumable: bool = False
   path: bool = False
@@ -68,7 +69,7 @@ class Field:
     length: How many values a tuple has: None where none is possible, 0 for
       any number.
     optional: Whether it may be None.
-    declaration: The rest.
+    declaration: Meaning, bounds and choices.
   """
 
   name: str
@@ -173,9 +174,7 @@ def _check_range(known: Field, value: Any) -> None:
     because = f': {declared.because}' if declared.because else ''
     raise _refused(
         f'config.{known.name}={value}',
-        f'must not exceed {limit:g}{because}'
-        if isinstance(limit, float)
-        else f'must not exceed {limit}{because}',
+        f'must not exceed {limit}{because}',
         known,
     )
 

@@ -5,13 +5,42 @@ Their fields are those of the Flax modules of the same name, which
 """
 
 import dataclasses
+from typing import Any
 
 from rq_jax.config import fields
 from rq_jax.config import model_rules
 from rq_jax.config import schema
 
-_DTYPES = ('float32', 'bfloat16', 'float16')
 _GELUS = ('exact', 'sigmoid')
+
+
+# Fields that several networks have.
+
+
+def _code_shape() -> Any:
+  return fields.field(
+      (8, 8, 4), 'Height, width and depth of the code map.', above=0
+  )
+
+
+def _codebook_size() -> Any:
+  return fields.field(
+      16384, 'Codewords of the codebook, or of the codebook of each depth.',
+      above=0,
+  )  # fmt: skip
+
+
+def _remat() -> Any:
+  return fields.field(
+      False, 'Whether to recompute activations in the backward pass.'
+  )
+
+
+def _dtype() -> Any:
+  return fields.field(
+      'float32', 'Type of the computation; parameters are float32.',
+      choices=('float32', 'bfloat16', 'float16'),
+  )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,13 +67,8 @@ class RQVAEConfig(schema.Section, name='model'):
       256, 'Channels at the end of the encoder.', above=0
   )
   embed_dim: int = fields.field(256, 'Channels of the features.', above=0)
-  code_shape: tuple[int, int, int] = fields.field(
-      (8, 8, 4), 'Height, width and depth of the code map.', above=0
-  )
-  codebook_size: int | tuple[int, ...] = fields.field(
-      16384, 'Codewords of the codebook, or of the codebook of each depth.',
-      above=0,
-  )  # fmt: skip
+  code_shape: tuple[int, int, int] = _code_shape()
+  codebook_size: int | tuple[int, ...] = _codebook_size()
   shared_codebook: bool = fields.field(
       True, 'Whether all depths share one codebook.'
   )
@@ -73,13 +97,8 @@ class RQVAEConfig(schema.Section, name='model'):
   dropout: float = fields.field(
       0.0, 'Dropout in residual blocks.', at_least=0, below=1
   )
-  remat: bool = fields.field(
-      False, 'Whether to recompute activations in the backward pass.'
-  )
-  dtype: str = fields.field(
-      'float32', 'Type of the computation; parameters are float32.',
-      choices=_DTYPES,
-  )  # fmt: skip
+  remat: bool = _remat()
+  dtype: str = _dtype()
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -104,23 +123,15 @@ class DiscriminatorConfig(schema.Section, name='discriminator'):
   norm: str = fields.field(
       'batch', 'Normalization: BatchNorm or ActNorm.', choices=('batch', 'act')
   )
-  dtype: str = fields.field(
-      'float32', 'Type of the computation; parameters are float32.',
-      choices=_DTYPES,
-  )  # fmt: skip
+  dtype: str = _dtype()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RQTransformerConfig(schema.Section, name='model'):
   """An RQ-Transformer; see `models.rqtransformer.RQTransformer`."""
 
-  code_shape: tuple[int, int, int] = fields.field(
-      (8, 8, 4), 'Height, width and depth of the code map.', above=0
-  )
-  codebook_size: int | tuple[int, ...] = fields.field(
-      16384, 'Codewords of the codebook, or of the codebook of each depth.',
-      above=0,
-  )  # fmt: skip
+  code_shape: tuple[int, int, int] = _code_shape()
+  codebook_size: int | tuple[int, ...] = _codebook_size()
   embed_dim: int = fields.field(256, 'Channels of a codeword.', above=0)
   width: int = fields.field(1536, 'Width of both transformers.', above=0)
   heads: int = fields.field(24, 'Attention heads of each block.', above=0)
@@ -188,13 +199,8 @@ class RQTransformerConfig(schema.Section, name='model'):
   embedding_dropout: float = fields.field(
       0.0, 'Dropout of inputs of the spatial transformer.', at_least=0, below=1
   )
-  remat: bool = fields.field(
-      False, 'Whether to recompute activations in the backward pass.'
-  )
-  dtype: str = fields.field(
-      'float32', 'Type of the computation; parameters are float32.',
-      choices=_DTYPES,
-  )  # fmt: skip
+  remat: bool = _remat()
+  dtype: str = _dtype()
 
   def __post_init__(self) -> None:
     super().__post_init__()

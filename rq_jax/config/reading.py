@@ -10,6 +10,7 @@ from typing import Any
 
 from rq_jax import files
 from rq_jax.config import experiment as experiment_lib
+from rq_jax.config import fields
 from rq_jax.config import models
 from rq_jax.config import schema
 
@@ -43,11 +44,13 @@ def with_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
   What a file derives from a field by a reference follows it.
 
   Raises:
-    ValueError: If there is no such field.
+    ValueError: If there is no such field, or it takes no such value.
   """
-  kind = experiment_lib.kind_of(config.to_dict())
+  raw = config.to_dict()
+  kind = experiment_lib.kind_of(raw)
+  schema.check_sections(kind, raw)
   for name, value in values.items():
-    schema.require_field(kind, name)
+    fields.checked(schema.require_field(kind, name), value)
     _follow(config, name.split('.'), value)
   raw = config.to_dict()
   for name, value in values.items():

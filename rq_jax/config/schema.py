@@ -87,12 +87,7 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
   """
   inner = sections(kind)
   names = [each.name for each in dataclasses.fields(kind)]
-  if not isinstance(raw, Mapping):
-    name = prefix.removesuffix('.') or 'the experiment'
-    raise ValueError(
-        f'config.{name}={raw!r} must be a section, with fields'
-        f' {", ".join(sorted(names))}. Change --config.{name}.'
-    )
+  _check_mapping(kind, raw, prefix.removesuffix('.'))
   check_names(raw, names, prefix)
   values = {}
   for name in names:
@@ -103,6 +98,25 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
       value = parse(inner[name], value, f'{name}.')
     values[name] = value
   return kind(**values)
+
+
+def check_sections(kind: type, raw: Mapping[str, Any]) -> None:
+  """Refuses values in the place of sections of an experiment.
+
+  Raises:
+    ValueError: Naming the section and its fields.
+  """
+  for name, section in sections(kind).items():
+    _check_mapping(section, raw.get(name, {}), name)
+
+
+def _check_mapping(kind: type, raw: Any, name: str) -> None:
+  if not isinstance(raw, Mapping):
+    known = sorted(each.name for each in dataclasses.fields(kind))
+    raise ValueError(
+        f'config.{name}={raw!r} must be a section, with fields'
+        f' {", ".join(known)}. Change --config.{name}.'
+    )
 
 
 def check_names(

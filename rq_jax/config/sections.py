@@ -104,7 +104,7 @@ class Train(schema.Section, name='train'):
       1000, 'Steps between two evaluations.', above=0, resumable=True
   )
   eval_images: int = fields.field(
-      50_000, 'Held-out examples of an evaluation, at most: the first ones.',
+      50_000, 'Most examples of an evaluation, the first of the test split.',
       above=0, resumable=True,
   )  # fmt: skip
   checkpoint_steps: int = fields.field(

@@ -108,6 +108,21 @@ def test_train_names_a_config_file_that_is_missing(capsys):
   assert 'there is no file no/such.py' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('flag', 'end'),
+    [
+        # Sentences of absl have no full stop, those of ours have one.
+        ('--seed=x', "with base 10: 'x'"),
+        ('over', 'Unexpected arguments: over'),
+    ],
+)
+def test_errors_of_flags_end_with_where_to_read_more(flag, end, capsys):
+  assert main_lib.main(['sample', flag]) == 1
+  assert capsys.readouterr().err.endswith(
+      f'{end}. See python -m rq_jax sample --help.\n'
+  )
+
+
 def test_flags_that_must_be_given_are_named(capsys):
   assert main_lib.main(['sample', '--out=x']) == 1
   assert '--checkpoint must be given' in capsys.readouterr().err

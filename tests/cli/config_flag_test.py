@@ -90,6 +90,17 @@ def test_a_file_of_plain_values_takes_flags_of_other_types(tmp_path):
   assert made.data.path == 'images'
 
 
+def test_a_value_in_the_place_of_a_section_is_refused(tmp_path):
+  path = tmp_path / 'x.py'
+  path.write_text(
+      'from ml_collections import config_dict\n'
+      'def get_config():\n'
+      '  return config_dict.ConfigDict({"stage": 1, "data": 3})\n'
+  )
+  with pytest.raises(ValueError, match='config.data=3 must be a section'):
+    read('--config.data.path=images', path=str(path))
+
+
 def test_a_negated_field_takes_no_value():
   words = ['train', '--noconfig.data.flip=true']
   assert config_flag.split(words) == (words, ())

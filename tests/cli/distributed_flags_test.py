@@ -45,3 +45,11 @@ def test_the_flag_is_no_switch(name, flags, tmp_path, capsys):
   error = capsys.readouterr().err
   assert 'flag --distributed=' in error
   assert 'value should be one of <auto|off>' in error
+
+
+@pytest.mark.parametrize(
+    'flag', ['--coordinator=here:1', '--processes=2', '--process=0']
+)
+def test_a_plan_joins_no_processes(flag, capsys):
+  assert main_lib.main(['train', CONFIG, '--dry_run', flag]) == 1
+  assert f'{flag} has no meaning here' in capsys.readouterr().err

@@ -92,6 +92,7 @@ def test_the_json_of_a_run_takes_no_argument(tmp_path):
         ({'train.stepz': 3}, 'Did you mean --config.train.steps?'),
         ({'train.steps': '3'}, "steps='3' is a text, but must be an integer"),
         ({'data': 3}, 'is a section'),
+        ({'stage': 2}, 'config.stage=2 is none of (1,)'),
     ],
 )
 def test_wrong_overrides_are_refused_like_flags(changes, message, file):
