@@ -1,11 +1,8 @@
 """Tiny experiments on the digits, as fast as tests need them to be."""
 
-import atexit
 import functools
 import json
 import pathlib
-import shutil
-import tempfile
 
 import flax.linen as nn
 import jax
@@ -23,6 +20,7 @@ from rq_jax.models import build
 from rq_jax.training import run
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from tests import folders
 from tests import official
 
 SIZE = 16  # Pixels.
@@ -123,8 +121,7 @@ def untrained_tokenizer(seed=0):
 @functools.cache
 def perceptual_folder():
   """The folder of a perceptual network, whose weights are drawn."""
-  folder = tempfile.mkdtemp(prefix='rq_jax_test_')
-  atexit.register(shutil.rmtree, folder)
+  folder = str(folders.new())
   params = official.lpips_params(official.drawn_weights('lpips'))
   inference_copy.export(folder, None, {'params': params})
   return folder
@@ -250,8 +247,7 @@ def run_config(stage):
 @functools.cache
 def finished_run(stage):
   """The folder of a run of `run_config` that nothing disturbed."""
-  folder = pathlib.Path(tempfile.mkdtemp(prefix='rq_jax_test_'))
-  atexit.register(shutil.rmtree, folder)
+  folder = folders.new()
   run.train(run_config(stage), folder)
   return folder
 

@@ -1,7 +1,5 @@
 """Stage 1 against the same losses, differentiated through the whole model."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,170 +7,26 @@ import pytest
 
 from rq_jax.training import stage1
 from tests import tiny
-
-# Both sides are float32 sums of some thousand terms, in another order.
-CLOSE = 2e-4
-
-
-CASES = {
-    'plain': dict(
-        model=dict(dropout=0.1),
-        loss=dict(reconstruction='l1', commitment_weight=0.4),
-    ),
-    'batch': dict(
-        loss=dict(adversarial_weight=0.5, adversarial_start=1),
-        optimizer=dict(ema_decay=0.9),
-    ),
-    'act': dict(
-        model=dict(shared_codebook=False, codebook_size=(6, tiny.WORDS)),
-        loss=dict(
-            perceptual_weight=100.0,  # Else it is lost among the others.
-            perceptual_path='unused',
-            adversarial_weight=0.5,
-            adversarial_start=1,
-            discriminator='vanilla',
-        ),
-        discriminator=dict(norm='act'),
-    ),
-}
-ADVERSARIAL = ['batch', 'act']
-
-
-@functools.cache
-def task_of(case):
-  return tiny.stage1_task(
-      tiny.stage1_config(**CASES[case]), perceptual=tiny.perceptual_stand_in()
-  )
-
-
-train_step = jax.jit(stage1.train_step)
-
-
-@functools.cache
-def run(case):
-  """The states before and after two steps, and the metrics of both."""
-  batch = {'image': tiny.images()}
-  states = [tiny.initial_state(stage1, task_of(case))]
-  metrics = []
-  for _ in range(2):
-    state, values = train_step(task_of(case), states[-1], batch)
-    states.append(state)
-    metrics.append(jax.tree.map(np.asarray, values))
-  return states, metrics
-
-
-def naive_losses(task, state, images, params):
-  """Loss on images, commitment and generator loss, through all layers."""
-  rng_codebook, rng_dropout = jax.random.split(
-      jax.random.fold_in(state.rng, state.step)
-  )
-  output, mutated = task.model.apply(
-      {'params': params, 'codebook': state.codebook},
-      images,
-      train=True,
-      rngs={'codebook': rng_codebook, 'dropout': rng_dropout},
-      mutable=['codebook'],
-  )
-  error = output.images - images
-  if task.loss['reconstruction'] == 'l1':
-    image_loss = jnp.mean(jnp.abs(error))
-  else:
-    image_loss = jnp.mean(error**2)
-  if task.perceptual:
-    image_loss += task.loss['perceptual_weight'] * jnp.mean(
-        task.perceptual.apply(task.perceptual_variables, images, output.images)
-    )
-  generator = jnp.zeros(())
-  if task.discriminator:
-    logits, _ = discriminate(
-        task, state.disc_params, state.disc_stats, output.images
-    )
-    generator = -jnp.mean(logits)
-  parts = jnp.stack([image_loss, output.quantized.commitment_loss, generator])
-  return parts, (parts, output, mutated['codebook'])
-
-
-def discriminate(task, params, stats, images):
-  logits, mutated = task.discriminator.apply(
-      {'params': params, 'batch_stats': stats},
-      images,
-      train=True,
-      mutable=['batch_stats'],
-  )
-  return logits, mutated['batch_stats']
-
-
-def naive_discriminator(task, state, images, recons, params):
-  """The generator's pass moves the statistics first, then fakes, then images.
-
-  Returns the loss, and the statistics after all three.
-  """
-  _, stats = discriminate(task, params, state.disc_stats, recons)
-  fake, stats = discriminate(task, params, stats, recons)
-  real, stats = discriminate(task, params, stats, images)
-  if task.loss['discriminator'] == 'hinge':
-    costs = jnp.maximum(0, 1 - real), jnp.maximum(0, 1 + fake)
-  else:
-    costs = -jax.nn.log_sigmoid(real), -jax.nn.log_sigmoid(-fake)
-  mean = (jnp.mean(costs[0]) + jnp.mean(costs[1])) / 2
-  return task.loss['adversarial_weight'] * mean, stats
-
-
-@jax.jit
-def naive_gradients(task, state, images):
-  grads, aux = jax.jacrev(
-      functools.partial(naive_losses, task, state, images), has_aux=True
-  )(state.params)
-  disc = None
-  if task.discriminator:
-    disc = jax.value_and_grad(
-        functools.partial(
-            naive_discriminator, task, state, images, aux[1].images
-        ),
-        has_aux=True,
-    )(state.disc_params)
-  return grads, aux, disc
-
-
-@functools.cache
-def naive(case, step):
-  """Gradients [3, ...] of the three losses, what they came from, and more."""
-  states, _ = run(case)
-  return naive_gradients(task_of(case), states[step], tiny.images())
-
-
-def naive_weight(case):
-  """Of the generator loss, from two backward passes through everything."""
-  grads, _, _ = naive(case, 1)
-  kernel = np.asarray(grads['to_rgb']['conv']['kernel'], np.float64)
-  norms = [np.linalg.norm(kernel[i]) for i in (0, 2)]
-  ratio = np.clip(norms[0] / (norms[1] + 1e-4), 0, 1e4)
-  return task_of(case).loss['adversarial_weight'] * ratio
-
-
-def weights_of(case, step):
-  """What the three losses weigh in a step."""
-  adversarial = naive_weight(case) if case in ADVERSARIAL and step else 0.0
-  return np.array([1, task_of(case).loss['commitment_weight'], adversarial])
+from tests.training.stage1 import steps
 
 
 @pytest.mark.parametrize('step', [0, 1])
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', steps.CASES)
 def test_gradients_are_those_of_the_losses_through_the_whole_model(case, step):
-  states, metrics = run(case)
-  grads, (parts, *_), _ = naive(case, step)
-  weights = weights_of(case, step)
+  states, metrics = steps.run(case)
+  grads, (parts, *_), _ = steps.naive(case, step)
+  weights = steps.weights_of(case, step)
   expected = jax.tree.map(lambda g: np.tensordot(weights, g, axes=1), grads)
   recorded, _ = states[step + 1].opt_state
-  tiny.assert_trees_close(recorded, expected, CLOSE)
+  tiny.assert_trees_close(recorded, expected, steps.CLOSE)
   np.testing.assert_allclose(metrics[step]['loss'], weights @ parts, rtol=1e-5)
   norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(expected)))
   np.testing.assert_allclose(metrics[step]['gradient_norm'], norm, rtol=1e-4)
 
 
 def test_metrics_name_the_parts_of_the_loss():
-  _, metrics = run('batch')
-  _, (parts, *_), (disc, _) = naive('batch', 1)
+  _, metrics = steps.run('batch')
+  _, (parts, *_), (disc, _) = steps.naive('batch', 1)
   names = ('reconstruction', 'commitment', 'adversarial')
   for name, part in zip(names, parts):
     np.testing.assert_allclose(metrics[1][name], part, rtol=1e-5)
@@ -180,29 +34,29 @@ def test_metrics_name_the_parts_of_the_loss():
   np.testing.assert_allclose(metrics[1]['learning_rate'], 1e-3, rtol=1e-6)
 
 
-@pytest.mark.parametrize('case', ADVERSARIAL)
+@pytest.mark.parametrize('case', steps.ADVERSARIAL)
 def test_the_adaptive_weight_needs_no_second_pass_through_the_model(case):
-  _, metrics = run(case)
+  _, metrics = steps.run(case)
   assert metrics[0]['adversarial_weight'] == 0
-  weight = naive_weight(case)
+  weight = steps.naive_weight(case)
   assert 0 < weight < 1e4
   np.testing.assert_allclose(
       metrics[1]['adversarial_weight'], weight, rtol=1e-4
   )
 
 
-@pytest.mark.parametrize('case', ADVERSARIAL)
+@pytest.mark.parametrize('case', steps.ADVERSARIAL)
 def test_the_discriminator_waits_for_its_start_and_then_learns(case):
-  (first, second, third), metrics = run(case)
+  (first, second, third), metrics = steps.run(case)
   for name in ('disc_params', 'disc_stats', 'disc_opt_state'):
     tiny.assert_trees_equal(getattr(second, name), getattr(first, name))
-  _, _, ((_, stats), grads) = naive(case, 1)
+  _, _, ((_, stats), grads) = steps.naive(case, 1)
   recorded, _ = third.disc_opt_state
-  tiny.assert_trees_close(recorded, grads, CLOSE)
+  tiny.assert_trees_close(recorded, grads, steps.CLOSE)
   tiny.assert_trees_close(
       jax.tree.map(jnp.float32, third.disc_stats),
       jax.tree.map(jnp.float32, stats),
-      CLOSE,
+      steps.CLOSE,
   )
   # Adam's first step moves by the learning rate whatever has a gradient.
   moved = jax.tree.map(
@@ -221,7 +75,7 @@ def test_the_discriminator_waits_for_its_start_and_then_learns(case):
 
 
 def test_averaged_parameters_follow_the_parameters():
-  states, _ = run('batch')
+  states, _ = steps.run('batch')
   average = states[0].params
   for step, state in enumerate(states[1:]):
     assert tiny.all_differ(state.params, states[step].params)
@@ -232,14 +86,14 @@ def test_averaged_parameters_follow_the_parameters():
     tiny.assert_trees_close(state.ema_params, average, 1e-6)
   variables = stage1.inference_variables(states[-1])
   assert variables['params'] is states[-1].ema_params
-  without = run('plain')[0][-1]
+  without = steps.run('plain')[0][-1]
   assert without.ema_params is None
   assert stage1.inference_variables(without)['params'] is without.params
 
 
 def test_the_codebook_moves_by_averaging():
-  states, metrics = run('plain')
-  _, (_, output, moved), _ = naive('plain', 0)
+  states, metrics = steps.run('plain')
+  _, (_, output, moved), _ = steps.naive('plain', 0)
   # Redrawn codewords depend on the key of the step: see that it is the one.
   tiny.assert_trees_close(states[1].codebook, moved, 1e-5)
   book = states[1].codebook['quantizer']['shared']
@@ -258,8 +112,8 @@ def test_the_codebook_moves_by_averaging():
 
 
 def test_each_depth_may_have_a_codebook_of_its_own_size():
-  states, metrics = run('act')
-  _, (_, output, moved), _ = naive('act', 0)
+  states, metrics = steps.run('act')
+  _, (_, output, moved), _ = steps.naive('act', 0)
   tiny.assert_trees_close(states[1].codebook, moved, 1e-5)
   perplexities, used = [], []
   for depth in range(2):
@@ -277,12 +131,12 @@ def test_each_depth_may_have_a_codebook_of_its_own_size():
 
 
 def test_a_step_that_is_not_finite_is_not_applied_nor_any_after_it():
-  states, _ = run('batch')
+  states, _ = steps.run('batch')
   broken = tiny.images().at[3, 5, 5, 0].set(jnp.nan)
-  task = task_of('batch')
-  after, _ = train_step(task, states[1], {'image': broken})
+  task = steps.task_of('batch')
+  after, _ = steps.train_step(task, states[1], {'image': broken})
   assert after.failed_step == 1
-  later, metrics = train_step(task, after, {'image': tiny.images()})
+  later, metrics = steps.train_step(task, after, {'image': tiny.images()})
   assert np.isfinite(metrics['loss'])
   for state in (after, later):
     unmarked = state.replace(failed_step=states[1].failed_step)
@@ -291,9 +145,9 @@ def test_a_step_that_is_not_finite_is_not_applied_nor_any_after_it():
 
 
 def test_the_perceptual_distance_is_a_part_of_the_loss():
-  _, metrics = run('act')
-  _, (_, output, _), _ = naive('act', 0)
-  task, images = task_of('act'), tiny.images()
+  _, metrics = steps.run('act')
+  _, (_, output, _), _ = steps.naive('act', 0)
+  task, images = steps.task_of('act'), tiny.images()
   distances = jax.jit(task.perceptual.apply)(
       task.perceptual_variables, images, output.images
   )
@@ -310,16 +164,18 @@ def test_the_perceptual_distance_is_a_part_of_the_loss():
 
 
 def test_the_adaptive_weight_balances_the_perceptual_part_too():
-  states, metrics = run('act')
-  blind = task_of('act').replace(perceptual=None, perceptual_variables=None)
-  grads, _, _ = naive_gradients(blind, states[1], tiny.images())
+  states, metrics = steps.run('act')
+  blind = steps.task_of('act').replace(
+      perceptual=None, perceptual_variables=None
+  )
+  grads, _, _ = steps.naive_gradients(blind, states[1], tiny.images())
   kernel = grads['to_rgb']['conv']['kernel']
   without = 0.5 * np.linalg.norm(kernel[0]) / np.linalg.norm(kernel[2])
   assert abs(metrics[1]['adversarial_weight'] / without - 1) > 0.01
 
 
 def test_the_weights_of_the_perceptual_network_are_given_to_each_step():
-  task, states = task_of('act'), run('act')[0]
+  task, states = steps.task_of('act'), steps.run('act')[0]
   # The state has none of them: they never move.
   shapes = {leaf.shape for leaf in jax.tree.leaves(states[0])}
   kernel = task.perceptual_variables['params']['Conv_0']['kernel']
@@ -330,9 +186,9 @@ def test_the_weights_of_the_perceptual_network_are_given_to_each_step():
           task.perceptual_variables,
       )
   )
-  compiled = train_step._cache_size()
-  _, metrics = train_step(blind, states[0], {'image': tiny.images()})
-  assert train_step._cache_size() == compiled
+  compiled = steps.train_step._cache_size()
+  _, metrics = steps.train_step(blind, states[0], {'image': tiny.images()})
+  assert steps.train_step._cache_size() == compiled
   assert metrics['perceptual'] == 0
   np.testing.assert_allclose(
       metrics['loss'],
@@ -345,4 +201,4 @@ def test_without_a_perceptual_loss_no_network_is_restored(tmp_path):
   loss = dict(perceptual_path=str(tmp_path / 'none'))
   task = tiny.stage1_task(tiny.stage1_config(loss=loss))
   assert task.perceptual is None and task.perceptual_variables is None
-  assert 'perceptual' not in run('plain')[1][0]
+  assert 'perceptual' not in steps.run('plain')[1][0]

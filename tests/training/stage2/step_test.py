@@ -9,144 +9,15 @@ import pytest
 
 from rq_jax.training import stage2
 from tests import tiny
-
-# Both sides are float32 sums of some thousand terms, in another order.
-CLOSE = 2e-4
-POSITIONS, DEPTH, WORDS = 4, 2, tiny.WORDS
-
-CASES = {
-    # Labels are dropped, codes drawn, targets soft.
-    'labels': dict(
-        loss=dict(label_dropout=0.25), optimizer=dict(ema_decay=0.9)
-    ),
-    # The text is predicted, too; codes are the nearest, targets are codes.
-    'text': dict(
-        model=dict(
-            num_classes=0, null_class=False, text_vocab_size=11, text_length=3
-        ),
-        loss=dict(
-            condition_weight=0.1, stochastic_codes=False, soft_targets=False
-        ),
-    ),
-}
+from tests.training.stage2 import steps
 
 
-@functools.cache
-def task_of(case, chunks=1):
-  return tiny.stage2_task(tiny.stage2_config(**CASES[case])).replace(
-      chunks=chunks
-  )
-
-
-@functools.cache
-def features():
-  return tiny.untrained_tokenizer().features(tiny.images())
-
-
-@functools.cache
-def batch_of(case, kind='features'):
-  given = features() if kind == 'features' else tiny.images()
-  if case == 'text':
-    tokens = jnp.arange(3 * tiny.BATCH).reshape(-1, 3) % 11
-    return {kind: given, 'tokens': tokens}
-  # The first eight labels are all different.
-  return {kind: given, 'label': jnp.arange(tiny.BATCH)}
-
-
-@functools.cache
-def start(case):
-  return tiny.initial_state(stage2, task_of(case))
-
-
-@functools.cache
-def stepper(case, chunks=1):
-  return jax.jit(functools.partial(stage2.train_step, task_of(case, chunks)))
-
-
-@functools.cache
-def step_of(case, kind='features', chunks=1):
-  return stepper(case, chunks)(start(case), batch_of(case, kind))
-
-
-def keys_of(state):
-  """Keys of a step: of the codes and of the dropout."""
-  key = jax.random.fold_in(state.rng, state.step)
-  return jax.random.split(key, 3)[:2]
-
-
-def dropped(grads):
-  """Which of the eight labels a step did not see: their rows did not move."""
-  rows = np.asarray(grads['condition_embedding'])
-  return ~np.any(rows[: tiny.BATCH], axis=1)
-
-
-def naive_loss(task, params, codes, condition, key):
-  """The loss of given codes, its targets made for all positions at once."""
-  words = task.codebooks[0]
-  vectors = task.tokenizer.make_quantizer().fold(features())
-  before = jnp.cumsum(words[codes], axis=-2) - words[codes]
-  residuals = vectors[..., None, :] - before  # [B, H, W, D, C]
-  differences = residuals[..., None, :] - words.reshape(
-      1, 1, 1, 1, *words.shape
-  )
-  distances = jnp.sum(differences**2, axis=-1)
-  targets = jax.nn.softmax(-distances / task.loss['temperature'])
-  if not task.loss['soft_targets']:
-    targets = jax.nn.one_hot(codes, WORDS)
-  logits = task.model.apply(
-      {'params': params},
-      codes,
-      condition,
-      task.codebooks,
-      train=True,
-      rngs={'dropout': key},
-  )
-  loss = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
-  by_depth = jnp.mean(loss, axis=(0, 1, 2))
-  if not task.loss['condition_weight']:
-    return jnp.mean(loss), (by_depth, None)
-  _, spatial = task.model.apply(
-      {'params': params},
-      codes,
-      condition,
-      task.codebooks,
-      train=True,
-      rngs={'dropout': key},
-      method='hidden',
-  )
-  text = jax.nn.log_softmax(
-      task.model.apply({'params': params}, spatial, method='condition_logits')
-  )
-  known = jax.nn.one_hot(condition[:, 1:], 11)
-  text_loss = -jnp.mean(jnp.sum(known * text, axis=-1))
-  return 0.9 * jnp.mean(loss) + 0.1 * text_loss, (by_depth, text_loss)
-
-
-@functools.cache
-def naive(case):
-  """((loss, parts), gradients) of the first step."""
-  task, state = task_of(case), start(case)
-  (grads, _), batch = step_of(case)[0].opt_state, batch_of(case)
-  condition = (
-      batch['tokens']
-      if case == 'text'
-      else jnp.where(dropped(grads), 10, batch['label'])[:, None]
-  )
-  key_codes, key_dropout = keys_of(state)
-  codes, _ = stage2.draw_codes(task, batch, key_codes)
-  codes = codes.reshape(tiny.BATCH, *tiny.CODE_SHAPE)
-  loss = functools.partial(naive_loss, task)
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))(
-      state.params, codes, condition, key_dropout
-  )
-
-
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', steps.CASES)
 def test_loss_and_gradients_are_those_of_all_positions_at_once(case):
-  state, metrics = step_of(case)
-  (loss, (by_depth, text_loss)), grads = naive(case)
+  state, metrics = steps.step_of(case)
+  (loss, (by_depth, text_loss)), grads = steps.naive(case)
   np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-5)
-  for depth in range(DEPTH):
+  for depth in range(steps.DEPTH):
     np.testing.assert_allclose(
         metrics[f'loss_depth{depth}'], by_depth[depth], rtol=1e-5
     )
@@ -155,39 +26,45 @@ def test_loss_and_gradients_are_those_of_all_positions_at_once(case):
   else:
     np.testing.assert_allclose(loss, np.mean(by_depth), rtol=1e-5)
     assert 'loss_condition' not in metrics
-  tiny.assert_trees_close(state.opt_state[0], grads, CLOSE)
+  tiny.assert_trees_close(state.opt_state[0], grads, steps.CLOSE)
   norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(grads)))
   np.testing.assert_allclose(metrics['gradient_norm'], norm, rtol=1e-4)
   np.testing.assert_allclose(metrics['learning_rate'], 1e-3, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ['kind', 'chunks'], [('image', 1), ('features', POSITIONS)]
+    ['kind', 'chunks'], [('image', 1), ('features', steps.POSITIONS)]
 )
 def test_neither_chunks_nor_a_cache_of_features_change_a_step(kind, chunks):
-  expected, expected_metrics = step_of('labels')
-  state, metrics = step_of('labels', kind, chunks)
+  expected, expected_metrics = steps.step_of('labels')
+  state, metrics = steps.step_of('labels', kind, chunks)
   np.testing.assert_allclose(
       metrics['loss'], expected_metrics['loss'], rtol=1e-5
   )
-  tiny.assert_trees_close(state.opt_state[0], expected.opt_state[0], CLOSE)
+  tiny.assert_trees_close(
+      state.opt_state[0], expected.opt_state[0], steps.CLOSE
+  )
 
 
 def test_logits_of_all_positions_never_exist_at_once():
   # So many rows that they exceed all parameters.
   batch = {'features': jnp.zeros((64, 8, 8, 4)), 'label': jnp.zeros(64, int)}
-  whole = (64, POSITIONS, DEPTH, WORDS)
+  whole = (64, steps.POSITIONS, steps.DEPTH, steps.WORDS)
 
   def shapes(chunks):
-    step = functools.partial(stage2.train_step, task_of('labels', chunks))
-    return set(shapes_in(jax.make_jaxpr(step)(start('labels'), batch).jaxpr))
+    step = functools.partial(stage2.train_step, steps.task_of('labels', chunks))
+    return set(
+        shapes_in(jax.make_jaxpr(step)(steps.start('labels'), batch).jaxpr)
+    )
 
   def as_large(shapes):
-    return {s for s in shapes if WORDS in s and np.prod(s) >= np.prod(whole)}
+    return {
+        s for s in shapes if steps.WORDS in s and np.prod(s) >= np.prod(whole)
+    }
 
   assert whole in as_large(shapes(1))
-  assert not as_large(shapes(POSITIONS))
-  assert (64, 1, DEPTH, WORDS) in shapes(POSITIONS)
+  assert not as_large(shapes(steps.POSITIONS))
+  assert (64, 1, steps.DEPTH, steps.WORDS) in shapes(steps.POSITIONS)
 
 
 def shapes_in(jaxpr):
@@ -204,36 +81,36 @@ def shapes_in(jaxpr):
 
 @functools.cache
 def drawer(case):
-  return jax.jit(functools.partial(stage2.draw_codes, task_of(case)))
+  return jax.jit(functools.partial(stage2.draw_codes, steps.task_of(case)))
 
 
 def test_codes_are_drawn_anew_in_every_step_and_alike_in_the_same():
-  batch, state = batch_of('labels'), start('labels')
+  batch, state = steps.batch_of('labels'), steps.start('labels')
   draw = drawer('labels')
   first, second = (
-      draw(batch, keys_of(state.replace(step=jnp.int32(step)))[0])[0]
+      draw(batch, steps.keys_of(state.replace(step=jnp.int32(step)))[0])[0]
       for step in range(2)
   )
   assert np.mean(first != second) > 0.1
-  again, metrics = stepper('labels')(start('labels'), batch)
-  tiny.assert_trees_equal(again, step_of('labels')[0])
-  _, other = stepper('labels')(state.replace(step=jnp.int32(1)), batch)
+  again, metrics = steps.stepper('labels')(steps.start('labels'), batch)
+  tiny.assert_trees_equal(again, steps.step_of('labels')[0])
+  _, other = steps.stepper('labels')(state.replace(step=jnp.int32(1)), batch)
   assert other['loss'] != metrics['loss']
 
 
 def test_codes_follow_the_softmax_of_the_negative_distances():
   """The first codes, and the second ones after the most frequent first one."""
-  vector = np.asarray(features()[:1], np.float64)
-  repeated = jnp.tile(features()[:1], (4096, 1, 1, 1))
+  vector = np.asarray(steps.features()[:1], np.float64)
+  repeated = jnp.tile(steps.features()[:1], (4096, 1, 1, 1))
   codes, residuals = drawer('labels')({'features': repeated}, jax.random.key(3))
   codes = np.asarray(codes)
-  words = np.asarray(task_of('labels').codebooks[0], np.float64)
+  words = np.asarray(steps.task_of('labels').codebooks[0], np.float64)
   # The first patch of features is its upper left quarter.
   residual = vector[0, :4, :4].ravel()
   drawn = codes[:, 0]
-  for depth in range(DEPTH):
+  for depth in range(steps.DEPTH):
     weights = np.exp(-np.sum((residual - words) ** 2, axis=1) / 20.0)
-    shares = np.bincount(drawn[:, depth], minlength=WORDS) / len(drawn)
+    shares = np.bincount(drawn[:, depth], minlength=steps.WORDS) / len(drawn)
     # Five standard deviations of a share of n draws.
     bound = 5 * np.sqrt(0.25 / len(drawn))
     expected = weights / np.sum(weights)
@@ -250,7 +127,7 @@ def test_codes_follow_the_softmax_of_the_negative_distances():
 
 
 def test_codes_are_the_nearest_unless_they_are_to_be_stochastic():
-  codes, _ = drawer('text')(batch_of('text'), jax.random.key(0))
+  codes, _ = drawer('text')(steps.batch_of('text'), jax.random.key(0))
   expected = tiny.untrained_tokenizer().encode(tiny.images())
   np.testing.assert_array_equal(
       codes.reshape(tiny.BATCH, *tiny.CODE_SHAPE), expected
@@ -260,13 +137,13 @@ def test_codes_are_the_nearest_unless_they_are_to_be_stochastic():
 def test_labels_give_way_to_the_null_class_at_the_rate_that_was_set():
   counts = []
   for step in range(40):
-    state = start('labels').replace(step=jnp.int32(step))
-    new, _ = stepper('labels')(state, batch_of('labels'))
+    state = steps.start('labels').replace(step=jnp.int32(step))
+    new, _ = steps.stepper('labels')(state, steps.batch_of('labels'))
     grads, _ = new.opt_state
     rows = np.any(np.asarray(grads['condition_embedding']), axis=1)
-    assert rows[10] == np.any(dropped(grads))
+    assert rows[10] == np.any(steps.dropped(grads))
     assert not np.any(rows[tiny.BATCH : 10])
-    counts.append(np.sum(dropped(grads)))
+    counts.append(np.sum(steps.dropped(grads)))
   draws = 40 * tiny.BATCH
   # Four standard deviations of a binomial share.
   bound = 4 * np.sqrt(0.25 * 0.75 / draws)
@@ -275,40 +152,40 @@ def test_labels_give_way_to_the_null_class_at_the_rate_that_was_set():
 
 
 def test_averaged_parameters_follow_the_parameters():
-  state, _ = step_of('labels')
-  assert tiny.all_differ(state.params, start('labels').params)
+  state, _ = steps.step_of('labels')
+  assert tiny.all_differ(state.params, steps.start('labels').params)
   expected = jax.tree.map(
-      lambda a, p: 0.1 * a + 0.9 * p, start('labels').params, state.params
+      lambda a, p: 0.1 * a + 0.9 * p, steps.start('labels').params, state.params
   )
   tiny.assert_trees_close(state.ema_params, expected, 1e-6)
   assert stage2.inference_variables(state)['params'] is state.ema_params
-  without, _ = step_of('text')
+  without, _ = steps.step_of('text')
   assert without.ema_params is None
   assert stage2.inference_variables(without)['params'] is without.params
   assert without.step == 1
 
 
 def test_a_step_that_is_not_finite_is_not_applied():
-  batch = batch_of('labels')
-  broken = batch | {'features': features().at[0, 0, 0, 0].set(jnp.inf)}
-  state, _ = stepper('labels')(start('labels'), broken)
+  batch = steps.batch_of('labels')
+  broken = batch | {'features': steps.features().at[0, 0, 0, 0].set(jnp.inf)}
+  state, _ = steps.stepper('labels')(steps.start('labels'), broken)
   assert state.failed_step == 0
   tiny.assert_trees_equal(
-      state.replace(failed_step=jnp.int32(-1)), start('labels')
+      state.replace(failed_step=jnp.int32(-1)), steps.start('labels')
   )
 
 
 def test_the_condition_is_the_label_the_text_or_nothing():
   for case, name in (('labels', 'label'), ('text', 'tokens')):
-    condition = stage2.condition_of(task_of(case), batch_of(case))
+    condition = stage2.condition_of(steps.task_of(case), steps.batch_of(case))
     np.testing.assert_array_equal(
-        condition, batch_of(case)[name].reshape(tiny.BATCH, -1)
+        condition, steps.batch_of(case)[name].reshape(tiny.BATCH, -1)
     )
   free = tiny.stage2_task(
       tiny.stage2_config(model=dict(num_classes=0, null_class=False))
   )
   for kind in ('features', 'image'):
-    condition = stage2.condition_of(free, batch_of('labels', kind))
+    condition = stage2.condition_of(free, steps.batch_of('labels', kind))
     np.testing.assert_array_equal(condition, np.zeros((tiny.BATCH, 1)))
 
 
@@ -316,7 +193,7 @@ def test_the_loss_is_cut_into_chunks_when_logits_are_large():
   experiment = tiny.stage2_config(data=dict(batch_size=2**20))
   # 4 bytes x 2**20 x 4 x 2 x 12 = 384 MiB, of which 256 MiB may exist.
   assert tiny.stage2_task(experiment).chunks == 2
-  assert task_of('labels').chunks == 1
+  assert steps.task_of('labels').chunks == 1
 
 
 @pytest.mark.parametrize(
