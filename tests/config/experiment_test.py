@@ -12,6 +12,7 @@ from rq_jax.config import schema
 from rq_jax.models import discriminator
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
+from tests.config import experiments
 
 KINDS = experiment_lib.KINDS
 FIELDS = [
@@ -25,20 +26,8 @@ DEFAULTS = {stage: config.flatten(config.parse({'stage': stage}))
             for stage in KINDS}  # fmt: skip
 
 
-def raw(stage, changes=()):
-  """An experiment of plain values with some fields set, by dotted name."""
-  made = dict(stage=stage)
-  for name, value in dict(changes).items():
-    *sections, field = name.split('.')
-    section = made
-    for part in sections:
-      section = section.setdefault(part, {})
-    section[field] = value
-  return made
-
-
 def parse(stage, changes=()):
-  return config.parse(raw(stage, changes))
+  return config.parse(experiments.raw(stage, changes))
 
 
 def refused(stage, changes):

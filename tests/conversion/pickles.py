@@ -5,6 +5,8 @@ import struct
 import warnings
 import zipfile
 
+from rq_jax.conversion.torch_format import reading
+
 EMPTY = pickle.EMPTY_TUPLE + pickle.REDUCE
 VALUES = struct.pack('<4f', 1, 2, 3, 4)
 
@@ -166,3 +168,19 @@ def write_legacy(
     data += [struct.pack('<q', numel), values]
   path.write_bytes(b''.join(data))
   return path
+
+
+def read(path):
+  """The tree of a file, with the values of its tensors."""
+
+  def visit(value):
+    if isinstance(value, dict):
+      return {key: visit(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+      return [visit(item) for item in value]
+    if isinstance(value, reading.LazyTensor):
+      return file.read(value)
+    return value
+
+  with reading.TorchFile(path) as file:
+    return visit(file.tree)

@@ -1,13 +1,11 @@
-"""Files of torch.save are read as they were written, or refused."""
+"""Files of torch.save are read as they were written."""
 
 import collections
 import os
 import pathlib
 import pickle
-import shlex
 import struct
 import zipfile
-import zlib
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +13,6 @@ import pytest
 
 from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format import tensors
-from rq_jax.conversion.torch_format import writing
 from tests import official
 from tests.conversion import pickles
 
@@ -33,31 +30,17 @@ def recorded(model):
   return path
 
 
-def values_of(path):
-  """The tree of a file, with the values of its tensors."""
-
-  def visit(value):
-    if isinstance(value, dict):
-      return {key: visit(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-      return [visit(item) for item in value]
-    if isinstance(value, reading.LazyTensor):
-      return file.read(value)
-    return value
-
-  with reading.TorchFile(path) as file:
-    return visit(file.tree)
-
-
 def view(tmp_path, shape, stride, offset=0):
   """A view of a storage with 1, 2, 3 and 4, read from a file."""
   pickled = pickles.tensor(shape=shape, stride=stride, offset=offset)
-  return values_of(pickles.write(tmp_path / 'view.pt', pickles.whole(pickled)))
+  return pickles.read(
+      pickles.write(tmp_path / 'view.pt', pickles.whole(pickled))
+  )
 
 
 @pytest.mark.parametrize('model', RECORDINGS)
 def test_official_checkpoints_hold_what_was_recorded_of_them(model):
-  tree = values_of(recorded(model))
+  tree = pickles.read(recorded(model))
   part = 'discriminator' if model == 'discriminator' else 'state_dict'
   with np.load(official.FIXTURES / model / 'model.npz') as expected:
     for key, value in expected.items():
@@ -103,10 +86,10 @@ def test_arrays_are_independent_of_the_file_and_of_each_other(tmp_path):
       tmp_path / 'a.pt',
       pickles.whole(pickles.together(pickles.tensor(), pickles.tensor())),
   )
-  first, second = values_of(path)
+  first, second = pickles.read(path)
   first[:] = 0
   np.testing.assert_array_equal(second, [1, 2, 3, 4])
-  np.testing.assert_array_equal(values_of(path)[0], [1, 2, 3, 4])
+  np.testing.assert_array_equal(pickles.read(path)[0], [1, 2, 3, 4])
 
 
 def test_a_closed_file_is_not_read(tmp_path):
@@ -187,7 +170,7 @@ def test_storages_of_all_types_are_read(tmp_path, kind, dtype):
   path = pickles.write(
       tmp_path / 'a.pt', pickles.whole(pickled), {'0': expected.tobytes()}
   )
-  np.testing.assert_array_equal(values_of(path), expected, strict=True)
+  np.testing.assert_array_equal(pickles.read(path), expected, strict=True)
 
 
 def test_bfloat16_is_that_of_ml_dtypes():
@@ -200,148 +183,7 @@ def test_archives_of_pytorch_1_have_less_beside_the_tensors(tmp_path):
     archive.writestr('model/data.pkl', pickles.whole(pickles.tensor()))
     archive.writestr('model/data/0', pickles.VALUES)
     archive.writestr('model/version', b'3\n')
-  np.testing.assert_array_equal(values_of(tmp_path / 'a.pt'), [1, 2, 3, 4])
-
-
-@pytest.mark.parametrize('length', [0, 1, 3, 21, 22, 100, 300, 500, 600, -1])
-def test_a_file_that_is_cut_off_is_refused(tmp_path, length):
-  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
-  path.write_bytes(path.read_bytes()[:length])
-  with pytest.raises(ValueError, match='a.pt is (damaged|no file of torch)'):
-    reading.TorchFile(path)
-
-
-def test_no_flipped_bit_changes_a_value_unnoticed(tmp_path):
-  path = tmp_path / 'a.pt'
-  writing.write(path, {'weight': np.arange(6, dtype=np.float32), 'step': 7})
-  data = path.read_bytes()
-  noticed = 0
-  for position in range(len(data)):
-    for bit in (0, 3, 7):
-      changed = bytearray(data)
-      changed[position] ^= 1 << bit
-      path.write_bytes(changed)
-      try:
-        tree = values_of(path)
-      except ValueError:
-        noticed += 1
-      else:
-        assert list(tree) == ['weight', 'step'] and tree['step'] == 7
-        np.testing.assert_array_equal(tree['weight'], np.arange(6.0))
-  assert noticed > len(data)
-
-
-def test_only_a_whole_storage_is_compared_with_its_checksum(tmp_path):
-  tensors = [pickles.tensor(shape=(n,), stride=(1,)) for n in (2, 4)]
-  path = pickles.write(
-      tmp_path / 'a.pt', pickles.whole(pickles.together(*tensors))
-  )
-  damaged = pickles.VALUES[::-1]
-  path.write_bytes(path.read_bytes().replace(pickles.VALUES, damaged))
-  with reading.TorchFile(path) as file:
-    part, whole = file.tree
-    np.testing.assert_array_equal(
-        file.read(part), np.frombuffer(damaged, np.float32)[:2]
-    )
-    with pytest.raises(ValueError, match="storage '0' differs from its check"):
-      file.read(whole)
-
-
-def test_a_bool_that_is_neither_true_nor_false_is_refused(tmp_path):
-  pickled = pickles.tensor(pickles.storage('BoolStorage', numel=2), shape=(2,))
-  path = pickles.write(
-      tmp_path / 'a.pt', pickles.whole(pickled), {'0': b'\1\2'}
-  )
-  with pytest.raises(ValueError, match='neither true nor false'):
-    values_of(path)
-
-
-@pytest.mark.parametrize(
-    'change',
-    [
-        {'storage': '1'},
-        {'dtype': np.dtype(np.float64)},
-        {'shape': (5,)},
-        {'offset': 1},
-        {'offset': -1},
-        {'stride': (1, 1)},
-    ],
-)
-def test_a_tensor_of_another_file_is_refused(tmp_path, change):
-  path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
-  with reading.TorchFile(path) as file:
-    foreign = {
-        'dtype': file.tree.dtype,
-        'shape': (4,),
-        'stride': (1,),
-        'offset': 0,
-        'storage': '0',
-    } | change
-    with pytest.raises(ValueError, match='Take it from the tree'):
-      file.read(reading.LazyTensor(**foreign))
-
-
-def test_a_file_of_the_first_releases_is_refused_by_the_line_that_converts(
-    tmp_path,
-):
-  path = tmp_path / "it's old $HOME.pt"
-  path.write_bytes(b'sys_info'.ljust(257, b'\0') + b'ustar\x0000')
-  with pytest.raises(ValueError, match='first releases') as refusal:
-    reading.TorchFile(path)
-  command = str(refusal.value).split('is installed: ')[1]
-  program, option, code = shlex.split(command)
-  assert (program, option) == ('python', '-c')
-  compile(code, 'line', 'exec')
-  assert code == (
-      f'import torch; torch.save(torch.load("{path}", map_location="cpu",'
-      f' weights_only=False), "{path}")'
-  )
-
-
-@pytest.mark.parametrize(
-    ('files', 'message'),
-    [
-        ([('archive/constants.pkl', b'')], 'TorchScript'),
-        ([('archive/code/__torch__.py', b'')], 'TorchScript'),
-        ([('archive/byteorder', b'big')], 'big-endian'),
-        ([('other/data.pkl', b'')], '2 files data.pkl'),
-        ([('archive/data.pkl', b' ' * 17_000_000)], '17000000 bytes'),
-    ],
-)
-def test_archives_of_other_kinds_are_refused(tmp_path, files, message):
-  pickled = pickles.whole(pickles.tensor())
-  path = pickles.write(tmp_path / 'a.pt', pickled, files=files)
-  with pytest.raises(ValueError, match=message):
-    reading.TorchFile(path)
-
-
-def test_what_is_no_file_of_torch_is_refused(tmp_path):
-  path = tmp_path / 'page.pt'
-  path.write_bytes(b'<!DOCTYPE html>')
-  with pytest.raises(ValueError, match='starts with b.<!DOCTYP'):
-    reading.TorchFile(path)
-  with pytest.raises(ValueError, match='is no file'):
-    reading.TorchFile(tmp_path)
-
-
-def test_a_refused_file_is_closed(tmp_path):
-  path = tmp_path / 'page.pt'
-  path.write_bytes(b'<!DOCTYPE html>')
-  before = os.listdir('/proc/self/fd')
-  with pytest.raises(ValueError):
-    reading.TorchFile(path)
-  assert os.listdir('/proc/self/fd') == before
-
-
-def test_the_checksum_of_the_pickle_is_compared(tmp_path):
-  pickled = pickles.whole(pickles.number(7))
-  path = pickles.write(tmp_path / 'a.pt', pickled)
-  data = path.read_bytes()
-  other = pickles.whole(pickles.number(8))
-  assert data.count(pickled) == 1 and zlib.crc32(other) != zlib.crc32(pickled)
-  path.write_bytes(data.replace(pickled, other))
-  with pytest.raises(ValueError, match='data.pkl differs from its checksum'):
-    reading.TorchFile(path)
+  np.testing.assert_array_equal(pickles.read(tmp_path / 'a.pt'), [1, 2, 3, 4])
 
 
 def test_a_file_without_checksums_is_read(tmp_path):
@@ -352,4 +194,4 @@ def test_a_file_without_checksums_is_read(tmp_path):
     data[at + 16 : at + 20] = bytes(4)
     at = data.find(b'PK\1\2', at + 1)
   path.write_bytes(data)
-  np.testing.assert_array_equal(values_of(path), [1, 2, 3, 4])
+  np.testing.assert_array_equal(pickles.read(path), [1, 2, 3, 4])
