@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import optax
 
+from rq_jax import config as config_lib
 from rq_jax.checkpoints import runs
 from rq_jax.distributed import partitioning
 from rq_jax.models import codebook
@@ -49,6 +50,33 @@ def state(*, averaged=True, seed=0):
       codebook={'quantizer': {'shared': codebook.init(keys[3], 8, 4)}},
       opt_state=jax.tree.map(lambda x: x + 1, opt_state),
       ema_params=(jax.tree.map(lambda p: p * 2, params) if averaged else None),
+  )
+
+
+def config(**model):
+  """An experiment of stage 1, to save beside a state."""
+  fields = dict(
+      image_size=16,
+      channels=8,
+      channel_multipliers=(1, 2),
+      norm_groups=4,
+      code_shape=(8, 8, 2),
+      **model,
+  )
+  return config_lib.check(
+      dict(
+          stage=1,
+          data=dict(image_size=16),
+          model=fields,
+          train=dict(steps=1),
+      )
+  )
+
+
+def other_stage():
+  """An experiment of stage 2."""
+  return config_lib.check(
+      dict(stage=2, tokenizer='runs/rqvae', train=dict(steps=1))
   )
 
 

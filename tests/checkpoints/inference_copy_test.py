@@ -12,11 +12,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.distributed import partitioning
 from rq_jax.models import codebook
+from tests import states
 
 
 def _variables(seed=0):
@@ -27,38 +26,11 @@ def _variables(seed=0):
   }
 
 
-def _shapes(tree):
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-
-
-def _mesh():
-  return partitioning.make_mesh(dict(data=1, fsdp=8, model=1))
-
-
-def _config(**model):
-  fields = dict(
-      image_size=16,
-      channels=8,
-      channel_multipliers=(1, 2),
-      norm_groups=4,
-      code_shape=(8, 8, 2),
-      **model,
-  )
-  return config_lib.check(
-      dict(
-          stage=1,
-          data=dict(image_size=16),
-          model=fields,
-          train=dict(steps=1),
-      )
-  )
-
-
 def test_an_inference_copy_holds_config_variables_and_fingerprint(tmp_path):
   path = tmp_path / 'new' / 'copy'
-  inference_copy.export(path, _config(), _variables())
-  assert stored.read_config(path, stage=1) == _config()
-  variables, found = stored.restore_variables(path, _shapes(_variables()))
+  inference_copy.export(path, states.config(), _variables())
+  assert stored.read_config(path, stage=1) == states.config()
+  variables, found = stored.restore_variables(path, states.shapes(_variables()))
   chex.assert_trees_all_equal(variables, _variables())
   assert found == f'parameters of step 0 from {path}'
 
@@ -71,10 +43,10 @@ def test_an_inference_copy_holds_config_variables_and_fingerprint(tmp_path):
 
 def test_an_export_replaces_what_is_there_and_what_was_left_behind(tmp_path):
   path, partial = tmp_path / 'copy', tmp_path / 'copy.partial'
-  inference_copy.export(path, _config(), _variables())
+  inference_copy.export(path, states.config(), _variables())
   shutil.copytree(path, partial)
   (partial / 'leftover').write_text('')
-  inference_copy.export(path, _config(embed_dim=32), _variables(seed=1))
+  inference_copy.export(path, states.config(embed_dim=32), _variables(seed=1))
   assert [p.name for p in tmp_path.iterdir()] == ['copy']
   assert not (path / 'leftover').exists()
   assert stored.read_config(path).model.embed_dim == 32
@@ -84,14 +56,14 @@ def test_an_export_replaces_what_is_there_and_what_was_left_behind(tmp_path):
 
 def test_an_export_that_fails_leaves_the_old_copy(tmp_path, monkeypatch):
   path = tmp_path / 'copy'
-  inference_copy.export(path, _config(), _variables())
+  inference_copy.export(path, states.config(), _variables())
 
   def fail(*_):
     raise OSError('disk full')
 
   monkeypatch.setattr(inference_copy.ocp.Checkpointer, 'save', fail)
   with pytest.raises(OSError, match='disk full'):
-    inference_copy.export(path, _config(), _variables(seed=1))
+    inference_copy.export(path, states.config(), _variables(seed=1))
   inference_copy.check_fingerprint(
       path, inference_copy.fingerprint(_variables())
   )
@@ -103,7 +75,7 @@ def test_a_fingerprint_tells_contents_not_places():
   }
   name = inference_copy.fingerprint(tree)
   assert re.fullmatch('[0-9a-f]{16}', name)
-  rows = NamedSharding(_mesh(), PartitionSpec('fsdp'))
+  rows = NamedSharding(states.mesh('8'), PartitionSpec('fsdp'))
   same = [
       {'params': {'b': tree['params']['b'], 'a': tree['params']['a']}},
       jax.tree.map(jnp.asarray, tree),
@@ -141,7 +113,7 @@ def test_a_discriminator_that_comes_along_does_not_change_the_name(tmp_path):
   more = _variables() | {'disc_params': {'kernel': np.ones(3, 'f4')}}
   name = inference_copy.fingerprint(_variables())
   assert inference_copy.fingerprint(more) == name
-  inference_copy.export(tmp_path / 'copy', _config(), more)
+  inference_copy.export(tmp_path / 'copy', states.config(), more)
   inference_copy.check_fingerprint(tmp_path / 'copy', name)
   assert stored.has_collection(tmp_path / 'copy', 'disc_params')
 

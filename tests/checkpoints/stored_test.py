@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax import config as config_lib
 from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import partitioning
@@ -22,31 +21,6 @@ def run(tmp_path_factory):
       folder, states.state(), meta={'data': {'step': 3, 'grain': 'position'}}
   )
   return folder
-
-
-def _config(**model):
-  fields = dict(
-      image_size=16,
-      channels=8,
-      channel_multipliers=(1, 2),
-      norm_groups=4,
-      code_shape=(8, 8, 2),
-      **model,
-  )
-  return config_lib.check(
-      dict(
-          stage=1,
-          data=dict(image_size=16),
-          model=fields,
-          train=dict(steps=1),
-      )
-  )
-
-
-def _other_stage():
-  return config_lib.check(
-      dict(stage=2, tokenizer='runs/rqvae', train=dict(steps=1))
-  )
 
 
 def test_inference_takes_averaged_parameters_where_there_are_some(
@@ -150,10 +124,10 @@ def test_a_checkpoint_knows_which_collections_it_has(run, tmp_path):
 
 
 def test_a_config_comes_back_and_leaves_nothing_else(tmp_path):
-  stored.write_config(tmp_path, _config())
-  stored.write_config(tmp_path, _config(embed_dim=32))
+  stored.write_config(tmp_path, states.config())
+  stored.write_config(tmp_path, states.config(embed_dim=32))
   assert [path.name for path in tmp_path.iterdir()] == ['config.json']
-  assert stored.read_config(tmp_path) == _config(embed_dim=32)
+  assert stored.read_config(tmp_path) == states.config(embed_dim=32)
   fields = json.loads((tmp_path / 'config.json').read_text())
   assert fields['model']['code_shape'] == [8, 8, 2]
 
@@ -161,17 +135,20 @@ def test_a_config_comes_back_and_leaves_nothing_else(tmp_path):
 def test_a_folder_of_the_wrong_kind_says_what_it_is(tmp_path):
   with pytest.raises(ValueError, match='holds no config.json'):
     stored.read_config(tmp_path / 'missing')
-  stored.write_config(tmp_path, _config())
-  assert stored.read_config(tmp_path, stage=1) == _config()
+  stored.write_config(tmp_path, states.config())
+  assert stored.read_config(tmp_path, stage=1) == states.config()
   with pytest.raises(ValueError, match='RQ-VAE .* but an RQ-Transformer'):
     stored.read_config(tmp_path, stage=2)
-  stored.write_config(tmp_path, _other_stage())
+  stored.write_config(tmp_path, states.other_stage())
   with pytest.raises(ValueError, match='RQ-Transformer .* but an RQ-VAE'):
     stored.read_config(tmp_path, stage=1)
 
 
 def test_models_in_a_folder_that_is_none_are_named(tmp_path):
-  for name, config in (('rqvae', _config()), ('prior', _other_stage())):
+  for name, config in (
+      ('rqvae', states.config()),
+      ('prior', states.other_stage()),
+  ):
     (tmp_path / name).mkdir()
     stored.write_config(tmp_path / name, config)
   for name, text in (('features', '{"shape": []}'), ('torn', '{"stage": 1')):

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from jax.experimental import multihost_utils
 import pytest
 
 from rq_jax.distributed import interrupts
+from tests import processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -182,33 +182,22 @@ with interrupts.Interrupts() as signals:
 
 def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
   """They are tasks of Slurm, as far as they see."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
   slurm = {
       'SLURM_JOB_ID': '7',
       'SLURM_STEP_NODELIST': 'localhost',
       'SLURM_NTASKS': '2',
-      'JAX_COORDINATOR_PORT': str(port),
+      'JAX_COORDINATOR_PORT': str(processes.free_port()),
   }
-  processes = [
-      subprocess.Popen(
-          [sys.executable, '-c', _PROCESS],
-          cwd=ROOT,
-          env=os.environ
-          | slurm
+  started = [
+      processes.start(
+          _PROCESS,
+          variables=slurm
           | {'SLURM_PROCID': str(index), 'SLURM_LOCALID': str(index)},
-          stdout=subprocess.PIPE,
-          stderr=subprocess.DEVNULL,
-          text=True,
       )
       for index in range(2)
   ]
-  try:
-    first, second = (p.communicate(timeout=120)[0] for p in processes)
-  finally:
-    for process in processes:
-      process.kill()
+  (_, first, error), (_, second, _) = processes.end(started)
+  assert len(first.splitlines()) == 2, error
   said, stopped = first.splitlines()
   assert said == '2 processes work together, as Slurm announces.'
   assert stopped.startswith('stopped after ')

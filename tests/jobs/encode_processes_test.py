@@ -1,11 +1,7 @@
 """Two real processes, found by flags, encode what one process encodes."""
 
-import os
 import pathlib
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import jax
@@ -16,6 +12,7 @@ from rq_jax.checkpoints import inference_copy
 from rq_jax.data.feature_cache import layout
 from rq_jax.jobs import encode
 from rq_jax.tokenizer import Tokenizer
+from tests import processes
 from tests import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -80,49 +77,22 @@ def undisturbed(tokenizer, tmp_path_factory):
 
 def start(tokenizer, out, slow=0.0):
   """Two processes with one device each."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
   flags = [f'--config={CONFIG}', f'--tokenizer={tokenizer}', f'--out={out}']
   flags += [f'--config.{name}={value}' for name, value in FIELDS.items()]
-  flags += [f'--coordinator={address}', '--processes=2']
-  xla = (
-      '--xla_force_host_platform_device_count=1'
-      ' --xla_backend_optimization_level=0'
-  )
+  flags += [f'--coordinator=localhost:{processes.free_port()}', '--processes=2']
   return [
-      subprocess.Popen(
-          [
-              *(sys.executable, '-c', PROGRAM, str(SHARD_BYTES), str(slow)),
-              *flags,
-              f'--process={i}',
-          ],
-          cwd=ROOT,
-          # Collectives keep threads waiting; XLA has one for each core only.
-          env=os.environ | {'XLA_FLAGS': xla, 'NPROC': '16'},
-          stdout=subprocess.PIPE,
-          stderr=subprocess.PIPE,
-          text=True,
-      )
+      processes.start(PROGRAM, SHARD_BYTES, slow, *flags, f'--process={i}')
       for i in range(2)
   ]
-
-
-def end(processes):
-  """Exit codes, outputs and errors."""
-  try:
-    texts = [process.communicate(timeout=120) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  return [(p.returncode, *text) for p, text in zip(processes, texts)]
 
 
 def test_the_cache_of_two_processes_is_that_of_one(
     tokenizer, undisturbed, tmp_path
 ):
   out = tmp_path / 'out'
-  (first, output, error), (second, other, _) = end(start(tokenizer, out))
+  (first, output, error), (second, other, _) = processes.end(
+      start(tokenizer, out)
+  )
   assert first == second == 0, error
   assert contents(out) == undisturbed
   assert len(undisturbed) == 2 * 31 + 2
@@ -136,16 +106,14 @@ def test_a_signal_to_both_is_answered_and_one_process_goes_on(
     tokenizer, undisturbed, tmp_path
 ):
   out = tmp_path / 'out'
-  processes = start(tokenizer, out, slow=0.1)
+  started = start(tokenizer, out, slow=0.1)
 
   def labels():
     return list(out.glob('t*/label-*.npy'))
 
-  while len(labels()) < 3 and all(p.poll() is None for p in processes):
+  while len(labels()) < 3 and all(p.poll() is None for p in started):
     time.sleep(0.02)
-  for process in processes:
-    process.send_signal(signal.SIGTERM)
-  for code, _, error in end(processes):
+  for code, _, error in processes.end(started, signal.SIGTERM):
     assert code == 75, error
     assert f'of 1797 images are finished in {out}; the same' in error
   assert 3 <= len(labels()) < 31

@@ -7,6 +7,7 @@ import pytest
 
 from rq_jax.models import losses
 from tests import official
+from tests import programs
 
 rng = np.random.default_rng(0)
 
@@ -162,7 +163,7 @@ def test_the_logits_of_all_positions_never_exist_at_once():
   def largest(num_chunks):
     step = jax.grad(_mean_loss, argnums=(0, 1, 2))
     jaxpr = jax.make_jaxpr(step, static_argnums=3)(*_problem(), num_chunks)
-    return max(_sizes(jaxpr.jaxpr))
+    return max(value.size for value in programs.values_in(jaxpr.jaxpr))
 
   assert largest(1) == B * T * D * K
   assert largest(4) == B * T * D * K // 4
@@ -216,15 +217,3 @@ def test_chunks_are_as_large_as_the_budget_allows():
 
 def _pairs():
   return [(i, j) for i in range(2) for j in range(3)]
-
-
-def _sizes(jaxpr):
-  """Sizes of all values in a program, those of inner programs included."""
-  for equation in jaxpr.eqns:
-    yield from (variable.aval.size for variable in equation.outvars)
-    for value in jax.tree.leaves(
-        list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
-    ):
-      inner = getattr(value, 'jaxpr', value)
-      if hasattr(inner, 'eqns'):
-        yield from _sizes(inner)

@@ -1,11 +1,6 @@
 """Two processes with two devices each train as one process does."""
 
 import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -17,9 +12,8 @@ from rq_jax.data import sources
 from rq_jax.distributed import partitioning
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import stage2
+from tests import processes
 from tests import tiny
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 import json, pathlib, sys
@@ -37,40 +31,15 @@ print(json.dumps(results))
 
 def train(config, workdir):
   """What both processes return."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
-  flags = (
-      '--xla_force_host_platform_device_count=2'
-      ' --xla_backend_optimization_level=0'
-  )
-  processes = [
-      subprocess.Popen(
-          [
-              sys.executable,
-              '-c',
-              PROGRAM,
-              address,
-              str(index),
-              config_lib.to_json(config),
-              workdir,
-          ],
-          cwd=ROOT,
-          # Collectives keep threads waiting; XLA has one for each core only.
-          env=os.environ | {'XLA_FLAGS': flags, 'NPROC': '16'},
-          stdout=subprocess.PIPE,
-          stderr=subprocess.DEVNULL,
-          text=True,
-      )
+  address = f'localhost:{processes.free_port()}'
+  text = config_lib.to_json(config)
+  started = [
+      processes.start(PROGRAM, address, index, text, workdir, devices=2)
       for index in range(2)
   ]
-  try:
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  assert [process.returncode for process in processes] == [0, 0]
-  return [json.loads(output.splitlines()[-1]) for output in outputs]
+  ended = processes.end(started)
+  assert [code for code, _, _ in ended] == [0, 0], ended
+  return [json.loads(output.splitlines()[-1]) for _, output, _ in ended]
 
 
 def step_of_one(config):

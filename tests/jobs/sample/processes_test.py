@@ -1,24 +1,14 @@
 """Real processes: killed, told to stop, and two of them sharing a folder."""
 
-import os
-import pathlib
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
+from tests import processes
 from tests.jobs import generators
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 CHUNKS = 60
-# The devices of a test of this process would draw a chunk together.
-ONE_DEVICE = (
-    '--xla_force_host_platform_device_count=1'
-    ' --xla_backend_optimization_level=0'
-)
 # Slow enough to be met on its way.
 PROGRAM = """
 import sys, time
@@ -50,44 +40,23 @@ def start(generator, out, count=1, slow=0):
   flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
   flags += [f'--num_images={3 * CHUNKS - 1}', '--chunk_size=3']
   flags += ['--shard_size=50', '--labels=4,2', '--seed=5', '--distributed=off']
+  numbers = [[]]
   if count > 1:
-    with socket.socket() as free:
-      free.bind(('localhost', 0))
-      address = f'localhost:{free.getsockname()[1]}'
+    address = f'localhost:{processes.free_port()}'
     flags[-1:] = [f'--coordinator={address}', f'--processes={count}']
+    numbers = [[f'--process={i}'] for i in range(count)]
   return [
-      subprocess.Popen(
-          [
-              *(sys.executable, '-c', PROGRAM, str(slow), *flags),
-              *([f'--process={i}'] if count > 1 else []),
-          ],
-          cwd=ROOT,
-          env=os.environ | {'XLA_FLAGS': ONE_DEVICE},
-          stdout=subprocess.PIPE,
-          stderr=subprocess.PIPE,
-          text=True,
-      )
-      for i in range(count)
+      # On several devices, a process would draw a chunk on all of them.
+      processes.start(PROGRAM, slow, *flags, *number, devices=1)
+      for number in numbers
   ]
 
 
-def end(processes, number=None):
-  """Sends a signal, and returns exit codes, outputs and errors."""
-  try:
-    for process in processes if number else ():
-      process.send_signal(number)
-    texts = [process.communicate(timeout=120) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  return [(p.returncode, *text) for p, text in zip(processes, texts)]
-
-
-def wait_for_chunks(out, count, processes):
+def wait_for_chunks(out, count, started):
   def parts():
     return list((out / 'parts').glob('*.npy'))
 
-  while len(parts()) < count and all(p.poll() is None for p in processes):
+  while len(parts()) < count and all(p.poll() is None for p in started):
     time.sleep(0.02)
 
 
@@ -122,14 +91,16 @@ def test_after_kill_9_two_processes_go_on_with_what_is_missing(
     generator, undisturbed, tmp_path
 ):
   out = tmp_path / 'out'
-  processes = start(generator, out, count=2, slow=0.1)
-  wait_for_chunks(out, 5, processes)
-  killed = end(processes, signal.SIGKILL)
+  started = start(generator, out, count=2, slow=0.1)
+  wait_for_chunks(out, 5, started)
+  killed = processes.end(started, signal.SIGKILL)
   assert [code for code, _, _ in killed] == [-9, -9]
   finished = {int(file.stem) for file in (out / 'parts').glob('*.npy')}
   assert 5 <= len(finished) < CHUNKS
   assert not (out / 'shard-00000-of-00004.npz').exists()
-  (first, output, _), (second, other, _) = end(start(generator, out, count=2))
+  (first, output, _), (second, other, _) = processes.end(
+      start(generator, out, count=2)
+  )
   assert first == second == 0
   assert chunks_in(output) == set(range(0, CHUNKS, 2)) - finished
   assert chunks_in(other) == set(range(1, CHUNKS, 2)) - finished
@@ -140,9 +111,9 @@ def test_sigterm_ends_the_chunk_and_the_same_job_goes_on(
     generator, undisturbed, tmp_path
 ):
   out = tmp_path / 'out'
-  processes = start(generator, out, slow=0.1)
-  wait_for_chunks(out, 3, processes)
-  ((code, output, error),) = end(processes, signal.SIGTERM)
+  started = start(generator, out, slow=0.1)
+  wait_for_chunks(out, 3, started)
+  ((code, output, error),) = processes.end(started, signal.SIGTERM)
   assert code == 75
   drawn = chunks_in(output)
   assert 3 <= len(drawn) < CHUNKS
@@ -160,7 +131,7 @@ def test_a_signal_to_one_of_two_processes_stops_the_job_resumably(
   first, second = start(generator, out, count=2, slow=0.05)
   wait_for_chunks(out, 5, [first, second])
   second.send_signal(signal.SIGTERM)
-  for code, _, error in end([first, second]):
+  for code, _, error in processes.end([first, second]):
     assert code == 75
     assert 'the same command goes on' in error
   # The first drew all of its own.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rq_jax.training import stage2
+from tests import programs
 from tests import tiny
 from tests.training.stage2 import steps
 
@@ -53,9 +54,8 @@ def test_logits_of_all_positions_never_exist_at_once():
 
   def shapes(chunks):
     step = functools.partial(stage2.train_step, steps.task_of('labels', chunks))
-    return set(
-        shapes_in(jax.make_jaxpr(step)(steps.start('labels'), batch).jaxpr)
-    )
+    jaxpr = jax.make_jaxpr(step)(steps.start('labels'), batch).jaxpr
+    return {value.shape for value in programs.values_in(jaxpr)}
 
   def as_large(shapes):
     return {
@@ -65,18 +65,6 @@ def test_logits_of_all_positions_never_exist_at_once():
   assert whole in as_large(shapes(1))
   assert not as_large(shapes(steps.POSITIONS))
   assert (64, 1, steps.DEPTH, steps.WORDS) in shapes(steps.POSITIONS)
-
-
-def shapes_in(jaxpr):
-  """Shapes of all values in a program, those of inner programs included."""
-  for equation in jaxpr.eqns:
-    yield from (variable.aval.shape for variable in equation.outvars)
-    for value in jax.tree.leaves(
-        list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
-    ):
-      inner = getattr(value, 'jaxpr', value)
-      if hasattr(inner, 'eqns'):
-        yield from shapes_in(inner)
 
 
 @functools.cache

@@ -1,0 +1,45 @@
+"""Programs in processes of their own, which may work together."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def free_port():
+  """A port of this machine that nothing listens on."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return free.getsockname()[1]
+
+
+def start(program, *arguments, devices=1, variables=()):
+  """Starts a program in Python, with some devices and environment variables."""
+  flags = (
+      f'--xla_force_host_platform_device_count={devices}'
+      ' --xla_backend_optimization_level=0'
+  )
+  return subprocess.Popen(
+      [sys.executable, '-c', program, *map(str, arguments)],
+      cwd=_ROOT,
+      # Collectives keep threads waiting; XLA has one for each core only.
+      env=os.environ | {'XLA_FLAGS': flags, 'NPROC': '16'} | dict(variables),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+
+
+def end(started, number=None):
+  """Sends a signal, if any; returns exit codes, outputs and errors."""
+  try:
+    for process in started if number else ():
+      process.send_signal(number)
+    texts = [process.communicate(timeout=300) for process in started]
+  finally:
+    for process in started:
+      process.kill()
+  return [(p.returncode, *text) for p, text in zip(started, texts)]

@@ -1,0 +1,15 @@
+"""What programs traced by JAX are made of."""
+
+import jax
+
+
+def values_in(jaxpr):
+  """Types of all values of a program, those of inner programs included."""
+  for equation in jaxpr.eqns:
+    yield from (variable.aval for variable in equation.outvars)
+    for value in jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
+    ):
+      inner = getattr(value, 'jaxpr', value)
+      if hasattr(inner, 'eqns'):
+        yield from values_in(inner)
