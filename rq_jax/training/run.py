@@ -83,11 +83,13 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       tokenizer = Tokenizer.restore(config.tokenizer)
       if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
+      own = held.folder / 'tokenizer'
+      _check_tokenizer(own, tokenizer)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
       held.prepare(config)
-      _keep_tokenizer(held.folder / 'tokenizer', config.tokenizer, tokenizer)
+      _keep_tokenizer(own, config.tokenizer, tokenizer)
     return loop.run(
         STAGES[config.stage],
         task,
@@ -99,15 +101,23 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
     )
 
 
+def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
+  """Refuses to resume with a tokenizer other than that of the run."""
+
+  def check():
+    if path.exists():
+      inference_copy.check_fingerprint(path, tokenizer.fingerprint)
+
+  processes.only_first(check)
+
+
 def _keep_tokenizer(
     path: epath.Path, source: str, tokenizer: Tokenizer
 ) -> None:
   """Leaves an inference copy in the run's folder, which is then complete."""
 
   def keep():
-    if path.exists():
-      inference_copy.check_fingerprint(path, tokenizer.fingerprint)
-    else:
+    if not path.exists():
       config = stored.read_config(source, stage=1)
       inference_copy.export(path, config, tokenizer.variables)
 

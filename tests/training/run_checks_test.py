@@ -32,6 +32,8 @@ def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
   config = tiny.changed(config, tokenizer=exported(tmp_path / 'other'))
   with pytest.raises(ValueError, match='fingerprint .* but the model was'):
     run.train(config, tiny.finished_run(2))
+  # The run still names the tokenizer that it has.
+  assert stored.read_config(tiny.finished_run(2)) == tiny.run_config(2)
 
 
 def exported(path, seed=1):
