@@ -19,7 +19,7 @@ setuptools.setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=setuptools.find_packages(include=['rq_jax', 'rq_jax.*']),
-    package_data={'rq_jax.reports': ['*.html']},
+    package_data={'rq_jax': ['py.typed'], 'rq_jax.reports': ['*.html']},
     python_requires='>=3.11',
     install_requires=[
         'absl-py>=2.1',

@@ -4,26 +4,23 @@ import dataclasses
 import functools
 import math
 
-import chex
 import jax
-from jax import core
 import jax.numpy as jnp
-import numpy as np
 
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
+from rq_jax.models import checks
 from rq_jax.models import rqvae
-from rq_jax.typing import Variables
+from rq_jax.typing import Array, Variables
 
-_DECODING_BUDGET = 2 * 2**30  # Bytes of activations of images at a time.
+_DECODING_BUDGET = 2 * 2**30  # Bytes of activations at a time.
 _LIVE_MAPS = 4
-_NARROW = {'float64': 'float32', 'int64': 'int32', 'uint64': 'uint32'}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Tokenizer:
   """Turns images into code maps, and back.
 
@@ -33,7 +30,7 @@ class Tokenizer:
   images = tokenizer.decode(codes)
   ```
 
-  Images are given as uint8, or as float32 in [-1, 1]: [B, S, S, 3].
+  Images have the shape [B, S, S, 3]; they are uint8, or float32 in [-1, 1].
 
   Attributes:
     model: The RQ-VAE, a Flax module.
@@ -58,12 +55,12 @@ class Tokenizer:
 
     Args:
       path: The workdir of a run, or a converted checkpoint; local or gs://.
-      step: Which checkpoint; the newest if None.
-      ema: Whether to take averaged parameters, where the run kept them.
-      dtype: Of parameters and computation, such as 'bfloat16'; None for as
-        trained. The quantizer is always float32.
-      mesh: Where to place the parameters; the first device if None.
-      verbose: Whether to say what was restored.
+      step: Step of the checkpoint; the newest if None.
+      ema: Whether to use averaged parameters if the run kept them.
+      dtype: Type of parameters and computation, such as 'bfloat16'; that of the
+        training run if None. The quantizer always uses float32.
+      mesh: Devices that hold the parameters; the first device if None.
+      verbose: Whether to print which checkpoint was restored.
 
     Raises:
       ValueError: If the path holds no tokenizer, or an incomplete one.
@@ -84,73 +81,97 @@ class Tokenizer:
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Names the weights; caches of features record whose they are."""
+    """Hash of the weights; feature caches record that of their tokenizer."""
     return inference_copy.fingerprint(self.variables)
 
   @functools.cached_property
   def codebooks(self) -> tuple[jax.Array, ...]:
-    """Codewords, float32[K, C]: of the shared codebook, or of each depth."""
+    """Codewords, float32[K, C]: one shared codebook, or one per depth."""
     with jax.ensure_compile_time_eval():  # Also where a caller jits.
       return self.model.apply(self.variables, method='codebooks')
 
-  def features(self, images: jax.Array) -> jax.Array:
-    """Encodes images, before quantization: -> float32[B, H, W, C]."""
+  def features(self, images: Array) -> jax.Array:
+    """Encodes images up to the quantizer: -> float32[B, h, w, C].
+
+    Takes and checks images as `encode` does.
+    """
     return _features(self.model, self.variables, self._floats(images))
 
-  def encode(self, images: jax.Array) -> jax.Array:
-    """Encodes images: [B, S, S, 3] -> codes int32[B, h, w, D]."""
-    return _encode(self.model, self.variables, self._floats(images))
+  def encode(self, images: Array) -> jax.Array:
+    """Encodes images: [B, S, S, 3] -> codes int32[B, h, w, D].
 
-  def decode(self, codes: jax.Array, *, depth: int | None = None) -> jax.Array:
-    """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
-
-    Large batches are decoded a part at a time, in one program.
+    Warns if float images seem to lie in [0, 1] or [0, 255]; it looks at the
+    first few, and waits for them if a device still computes them.
 
     Args:
-      codes: Code maps; -1 stands for a code that is not there.
-      depth: How many codes of every stack to use, from the first, for a coarse
-        preview; all if None.
+      images: uint8, or float32 in [-1, 1].
 
     Raises:
-      ValueError: If `depth` is not in [1, D], or a code is neither -1 nor in
-        the codebook of its depth. Inside of a jitted function, and of an array
-        that several processes share, the values cannot be checked: JAX takes
-        the last codeword for larger codes, and nothing for negative ones.
+      ValueError: If the images have another shape or dtype.
     """
-    _check_codes(self.model, codes)
-    return decode_known(self, codes, depth=depth)
+    return _encode(self.model, self.variables, self._floats(images))
 
-  def _floats(self, images: jax.Array) -> jax.Array:
-    images = narrow(images)
-    size = self.model.image_size
-    chex.assert_shape(images, (None, size, size, 3))
+  def decode(self, codes: Array, *, depth: int | None = None) -> jax.Array:
+    """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
+
+    Large batches are decoded in several parts by one compiled program.
+
+    Args:
+      codes: Code maps; -1 stands for a missing code.
+      depth: How many codes of every stack to use, counted from the first, for a
+        coarse preview; all if None.
+
+    Raises:
+      ValueError: If `depth` is not in [1, D], the shape or dtype of the codes
+        is wrong, or a code is neither -1 nor in the codebook of its depth.
+        Values cannot be checked inside a jitted function, nor in an array that
+        several processes share: there, JAX reads the last codeword for larger
+        codes, and nothing for negative ones.
+    """
+    stack = self.model.code_shape[2]
+    codes = checks.codes(codes, self.model.code_shape)
+    sizes = self.model.make_quantizer().sizes
+    checks.code_values(codes, sizes, allow_missing=True)
+    if depth is not None and not 1 <= depth <= stack:
+      raise ValueError(
+          f'depth={depth} must be in [1, {stack}], because a stack has {stack}'
+          ' codes. None uses all of them.'
+      )
+    return decode_known(self, checks.narrow(codes), depth=depth)
+
+  def _floats(self, images: Array) -> jax.Array:
+    images = checks.images(images, self.model.image_size)
     if images.dtype == jnp.uint8:
       return images.astype(jnp.float32) / 127.5 - 1
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-      raise ValueError(
-          f'images are {images.dtype}; they must be uint8, or float32 in'
-          ' [-1, 1]. Convert them.'
-      )
     return images
+
+  def __repr__(self) -> str:
+    h, w, d = self.model.code_shape
+    size = self.model.image_size
+    return (
+        f'Tokenizer(images {size}x{size}, codes {h}x{w}x{d},'
+        f' {summary(self.variables)})'
+    )
+
+
+def summary(variables: Variables) -> str:
+  """Size and dtype of a model, such as '1,204,224 parameters in float32'."""
+  arrays = jax.tree.leaves(variables['params'])
+  count = sum(math.prod(array.shape) for array in arrays)
+  return f'{count:,} parameters in {arrays[0].dtype}'
 
 
 def decode_known(
     tokenizer: Tokenizer, codes: jax.Array, *, depth: int | None = None
 ) -> jax.Array:
-  """Decodes codes that a model drew, see `Tokenizer.decode`, without a check.
+  """Decodes codes that are known to be valid, see `Tokenizer.decode`.
 
-  A check of their values would wait until the device has drawn them.
+  Checking the values of codes that a model has just drawn would wait for the
+  device.
   """
-  codes, model = narrow(codes), tokenizer.model
-  shape = tuple(model.code_shape)
-  chex.assert_shape(codes, (None, *shape))
-  if depth is not None and not 1 <= depth <= shape[2]:
-    raise ValueError(
-        f'depth={depth} must lie in [1, {shape[2]}], as a stack has'
-        f' {shape[2]} codes; None takes all.'
-    )
-  # Of a batch that is split over devices, each decodes its own part. Inside
-  # of a jitted function, nobody can tell.
+  model = tokenizer.model
+  # Each device decodes its own part of a batch. The parts are unknown inside a
+  # jitted function.
   sharding = getattr(codes, 'sharding', None)
   own = sharding.shard_shape(codes.shape)[0] if sharding else len(codes)
   split = len(codes) // max(own, 1)
@@ -158,43 +179,10 @@ def decode_known(
   return _decode(model, depth, split, chunks, tokenizer.variables, codes)
 
 
-def _check_codes(model: rqvae.RQVAE, codes: jax.Array | np.ndarray) -> None:
-  """Refuses what is no code map of a model, as far as its values are known."""
-  known = not isinstance(codes, core.Tracer)
-  if isinstance(codes, jax.Array):
-    known = known and codes.is_fully_addressable
-  else:
-    codes = np.asarray(codes)
-  chex.assert_shape(codes, (None, *model.code_shape))
-  if not jnp.issubdtype(codes.dtype, jnp.integer):
-    raise ValueError(
-        f'codes are {codes.dtype}; they must be integers, as of'
-        ' Tokenizer.encode. Convert them.'
-    )
-  if not known:
-    return
-  values, sizes = np.asarray(codes), np.array(model.make_quantizer().sizes)
-  wrong = (values < -1) | (values >= sizes)
-  if wrong.any():
-    place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    raise ValueError(
-        f'codes{list(place)} is {values[place]}, but the codes of depth'
-        f' {place[-1] + 1} lie in [0, {sizes[place[-1]]}), and -1 stands for'
-        ' none. Decode with the tokenizer that encoded them.'
-    )
-
-
-def narrow(values: jax.Array | np.ndarray) -> jax.Array:
-  """What a caller gave, in 32 bits where it has 64: [...] -> same.
-
-  JAX does this to NumPy arrays by itself, but not under JAX_ENABLE_X64.
-  """
-  values = jnp.asarray(values)
-  return values.astype(_NARROW.get(values.dtype.name, values.dtype))
-
-
 def to_uint8(images: jax.Array) -> jax.Array:
-  """Pixels of images in [-1, 1], rounded: float32[...] -> uint8[...]."""
+  """Pixels of images: float32[...] in [-1, 1] or uint8[...] -> uint8[...]."""
+  if images.dtype == jnp.uint8:
+    return images
   return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
 
 
@@ -235,7 +223,7 @@ def _decode(model, depth, split, chunks, variables, codes):
 
 
 def decoding_bytes(model: rqvae.RQVAE, count: int) -> int:
-  """Bytes that a device takes to decode images, a part of many at a time."""
+  """Memory in bytes that a device needs to decode this many images."""
   return min(count, _images_at_a_time(model)) * _activation_bytes(model)
 
 
@@ -244,7 +232,7 @@ def _images_at_a_time(model: rqvae.RQVAE) -> int:
 
 
 def _activation_bytes(model: rqvae.RQVAE) -> int:
-  """Bytes of the largest maps that live at a time, of one image."""
+  """Bytes of the largest feature maps in memory at once, for one image."""
   numbers = [
       (model.image_size // 2**level) ** 2 * model.channels * multiplier
       for level, multiplier in enumerate(model.channel_multipliers)

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 PyTree: TypeAlias = Any
+Array: TypeAlias = jax.Array | np.ndarray
 # A Flax variable tree: {'params': ..., 'codebook': ...}.
 Variables: TypeAlias = Mapping[str, Any]
 # One batch of examples, by name: {'image': [B, ...], 'label': [B]}.

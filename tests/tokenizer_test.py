@@ -84,26 +84,87 @@ def test_every_depth_changes_the_image():
 @pytest.mark.parametrize('depth', [0, -1, tokenizers.DEPTH + 1])
 def test_a_depth_that_stacks_do_not_have_is_refused(depth):
   tokenizer = tokenizers.restored()
-  with pytest.raises(ValueError, match=rf'depth={depth} must lie in \[1, 3\]'):
+  with pytest.raises(ValueError, match=rf'depth={depth} must be in \[1, 3\]'):
     tokenizer.decode(tokenizers.codes(), depth=depth)
 
 
 @pytest.mark.parametrize(
-    'shape', [(2, 16, 16, 3), (8, 8, 3), (2, 8, 8, 1)], ids=str
+    'shape, advice',
+    [
+        ((2, 16, 16, 3), 'Resize the images to 8 x 8 pixels.'),
+        ((8, 8, 3), 'Add a batch dimension: images[None].'),
+        ((2, 3, 8, 8), 'Move the channels to the end: images.transpose(0, 2,'),
+        ((2, 8, 8, 1), 'Pass a batch of RGB images.'),
+        ((), 'Pass a batch of RGB images.'),
+    ],
+    ids=str,
 )
-def test_images_of_another_shape_are_refused(shape):
+def test_images_of_another_shape_are_refused(shape, advice):
   tokenizer = tokenizers.restored()
   images = np.zeros(shape, np.uint8)
   for method in (tokenizer.encode, tokenizer.features):
-    with pytest.raises(AssertionError, match=r'\(None, 8, 8, 3\)'):
-      method(images)
+    for given in (images, jnp.asarray(images)):
+      with pytest.raises(ValueError) as error:
+        method(given)
+      assert str(error.value).startswith(
+          f'images has shape {list(shape)}, but this model takes [B, 8, 8, 3].'
+          f' {advice}'
+      )
 
 
-@pytest.mark.parametrize('shape', [(2, 4, 4, 2), (4, 4, 3)], ids=str)
-def test_codes_of_another_shape_are_refused(shape):
+@pytest.mark.parametrize(
+    'shape, advice',
+    [
+        ((2, 4, 4, 2), 'Pass code maps of Tokenizer.encode or Sampler.codes.'),
+        ((4, 4, 3), 'Add a batch dimension: codes[None].'),
+    ],
+    ids=str,
+)
+def test_codes_of_another_shape_are_refused(shape, advice):
   tokenizer = tokenizers.restored()
-  with pytest.raises(AssertionError, match=r'\(None, 4, 4, 3\)'):
+  with pytest.raises(ValueError) as error:
     tokenizer.decode(np.zeros(shape, np.int32))
+  assert str(error.value) == (
+      f'codes has shape {list(shape)}, but this model takes [B, 4, 4, 3].'
+      f' {advice}'
+  )
+
+
+def _random_images(low, high):
+  rng = np.random.default_rng(0)
+  return rng.uniform(low, high, (2, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    'low, high, message',
+    [
+        (0, 1, r'images all lie in \[0, 1\], but .* Pass 2 \* images - 1\.'),
+        (
+            0,
+            255,
+            r'images reach 25\d.*, but float images must be in \[-1, 1\]',
+        ),
+    ],
+)
+def test_images_of_another_range_are_warned_about(low, high, message):
+  tokenizer = tokenizers.restored()
+  images = _random_images(low, high)
+  for method in (tokenizer.encode, tokenizer.features):
+    for given in (images, images.astype(np.float64), jnp.asarray(images)):
+      with pytest.warns(UserWarning, match=message) as warned:
+        method(given)
+      assert [w.filename for w in warned] == [__file__]
+
+
+def test_images_that_may_be_right_are_not_warned_about():
+  tokenizer = tokenizers.restored()
+  tokenizer.encode(_random_images(-1, 1))
+  tokenizer.encode(_random_images(0, 1.2))  # Bright, as a decoder may return.
+  tokenizer.encode(np.ones((1, 8, 8, 3), np.float32))  # White.
+  tokenizer.encode(np.zeros((0, 8, 8, 3), np.float32))
+  tokenizer.encode(np.ones((1, 8, 8, 3), np.uint8))
+  # Values are unknown while a function is traced.
+  jax.jit(tokenizer.encode)(_random_images(0, 1))
 
 
 @pytest.mark.parametrize('value', [tokenizers.WORDS, 2**20, 2**32 + 1, -2])
@@ -115,8 +176,8 @@ def test_codes_outside_of_the_codebook_are_refused(value, depth):
   with pytest.raises(ValueError) as error:
     tokenizer.decode(codes, depth=depth)
   assert str(error.value) == (
-      f'codes[1, 2, 3, 2] is {value}, but the codes of depth 3 lie in [0, 10),'
-      ' and -1 stands for none. Decode with the tokenizer that encoded them.'
+      f'codes[1, 2, 3, 2] is {value}, but codes at depth 3 must be in [0, 10),'
+      ' or -1 for a missing code. Use the tokenizer that encoded them.'
   )
   if abs(value) < 2**31:  # JAX holds no more.
     with pytest.raises(ValueError, match=rf'\[1, 2, 3, 2\] is {value}, but'):
@@ -131,7 +192,7 @@ def test_each_depth_has_codes_of_its_own():
     codes = np.zeros((1, 4, 4, 3), np.uint8)
     codes[0, 0, 1, depth] = size
     with pytest.raises(
-        ValueError, match=rf'depth {depth + 1} lie in \[0, {size}'
+        ValueError, match=rf'depth {depth + 1} must be in \[0, {size}'
     ):
       other.decode(codes)
 
@@ -141,9 +202,9 @@ def test_codes_that_are_no_integers_are_refused(dtype):
   tokenizer = tokenizers.restored()
   codes = np.zeros((1, 4, 4, 3), dtype)
   for given in (codes, jnp.asarray(codes)):
-    with pytest.raises(ValueError, match=f'codes are {codes.dtype}; they must'):
+    with pytest.raises(ValueError, match=f'codes has dtype {codes.dtype}, but'):
       tokenizer.decode(given)
-  with pytest.raises(ValueError, match='they must be integers'):
+  with pytest.raises(ValueError, match='must be integers'):
     jax.jit(tokenizer.decode)(codes)
 
 
@@ -171,5 +232,5 @@ def test_pixels_are_rounded_to_the_nearest_level():
 
 def test_images_of_another_type_are_refused():
   tokenizer = tokenizers.restored()
-  with pytest.raises(ValueError, match='images are int32; they must be uint8'):
+  with pytest.raises(ValueError, match='has dtype int32, but must be uint8'):
     tokenizer.encode(np.zeros((1, 8, 8, 3), np.int32))

@@ -1,13 +1,13 @@
-"""Which condition a model takes, checked before anything is drawn."""
+"""Which condition a model takes, and checks of it before anything is drawn."""
 
 from collections.abc import Sequence
 
 from etils import epath
-import jax
 import numpy as np
 
 from rq_jax import text as text_lib
 from rq_jax.models import rqtransformer
+from rq_jax.typing import Array
 
 
 def resolve(
@@ -15,26 +15,26 @@ def resolve(
     *,
     text_tokenizer: str | epath.Path | None = None,
     count: int | None = None,
-    labels: Sequence[int] | np.ndarray | jax.Array | None = None,
-    tokens: np.ndarray | jax.Array | None = None,
+    labels: Sequence[int] | Array | None = None,
+    tokens: Array | None = None,
     prompts: Sequence[str] | None = None,
     num_images: int | None = None,
 ) -> np.ndarray:
-  """Turns what a call asks for into int32[B, condition_length].
+  """Turns the condition of a call into int32[B, condition_length].
 
   Args:
-    prior: The model that is asked.
+    prior: The model to draw from.
     text_tokenizer: File that turns prompts into tokens, if there is one.
-    count: Number of images that are given and need conditions; an unconditional
-      model then needs no `num_images`.
+    count: Number of code maps or images that the caller passed, if any; an
+      unconditional model then needs no `num_images`.
     labels: Classes, B numbers in [0, num_classes).
     tokens: Token ids of B texts, int32[B, text_length].
     prompts: B texts.
-    num_images: B, for a model without conditions.
+    num_images: B, for an unconditional model.
 
   Raises:
-    ValueError: If it is not exactly what the model takes, or out of range, or
-      not for as many images as are given.
+    ValueError: If the model takes another condition, a value is out of range,
+      or there is not one condition per image.
   """
   given = {
       'labels': labels,
@@ -70,11 +70,11 @@ def resolve(
 
 
 def _check_count(rows: np.ndarray, count: int | None, names) -> np.ndarray:
-  """The rows, if there is one for each image that is given."""
+  """The rows, if there is one for each image of the caller."""
   if count not in (None, len(rows)):
     raise ValueError(
-        f'{names[0]} asks for {len(rows)} images, but {count} are given. Give'
-        ' one condition for each.'
+        f'{names[0]} asks for {len(rows)} images, but you passed {count}. Pass'
+        ' one condition for each image.'
     )
   return rows
 
@@ -82,7 +82,7 @@ def _check_count(rows: np.ndarray, count: int | None, names) -> np.ndarray:
 def _checked(
     prior: rqtransformer.RQTransformer, name: str, given
 ) -> np.ndarray:
-  """Labels or tokens as int32[B, condition_length], if the model knows them."""
+  """Checks labels or tokens: -> int32[B, condition_length]."""
   values = np.asarray(given)
   shape = (prior.text_length,) if name == 'tokens' else ()
   fits = values.ndim == 1 + len(shape) and values.shape[1:] == shape
@@ -96,25 +96,33 @@ def _checked(
   limit = prior.condition_size
   if bad := sorted({int(v) for v in values.ravel() if not 0 <= v < limit}):
     raise ValueError(
-        f'{name}={bad[0]} is out of range: this model knows 0 to {limit - 1}.'
+        f'{name}={bad[0]} is out of range. This model knows 0 to {limit - 1}.'
     )
   return values.reshape(len(values), -1).astype(np.int32)
 
 
 def check_guidance(prior: rqtransformer.RQTransformer) -> None:
-  """Raises a ValueError if the model has nothing to guide by."""
+  """Raises a ValueError if the model cannot be guided."""
   if _kind(prior)[0] == 'num_images':
     raise ValueError(
-        'guidance needs a condition to exaggerate, but this model draws without'
-        ' one. Leave guidance at 1.'
+        'guidance strengthens a condition, but this model is unconditional.'
+        ' Leave guidance at 1.'
     )
   if not prior.null_class:
     raise ValueError(
-        'guidance compares with the null class, which this model does not have.'
-        ' Train one with --config.model.null_class=True and'
-        ' --config.loss.label_dropout=0.1, from --config.init_from if you like;'
-        ' or leave guidance at 1.'
+        'guidance needs a null class, which this model does not have. Train a'
+        ' model with --config.model.null_class=True and'
+        ' --config.loss.label_dropout=0.1 (you can start from this one with'
+        ' --config.init_from), or leave guidance at 1.'
     )
+
+
+def describe(prior: rqtransformer.RQTransformer) -> str:
+  """The condition that a model takes, such as 'labels 0 to 9'."""
+  kind = _kind(prior)[0]
+  if kind == 'labels':
+    return f'labels 0 to {prior.num_classes - 1}'
+  return f'{prior.text_length} tokens' if kind == 'tokens' else kind
 
 
 def _kind(prior: rqtransformer.RQTransformer) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """The decode loop: draws code maps in one compiled program.
 
-A scan over the positions; the codes of a stack and the layers are unrolled.
-Keys and values of the spatial transformer are kept in an explicit cache. What a
-code contributes to the inputs is looked up in tables made once.
+The program scans over the positions; depths and layers are unrolled. A cache
+holds the keys and values of the spatial transformer. Tables, computed once,
+hold what each code adds to the inputs.
 """
 
 import functools
@@ -24,14 +24,14 @@ from rq_jax.sampling.weights import Weights
 
 @flax.struct.dataclass
 class Progress:
-  """What is carried from one position to the next.
+  """The state that the loop carries from one position to the next.
 
-  With guidance, rows 2 i and 2 i + 1 are image i with its condition and with
+  With guidance, rows 2 i and 2 i + 1 hold image i with its condition and with
   the null class, so that both are on one device.
 
   Attributes:
     inputs: Next input of the spatial transformer, [B or 2 B, 1, E].
-    caches: Its keys and values, one pair for each layer.
+    caches: Keys and values of the spatial transformer, one pair per layer.
   """
 
   inputs: jax.Array
@@ -55,14 +55,14 @@ def draw_maps(
   Args:
     prior: The RQ-Transformer.
     weights: From `weights.prepare`.
-    request: What to draw, and how.
-    uniforms: One number in [0, 1) for each code, float32[B, T, D].
-    mesh: Where the caches are to be split, as batches are.
-    keep_logits: Whether to return logits, too, which take much memory.
+    request: Which code maps to draw, and how.
+    uniforms: One number in [0, 1) per code, float32[B, T, D].
+    mesh: Devices over which to split the caches, as batches are split.
+    keep_logits: Whether to return logits as well, which take much memory.
 
   Returns:
-    Codes, int32[B, H, W, D], and the logits that each was drawn from, guided
-    and before any filter, float32[B, H, W, D, K], or None.
+    Codes, int32[B, H, W, D], and the logits of each draw, after guidance and
+    before any filter, float32[B, H, W, D, K], or None.
   """
   progress = start(
       prior, weights, request.condition, guided=request.guided, mesh=mesh
@@ -119,21 +119,21 @@ def advance(
     positions: int | None = None,
     keep_logits: bool = False,
 ) -> tuple[Progress, jax.Array, jax.Array | None]:
-  """Draws the codes of some positions in a row.
+  """Draws the codes of consecutive positions.
 
   Args:
     prior: The RQ-Transformer.
     weights: From `weights.prepare`.
-    request: What to draw, and how.
-    uniforms: One number in [0, 1) for each code, float32[B, T, D].
-    progress: From `start`, or after the positions before.
+    request: Which code maps to draw, and how.
+    uniforms: One number in [0, 1) per code, float32[B, T, D].
+    progress: From `start`, or from the call for the positions before.
     first: Index of the first position.
-    positions: How many of them, t; all if None.
-    keep_logits: Whether to return logits, too.
+    positions: Number of positions, t; all if None.
+    keep_logits: Whether to return logits as well.
 
   Returns:
-    The progress after them, codes int32[B, t, D], and the logits that each was
-    drawn from, float32[B, t, D, K], or None.
+    The new progress, codes int32[B, t, D], and the logits of each draw,
+    float32[B, t, D, K], or None.
   """
   stack = prior.make_spatial_stack()
   count = prior.positions if positions is None else positions
@@ -175,7 +175,7 @@ def _draw_stack(
 ) -> tuple[jax.Array, jax.Array]:
   """Draws the codes of one position: -> int32[B, D], float32[B, D, K].
 
-  Context is [B or 2 B, E]; scales [D]; the others [B, D].
+  `context` is [B or 2 B, E], `scales` [D]; the other arrays are [B, D].
   """
   stack = prior.make_depth_stack()
   caches = stack.empty_caches(len(context), prior.depth)
@@ -204,7 +204,7 @@ def _draw_stack(
 
 
 def filtered(logits: jax.Array, request: Request, d: int) -> jax.Array:
-  """Applies temperature and filters of depth d: float32[B, K] -> same."""
+  """Applies the temperature and filters of depth d: float32[B, K] -> same."""
   logits = logits / request.temperature[d]
   if request.filters_k[d]:
     logits = filtering.keep_top_k(logits, request.top_k[d])
@@ -214,7 +214,7 @@ def filtered(logits: jax.Array, request: Request, d: int) -> jax.Array:
 
 
 def _per_row(codes: jax.Array, guided: bool) -> jax.Array:
-  """Codes of the rows that are computed: [B, ...] -> [B or 2 B, ...]."""
+  """Repeats codes for rows of the null class: [B, ...] -> [B or 2 B, ...]."""
   return jnp.repeat(codes, 2, axis=0) if guided else codes
 
 

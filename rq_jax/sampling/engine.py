@@ -22,8 +22,8 @@ class Engine:
 
   Attributes:
     prior: The RQ-Transformer.
-    weights: Its weights, from `weights.prepare`.
-    mesh: Where to draw; one device if None.
+    weights: Weights of the RQ-Transformer, from `weights.prepare`.
+    mesh: Devices that share a batch; one device if None.
   """
 
   prior: rqtransformer.RQTransformer
@@ -34,8 +34,8 @@ class Engine:
     """Draws code maps: -> int32[B, H, W, D].
 
     Args:
-      key: All draws derive from it.
-      request: What to draw, and how.
+      key: Random key of all draws.
+      request: Which code maps to draw, and how.
     """
     placed, uniforms = self._place(key, request)
     codes, _ = decode.draw_maps(
@@ -74,11 +74,11 @@ class Engine:
   def _place(
       self, key: jax.Array, request: Request
   ) -> tuple[Request, jax.Array]:
-    """The batch on its devices, padded for them, and its random numbers."""
+    """The batch, padded and placed on its devices, and its random numbers."""
     count = len(request.condition)
     split = self.mesh and partitioning.batch_parallelism(self.mesh)
     rows = np.arange(count + -count % (split or 1))
-    rows = np.minimum(rows, count - 1)  # The last one fills up.
+    rows = np.minimum(rows, count - 1)  # Pads with the last one.
     request = request.map_images(lambda x: x[rows])
     uniforms = requests.uniforms(
         key, request.indices, self.prior.positions, self.prior.depth

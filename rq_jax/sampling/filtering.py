@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   """Sets all but the k largest logits to -inf: float32[B, K] -> same.
 
-  Logits equal to the k-th largest are all kept, as in the official sampler.
+  Keeps all logits that equal the k-th largest, as the official sampler does.
   """
   keys = _ordered_keys(logits)
 
@@ -21,14 +21,14 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
 
 
 def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
-  """Keeps the most likely codes whose mass first reaches p, others get -inf.
+  """Keeps the fewest, most likely codes whose mass reaches p; others get -inf.
 
-  Codes as likely as the least likely one kept are kept, too. (The official
-  sampler cuts ties at random places of a sort; and at p = 1 it drops the tail
-  behind which its float32 sum rounds to 1. This one keeps everything then.)
+  If several codes are as likely as the last one kept, all of them are kept. At
+  p = 1 everything is kept. (The official sampler breaks ties by their place in
+  a sort. At p = 1 it drops the tail where its float32 sum rounds to 1.)
 
   Args:
-    logits: float32[B, K]; -inf counts as absent.
+    logits: float32[B, K]; codes with -inf are never kept.
     p: In (0, 1].
   """
   keys = _ordered_keys(logits)
@@ -46,7 +46,7 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
 def _largest(
     enough: Callable[[jax.Array], jax.Array], keys: jax.Array
 ) -> jax.Array:
-  """The largest threshold that lets enough through, found bit by bit.
+  """The largest threshold for which `enough` is true, found bit by bit.
 
   `enough` must hold at 0 and, once false, stay false as the threshold grows.
   """
@@ -64,8 +64,8 @@ def _largest(
 
 
 def _ordered_keys(values: jax.Array) -> jax.Array:
-  """Integers in the order of the floats: float32[...] -> uint32[...]."""
-  values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are the same.
+  """Integers in the same order as the floats: float32[...] -> uint32[...]."""
+  values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are equal.
   bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
   sign = jnp.uint32(1) << jnp.uint32(31)
   return jnp.where(bits >= sign, ~bits, bits | sign)

@@ -1,4 +1,4 @@
-"""How likely a model finds code maps."""
+"""The likelihood of code maps under a model."""
 
 from collections.abc import Sequence
 import functools
@@ -15,14 +15,14 @@ from rq_jax.typing import Variables
 
 @flax.struct.dataclass
 class LogProb:
-  """Log-likelihoods of code maps, at temperature 1 and without any filter.
+  """Log-likelihoods of code maps, at temperature 1 and without filters.
 
-  They are those of the codes, not of pixels.
+  These are likelihoods of codes, not of pixels.
 
   Attributes:
-    nats: Of each map, float32[B].
-    nats_by_depth: Sums over positions of each depth, float32[B, D].
-    bits_per_code: Mean negative log-likelihood of a code to base 2, float32[B].
+    nats: Log-likelihood of each map in nats, float32[B].
+    nats_by_depth: Its sum over positions at each depth, float32[B, D].
+    bits_per_code: Mean negative log-likelihood of a code in bits, float32[B].
   """
 
   nats: jax.Array
@@ -50,11 +50,11 @@ def log_prob(
     codes: jax.Array,
     condition: jax.Array,
 ) -> LogProb:
-  """Log-likelihoods by the chain rule, exactly, in one forward pass.
+  """Exact log-likelihoods by the chain rule, in one forward pass.
 
   Args:
     prior: The RQ-Transformer.
-    variables: Its 'params'.
+    variables: The 'params' of the RQ-Transformer.
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
     codes: int32[B, H, W, D].
     condition: int32[B, condition_length].

@@ -1,4 +1,4 @@
-"""How many images fit at a time, estimated before any memory is taken."""
+"""Estimates how many images fit in memory, before any memory is taken."""
 
 import bisect
 import math
@@ -13,7 +13,7 @@ from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 
 _GIB = 2**30
-# Arrays of a width, and of the codebook's size, that live at a time in a step.
+# Arrays of width E, and of size K, that are in memory at once during a step.
 _WIDTHS = 16
 _LOGITS = 5
 
@@ -30,9 +30,9 @@ def check_fits(
 
   Args:
     prior: The RQ-Transformer.
-    decoder: The RQ-VAE that decodes its codes.
+    decoder: The RQ-VAE that decodes the codes.
     batch: Images on all devices together, B.
-    guided: Whether each is computed with the null class, too.
+    guided: Whether each image is also computed with the null class.
     mesh: The devices; one if None.
   """
   devices = jax.local_devices()[:1] if mesh is None else mesh.local_devices
@@ -59,10 +59,10 @@ def check_fits(
   if batch > most:
     gib = needed(math.ceil(batch / split)) / _GIB
     raise ValueError(
-        f'{batch} images at a time need about {gib:.1f} GiB of memory beside'
-        f' the weights, but {left / _GIB:.1f} GiB are left on a device:'
-        f' at most {most} fit. Draw fewer at a time, or many in chunks, as'
-        ' python -m rq_jax sample --chunk_size does.'
+        f'{batch} images at a time need about {gib:.1f} GiB of memory in'
+        f' addition to the weights, but {left / _GIB:.1f} GiB are left on a'
+        f' device: at most {most} fit. Draw fewer images per call, or draw them'
+        ' in chunks with python -m rq_jax sample --chunk_size.'
     )
 
 
@@ -74,19 +74,19 @@ def image_bytes(
     platform: str,
     split_heads: int = 1,
 ) -> int:
-  """Bytes that each image of a batch takes while it is drawn and kept.
+  """Memory in bytes that each image of a batch needs while it is drawn.
 
   Args:
     prior: The RQ-Transformer.
     decoder: The RQ-VAE.
-    guided: Whether each is computed with the null class, too.
-    platform: Of the devices.
+    guided: Whether each image is also computed with the null class.
+    platform: Platform of the devices, such as 'gpu'.
     split_heads: Devices that share the attention heads of an image.
   """
   rows = 2 if guided else 1
   size = jnp.dtype(prior.dtype).itemsize
   if platform == 'cpu':
-    size = max(size, 4)  # Where 16 bit are computed, and held, in 32.
+    size = max(size, 4)  # CPUs compute bfloat16 in float32, and store it so.
   length = prior.condition_length - 1 + prior.positions
   cached = prior.spatial_layers * length + prior.depth_layers * prior.depth
   caches = 2 * cached * prior.width * size / split_heads
@@ -98,7 +98,7 @@ def image_bytes(
 
 
 def free_bytes(device: jax.Device) -> int | None:
-  """Bytes that are left on a device, or None where that is unknown."""
+  """Free memory of a device in bytes, or None if it is unknown."""
   stats = device.memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats['bytes_in_use']
@@ -115,5 +115,5 @@ def free_bytes(device: jax.Device) -> int | None:
 
 
 def _sharing(device: jax.Device) -> int:
-  """Simulated devices of the process: they share the memory of the machine."""
+  """Number of simulated devices, which share the memory of the machine."""
   return sum(d.platform == device.platform for d in jax.local_devices())

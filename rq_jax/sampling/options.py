@@ -1,4 +1,4 @@
-"""How to turn logits into a draw."""
+"""Options that turn logits into draws."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -11,25 +11,26 @@ SCHEDULES = {
     'linear': lambda x: x,
     'cosine': lambda x: (1 - np.cos(np.pi * x)) / 2,
 }
-_COLDEST = 1e-6  # What float32 logits can be divided by.
+_COLDEST = 1e-6  # float32 logits stay finite when divided by it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-  """How to turn logits into a draw; numbers, or one for each depth.
+  """How to draw codes. Each option is one number, or one number per depth.
 
   Attributes:
-    temperature: Divides the logits; below 1 sharpens the distribution.
-    top_k: Keeps the k most likely codes, and any that tie with the last of
-      them. `None` keeps all; 1 is greedy.
-    top_p: Keeps the smallest set of most likely codes whose mass reaches p, and
-      any that tie with the last of them. Applied after `top_k`.
-    guidance: Scale s of classifier-free guidance: draws from the logits
+    temperature: Divides the logits; a value below 1 sharpens the distribution.
+    top_k: Draws only from the k most likely codes, and those that tie with the
+      last of them. None allows all codes; 1 is greedy.
+    top_p: Draws only from the fewest, most likely codes whose probabilities sum
+      to p, and those that tie with the last of them. Applied after `top_k`.
+    guidance: Scale s of classifier-free guidance, which draws from the logits
       null + s * (conditional - null), where null are those of the null class.
-      1 draws without guidance, 0 without the condition; above 1 the condition
-      is exaggerated. Applied before all others.
-    guidance_schedule: How the scale goes from the first position to the last:
-      'constant'; or from 1 to `guidance`, 'linear', or along half a 'cosine'.
+      1 means no guidance, 0 ignores the condition, and values above 1
+      strengthen it. Applied before temperature and filters.
+    guidance_schedule: How the scale changes from the first position to the
+      last: 'constant' stays at `guidance`; 'linear' and 'cosine' grow from 1 to
+      `guidance`, 'cosine' along half a period.
 
   Raises:
     ValueError: If a value is out of range.
@@ -49,24 +50,24 @@ class Sampling:
     for value in _numbers(self.temperature):
       if not (value >= _COLDEST and math.isfinite(value)):
         raise ValueError(
-            f'temperature={value} must be at least {_COLDEST}; top_k=1 draws'
-            ' greedily.'
+            f'temperature={value} must be at least {_COLDEST}. For greedy'
+            ' sampling, set top_k=1.'
         )
     for value in _numbers(self.top_k):
       if value is not None and (isinstance(value, float) or value < 1):
         raise ValueError(
-            f'top_k={value} must be a whole number of at least 1; None keeps'
+            f'top_k={value} must be a whole number of at least 1. None allows'
             ' all codes.'
         )
     for value in _numbers(self.top_p):
       if not 0 < value <= 1:
         raise ValueError(
-            f'top_p={value} must lie in (0, 1]; 1 keeps all codes.'
+            f'top_p={value} must be in (0, 1]. 1 allows all codes.'
         )
     for value in _numbers(self.guidance):
       if not 0 <= value < math.inf:
         raise ValueError(
-            f'guidance={value} must be at least 0; 1 draws without guidance.'
+            f'guidance={value} must be at least 0. 1 means no guidance.'
         )
     if self.guidance_schedule not in SCHEDULES:
       raise ValueError(
@@ -75,31 +76,31 @@ class Sampling:
       )
 
   def by_depth(self, name: str, depth: int) -> tuple:
-    """An option as D numbers.
+    """The value of an option at each depth: D numbers.
 
     Raises:
-      ValueError: If it has another number of them than the model has depths.
+      ValueError: If the option has another number of values.
     """
     value = getattr(self, name)
     if not isinstance(value, tuple):
       return (value,) * depth
     if len(value) != depth:
       raise ValueError(
-          f'{name}={value} has {len(value)} numbers, but this model draws'
-          f' {depth} codes at each position. Give {depth}, or one for all.'
+          f'{name}={value} has {len(value)} numbers, but this model has {depth}'
+          f' depths. Set one number, or {depth} numbers.'
       )
     return value
 
   @property
   def guided(self) -> bool:
-    """Whether any draw is guided; if none is, nothing is computed for it."""
+    """Whether any depth has a guidance scale other than 1."""
     return any(scale != 1 for scale in _numbers(self.guidance))
 
   def scales(self, positions: int, depth: int) -> np.ndarray:
-    """Scales of guidance of every draw of a code map: float32[T, D].
+    """Guidance scales of all codes of a map: float32[T, D].
 
     Raises:
-      ValueError: If there is another number of them than depths.
+      ValueError: If `guidance` has another number of values than D.
     """
     passed = np.arange(positions) / max(positions - 1, 1)
     if positions == 1:

@@ -1,12 +1,15 @@
-"""What is asked of a model becomes what the decode loop draws.
+"""Turns the arguments of a call into the arrays that the decode loop reads.
 
-The one path there: keyword arguments (`Asked`) are checked (`ask`) and become
-arrays (`Request`). An `Engine` places these and adds the random numbers.
+`ask` checks the keyword arguments of a call (`Asked`) and turns them into
+arrays (`Request`). An `Engine` places these on devices and adds random numbers.
 """
 
 from collections.abc import Callable, Sequence
+import difflib
 import functools
-from typing import TypedDict
+import inspect
+import typing
+from typing import TypedDict, TypeVar
 
 from etils import epath
 import flax
@@ -17,23 +20,25 @@ import numpy as np
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import conditions
 from rq_jax.sampling.options import Sampling
+from rq_jax.typing import Array
 
-# `fold_in` takes 32 bit of an index.
+# `fold_in` reads 32 bits of an index.
 _NUM_DRAWS = 2**32
+_Class = TypeVar('_Class')
 
 
 class AskedCondition(TypedDict, total=False):
-  """The condition that a call gives: exactly what its model takes.
+  """The condition of a call; which one depends on the model.
 
   Attributes:
     labels: Classes, B numbers in [0, num_classes).
     tokens: Token ids of B texts, int32[B, text_length].
-    prompts: B texts; needs a model that brings its text tokenizer.
-    num_images: B, for a model without conditions.
+    prompts: B texts, for a text model that has a text tokenizer.
+    num_images: B, for an unconditional model.
   """
 
-  labels: Sequence[int] | np.ndarray | jax.Array | None
-  tokens: np.ndarray | jax.Array | None
+  labels: Sequence[int] | Array | None
+  tokens: Array | None
   prompts: Sequence[str] | None
   num_images: int | None
 
@@ -42,49 +47,100 @@ class Asked(AskedCondition, total=False):
   """Keyword arguments of a call that draws.
 
   Attributes:
-    sampling: How to draw; as the sampler says if None.
-    first_index: Index of the first image among all that the key draws.
+    sampling: How to draw; the sampler's own options if None.
+    first_index: Index of the first image among all images of the key.
   """
 
   sampling: Sampling | None
   first_index: int
 
 
+def spell_out(cls: type[_Class]) -> type[_Class]:
+  """Lists the names of `**asked` in the signatures that `help` shows."""
+  for method in vars(cls).values():
+    if not inspect.isfunction(method):
+      continue
+    signature = inspect.signature(method)
+    *named, last = signature.parameters.values() or [None]
+    if last is None or last.kind is not inspect.Parameter.VAR_KEYWORD:
+      continue
+    (asked,) = typing.get_args(last.annotation)
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=0 if name == 'first_index' else None,
+            annotation=annotation,
+        )
+        for name, annotation in typing.get_type_hints(asked).items()
+    ]
+    spelled_out = signature.replace(parameters=[*named, *options])
+    setattr(method, '__signature__', spelled_out)  # noqa: B010 (not declared)
+  return cls
+
+
+def check_names(asked: AskedCondition, kind: type[AskedCondition]) -> None:
+  """Raises a TypeError if a keyword argument is not one of `kind`."""
+  names = list(typing.get_type_hints(kind))
+  for name in asked:
+    if name not in names:
+      near = difflib.get_close_matches(name, names, 1)
+      hint = f' Did you mean {near[0]}=?' if near else ''
+      raise TypeError(
+          f'{name}= is not an argument here; these are:'
+          f' {", ".join(names)}.{hint}'
+      )
+
+
+def check_key(key: jax.Array) -> None:
+  """Raises a ValueError if the key is not one random key."""
+  got = type(key).__name__
+  if isinstance(key, jax.Array):
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+      return
+    if key.dtype == jnp.uint32 and key.ndim == 1:  # Of jax.random.PRNGKey.
+      return
+    got = f'{key.dtype} of shape {list(key.shape)}'
+  raise ValueError(
+      f'key must be one random key, such as jax.random.key(0); got {got}.'
+  )
+
+
 @flax.struct.dataclass
 class Request:
-  """Which code maps to draw and how, as arrays that were checked.
+  """Which code maps to draw and how, as checked arrays.
 
-  Values may change without another program; what is computed at all, the last
-  three, may not.
+  A change of an array reuses the compiled program. A change of the last three
+  fields, which decide what is computed, compiles another one.
 
   Attributes:
     condition: int32[B, condition_length].
-    indices: Which draw of the key each image is, uint32[B].
-    given: Codes that are known, int32[B, T, D].
+    indices: Index of each image among all images of the key, uint32[B].
+    given: Known codes, int32[B, T, D].
     keep: Where `given` is kept, bool[B, T, D]; the other codes are drawn.
     temperature: float32[D].
     top_k: int32[D], at most the size of the codebook.
     top_p: float32[D].
-    guidance: Scales, float32[T, D].
-    filters_k: Which depths keep less than all codes by rank.
-    filters_p: Which depths keep less than all codes by mass.
-    guided: Whether the null class is computed beside the condition.
+    guidance: Guidance scales, float32[T, D].
+    filters_k: Depths at which `top_k` removes codes.
+    filters_p: Depths at which `top_p` removes codes.
+    guided: Whether to compute the null class beside the condition.
   """
 
-  condition: jax.Array | np.ndarray
-  indices: jax.Array | np.ndarray
-  given: jax.Array | np.ndarray
-  keep: jax.Array | np.ndarray
-  temperature: jax.Array | np.ndarray
-  top_k: jax.Array | np.ndarray
-  top_p: jax.Array | np.ndarray
-  guidance: jax.Array | np.ndarray
+  condition: Array
+  indices: Array
+  given: Array
+  keep: Array
+  temperature: Array
+  top_k: Array
+  top_p: Array
+  guidance: Array
   filters_k: tuple[bool, ...] = flax.struct.field(pytree_node=False)
   filters_p: tuple[bool, ...] = flax.struct.field(pytree_node=False)
   guided: bool = flax.struct.field(pytree_node=False)
 
   def map_images(self, fn: Callable) -> 'Request':
-    """Applies a function to each array that has a row for each image."""
+    """Applies a function to each array that has one row per image."""
     names = ('condition', 'indices', 'given', 'keep')
     return self.replace(**{name: fn(getattr(self, name)) for name in names})
 
@@ -97,18 +153,23 @@ def ask(
     text_tokenizer: str | epath.Path | None = None,
     count: int | None = None,
 ) -> Request:
-  """Checks what a call asks for; all codes are to be drawn.
+  """Checks the arguments of a call and turns them into a request.
 
   Args:
-    prior: The model that is asked.
-    asked: What it is asked for.
-    sampling: How to draw, unless the call says otherwise.
+    prior: The model to draw from.
+    asked: Keyword arguments of the call.
+    sampling: How to draw, unless the call sets it.
     text_tokenizer: File that turns prompts into tokens, if there is one.
-    count: Number of codes or images that are given, if any are.
+    count: Number of code maps or images that the caller passed, if any.
+
+  Returns:
+    A request to draw all codes.
 
   Raises:
-    ValueError: If the model cannot do it.
+    TypeError: If an argument is unknown.
+    ValueError: If the model cannot draw this.
   """
+  check_names(asked, Asked)
   condition = dict(asked)
   chosen = condition.pop('sampling', None) or sampling
   first_index = condition.pop('first_index', 0)
@@ -126,18 +187,17 @@ def make(
     condition: jax.Array | np.ndarray,
     sampling: Sampling,
 ) -> Request:
-  """Asks for the first draws of a key, and for all their codes.
+  """A request for the first images of a key, and for all of their codes.
 
-  To keep codes, replace `given` and `keep`: the program is the same.
+  To keep codes, replace `given` and `keep`; the compiled program is the same.
 
   Args:
-    prior: The model that is asked.
-    condition: int32[B, condition_length], of which nothing is checked.
+    prior: The model to draw from.
+    condition: int32[B, condition_length]; not checked.
     sampling: How to draw.
 
   Raises:
-    ValueError: If an option has another number of values than the model has
-      depths.
+    ValueError: If an option does not have one value per depth of the model.
   """
   shape = (len(condition), prior.positions, prior.depth)
   size = max(prior.sizes)
@@ -162,7 +222,7 @@ def make(
 
 
 def _indices(first_index: int, count: int) -> np.ndarray:
-  """Which draws of the key `count` images are: uint32[count]."""
+  """Indices of `count` images among all images of the key: uint32[count]."""
   if not isinstance(first_index, int | np.integer) or first_index < 0:
     raise ValueError(
         f'first_index={first_index} must be a whole number of at least 0.'
@@ -172,11 +232,11 @@ def _indices(first_index: int, count: int) -> np.ndarray:
 
 
 def check_last(index: int) -> None:
-  """Raises a ValueError if a key has no draw of this index."""
+  """Raises a ValueError if a key has no image with this index."""
   if index >= _NUM_DRAWS:
     raise ValueError(
-        f'Image {index} of a key is asked for, but a key draws'
-        f' {_NUM_DRAWS}. Choose a smaller first_index, and another key.'
+        f'This call needs image {index} of the key, but a key has'
+        f' {_NUM_DRAWS} images. Use a smaller first_index and another key.'
     )
 
 
@@ -184,9 +244,9 @@ def check_last(index: int) -> None:
 def uniforms(
     key: jax.Array, indices: jax.Array | np.ndarray, positions: int, depth: int
 ) -> jax.Array:
-  """Random numbers of images: key, uint32[B] -> float32[B, T, D].
+  """Random numbers in [0, 1) of images: key, uint32[B] -> float32[B, T, D].
 
-  Those of image i come from `fold_in(key, i)`, whatever else is in the batch.
+  Image i gets those of `fold_in(key, i)`, whatever else is in the batch.
   """
 
   def of_image(index):

@@ -1,4 +1,4 @@
-"""Restores RQ-Transformers, with the tokenizers that fit them."""
+"""Restores RQ-Transformers with their tokenizers."""
 
 from etils import epath
 import jax
@@ -33,7 +33,7 @@ def restore(
 
   Returns:
     The RQ-Transformer, its variables, its tokenizer, the file of its text
-    tokenizer if there is one, and a sentence that says what was restored.
+    tokenizer if there is one, and a description of the restored checkpoint.
   """
   path = stored.folder(path)
   if tokenizer is not None:
@@ -46,7 +46,7 @@ def restore(
   )
   build.check_pair(description, restored.model)
   if tokenizer and own.exists():
-    # Of the parameters as trained; another dtype would round them.
+    # The fingerprint is that of the trained dtype; a cast would change it.
     given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
     inference_copy.check_fingerprint(own, given.fingerprint)
   prior = build.rqtransformer(description, dtype)

@@ -7,11 +7,11 @@ from typing import Unpack
 
 from etils import epath
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import console
+from rq_jax.models import checks
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import conditions
 from rq_jax.sampling import likelihood
@@ -26,13 +26,12 @@ from rq_jax.sampling.options import Sampling
 from rq_jax.sampling.requests import Asked
 from rq_jax.sampling.requests import AskedCondition
 from rq_jax.sampling.requests import Request
-from rq_jax.sampling.selection import Score
-from rq_jax.sampling.selection import Selection
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.typing import Variables
+from rq_jax.typing import Array, Variables
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@requests.spell_out
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Sampler:
   """Generates images with a trained RQ-Transformer and its tokenizer.
 
@@ -41,23 +40,23 @@ class Sampler:
   images = sampler(jax.random.key(0), labels=[3, 7])
   ```
 
-  Every method that draws takes a key and exactly one condition: `labels`,
-  `tokens` or `prompts`, or, for an unconditional model, `num_images`; how to
-  draw, `sampling`, in place of the sampler's own; and `first_index`: image i of
-  a call draws only from `fold_in(key, first_index + i)`, whatever else is drawn
-  with it. Methods raise a ValueError, before anything is computed, if the
-  condition is not what the model takes, if guidance is asked of a model without
-  a null class, or if the batch needs more memory than there is.
+  Methods that draw take one condition (`labels`, `tokens` or `prompts`, or
+  `num_images` for an unconditional model), `sampling` to replace the sampler's
+  own options, and `first_index`: image i of a call draws only from
+  `fold_in(key, first_index + i)`, whatever the rest of the batch is. They raise
+  a ValueError before they compute anything if the model does not take the
+  condition, if it has no null class and `sampling` asks for guidance, or if the
+  batch needs more memory than there is.
 
-  Drawing is causal: position by position in raster order, and by depth in each.
-  Codes that are kept condition what is drawn after them, not before.
+  A code is drawn given the codes before it: by position in raster order, and by
+  depth within each position. Codes that you keep influence only later codes.
 
   Attributes:
     prior: The RQ-Transformer, a Flax module.
     prior_variables: Its 'params'.
-    tokenizer: Decodes what it draws.
-    sampling: How to draw, unless a call says otherwise.
-    mesh: Where to draw; one device if None.
+    tokenizer: The RQ-VAE that decodes the codes.
+    sampling: How to draw if a call does not set it.
+    mesh: Devices that share a batch; one device if None.
     text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
   """
 
@@ -84,18 +83,19 @@ class Sampler:
     """Restores a generator.
 
     Args:
-      path: Workdir of a stage-2 run, or a converted checkpoint.
-      step: Which checkpoint; the newest if None.
-      ema: Whether to take averaged parameters, where the run kept them.
-      dtype: Of parameters and computation; as trained if None.
-      mesh: Draws batches over its devices; the first device if None.
+      path: Workdir of a stage-2 run, or a converted checkpoint; local or gs://.
+      step: Step of the checkpoint; the newest if None.
+      ema: Whether to use averaged parameters if the run kept them.
+      dtype: Type of parameters and computation, such as 'bfloat16'; that of the
+        training run if None.
+      mesh: Devices that share a batch; the first device if None.
       tokenizer: Path of another copy of the tokenizer.
-      text_tokenizer: File for prompts; that in `path`, if any, if None.
-      verbose: Whether to say what was restored.
+      text_tokenizer: File for prompts; the one in `path` if None.
+      verbose: Whether to print which checkpoint was restored.
 
     Raises:
       ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
-        the tokenizer is another than it was trained with.
+        if the tokenizer is not the one it was trained with.
     """
     prior, variables, restored, text, found = restoring.restore(
         path,
@@ -123,157 +123,156 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    request = self._request(asked)
+    request = self._request(key, asked)
     return self.engine.codes(key, request)
 
   def complete(
-      self,
-      key: jax.Array,
-      codes: jax.Array | np.ndarray,
-      keep: jax.Array | np.ndarray,
-      **asked: Unpack[Asked],
+      self, key: jax.Array, codes: Array, keep: Array, **asked: Unpack[Asked]
   ) -> jax.Array:
-    """Draws a part of code maps and keeps the rest: -> int32[B, H, W, D].
+    """Keeps some codes of code maps and draws the others: -> int32[B, H, W, D].
 
-    What is kept before a position conditions it, what is kept after it does
-    not. Keeping the first positions in raster order continues them, as the
-    official `start_loc` does.
+    If you keep the first positions, the maps are continued, as with the
+    official `start_loc`.
 
     Args:
-      key: All draws derive from it.
-      codes: int32[B, H, W, D]; anything where it is not kept.
-      keep: bool[H, W], for whole stacks, or bool[H, W, D]; with a leading B
-        for each image its own.
-      **asked: See the class; unconditional models take no `num_images` here.
+      key: Random key of all draws.
+      codes: int32[B, H, W, D]; codes that are not kept may have any value.
+      keep: Codes to keep: bool[H, W] for whole stacks, or bool[H, W, D]; add a
+        leading B for one mask per image.
+      **asked: See the class; unconditional models need no `num_images` here.
     """
+    codes = checks.codes(codes, self.prior.code_shape)
     keep = masks.expand(self.prior, keep, len(codes))
-    codes = masks.check_codes(self.prior, codes, keep)
-    request = self._request(asked, len(codes))
-    known = codes.reshape(keep.shape)
-    return self.engine.codes(key, request.replace(given=known, keep=keep))
+    checks.code_values(codes, self.prior.sizes, where=keep)
+    request = self._request(key, asked, len(codes))
+    given = np.asarray(codes, np.int32).reshape(keep.shape)
+    return self.engine.codes(key, request.replace(given=given, keep=keep))
 
   def edit(
-      self,
-      key: jax.Array,
-      images: jax.Array | np.ndarray,
-      redraw: jax.Array | np.ndarray,
-      **asked: Unpack[Asked],
+      self, key: jax.Array, images: Array, redraw: Array, **asked: Unpack[Asked]
   ) -> np.ndarray:
-    """Draws regions of images anew: -> uint8[B, S, S, 3].
+    """Draws regions of images again: -> uint8[B, S, S, 3].
 
-    A position of the code map is drawn anew if any pixel of its cell is to be;
-    the pixels of all other cells are those given. See `complete` for what
-    conditions what.
+    Draws a position of the code map again if `redraw` is true for any pixel of
+    its cell. All other cells keep the pixels that you passed.
 
     Args:
-      key: All draws derive from it.
+      key: Random key of all draws.
       images: uint8, or float32 in [-1, 1], [B, S, S, 3].
-      redraw: bool[S, S], or bool[B, S, S] for each image its own.
-      **asked: See the class; unconditional models take no `num_images` here.
+      redraw: Pixels to draw again: bool[S, S], or bool[B, S, S] for one mask
+        per image.
+      **asked: See the class; unconditional models need no `num_images` here.
     """
-    images = tokenizer_lib.narrow(images)
     size = self.tokenizer.model.image_size
+    images = checks.images(images, size)
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
-    self._request(asked, len(images))  # Refuses before anything is encoded.
+    self._request(key, asked, len(images))  # Checks before anything is encoded.
     codes = self.tokenizer.encode(images)
     keep = np.broadcast_to(~chosen[..., None], codes.shape)
     codes = self.complete(key, codes, keep, **asked)
-    if images.dtype != jnp.uint8:
-      images = tokenizer_lib.to_uint8(images)
     drawn = np.asarray(tokenizer_lib.decode_known(self.tokenizer, codes))
-    return np.where(masks.pixels(chosen, size), drawn, np.asarray(images))
+    images = np.asarray(tokenizer_lib.to_uint8(images))
+    return np.where(masks.pixels(chosen, size), drawn, images)
 
   def stream(
       self, key: jax.Array, **asked: Unpack[Asked]
   ) -> Iterator[jax.Array]:
     """Draws code maps row by row: yields int32[B, H, W, D], H times.
 
-    Codes that are not drawn yet are -1, which `Tokenizer.decode` takes for
-    nothing; the last ones are those of `codes`.
+    Rows that are still to come are -1, which `Tokenizer.decode` accepts as
+    missing codes. The last maps are equal to those of `codes`.
     """
-    request = self._request(asked)
+    request = self._request(key, asked)
     return self.engine.rows(key, request)
 
   def best_of(
-      self, key: jax.Array, n: int, score: Score, **asked: Unpack[Asked]
-  ) -> Selection:
-    """Draws every image n times and takes the one with the highest score.
+      self,
+      key: jax.Array,
+      n: int,
+      score: selection.Score,
+      **asked: Unpack[Asked],
+  ) -> selection.Selection:
+    """Draws every image n times and keeps the draw with the highest score.
 
     Args:
-      key: All draws derive from it. Draw j of image i is that of the index
-        (first_index + i) * n + j, so that n = 1 chooses nothing.
+      key: Random key of all draws. Draw j of image i has the index
+        (first_index + i) * n + j, so n = 1 draws the images of a plain call.
       n: Draws of each image.
-      score: Of images uint8[B, S, S, 3], in the order asked for: float[B].
+      score: Function from images uint8[B, S, S, 3], in the order of the
+        conditions, to scores float[B].
       **asked: See the class.
     """
     selection.check_n(n)
-    request = self._request(asked)
-    return selection.best_of(self._attempts(key, request), score, request, n)
+    request = self._request(key, asked)
+    draw = functools.partial(self._draw, key, request)
+    return selection.best_of(draw, score, request, n)
 
   def rejection_sample(
       self,
       key: jax.Array,
       acceptance_rate: float,
-      score: Score,
+      score: selection.Score,
       **asked: Unpack[Asked],
-  ) -> Selection:
-    """Draws more images than asked for and accepts those with the best scores.
+  ) -> selection.Selection:
+    """Draws more images than you ask for and keeps those with the best scores.
 
-    Images with the same condition compete: of m that are asked for, the best m
-    of m / acceptance_rate are taken, the best first. The paper's best figures
-    accept 5 %, scored by a ResNet-101's probability of the class (Section 4).
+    Images with the same condition compete: for m of them, the best m of
+    m / acceptance_rate draws are kept, best first. The paper's best figures use
+    5 % and a ResNet-101's probability of the class (Section 4).
 
     Args:
-      key: All draws derive from it.
-      acceptance_rate: In (0, 1].
-      score: As of `best_of`.
+      key: Random key of all draws.
+      acceptance_rate: Share of the draws to keep, in (0, 1].
+      score: Function from images to scores, as for `best_of`.
       **asked: See the class.
     """
     selection.check_rate(acceptance_rate)
-    request = self._request(asked)
-    attempts = self._attempts(key, request)
-    return selection.accepted(attempts, score, request, acceptance_rate)
+    request = self._request(key, asked)
+    draw = functools.partial(self._draw, key, request)
+    return selection.accepted(draw, score, request, acceptance_rate)
 
-  def logits(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[AskedCondition]
-  ) -> jax.Array:
+  def logits(self, codes: Array, **asked: Unpack[AskedCondition]) -> jax.Array:
     """Logits of given codes: int32[B, H, W, D] -> float32[B, H, W, D, K].
 
-    Each is predicted from the codes before it. An unconditional model takes
-    neither labels nor texts.
+    Each code is predicted from the codes before it (teacher forcing). An
+    unconditional model needs no `num_images` here.
     """
     return likelihood.logits(self.prior, *self._forward(codes, asked))
 
   def log_prob(
-      self, codes: jax.Array | np.ndarray, **asked: Unpack[AskedCondition]
+      self, codes: Array, **asked: Unpack[AskedCondition]
   ) -> likelihood.LogProb:
     """Log-likelihoods of given codes: int32[B, H, W, D] -> `LogProb`.
 
-    At temperature 1, without filters and guidance, whatever `sampling` says.
+    They hold for temperature 1, without filters or guidance.
     """
     return likelihood.log_prob(self.prior, *self._forward(codes, asked))
 
   def check(self, **asked: Unpack[Asked]) -> None:
-    """Raises the ValueError that drawing so would; computes nothing."""
-    self._request(asked)
+    """Raises the error of a call with these arguments; computes nothing."""
+    self._checked(asked)
+
+  def __repr__(self) -> str:
+    size = tokenizer_lib.summary(self.prior_variables)
+    kind = conditions.describe(self.prior)
+    return f'Sampler({kind}, {size}, {self.tokenizer})'
 
   @functools.cached_property
   def engine(self) -> Engine:
-    """The decode loop, with weights laid out for it: a second copy of them."""
+    """The decode loop, with its own copy of the weights, laid out for it."""
     params, codebooks = self.prior_variables['params'], self.tokenizer.codebooks
     with jax.ensure_compile_time_eval():  # Also where a caller jits.
       laid_out = weights.prepare(self.prior, params, codebooks)
     return Engine(prior=self.prior, weights=laid_out, mesh=self.mesh)
 
-  def _request(self, asked: Asked, count: int | None = None) -> Request:
-    """Checks what a call asks for, of `count` given codes or images if any."""
-    request = requests.ask(
-        self.prior,
-        asked,
-        sampling=self.sampling,
-        text_tokenizer=self.text_tokenizer,
-        count=count,
-    )
+  def _request(self, key, asked: Asked, count: int | None = None) -> Request:
+    requests.check_key(key)
+    return self._checked(asked, count)
+
+  def _checked(self, asked: Asked, count: int | None = None) -> Request:
+    """Checks a call that passes `count` code maps or images, if any."""
+    usual = dict(sampling=self.sampling, text_tokenizer=self.text_tokenizer)
+    request = requests.ask(self.prior, asked, count=count, **usual)
     memory.check_fits(
         self.prior,
         self.tokenizer.model,
@@ -283,17 +282,18 @@ class Sampler:
     )
     return request
 
-  def _attempts(self, key: jax.Array, request: Request) -> selection.Attempt:
-    def attempt(indices):
-      these = request.replace(indices=indices.astype(np.uint32))
-      codes = self.engine.codes(key, these)
-      return codes, tokenizer_lib.decode_known(self.tokenizer, codes)
+  def _draw(self, key, request: Request, indices: np.ndarray) -> tuple:
+    """Codes and images of all conditions of a request, at other indices."""
+    request = request.replace(indices=indices.astype(np.uint32))
+    codes = self.engine.codes(key, request)
+    return codes, tokenizer_lib.decode_known(self.tokenizer, codes)
 
-    return attempt
-
-  def _forward(self, codes, asked: AskedCondition) -> tuple:
-    """What a forward pass is given, checked: codes and their conditions."""
-    codes = masks.check_codes(self.prior, codes)
+  def _forward(self, codes: Array, asked: AskedCondition) -> tuple:
+    """The arguments of a forward pass, checked."""
+    requests.check_names(asked, AskedCondition)
+    codes = checks.codes(codes, self.prior.code_shape)
+    checks.code_values(codes, self.prior.sizes)
     given = dict(text_tokenizer=self.text_tokenizer, count=len(codes))
     condition = conditions.resolve(self.prior, **given, **asked)
-    return self.prior_variables, self.tokenizer.codebooks, codes, condition
+    codebooks = self.tokenizer.codebooks
+    return self.prior_variables, codebooks, checks.narrow(codes), condition

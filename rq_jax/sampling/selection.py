@@ -11,21 +11,22 @@ from rq_jax.distributed import progress
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
 
+# Images uint8[B, S, S, 3] -> scores float[B].
 Score = Callable[[jax.Array], jax.Array | np.ndarray]
-# Draws all images once: of the draw of each, int64[B] -> codes, images.
+# Draws all images once: their indices, int64[B] -> codes, images.
 Attempt = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Selection:
-  """Draws that were chosen among others.
+  """The draws with the highest scores.
 
   Attributes:
     images: uint8[B, S, S, 3].
     codes: int32[B, H, W, D].
     scores: float32[B].
-    indices: Which draw of the key each is, int64[B]: drawing with
-      `first_index` set to it gives the same image again.
+    indices: Index of each draw among all images of the key, int64[B]; a call
+      with `first_index` set to it draws the same image again.
   """
 
   images: np.ndarray
@@ -33,25 +34,29 @@ class Selection:
   scores: np.ndarray
   indices: np.ndarray
 
+  def __repr__(self) -> str:
+    low, high = self.scores.min(), self.scores.max()
+    return f'Selection({len(self.images)} images, scores {low:g} to {high:g})'
+
 
 def check_n(n: int) -> None:
-  """Raises a ValueError if there is nothing to choose from."""
+  """Raises a ValueError if `n` is not a number of draws."""
   if not isinstance(n, int | np.integer) or n < 1:
     raise ValueError(f'n={n} must be a whole number of at least 1.')
 
 
 def check_rate(rate: float) -> None:
-  """Raises a ValueError if it is no acceptance rate."""
+  """Raises a ValueError if `rate` is not an acceptance rate."""
   if not 0 < rate <= 1:
     raise ValueError(
-        f'acceptance_rate={rate} must lie in (0, 1]: 0.05 keeps one of 20.'
+        f'acceptance_rate={rate} must be in (0, 1]. 0.05 keeps one draw of 20.'
     )
 
 
 def best_of(
     attempt: Attempt, score: Score, request: Request, n: int
 ) -> Selection:
-  """The best of n draws, of each image; see `Sampler.best_of`."""
+  """The best of n draws of each image; see `Sampler.best_of`."""
   count = len(request.indices)
   return _select(attempt, score, request, np.arange(count), np.full(count, n))
 
@@ -62,7 +67,7 @@ def accepted(
   """The best draws of each condition; see `Sampler.rejection_sample`."""
   _, groups = np.unique(request.condition, axis=0, return_inverse=True)
   groups = groups.ravel()
-  # Less a hair, lest rounding asks for one draw more.
+  # Slightly less, so that rounding does not add a draw.
   pools = np.ceil(np.bincount(groups) / rate - 1e-9).astype(np.int64)
   return _select(attempt, score, request, groups, pools)
 
@@ -74,14 +79,14 @@ def _select(
     groups: np.ndarray,
     pools: np.ndarray,
 ) -> Selection:
-  """Keeps the best draws of each group, in as many rounds as that takes.
+  """Draws all images repeatedly and keeps the best draws of each group.
 
   Args:
     attempt: Draws all images once.
-    score: Of images.
-    request: What to draw.
-    groups: Which group each image belongs to, int[B]: draws compete within it.
-    pools: How many draws each group has, int[G].
+    score: Scores images.
+    request: The images to draw.
+    groups: Group of each image, int[B]; draws compete within a group.
+    pools: Number of draws of each group, int[G].
   """
   count = len(groups)
   members = [np.flatnonzero(groups == g) for g in range(len(pools))]
@@ -102,7 +107,7 @@ def _select(
           indices=indices,
       )
       for pool, rows in zip(pools, members):
-        # The last round may have more draws than the pool has left.
+        # The last round may hold more draws than the pool still needs.
         beyond = turn * len(rows) + np.arange(len(rows)) >= pool
         found.scores[rows[beyond]] = -np.inf
       kept = [_best([*kept, found], members)]
@@ -111,21 +116,23 @@ def _select(
 
 
 def _scores(score: Score, images: jax.Array, count: int) -> np.ndarray:
-  """What the caller's function makes of images, a copy of it: float32[B]."""
+  """A copy of the scores that the caller's function returns: float32[B]."""
   scores = np.array(score(images), np.float32)
   if scores.shape != (count,):
     raise ValueError(
-        f'score must return one number for each of {count} images; it returned'
+        f'score must return one number per image, {count} in all; it returned'
         f' an array of shape {scores.shape}.'
     )
   if not np.isfinite(scores).all():
     row = int(np.flatnonzero(~np.isfinite(scores))[0])
-    raise ValueError(f'score returned {scores[row]} for image {row}.')
+    raise ValueError(
+        f'score returned {scores[row]} for image {row}. Scores must be finite.'
+    )
   return scores
 
 
 def _best(found: list[Selection], members: list[np.ndarray]) -> Selection:
-  """As many of each group as one has, the best first; the earlier of equals."""
+  """The best draws of each group, best first; of equal scores the earlier."""
   fields = ('images', 'codes', 'scores', 'indices')
   best = {name: np.copy(getattr(found[0], name)) for name in fields}
   for rows in members:

@@ -16,14 +16,15 @@ _STACKS = ('spatial_stack', 'depth_stack')
 
 @flax.struct.dataclass
 class Weights:
-  """What the loop reads, laid out for it.
+  """The arrays that the decode loop reads.
 
   Attributes:
-    params: Parameters of the RQ-Transformer but those of its stacks.
+    params: Parameters of the RQ-Transformer, without those of its stacks.
     spatial_blocks: Parameters of each block of the spatial transformer.
-    depth_blocks: The same of the depth transformer.
-    spatial_tables: See `RQTransformer.tables`.
-    depth_tables: The same.
+    depth_blocks: Parameters of each block of the depth transformer.
+    spatial_tables: Inputs of the spatial transformer, see
+      `RQTransformer.tables`.
+    depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
     depth_offsets: See `RQTransformer.depth_offsets`.
   """
 
@@ -41,14 +42,14 @@ def prepare(
     params: PyTree,
     codebooks: Sequence[jax.Array],
 ) -> Weights:
-  """Lays out weights for the loop: once, before all draws.
+  """Lays out weights for the decode loop, once, before the first draw.
 
   Args:
     prior: The RQ-Transformer.
     params: Its parameters.
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
   """
-  # Kernels are cast where they are used; the others stay float32 until then.
+  # Only kernels are cast; other parameters stay float32 until they are used.
   dtype = jnp.dtype(prior.dtype)
   params = jax.tree_util.tree_map_with_path(
       lambda path, p: p.astype(dtype) if path[-1].key == 'kernel' else p, params

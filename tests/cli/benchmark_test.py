@@ -39,7 +39,7 @@ def asked(monkeypatch):
         (['sampling', PRIOR, '--figure4'], 'Exactly one of'),
         (['sampling', PRIOR, '--batch_size=1,0'], '--batch_size=1,0 must be'),
         (['sampling', PRIOR, '--batch_size=x'], '--batch_size=x must be'),
-        (['sampling', PRIOR, '--top_p=0'], 'top_p=0.0 must lie in (0, 1]'),
+        (['sampling', PRIOR, '--top_p=0'], 'top_p=0.0 must be in (0, 1]'),
         (['sampling', PRIOR, '--repeats=0'], 'repeats'),
         (['sampling', PRIOR, '--num_images=9'], '--num_images=9 has no'),
         (['sampling', PRIOR, '--size=small'], '--size=small has no meaning'),
@@ -53,7 +53,7 @@ def asked(monkeypatch):
         ),
         (['sampling', PRIOR, '--config.model.heads=5'], 'heads=5'),
         (['sampling', PRIOR, '--top_k=1', '--top_k=2'], 'has 2 numbers'),
-        (['sampling', '--figure4', '--guidance=2'], 'the null class'),
+        (['sampling', '--figure4', '--guidance=2'], 'a null class'),
         (
             ['sampling', PRIOR, '--tokenizer_config=configs/ffhq256/rqvae.py'],
             "'codebook_size': 2048",

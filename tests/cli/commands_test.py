@@ -181,7 +181,7 @@ def test_top_p_of_zero_is_refused_before_anything_is_restored(capsys):
       ['sample', '--checkpoint=x', '--out=y', '--top_p=0', '--labels=1']
   )
   assert code == 1
-  assert 'top_p=0.0 must lie in (0, 1]' in capsys.readouterr().err
+  assert 'top_p=0.0 must be in (0, 1]' in capsys.readouterr().err
 
 
 def test_commands_keep_their_flags_apart():

@@ -125,7 +125,7 @@ def test_a_wrong_number_of_images_is_refused(number):
 def test_what_a_model_does_not_know_is_refused(kind, given, bad, largest):
   # The null class has the index 10, but is not for callers.
   assert _error(kind, **given) == (
-      f'{bad} is out of range: this model knows 0 to {largest}.'
+      f'{bad} is out of range. This model knows 0 to {largest}.'
   )
 
 

@@ -175,14 +175,14 @@ def test_images_are_guided_by_their_own_condition():
 
 
 _NO_NULL = (
-    'guidance compares with the null class, which this model does not have.'
-    ' Train one with --config.model.null_class=True and'
-    ' --config.loss.label_dropout=0.1, from --config.init_from if you like; or'
-    ' leave guidance at 1.'
+    'guidance needs a null class, which this model does not have. Train a model'
+    ' with --config.model.null_class=True and --config.loss.label_dropout=0.1'
+    ' (you can start from this one with --config.init_from), or leave guidance'
+    ' at 1.'
 )
 _NO_CONDITION = (
-    'guidance needs a condition to exaggerate, but this model draws without'
-    ' one. Leave guidance at 1.'
+    'guidance strengthens a condition, but this model is unconditional. Leave'
+    ' guidance at 1.'
 )
 
 

@@ -143,7 +143,9 @@ def test_codes_that_are_none_are_refused():
   for method in (models.sampler().log_prob, models.sampler().logits):
     with pytest.raises(ValueError, match=r'codes\[1, 0, 1, 0\] is -1'):
       method(codes, labels=_LABELS)
-    with pytest.raises(ValueError, match='labels asks for 4 images, but 5'):
+    with pytest.raises(
+        ValueError, match='labels asks for 4 images, but you passed 5'
+    ):
       method(_codes(), labels=_LABELS[:4])
     with pytest.raises(ValueError, match='takes labels and nothing else'):
       method(_codes())

@@ -53,50 +53,8 @@ def test_a_mask_of_stacks_and_depths_goes_before_one_of_images():
 )
 def test_a_mask_of_another_shape_or_type_is_refused(keep):
   assert _error(masks.expand, _PRIOR, keep, 4) == (
-      'keep must be bool of one of the shapes [2, 3], [2, 3, 2], [4, 2, 3],'
-      f' [4, 2, 3, 2]; got {keep.dtype} of shape {list(keep.shape)}.'
-  )
-
-
-def test_codes_are_taken_up_to_the_last_of_each_depth():
-  codes = np.zeros((4, 2, 3, 2), np.int64)
-  codes[1, 1, 2] = [4, 2]
-  checked = masks.check_codes(_PRIOR, codes)
-  assert checked.dtype == np.int32
-  np.testing.assert_array_equal(checked, codes)
-
-
-@pytest.mark.parametrize(
-    ('depth', 'code', 'last'), [(0, 5, 4), (1, 3, 2), (0, -1, 4), (1, -1, 2)]
-)
-def test_codes_that_are_none_are_refused_where_they_count(depth, code, last):
-  codes = np.zeros((4, 2, 3, 2), np.int32)
-  codes[3, 1, 0, depth] = code
-  keep = np.ones((4, 6, 2), bool)
-  message = (
-      f'codes[3, 1, 0, {depth}] is {code}, but at this depth there are codes'
-      f' from 0 to {last}.'
-  )
-  assert _error(masks.check_codes, _PRIOR, codes) == message
-  assert _error(masks.check_codes, _PRIOR, codes, keep) == message
-  keep[3, 3, depth] = False
-  np.testing.assert_array_equal(masks.check_codes(_PRIOR, codes, keep), codes)
-
-
-@pytest.mark.parametrize(
-    'codes',
-    [
-        np.zeros((2, 3, 2), np.int32),
-        np.zeros((4, 3, 2, 2), np.int32),
-        np.zeros((4, 2, 3, 2)),
-        np.zeros((4, 2, 3, 2), bool),
-    ],
-    ids=lambda codes: f'{codes.dtype}{codes.shape}',
-)
-def test_codes_of_another_shape_or_type_are_refused(codes):
-  assert _error(masks.check_codes, _PRIOR, codes) == (
-      'codes must be whole numbers of shape [B, 2, 3, 2], as of'
-      f' Tokenizer.encode; got {codes.dtype} of shape {codes.shape}.'
+      'keep must be bool with one of the shapes [2, 3], [2, 3, 2], [4, 2, 3],'
+      f' [4, 2, 3, 2]; got {keep.dtype} with shape {list(keep.shape)}.'
   )
 
 
@@ -140,6 +98,6 @@ def test_pixels_are_those_of_the_cells():
 )
 def test_pixels_of_another_shape_or_type_are_refused(redraw):
   assert _error(masks.cells, (2, 3, 2), 12, redraw, 4) == (
-      'redraw must be bool of shape [12, 12] or [4, 12, 12], over pixels; got'
-      f' {redraw.dtype} of shape {list(redraw.shape)}.'
+      'redraw must be bool with shape [12, 12] or [4, 12, 12], one value per'
+      f' pixel; got {redraw.dtype} with shape {list(redraw.shape)}.'
   )

@@ -84,9 +84,10 @@ def test_the_largest_batch_that_fits_is_named_and_taken(
     needed = (exactly + step) / 2**30
     assert str(error.value) == (
         f'{most * split + 1} images at a time need about {needed:.1f} GiB of'
-        f' memory beside the weights, but {left / 2**30:.1f} GiB are left on a'
-        f' device: at most {most * split} fit. Draw fewer at a time, or many in'
-        ' chunks, as python -m rq_jax sample --chunk_size does.'
+        f' memory in addition to the weights, but {left / 2**30:.1f} GiB are'
+        f' left on a device: at most {most * split} fit. Draw fewer images per'
+        ' call, or draw them in chunks with python -m rq_jax sample'
+        ' --chunk_size.'
     )
 
 

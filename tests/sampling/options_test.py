@@ -32,8 +32,8 @@ def test_values_for_another_depth_are_refused(name, depth):
   with pytest.raises(ValueError) as error:
     sampling.by_depth(name, depth)
   assert str(error.value) == (
-      f'{name}=(1, 1) has 2 numbers, but this model draws {depth} codes at each'
-      f' position. Give {depth}, or one for all.'
+      f'{name}=(1, 1) has 2 numbers, but this model has {depth} depths. Set one'
+      f' number, or {depth} numbers.'
   )
 
 
@@ -50,7 +50,8 @@ def test_a_temperature_must_be_positive_and_finite(value, several):
   with pytest.raises(ValueError) as error:
     Sampling(temperature=[1.0, value] if several else value)
   assert str(error.value) == (
-      f'temperature={value} must be at least 1e-06; top_k=1 draws greedily.'
+      f'temperature={value} must be at least 1e-06. For greedy sampling, set'
+      ' top_k=1.'
   )
 
 
@@ -60,7 +61,7 @@ def test_top_k_must_be_a_positive_whole_number(value, several):
   with pytest.raises(ValueError) as error:
     Sampling(top_k=(1, value) if several else value)
   assert str(error.value) == (
-      f'top_k={value} must be a whole number of at least 1; None keeps all'
+      f'top_k={value} must be a whole number of at least 1. None allows all'
       ' codes.'
   )
 
@@ -71,7 +72,7 @@ def test_top_p_must_lie_between_0_and_1(value, several):
   with pytest.raises(ValueError) as error:
     Sampling(top_p=[0.5, value] if several else value)
   assert str(error.value) == (
-      f'top_p={value} must lie in (0, 1]; 1 keeps all codes.'
+      f'top_p={value} must be in (0, 1]. 1 allows all codes.'
   )
 
 
@@ -86,7 +87,7 @@ def test_guidance_must_not_be_negative(value, several):
   with pytest.raises(ValueError) as error:
     Sampling(guidance=[2.0, value] if several else value)
   assert str(error.value) == (
-      f'guidance={value} must be at least 0; 1 draws without guidance.'
+      f'guidance={value} must be at least 0. 1 means no guidance.'
   )
 
 

@@ -74,8 +74,8 @@ def test_a_draw_that_a_key_does_not_have_is_refused(first):
   with pytest.raises(ValueError) as error:
     _ask(first_index=first)
   assert str(error.value) == (
-      f'Image {first + 1} of a key is asked for, but a key draws 4294967296.'
-      ' Choose a smaller first_index, and another key.'
+      f'This call needs image {first + 1} of the key, but a key has 4294967296'
+      ' images. Use a smaller first_index and another key.'
   )
 
 

@@ -138,7 +138,7 @@ def test_a_sampler_accepts_the_best_of_what_it_would_draw_alone():
 
 
 def test_draws_beyond_those_of_a_key_are_refused():
-  with pytest.raises(ValueError, match='Image 4295032831 of a key'):
+  with pytest.raises(ValueError, match='needs image 4295032831 of'):
     models.sampler().best_of(
         _KEY, 2**16 + 1, _darkness, labels=[3], first_index=2**16 - 1
     )
@@ -163,16 +163,22 @@ def test_without_a_choice_images_are_drawn_as_ever():
     [
         (
             [[1.0, 2.0]],
-            'score must return one number for each of 2 images; it returned an'
+            'score must return one number per image, 2 in all; it returned an'
             ' array of shape (1, 2).',
         ),
         (
             1.0,
-            'score must return one number for each of 2 images; it returned an'
+            'score must return one number per image, 2 in all; it returned an'
             ' array of shape ().',
         ),
-        ([1.0, np.nan], 'score returned nan for image 1.'),
-        ([-np.inf, 1.0], 'score returned -inf for image 0.'),
+        (
+            [1.0, np.nan],
+            'score returned nan for image 1. Scores must be finite.',
+        ),
+        (
+            [-np.inf, 1.0],
+            'score returned -inf for image 0. Scores must be finite.',
+        ),
     ],
 )
 def test_scores_that_are_none_are_refused(scores, message):
@@ -197,7 +203,7 @@ def test_a_rate_that_is_none_is_refused(rate):
   with pytest.raises(ValueError) as error:
     models.sampler().rejection_sample(_KEY, rate, _never, labels=[1])
   assert str(error.value) == (
-      f'acceptance_rate={rate} must lie in (0, 1]: 0.05 keeps one of 20.'
+      f'acceptance_rate={rate} must be in (0, 1]. 0.05 keeps one draw of 20.'
   )
 
 

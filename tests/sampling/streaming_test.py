@@ -74,7 +74,7 @@ def test_what_is_wrong_is_told_at_once():
     sampler.stream(_KEY, labels=[10])
   with pytest.raises(ValueError, match='first_index=-1 must be a whole'):
     sampler.stream(_KEY, labels=[1], first_index=-1)
-  with pytest.raises(ValueError, match='Image 4294967296 of a key'):
+  with pytest.raises(ValueError, match='needs image 4294967296 of'):
     sampler.stream(_KEY, labels=[1, 1], first_index=2**32 - 1)
 
 
