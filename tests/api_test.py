@@ -163,10 +163,12 @@ def test_a_model_is_one_line():
   assert repr(sampler) == (
       f'Sampler(labels 0 to 9, {count:,} parameters in float32, {tokenizer})'
   )
-  unconditional = models.sampler(num_classes=0)
+  unconditional = models.sampler(num_classes=0, null_class=False)
   assert repr(unconditional).startswith('Sampler(num_images, ')
-  text = models.sampler(num_classes=0, text_vocab_size=50, text_length=4)
-  assert repr(text).startswith('Sampler(4 tokens, ')
+  text = models.sampler(
+      num_classes=0, text_vocab_size=5, text_length=3, null_class=True
+  )
+  assert repr(text).startswith('Sampler(3 tokens, ')
 
 
 def test_a_selection_is_one_line():
