@@ -4,7 +4,6 @@ import functools
 import math
 import pathlib
 import re
-import shlex
 
 import jax
 import pytest
@@ -15,6 +14,7 @@ from rq_jax import tokenizer
 from rq_jax.jobs.plan import estimate
 from rq_jax.jobs.plan import table
 from rq_jax.models import build
+from tests import shown_commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -123,14 +123,6 @@ def model_of(config):
   return build.rqtransformer(config.model)
 
 
-def commands(text):
-  """Shell commands `python -m rq_jax ...` shown in a text, as words."""
-  joined = re.sub(r'\\\n\s*', ' ', text)
-  command = r'^ *(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$'
-  found = re.findall(command, joined, re.M)
-  return [shlex.split(line.split('  #')[0]) for line in found]
-
-
 @pytest.mark.parametrize('path', CONFIGS)
 def test_model_builds(path):
   assert sum(shapes_of(model_of(load(path)))['params']) > 0
@@ -201,17 +193,11 @@ def no_plans(monkeypatch):
 
 @pytest.mark.parametrize('file', FILES)
 def test_docstring_shows_how_to_train_it(file, no_plans):
-  shown = commands((ROOT / file).read_text())
+  shown = shown_commands.commands((ROOT / file).read_text())
   flag = re.compile(rf'--config={re.escape(file)}(:|$)')
   assert any(
       words[0] == 'train' and any(map(flag.match, words)) for words in shown
   )
-  check_commands(shown)
-
-
-def test_commands_of_the_readme_parse(no_plans):
-  shown = commands((ROOT / 'README.md').read_text())
-  assert {words[0] for words in shown} >= {'train', 'encode', 'sample'}
   check_commands(shown)
 
 
@@ -222,12 +208,3 @@ def check_commands(shown):
     else:
       # These have no dry run: flags alone, and the files that they name.
       assert main_lib.main([name, *words, '--help']) == 0
-
-
-def test_python_of_the_readme_compiles():
-  blocks = re.findall(
-      r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S
-  )
-  assert len(blocks) == 2
-  for block in blocks:
-    compile(block, 'README.md', 'exec')
