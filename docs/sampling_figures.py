@@ -1,11 +1,13 @@
-r"""Measures what guidance and choosing among draws do to the digits.
+r"""Measures how guidance and selection among draws change the digits.
 
   python docs/sampling_figures.py --run=runs/quickstart --out=docs/images
 
-Reads the run that `bash launch/quickstart.sh` leaves, at its last step and at
-half of it, prints the tables of docs/results.md and draws guidance_curve.svg.
-Takes five minutes on two CPU cores. Every figure is of 1000 digits, 100 a
-class, of key 0; at guidance 1 and the last step they are the quickstart's own.
+Restores two checkpoints of the run that `bash launch/quickstart.sh` made: the
+last one and the one half-way. Prints the tables of docs/results.md and writes
+guidance_curve.svg. Takes about four minutes on two CPU cores.
+
+Every row is measured on 1000 digits, 100 per class, from key 0. At guidance 1
+and the last step, these are the digits of the quickstart with seed 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,7 @@ from rq_jax.jobs.quickstart import digits
 from rq_jax.reports import charts
 from rq_jax.reports import numerals
 
-# Half of the quickstart's training, and all of it.
+# Half-way through the training of the quickstart, and its end.
 _STEPS = (325, 650)
 _COUNT, _CHUNK = 1000, 100
 _SCALES = (0, 0.5, 1, 1.5, 2, 3, 4)
@@ -42,14 +44,14 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def judges(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-  """Two judges that share no digit: of every other one, and of the rest."""
+  """Two classifiers, trained on disjoint halves of the digits."""
   return tuple(
       digits.train_classifier(images[i::2], labels[i::2]) for i in range(2)
   )
 
 
 def score(judge: Any, labels: np.ndarray) -> Callable[[Any], np.ndarray]:
-  """How sure a judge is of the labels, as a function of images: -> float[B]."""
+  """Function from images to the classifier's scores of the labels: float[B]."""
 
   def of_images(images):
     values = judge.decision_function(digits.downsample(np.asarray(images)))
@@ -59,7 +61,7 @@ def score(judge: Any, labels: np.ndarray) -> Callable[[Any], np.ndarray]:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-  """A table in Markdown; numbers that are not whole get three decimals."""
+  """Formats a Markdown table; floats get three decimals."""
   texts = [
       [f'{v:.3f}' if isinstance(v, float) else str(v) for v in row]
       for row in rows
@@ -71,7 +73,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def by_guidance(
     samplers: Mapping[str, rq_jax.Sampler], train: Split, test: Split
 ) -> dict[str, dict[float, dict[str, float]]]:
-  """The figures of the quickstart: sampler -> guidance -> name -> value."""
+  """Figures of the quickstart, by sampler, guidance scale and name."""
   labels = np.arange(_COUNT) % 10
   found = {name: {} for name in samplers}
   total = _COUNT * len(samplers) * len(_SCALES)
@@ -96,12 +98,13 @@ def by_guidance(
 def by_choice(
     sampler: rq_jax.Sampler, train: Split, test: Split
 ) -> list[tuple[Any, ...]]:
-  """What choosing among draws does, a row for each way to choose.
+  """Figures of each way to select among draws, one row per way.
 
   Returns:
-    Name, digits drawn; accuracy by the judge whose score chooses, and by the
-    other; diversity; accuracy of a judge taught by the chosen digits alone. The
-    last row is of held-out digits.
+    Rows of: name; number of digits drawn; class accuracy by the selecting
+    classifier and by the independent one; mean diversity; accuracy on held-out
+    digits of a classifier trained only on the selected digits. The last row has
+    both classifiers' accuracies on held-out digits.
   """
   labels = np.arange(_COUNT) % 10
   both = judges(*train)
@@ -139,9 +142,9 @@ def _split(split: str) -> Split:
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   command.define_path(
-      'run', 'runs/quickstart', 'Folder of the quickstart.', values
+      'run', 'runs/quickstart', 'Folder of the quickstart run.', values
   )
-  command.define_path('out', 'docs/images', 'Folder of the chart.', values)
+  command.define_path('out', 'docs/images', 'Folder for the chart.', values)
   return values
 
 
@@ -160,7 +163,7 @@ def _measure(values: flags.FlagValues) -> None:
       for scale, figures in scales.items()
   ]
   print(table(['checkpoint', 'guidance', *heads], rows))
-  # Without its class a digit is right by chance, far below all others.
+  # Omit guidance 0: its class accuracy is far below all others.
   curves = {
       title: {
           name: [(s, f[key]) for s, f in scales.items() if s > 0]
@@ -174,8 +177,9 @@ def _measure(values: flags.FlagValues) -> None:
   path = epath.Path(values.out) / 'guidance_curve.svg'
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(charts.panels(curves, 'guidance'))
-  heads = ['kept', 'drawn', 'judge that chose', 'other judge']
-  heads += ['diversity mean', 'trained on generated']
+  heads = ['kept', 'drawn', 'accuracy, selecting classifier']
+  heads += ['accuracy, independent classifier', 'diversity, mean']
+  heads += ['trained on generated']
   last = samplers[f'step {_STEPS[-1]}']
   print(table(heads, by_choice(last, train, test)))
 
