@@ -206,7 +206,7 @@ def _curves(
       ),
       'RQ-Transformer: training loss by depth': (
           'rqtransformer',
-          {f'depth {d + 1}': f'train/loss_depth{d}' for d in range(4)},
+          {f'depth {d}': f'train/loss_depth{d}' for d in range(1, 5)},
       ),
   }
   return {

@@ -44,8 +44,8 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
   loss, accuracy = sums['loss'] / codes, sums['hits'] / codes
   return {
       'loss': np.mean(loss),
-      **{f'loss_depth{d}': x for d, x in enumerate(loss)},
-      **{f'accuracy_depth{d}': x for d, x in enumerate(accuracy)},
+      **{f'loss_depth{d}': x for d, x in enumerate(loss, 1)},
+      **{f'accuracy_depth{d}': x for d, x in enumerate(accuracy, 1)},
   }
 
 

@@ -153,7 +153,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   )(state.params)
   metrics = {
       'loss': loss,
-      **{f'loss_depth{d}': x for d, x in enumerate(by_depth)},
+      **{f'loss_depth{d}': x for d, x in enumerate(by_depth, 1)},
   }
   if task.loss['condition_weight']:
     metrics['loss_condition'] = condition_loss

@@ -92,6 +92,19 @@ def test_report_page_is_there_and_self_contained(folder):
   assert 'src="http' not in page
 
 
+def test_charts_of_depths_show_every_step_that_was_logged(folder):
+  charts = job._curves(folder)
+  depths = ['depth 1', 'depth 2', 'depth 3', 'depth 4']
+  losses = charts['RQ-Transformer: training loss by depth']
+  assert list(losses) == depths
+  for curve in losses.values():
+    assert [step for step, _ in curve] == [1, 2, 3, 4]
+  psnr = charts['RQ-VAE: held-out PSNR by depth, dB']
+  assert list(psnr) == depths
+  for curve in psnr.values():
+    assert [step for step, _ in curve] == [4]
+
+
 def test_finishing_again_trains_nothing(folder):
   lines = (folder / 'rqvae' / 'metrics.jsonl').read_text().splitlines()
   steps = [json.loads(line)['step'] for line in lines]

@@ -72,9 +72,11 @@ def test_losses_are_exact_although_the_last_batch_is_padded():
     targets = weights / np.sum(weights, axis=-1, keepdims=True)
     losses.append(-np.mean(np.sum(targets * log_p[..., depth, :], axis=-1)))
     hit = np.argmax(logits[..., depth, :], axis=-1) == codes[..., depth]
-    np.testing.assert_allclose(metrics[f'accuracy_depth{depth}'], np.mean(hit))
     np.testing.assert_allclose(
-        metrics[f'loss_depth{depth}'], losses[depth], rtol=1e-5
+        metrics[f'accuracy_depth{depth + 1}'], np.mean(hit)
+    )
+    np.testing.assert_allclose(
+        metrics[f'loss_depth{depth + 1}'], losses[depth], rtol=1e-5
     )
     vectors = vectors - words[codes[..., depth]]
   np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-5)

@@ -20,7 +20,7 @@ def test_loss_and_gradients_are_those_of_all_positions_at_once(case):
   np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-5)
   for depth in range(steps.DEPTH):
     np.testing.assert_allclose(
-        metrics[f'loss_depth{depth}'], by_depth[depth], rtol=1e-5
+        metrics[f'loss_depth{depth + 1}'], by_depth[depth], rtol=1e-5
     )
   if case == 'text':
     np.testing.assert_allclose(metrics['loss_condition'], text_loss, rtol=1e-5)
