@@ -1,8 +1,8 @@
 """Encoder and decoder of the RQ-VAE (Section 3.1, and Table 9 for the sizes).
 
-Both are built of the same levels, one for each resolution; level 0 is the full
-resolution, and the decoder walks the levels back, with one residual block more
-in each.
+Both consist of the same levels, one per resolution; level 0 is the full
+resolution. The decoder goes through the levels in reverse order and has one
+more residual block in each.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from rq_jax.models import blocks
 
 
 class _Network(nn.Module):
-  """What encoder and decoder have in common.
+  """Fields and layers that the encoder and the decoder share.
 
   Attributes:
     image_size: Side of the image, in pixels.
-    channels: Channels of level 0 before its multiplier.
+    channels: Channels of level 0, before its multiplier.
     channel_multipliers: Channels of each level, in multiples of `channels`.
-    res_blocks: Residual blocks of each level of the encoder.
-    attention_resolutions: Sides of the maps whose levels attend.
-    norm_groups: Groups of all normalizations.
-    dropout: Rate inside the residual blocks.
+    res_blocks: Residual blocks in each level of the encoder.
+    attention_resolutions: Sides of the feature maps that attention is used on.
+    norm_groups: Groups of every group normalization.
+    dropout: Dropout rate in the residual blocks.
     remat: Whether to recompute residual blocks in the backward pass.
-    dtype: Of the computation.
+    dtype: Dtype of the computation.
   """
 
   image_size: int
@@ -74,7 +74,7 @@ class Encoder(_Network):
   """Maps images to feature maps.
 
   Attributes:
-    features: Channels of the result.
+    features: Channels of the output.
   """
 
   features: int = 256
@@ -95,10 +95,10 @@ class Encoder(_Network):
 
 
 class Decoder(_Network):
-  """Maps feature maps to what the last layer turns into images.
+  """Maps feature maps to the input of the last convolution.
 
-  The last convolution is not part of it: the adaptive weight of stage 1 needs
-  that layer by itself.
+  The last convolution, which makes the image, is a separate layer, because the
+  adaptive weight of stage 1 needs gradients of that layer.
   """
 
   @nn.compact

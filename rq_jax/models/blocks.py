@@ -16,11 +16,11 @@ def torch_kernel_init(summed: int, ndim: int) -> nn.initializers.Initializer:
   """Initializer of a kernel, uniform in +-1/sqrt(fan_in).
 
   Args:
-    summed: How many of the first axes are summed over.
-    ndim: Number of all axes.
+    summed: Number of leading axes that are summed over.
+    ndim: Total number of axes.
   """
   return nn.initializers.variance_scaling(
-      1 / 3,  # A uniform draw of this variance has that bound.
+      1 / 3,  # The variance of a uniform number in +-1.
       'fan_in',
       'uniform',
       in_axis=tuple(range(summed)),
@@ -44,9 +44,9 @@ class Conv(nn.Module):
   Attributes:
     features: Output channels.
     kernel_size: Side of the square kernel.
-    stride: Step of the kernel.
-    padding: Zeros before and after each side, or 'SAME'.
-    dtype: Of the computation; parameters are float32.
+    stride: Stride of the kernel.
+    padding: Zeros before and after each axis of the map, or 'SAME'.
+    dtype: Dtype of the computation; parameters are float32.
   """
 
   features: int
@@ -94,17 +94,18 @@ class GroupNorm(nn.Module):
 class Dropout(nn.Module):
   """Sets numbers to 0 at random and scales up the others.
 
-  Unlike `nn.Dropout`, it draws the same numbers under JAX_ENABLE_X64.
+  Unlike `nn.Dropout`, it draws the same numbers with and without
+  JAX_ENABLE_X64.
 
   Attributes:
-    rate: Share of the numbers that become 0, in [0, 1).
+    rate: Fraction of the numbers that become 0, in [0, 1).
   """
 
   rate: float
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Drops in training: [...] -> [...]; needs the rng stream 'dropout'."""
+    """Drops numbers in training: [...] -> [...]; needs rng stream 'dropout'."""
     if not (train and self.rate):
       return x
     rate_kept = 1 - self.rate
@@ -115,14 +116,14 @@ class Dropout(nn.Module):
 
 
 class ResBlock(nn.Module):
-  """Two normalized convolutions beside a shortcut.
+  """Two convolutions, a norm before each, with a residual connection.
 
   Attributes:
-    features: Output channels; a 1x1 convolution adapts the shortcut if the
-      input has another number.
+    features: Output channels. If the input has a different number, a 1x1
+      convolution adapts the shortcut.
     groups: Groups of the normalizations.
-    dropout: Rate before the second convolution.
-    dtype: Of the computation.
+    dropout: Dropout rate before the second convolution.
+    dtype: Dtype of the computation.
   """
 
   features: int
@@ -165,14 +166,14 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-  """Halves the resolution by a strided convolution."""
+  """Halves the resolution with a strided convolution."""
 
   dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Halves a map: [B, H, W, C] -> [B, H/2, W/2, C]."""
-    # One zero, only at the right and the bottom, as in the official model.
+    # Zeros only at the right and the bottom, as in the official model.
     return Conv(
         x.shape[-1], stride=2, padding=(0, 1), dtype=self.dtype, name='conv'
     )(x)

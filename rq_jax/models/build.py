@@ -1,7 +1,7 @@
-"""From a description of a network to its module, and to its variables' shapes.
+"""Builds modules from descriptions of networks, and shapes of their variables.
 
-Variables are shapes (`jax.ShapeDtypeStruct`) in boxes with their logical axes:
-nothing is allocated.
+Shapes are `jax.ShapeDtypeStruct`s, in Flax boxes that hold their logical axes.
+No array is allocated.
 """
 
 from typing import Any
@@ -17,17 +17,17 @@ from rq_jax.typing import PyTree
 
 
 def rqvae(config: Any, dtype: str | None = None) -> RQVAE:
-  """The RQ-VAE of a description, in another dtype if one is given."""
+  """Builds the RQ-VAE that `config` describes; `dtype` replaces its own."""
   return RQVAE(**_fields(config, dtype))
 
 
 def rqtransformer(config: Any, dtype: str | None = None) -> RQTransformer:
-  """The RQ-Transformer of a description, in another dtype if one is given."""
+  """Builds the RQ-Transformer of `config`; `dtype` replaces its own."""
   return RQTransformer(**_fields(config, dtype))
 
 
 def discriminator(config: Any) -> discriminator_lib.PatchDiscriminator:
-  """The discriminator of a description."""
+  """Builds the discriminator that `config` describes."""
   return discriminator_lib.PatchDiscriminator(**_fields(config, None))
 
 
@@ -76,7 +76,7 @@ def check_pair(config: Any, tokenizer: RQVAE) -> None:
     tokenizer: The RQ-VAE.
 
   Raises:
-    ValueError: Naming the field that differs.
+    ValueError: If they differ; the message names the field.
   """
   for name, value in codes_of(tokenizer).items():
     if getattr(config, name) != value:
@@ -88,7 +88,7 @@ def check_pair(config: Any, tokenizer: RQVAE) -> None:
 
 
 def codes_of(tokenizer: RQVAE) -> dict[str, Any]:
-  """Fields of an RQ-Transformer that describe the codes it models."""
+  """The fields that an RQ-Transformer needs to model a tokenizer's codes."""
   quantizer = tokenizer.make_quantizer()
   shared = len(set(quantizer.sizes)) == 1
   return {

@@ -1,20 +1,22 @@
-"""Draws from categorical distributions, one uniform number for each draw."""
+"""Draws from categorical distributions, with one uniform number per draw."""
 
 import jax
 import jax.numpy as jnp
 
-_BLOCK = 128  # Codes whose masses are summed before the search.
+_BLOCK = 128  # Codes of a block; the search first finds the block.
 
 
 def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
-  """Index where the distribution function passes u: [..., K], [...] -> [...].
+  """Draws indices by inverting the distribution: [..., K], [...] -> [...].
 
-  The inverse of the cumulative distribution needs one random number for a draw,
-  where the usual Gumbel noise needs K. What is drawn depends on the logits and
-  on the number alone, so that it cannot depend on how a batch is cut.
+  Returns the first index at which the cumulative distribution exceeds the
+  uniform number. This needs one random number per draw, where the usual Gumbel
+  noise needs K. An index depends only on its logits and its number, so it does
+  not depend on how a batch is split.
 
   Args:
-    logits: Unnormalized log-probabilities, float[..., K]; -inf is never drawn.
+    logits: Unnormalized log-probabilities, float[..., K]. An index whose logit
+      is -inf is never drawn.
     uniforms: Numbers in [0, 1), float32[...].
 
   Returns:
@@ -26,8 +28,8 @@ def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   if size <= _BLOCK:
     sums = _running_sums(mass)
     return _find(sums, uniforms * jnp.max(sums, axis=-1))
-  # First the block, then the code in it: running sums of all would take several
-  # passes over them, where sums of blocks take one.
+  # Find the block first, then the code in it: cumulative sums over all codes
+  # take several passes over the masses, sums of blocks take one.
   padding = [(0, 0)] * (mass.ndim - 1) + [(0, -size % _BLOCK)]
   blocks = jnp.pad(mass, padding).reshape(*mass.shape[:-1], -1, _BLOCK)
   in_block = jnp.sum(blocks, axis=-1)
@@ -41,18 +43,18 @@ def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
 
 
 def _running_sums(mass: jax.Array) -> jax.Array:
-  # Parallel sums round so that they may step where there is no mass.
+  # Parallel sums may, by rounding, increase where the mass is 0.
   return jnp.where(mass > 0, jnp.cumsum(mass, axis=-1), 0)
 
 
 def _find(sums: jax.Array, level: jax.Array) -> jax.Array:
-  """Index where running sums pass a level: [..., K], [...] -> int32[...]."""
-  # Rounding must not lift the level to the total: no index is beyond it.
+  """First index whose sum exceeds a level: [..., K], [...] -> int32[...]."""
+  # If rounding raised the level to the total, no sum would exceed it.
   level = jnp.minimum(level, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
   passed = sums > level[..., None]
   return jax.lax.argmax(passed, passed.ndim - 1, jnp.int32)
 
 
 def _at(values: jax.Array, index: jax.Array) -> jax.Array:
-  """Picks one of the last axis: [..., K], [...] -> [...]."""
+  """Picks one entry of the last axis: [..., K], [...] -> [...]."""
   return jnp.take_along_axis(values, index[..., None], axis=-1)[..., 0]

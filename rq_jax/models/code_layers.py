@@ -1,4 +1,4 @@
-"""How codes enter a transformer and leave it."""
+"""Layers between codes and a transformer: its inputs, and logits of codes."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from rq_jax.models import blocks
 from rq_jax.models import transformer
 
-# What is masked gets a logit that no softmax notices, but that, unlike -inf,
-# gives 0 when multiplied by a target of 0.
+# The logit of a code that is masked: its probability is 0 after a softmax.
+# Unlike -inf, it gives 0, not NaN, when multiplied by a target of 0.
 _MASKED = -1e9
 
 
@@ -19,9 +19,9 @@ class CodeClassifier(nn.Module):
 
   Attributes:
     width: Width of the transformer, E.
-    sizes: Codewords at each depth, D numbers.
+    sizes: Number of codewords at each depth, D numbers.
     shared: Whether all depths use one linear layer.
-    dtype: Of the matrix product; logits are float32.
+    dtype: Dtype of the matrix product; logits are float32.
   """
 
   width: int
@@ -30,10 +30,10 @@ class CodeClassifier(nn.Module):
   dtype: str = 'float32'
 
   def setup(self) -> None:
-    """Builds the norm, and one classifier or one for each depth."""
+    """Builds the norm, and one classifier for all depths or one for each."""
     self.norm = transformer.layer_norm(self.dtype)
     size, shared = max(self.sizes), self.shared
-    # Per-depth classifiers start as the official ones do, normal with 0.02.
+    # Per-depth classifiers start as the official ones: normal, deviation 0.02.
     self.kernel = self.param(
         'kernel',
         nn.with_logical_partitioning(
@@ -59,7 +59,7 @@ class CodeClassifier(nn.Module):
     if self.shared:
       logits = self._product('btde,ek->btdk', hidden, self.kernel)
     else:
-      # One product for each depth: on CPUs, XLA has none for all in bfloat16.
+      # One product per depth: on CPUs, XLA has no batched one in bfloat16.
       by_depth = [
           self._product('bte,ek->btk', hidden[:, :, d], self.kernel[d])
           for d in range(len(self.sizes))
@@ -80,7 +80,7 @@ class CodeClassifier(nn.Module):
     return self._mask(logits + bias[None], self.sizes[depth])
 
   def _mask(self, logits: jax.Array, size: jax.Array | int) -> jax.Array:
-    """Rules out codes that a smaller codebook does not have."""
+    """Masks the codes that a smaller codebook does not have."""
     if len(set(self.sizes)) == 1:
       return logits
     index = jnp.arange(logits.shape[-1], dtype=jnp.int32).reshape(
@@ -89,7 +89,7 @@ class CodeClassifier(nn.Module):
     return jnp.where(index < size, logits, _MASKED)
 
   def _product(self, product: str, hidden, kernel) -> jax.Array:
-    """Logits without the bias, never rounded to less than float32."""
+    """Logits without the bias, in float32 for inputs of any dtype."""
     return jnp.einsum(
         product,
         self.norm(hidden),
@@ -99,26 +99,27 @@ class CodeClassifier(nn.Module):
 
 
 def look_up(tables: Sequence[jax.Array], stacks: jax.Array) -> jax.Array:
-  """Rows of tables [K, C] by depth: int32[..., D] -> [..., D, C]."""
+  """Looks codes up in tables [K, C] by depth: int32[..., D] -> [..., D, C]."""
   rows = [at_depth(tables, d)[stacks[..., d]] for d in range(stacks.shape[-1])]
   return jnp.stack(rows, axis=-2)
 
 
 def at_depth(tables: Sequence[jax.Array], depth: int) -> jax.Array:
-  """The table of one depth, of tables that are shared (one) or not (D)."""
+  """The table of one depth; `tables` holds one shared table, or D."""
   return tables[0] if len(tables) == 1 else tables[depth]
 
 
 def projection(
     kind: str, embed_dim: int, width: int, dtype: str
 ) -> Callable[[jax.Array], jax.Array]:
-  """What turns codewords, or learned embeddings, into inputs: [..., E].
+  """Layer that turns codewords or learned embeddings into inputs [..., E].
 
   Args:
-    kind: 'codebook', whose codewords are projected, or 'learned'.
+    kind: 'codebook' to project codewords, 'learned' to leave embeddings as they
+      are.
     embed_dim: Channels of a codeword, C.
     width: Width of the transformer, E.
-    dtype: Of the matrix product.
+    dtype: Dtype of the matrix product.
   """
   if kind == 'learned':
     return lambda embedded: embedded
@@ -128,6 +129,6 @@ def projection(
 
 
 def embedding_init(scale: float) -> nn.initializers.Initializer:
-  """Initializer of a table of embeddings, float32[rows, E], with its axes."""
+  """Initializer of an embedding table float32[rows, E], with its axes."""
   init = nn.initializers.normal(scale)
   return nn.with_logical_partitioning(init, ('vocab', 'embed'))

@@ -1,4 +1,4 @@
-"""A codebook: nearest codewords, and moving averages instead of gradients."""
+"""A codebook: nearest codewords, and updates by moving averages."""
 
 import math
 
@@ -6,7 +6,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-# Codewords compared at a time: bounds the matrix of distances.
+# Codewords that are compared at a time, to limit the matrix of scores.
 _BLOCK = 4096
 
 
@@ -15,15 +15,15 @@ class Codebook:
   """Codewords and the moving averages they are estimated from."""
 
   embedding: jax.Array  # float32[K, C], the codewords.
-  count: jax.Array  # float32[K], how many vectors chose each codeword.
-  total: jax.Array  # float32[K, C], the sum of those vectors.
+  count: jax.Array  # float32[K], averaged number of vectors per codeword.
+  total: jax.Array  # float32[K, C], averaged sum of these vectors.
 
 
 def init(rng: jax.Array, size: int, channels: int) -> Codebook:
-  """Returns a codebook of normal codewords that nothing has chosen yet.
+  """Returns a codebook of normally distributed codewords, never chosen yet.
 
-  The official code starts `total` at the codewords although `count` is 0; the
-  first update then mixes the two scales. Both averages start empty here.
+  The official code starts `total` at the codewords although `count` is 0, so
+  its first update mixes two scales. Here both averages start at 0.
   """
   return Codebook(
       embedding=jax.random.normal(rng, (size, channels), jnp.float32),
@@ -45,14 +45,14 @@ def nearest(x: jax.Array, embedding: jax.Array) -> jax.Array:
   """Index of the closest codeword: [..., C], [K, C] -> int32[...].
 
   The closest codeword has the largest x.e - |e|^2/2. Large codebooks are
-  searched in blocks, so that no [..., K] is ever stored.
+  searched in blocks, so that no array [..., K] is ever stored.
   """
   size, channels = embedding.shape
   if size <= _BLOCK:
     return _highest(_scores(x, embedding))
 
   blocks = math.ceil(size / _BLOCK)
-  # Padding repeats the first codeword, which wins every tie by coming first.
+  # Padding repeats the first codeword. On a tie, the first index wins.
   order = jnp.arange(blocks * _BLOCK, dtype=jnp.int32)
   padded = embedding[jnp.where(order < size, order, 0)]
 
@@ -95,11 +95,12 @@ def move(
 
   Args:
     codebook: The codebook to move.
-    vectors: What was quantized, float32[N, C].
-    codes: The codewords chosen, int32[N].
-    decay: Of the moving averages.
-    rng: Draws the vectors that replace unused codewords; None replaces none.
-    threshold: The usage under which a codeword counts as unused.
+    vectors: The vectors that were quantized, float32[N, C].
+    codes: The codeword that each vector chose, int32[N].
+    decay: Decay of the moving averages.
+    rng: Key that draws the vectors that replace unused codewords; None to
+      replace none.
+    threshold: Usage below which a codeword counts as unused.
     relative: Whether `threshold` is in units of the mean usage.
 
   Returns:
@@ -111,15 +112,15 @@ def move(
   count = decay * codebook.count + (1 - decay) * hits
   total = decay * codebook.total + (1 - decay) * sums
   if rng is not None:
-    # A codeword re-drawn starts with the usage of an average one, or, under
-    # the official rule, of one vector.
+    # A re-drawn codeword starts with the mean usage or, under the official
+    # rule, with a usage of 1.
     fresh_count = jnp.mean(count) if relative else jnp.ones((), jnp.float32)
     unused = count < (threshold * jnp.mean(count) if relative else threshold)
     fresh = _draw_vectors(rng, vectors, size) * fresh_count
     count = jnp.where(unused, fresh_count, count)
     total = jnp.where(unused[:, None], fresh, total)
   moved = total / _smoothed(count)[:, None]
-  # What nothing ever chose stays where it is.
+  # A codeword that no vector ever chose stays where it is.
   embedding = jnp.where(count[:, None] > 0, moved, codebook.embedding)
   return Codebook(embedding, count, total)
 
@@ -156,7 +157,7 @@ def _row(values: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _draw_vectors(rng: jax.Array, vectors: jax.Array, size: int) -> jax.Array:
-  """Draws rows without replacement; repeats them with noise if too few."""
+  """Draws rows without replacement; if too few, repeats them with noise."""
   rng_order, rng_noise = jax.random.split(rng)
   count, channels = vectors.shape
   if count < size:

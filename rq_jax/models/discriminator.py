@@ -1,8 +1,8 @@
 """The patch discriminator of stage 1 (pix2pix, Isola et al., CVPR 2017).
 
-Maps are [B, H, W, C]. Both normalizations move the collection `'batch_stats'`
-when they train, so make it mutable there. Statistics are those of the global
-batch, however a mesh splits it.
+Feature maps are [B, H, W, C]. In training, both normalizations update the
+collection `'batch_stats'`, so make it mutable then. Statistics are those of the
+global batch, however a mesh splits it.
 """
 
 import flax.linen as nn
@@ -13,16 +13,16 @@ from rq_jax.models import blocks
 
 
 class PatchDiscriminator(nn.Module):
-  """Judges for every patch of an image whether it is real.
+  """Scores how real each patch of an image looks.
 
   Attributes:
-    channels: Channels after the first convolution. They double with every
-      further one, up to eight times as many.
-    layers: Convolutions that halve the resolution; two more take a row and a
-      column each.
-    norm: 'batch' or 'act', the normalization after all convolutions but the
-      first and the last.
-    dtype: Of the computation; parameters and statistics are float32.
+    channels: Channels after the first convolution. Each further convolution
+      doubles them, up to eight times this number.
+    layers: Number of convolutions that halve the resolution. Two more follow,
+      each of which removes one row and one column.
+    norm: Normalization after every convolution except the first and the last:
+      'batch' or 'act'.
+    dtype: Dtype of the computation; parameters and statistics are float32.
   """
 
   channels: int = 64
@@ -35,21 +35,21 @@ class PatchDiscriminator(nn.Module):
     """Scores patches: float[B, H, W, 3] in [-1, 1] -> float32[B, h, w, 1].
 
     Args:
-      images: Real or generated images, but not both: in training they are
-        normalized by what they have in common.
-      train: Whether to normalize by this batch and to move `'batch_stats'`
-        (or, with 'act', to fit it to the first batch).
+      images: Either real or generated images, never both in one batch: in
+        training, they are normalized with the statistics of the batch.
+      train: Whether to normalize with the statistics of this batch and update
+        `'batch_stats'` (with 'act': whether to fit it to the first batch).
 
     Returns:
       Logits, positive for patches that look real.
 
     Raises:
-      ValueError: If the normalization is not known.
+      ValueError: If `norm` is unknown.
     """
     if self.norm not in ('batch', 'act'):
       raise ValueError(
-          f"The discriminator's norm is {self.norm!r}, but must be 'batch' or"
-          " 'act'. Change --config.discriminator.norm."
+          f"config.discriminator.norm={self.norm!r} must be 'batch' or 'act'."
+          ' Change --config.discriminator.norm.'
       )
     x = nn.leaky_relu(self._conv(images, self.channels, 2, 0), 0.2)
     for i in range(1, self.layers + 1):
@@ -67,7 +67,7 @@ class PatchDiscriminator(nn.Module):
         (4, 4),
         strides=stride,
         padding=1,
-        # BatchNorm would take the bias away again.
+        # BatchNorm would subtract the bias again.
         use_bias=not (inner and self.norm == 'batch'),
         dtype=jnp.dtype(self.dtype),
         kernel_init=nn.with_logical_partitioning(
@@ -81,10 +81,10 @@ class PatchDiscriminator(nn.Module):
 class BatchNorm(nn.Module):
   """Batch normalization with PyTorch's running statistics.
 
-  They differ from those of `nn.BatchNorm`, which averages the biased variance.
+  `nn.BatchNorm` averages the biased variance; PyTorch, the unbiased one.
 
   Attributes:
-    momentum: Share of the new batch in the running statistics.
+    momentum: Weight of the new batch in the running statistics.
     epsilon: Added to the variance.
   """
 
@@ -118,12 +118,13 @@ class BatchNorm(nn.Module):
 
 
 class ActNorm(nn.Module):
-  """Shift and scale that start by normalizing the first training batch.
+  """Shift and scale, initialized so that the first batch comes out normalized.
 
-  (Glow, Kingma & Dhariwal, NeurIPS 2018.) The start is kept in
-  `'batch_stats'`, the parameters are what training adds to it. Adam's steps do
-  not depend on where a parameter starts, so this learns as the official module
-  does, whose parameters are the sums; and no parameter needs to see data.
+  (Glow, Kingma & Dhariwal, NeurIPS 2018.) The initial values are kept in
+  `'batch_stats'`; the parameters hold what training adds to them. In the
+  official module, the parameters are the sums. Both learn alike, because Adam's
+  steps do not depend on where a parameter starts; but here, no parameter has to
+  be initialized from data.
   """
 
   @nn.compact

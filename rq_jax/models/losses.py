@@ -8,19 +8,19 @@ import jax.numpy as jnp
 
 from rq_jax.typing import PyTree
 
-# Most that the logits of one chunk of positions may take on a device.
+# Maximum size of the logits of one chunk of positions on a device.
 _LOGITS_BYTES = 256 * 2**20
 
 
 def reconstruction(
     images: jax.Array, recons: jax.Array, kind: str = 'mse'
 ) -> jax.Array:
-  """Mean distance of the pixels: [B, H, W, 3], [B, H, W, 3] -> float32[].
+  """Mean distance between pixels: [B, H, W, 3], [B, H, W, 3] -> float32[].
 
   Args:
-    images: What was to be reconstructed.
+    images: The original images.
     recons: The reconstructions.
-    kind: 'mse' for the squared distance, 'l1' for the absolute one.
+    kind: 'mse' for the squared distance, 'l1' for the absolute distance.
 
   Raises:
     ValueError: If `kind` is neither.
@@ -31,13 +31,16 @@ def reconstruction(
   if kind == 'l1':
     return jnp.mean(jnp.abs(error))
   raise ValueError(
-      f"The reconstruction loss is {kind!r}, but must be 'mse' or 'l1'. Change"
+      f"config.loss.reconstruction={kind!r} must be 'mse' or 'l1'. Change"
       ' --config.loss.reconstruction.'
   )
 
 
 def hinge_discriminator(real: jax.Array, fake: jax.Array) -> jax.Array:
-  """Loss that asks for logits beyond 1 and -1: [...], [...] -> float32[]."""
+  """Hinge loss of the discriminator: [...], [...] -> float32[].
+
+  It is 0 if all real logits are above 1 and all fake ones below -1.
+  """
   return _mean_of_two(
       jax.nn.relu(1 - _float(real)), jax.nn.relu(1 + _float(fake))
   )
@@ -61,7 +64,7 @@ def generator(fake: jax.Array) -> jax.Array:
 def adaptive_weight(
     reconstruction_grad: jax.Array, adversarial_grad: jax.Array
 ) -> jax.Array:
-  """Weight that lets both losses pull on the last layer alike: -> float32[].
+  """Weight that makes both losses pull equally on the last layer: float32[].
 
   Equation 7 of VQ-GAN (Esser et al., CVPR 2021), with the official constants.
 
@@ -82,8 +85,8 @@ def soft_target_cross_entropy(
 ) -> jax.Array:
   """Cross entropy with target distributions: [..., K] twice -> float32[...].
 
-  The official code computes log(sum(exp) + 1e-7) of logits less their maximum,
-  which exceeds the exact logarithm taken here by at most 1e-7.
+  The official code subtracts the maximum from the logits and adds 1e-7 within
+  the logarithm, so its loss exceeds this exact one by at most 1e-7.
 
   Args:
     logits: Unnormalized log-probabilities, all finite.
@@ -104,19 +107,20 @@ def cross_entropy(logits: jax.Array, codes: jax.Array) -> jax.Array:
 def chunked_over_positions(
     fn: Callable[..., PyTree], *arrays: jax.Array, num_chunks: int
 ) -> PyTree:
-  """`fn(*arrays)`, a few positions at a time, so that little memory is needed.
+  """Computes `fn(*arrays)`, a few positions at a time, to save memory.
 
-  What `fn` makes on its way, such as logits and soft targets, exists for one
-  chunk only and is computed anew in the backward pass. Gradients flow through
-  the arrays and through whatever `fn` closes over.
+  Intermediate arrays of `fn`, such as logits and soft targets, exist only for
+  one chunk at a time and are recomputed in the backward pass. Gradients flow
+  through the arrays and through everything that `fn` closes over.
 
   Args:
-    fn: A pure function of arrays [B, t, ...] to arrays [B, t, ...] that treats
-      positions alike. Modules must not be called bound in it, but through
-      `module.apply`.
-    *arrays: Each [B, T, ...]. The batch is never split here, because it is
-      what the devices of a mesh share out.
-    num_chunks: Number of chunks, a divisor of T. 1 calls `fn` itself.
+    fn: A pure function from arrays [B, t, ...] to arrays [B, t, ...] that
+      treats all positions alike. It must call modules through `module.apply`,
+      not as bound modules.
+    *arrays: Each [B, T, ...]. The batch is not split here, because it is
+      already split over the devices of a mesh.
+    num_chunks: Number of chunks, a divisor of T. With 1, `fn` is called
+      directly.
 
   Returns:
     What `fn` returns for all positions: a tree of arrays [B, T, ...].
@@ -129,7 +133,7 @@ def chunked_over_positions(
   if any(x.shape[1] % num_chunks for x in arrays):
     raise ValueError(
         f'num_chunks={num_chunks} must divide the number of positions, axis 1'
-        f' of {[x.shape for x in arrays]}. See `num_position_chunks`.'
+        f' of {[x.shape for x in arrays]}. Use `num_position_chunks`.'
     )
 
   def split(x):  # [B, T, ...] -> [chunks, B, t, ...]
@@ -152,16 +156,17 @@ def num_position_chunks(
     depth: int,
     codebook_size: int,
 ) -> int:
-  """Fewest chunks whose float32 logits each fit into 256 MiB of a device.
+  """Smallest number of chunks whose float32 logits fit into 256 MiB each.
 
   Args:
-    batch_per_device: Images that one device computes at once.
+    batch_per_device: Images of the batch on each device.
     positions: T, positions of a code map.
     depth: D, codes at each position.
     codebook_size: K, logits for each code.
 
   Returns:
-    The smallest divisor of `positions` that serves; `positions` if none does.
+    The smallest divisor of `positions` that is large enough; `positions` if
+    none is.
   """
   total = 4 * batch_per_device * positions * depth * codebook_size
   least = math.ceil(total / _LOGITS_BYTES)

@@ -1,7 +1,7 @@
 """LPIPS, the perceptual distance of stage 1 (Zhang et al., CVPR 2018).
 
-Images are compared by what VGG16 makes of them. Its weights, and those of the
-distance, are taken from elsewhere and never trained here.
+Images are compared by their features in VGG16. The weights of VGG16 and of the
+distance are converted from published files and never trained here.
 """
 
 import chex
@@ -9,18 +9,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# Channels of the convolutions between one halving of the map and the next.
+# Channels of the convolutions of each level; between levels, the map is halved.
 _LEVELS = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 # Images smaller than this have no pixel left after the last halving.
 MIN_SIZE = 2 ** (len(_LEVELS) - 1)
-# Mean and deviation of the pixels that VGG16 was trained on, in [-1, 1].
+# Mean and deviation of VGG16's training pixels, scaled to [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
 
 
 class LPIPS(nn.Module):
-  """Distance of images as eyes see it.
+  """Perceptual distance between images.
 
   Features after the last convolution of each level of VGG16 are scaled to
   length 1; their squared differences are weighted by channel, averaged over the
@@ -32,8 +32,8 @@ class LPIPS(nn.Module):
   convolutions `lin0` to `lin4` of the authors.
 
   Attributes:
-    dtype: Of the convolutions. Parameters, and all that follows the features,
-      are float32.
+    dtype: Dtype of the convolutions. Parameters, and all computations on the
+      features, are float32.
   """
 
   dtype: str = 'float32'
@@ -59,9 +59,10 @@ class LPIPS(nn.Module):
     if min(size) < MIN_SIZE:
       raise ValueError(
           f'Images of {size[0]}x{size[1]} pixels are too small for LPIPS, which'
-          f' halves them {len(_LEVELS) - 1} times: take {MIN_SIZE} or more.'
+          f' halves them {len(_LEVELS) - 1} times. Use at least'
+          f' {MIN_SIZE}x{MIN_SIZE} pixels.'
       )
-    # Apart, so that no gradient is computed for images that need none.
+    # In two calls, so that no gradient is computed for images that need none.
     levels = zip(self._features(images), self._features(others), self.weights)
     return sum(
         (_distance(*level) for level in levels), jnp.zeros(b, jnp.float32)
@@ -89,8 +90,8 @@ def _distance(x: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
 def _unit(x: jax.Array) -> jax.Array:
   """Scales features to length 1."""
   x = x.astype(jnp.float32)
-  # Where nothing is active, the root has an infinite derivative, of which the
-  # relu before it lets nothing through.
+  # Where all features are 0, the derivative of the root is not finite. The
+  # relu before it replaces that gradient by 0.
   norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True))
   return x / (norm + _EPSILON)
 

@@ -13,9 +13,9 @@ from rq_jax.models import codebook as codebook_lib
 
 @flax.struct.dataclass
 class Quantized:
-  """What quantizing a feature map yields."""
+  """The result of quantizing a feature map."""
 
-  features: jax.Array  # float32[B, H, W, C], straight-through to the encoder.
+  features: jax.Array  # float32[B, H, W, C]; gradients go straight through.
   codes: jax.Array  # int32[B, h, w, D], one code stack per position.
   commitment_loss: jax.Array  # float32[], averaged over the D partial sums.
   error: jax.Array  # float32[], squared error over the variance of features.
@@ -24,25 +24,28 @@ class Quantized:
 class ResidualQuantizer(nn.Module):
   """Approximates each feature vector by a sum of D codewords.
 
-  Every depth quantizes what the previous depths left over, so one shared
-  codebook of K words reaches the precision of one with K**D words.
+  Each depth quantizes the residual of the previous depths, so one shared
+  codebook of K codewords reaches the precision of one with K**D codewords.
 
-  A map [H, W, C] is folded to the code map [h, w, C'] first: each position
-  gathers a patch of (H/h) x (W/w) vectors.
+  A feature map [H, W, C] is first folded to [h, w, C']: each position of the
+  code map gathers a patch of (H/h) x (W/w) vectors.
 
   Attributes:
     features_shape: H, W, C of the feature map.
     code_shape: h, w, D of the code map.
-    codebook_size: Codewords, K; one number for each depth where they differ.
+    codebook_size: Number of codewords, K; one number for each depth where they
+      differ.
     shared_codebook: Whether all depths use one codebook.
-    decay: Of the moving averages; a number, or one for each depth.
+    decay: Decay of the moving averages; one number, or one for each depth.
     codebook_update: 'step' moves the codebook once, after all depths have been
-      coded with the same codewords. 'depth' is the official order: after every
-      depth, so that later depths of this very batch see the moved codewords.
-    restart: When to re-draw unused codewords from the features at hand.
-      'relative': their usage falls under `restart_threshold` times the mean
-      usage; 'absolute': under `restart_threshold` (official: 1.0); 'off'.
-    restart_threshold: See `restart`.
+      coded with the same codewords. 'depth' is the official order: it moves the
+      codebook after every depth, so that later depths of the same batch already
+      use the moved codewords.
+    restart: When to replace a codeword by features of the current batch.
+      'relative': when its usage falls below `restart_threshold` times the mean
+      usage. 'absolute': when its usage falls below `restart_threshold`
+      (official: 1.0). 'off': never.
+    restart_threshold: Usage below which a codeword is replaced, see `restart`.
   """
 
   features_shape: tuple[int, int, int]
@@ -135,21 +138,21 @@ class ResidualQuantizer(nn.Module):
       temperature: float,
       uniforms: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Codes of a stack, drawn at random or nearest, and what they quantized.
+    """Codes of a stack, drawn at random or nearest, and their residuals.
 
-    Section 3.2.3 of the paper: a code at depth d is drawn from the softmax of
-    the negative squared distances over the temperature, and the residual
-    follows the code that was drawn.
+    Section 3.2.3 of the paper: the code at depth d is drawn from the softmax of
+    the negative squared distances divided by the temperature, and the next
+    residual follows from the code that was drawn.
 
     Args:
       vectors: Folded features, float32[..., C'].
-      temperature: Softness of the distribution.
-      uniforms: One number in [0, 1) for each draw, float32[..., D]; None takes
-        the nearest codewords.
+      temperature: Temperature of the softmax.
+      uniforms: One number in [0, 1) for each draw, float32[..., D]; None to
+        take the nearest codewords.
 
     Returns:
-      Codes, int32[..., D], and the residual that each depth was given,
-      float32[..., D, C'], from which `target_logits` makes the soft targets.
+      Codes, int32[..., D], and the residual that each depth quantizes,
+      float32[..., D, C'], from which `target_logits` computes soft targets.
     """
     codes, residuals = [], []
     residual = vectors.astype(jnp.float32)
@@ -170,7 +173,7 @@ class ResidualQuantizer(nn.Module):
   ) -> jax.Array:
     """Logits of the soft targets: [..., D, C'] -> float32[..., D, K].
 
-    Where codebooks differ in size, the missing codewords get -inf.
+    Where codebooks differ in size, missing codewords get -inf.
     """
     logits = []
     for d, size in enumerate(self.sizes):
@@ -190,7 +193,7 @@ class ResidualQuantizer(nn.Module):
     )
 
   def codebooks(self) -> tuple[jax.Array, ...]:
-    """Codewords, float32[K, C']: of the shared codebook, or of each depth."""
+    """Codewords, float32[K, C']: one array if shared, else one per depth."""
     return tuple(book.value.embedding for book in self.books)
 
   def fold(self, z: jax.Array) -> jax.Array:
@@ -202,7 +205,7 @@ class ResidualQuantizer(nn.Module):
     )
 
   def unfold(self, vectors: jax.Array) -> jax.Array:
-    """Spreads patches out again: [B, h, w, C'] -> [B, H, W, C]."""
+    """Undoes `fold`: [B, h, w, C'] -> [B, H, W, C]."""
     (high, wide, channels), (h, w, _) = self.features_shape, self.code_shape
     patches = vectors.reshape(-1, h, w, high // h, wide // w, channels)
     return patches.transpose(0, 1, 3, 2, 4, 5).reshape(-1, high, wide, channels)

@@ -1,8 +1,9 @@
 """The RQ-Transformer: a model of code maps (Section 3.2).
 
 A spatial transformer reads the condition and the code stacks of all earlier
-positions, and gives one context vector for each position; a depth transformer
-reads the context and the earlier codes of the stack, and predicts the next.
+positions, and outputs one context vector for each position. A depth
+transformer reads this vector and the earlier codes of the stack, and predicts
+the next code.
 """
 
 from collections.abc import Sequence
@@ -17,39 +18,42 @@ from rq_jax.models import transformer
 
 
 class RQTransformer(nn.Module):
-  """Predicts code maps, position by position and, within each, by depth.
+  """Predicts code maps position by position, and each stack code by code.
 
   Codes are int32[B, H, W, D]; conditions int32[B, condition_length]: a label,
-  the ids of a text, or 0 for an unconditional model.
+  the token ids of a text, or 0 for an unconditional model.
 
   Attributes:
     code_shape: H, W, D of the code map.
-    codebook_size: Codewords, K; a number, or one for each depth.
+    codebook_size: Number of codewords, K; one number, or one for each depth.
     embed_dim: Channels of a codeword, C.
     width: Width of both transformers, E.
-    heads: Attention heads, N.
-    spatial_layers: Blocks of the spatial transformer.
-    depth_layers: Blocks of the depth transformer.
-    num_classes: Labels of a class-conditional model; 0 for none.
-    text_vocab_size: Token ids of a text-conditional model; 0 for none.
-    text_length: Tokens of a text.
-    null_class: Whether a last condition stands for none at all, for guidance.
-    spatial_input: What the spatial transformer is given of a code: 'codebook',
-      a projection of its codeword, or 'learned', an embedding.
-    depth_input: The same, of the depth transformer.
+    heads: Number of attention heads, N.
+    spatial_layers: Number of blocks of the spatial transformer.
+    depth_layers: Number of blocks of the depth transformer.
+    num_classes: Number of classes of a class-conditional model, else 0.
+    text_vocab_size: Number of token ids of a text-conditional model, else 0.
+    text_length: Number of tokens of a text.
+    null_class: Whether there is one more condition, the last, which stands for
+      "no condition"; guidance needs it.
+    spatial_input: How a code enters the spatial transformer: 'codebook' for a
+      projection of its codeword, 'learned' for a learned embedding.
+    depth_input: How a code enters the depth transformer: 'codebook' or
+      'learned'.
     shared_embedding: Whether all depths use one learned embedding.
-    cumulative_depth_input: Whether the depth transformer is given the sum of
-      the codewords so far, or only the last.
+    cumulative_depth_input: Whether the input of the depth transformer is the
+      sum of the codewords so far; if not, it is only the last codeword.
     shared_classifier: Whether all depths use one classifier.
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLPs have biases.
     gelu: 'exact' or 'sigmoid', see `transformer.Block`.
-    depth_gelu: The same in the depth transformer; None for as `gelu`.
-    dropout: Rate after each attention and MLP.
-    attention_dropout: Rate on attention weights.
-    embedding_dropout: Rate on the inputs of the spatial transformer.
+    depth_gelu: 'exact' or 'sigmoid', in the depth transformer; None to use
+      `gelu`.
+    dropout: Dropout rate after each attention and MLP.
+    attention_dropout: Dropout rate on the attention weights.
+    embedding_dropout: Dropout rate on the inputs of the spatial transformer.
     remat: Whether training recomputes blocks in the backward pass.
-    dtype: Of the computation; logits, softmax and statistics are float32.
+    dtype: Dtype of the computation; logits, softmax and statistics are float32.
   """
 
   code_shape: tuple[int, int, int] = (8, 8, 4)
@@ -116,12 +120,12 @@ class RQTransformer(nn.Module):
 
   @property
   def positions(self) -> int:
-    """Positions of a code map, T."""
+    """Number of positions of a code map, T."""
     return self.code_shape[0] * self.code_shape[1]
 
   @property
   def depth(self) -> int:
-    """Codes at a position, D."""
+    """Number of codes at a position, D."""
     return self.code_shape[2]
 
   @property
@@ -132,24 +136,24 @@ class RQTransformer(nn.Module):
 
   @property
   def condition_size(self) -> int:
-    """Values that a condition may take, without the null class."""
+    """Number of values that a condition can take, without the null class."""
     return max(self.num_classes, self.text_vocab_size, 1)
 
   @property
   def condition_length(self) -> int:
-    """Positions that the condition takes in the spatial transformer."""
+    """Number of positions of the condition in the spatial transformer."""
     return max(self.text_length, 1)
 
   @nn.nowrap
   def make_spatial_stack(self) -> transformer.Stack:
-    """The spatial transformer's blocks, described."""
+    """Makes the blocks of the spatial transformer, without parameters."""
     return transformer.Stack(
         self.spatial_layers, self._block(self.gelu), self.remat
     )
 
   @nn.nowrap
   def make_depth_stack(self) -> transformer.Stack:
-    """The depth transformer's blocks, described."""
+    """Makes the blocks of the depth transformer, without parameters."""
     return transformer.Stack(
         self.depth_layers, self._block(self.depth_gelu or self.gelu), self.remat
     )
@@ -162,21 +166,21 @@ class RQTransformer(nn.Module):
       *,
       train: bool = False,
   ) -> jax.Array:
-    """Predicts every code from those before it.
+    """Predicts every code from the codes before it.
 
     Args:
       codes: int32[B, H, W, D].
       condition: int32[B, condition_length].
       codebooks: Codewords float32[K, C] of the tokenizer, one array if shared,
-        else one for each depth; needed where an input is 'codebook'.
-      train: Whether to drop out; needs the rng stream 'dropout'.
+        else one for each depth; needed if an input is 'codebook'.
+      train: Whether to apply dropout, which needs the rng stream 'dropout'.
 
     Returns:
       Logits of each code, float32[B, H, W, D, K].
     """
     hidden, last = self.hidden(codes, condition, codebooks, train=train)
     if self.is_initializing() and self.condition_length > 1:
-      self.condition_logits(last)  # So that its parameters come to exist.
+      self.condition_logits(last)  # Creates its parameters.
     logits = self.classify(hidden)
     return logits.reshape(*codes.shape, max(self.sizes))
 
@@ -188,11 +192,13 @@ class RQTransformer(nn.Module):
       *,
       train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    """What `classify` and `condition_logits` are given; see `__call__`.
+    """Computes the inputs of `classify` and `condition_logits`.
+
+    For the arguments, see `__call__`.
 
     Returns:
-      The depth transformer's outputs, [B, T, D, E], and the spatial
-      transformer's at the positions of the condition but the last,
+      Outputs of the depth transformer, [B, T, D, E], and outputs of the spatial
+      transformer at all positions of the condition except the last,
       [B, condition_length - 1, E].
     """
     codes = codes.reshape(len(codes), self.positions, self.depth)
@@ -231,13 +237,15 @@ class RQTransformer(nn.Module):
   def tables(
       self, codebooks: Sequence[jax.Array] = ()
   ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Inputs that each code contributes, computed once for all draws.
+    """What each code adds to the inputs of both transformers, as tables.
 
-    Projections are linear: inputs are sums of rows of these and of positions.
+    Projections are linear, so an input is a sum of rows of these tables and of
+    position embeddings. Sampling computes the tables once for all draws.
 
     Returns:
-      Tables [K, E] of the spatial and of the depth transformer, one if shared
-      over depth, else one for each depth; none if no code follows in a stack.
+      Tables [K, E] of the spatial transformer and of the depth transformer: one
+      if all depths share it, else one for each depth. If D is 1, the depth
+      transformer has no table.
     """
     spatial = self._words(self.spatial_input, codebooks)
     depth = self._words(self.depth_input, codebooks) if self.depth > 1 else ()
@@ -246,14 +254,14 @@ class RQTransformer(nn.Module):
     return spatial, tuple(self.depth_projection(w) - offset for w in depth)
 
   def depth_offsets(self, codebooks: Sequence[jax.Array] = ()) -> jax.Array:
-    """Input of the depth transformer at each depth for no codes, [D, E]."""
+    """Inputs of the depth transformer before codes are added: [D, E]."""
     no_codes = jnp.arange(self.depth, dtype=jnp.int32)[:, None] == 0
     offset = jnp.where(no_codes, 0.0, self._depth_offset(codebooks))
     return self.depth_position + offset
 
   def _depth_offset(self, codebooks) -> jax.Array:
-    """The bias of the projection, which no sum of codes repeats: [1, E]."""
-    if self.depth == 1:  # There is no projection.
+    """The bias of the projection, which each input has once: [1, E]."""
+    if self.depth == 1:  # No projection is needed.
       return jnp.zeros((1, self.width), jnp.float32)
     words = self._words(self.depth_input, codebooks)[0]
     return self.depth_projection(jnp.zeros_like(words[:1]))
@@ -262,7 +270,7 @@ class RQTransformer(nn.Module):
     return self.code_embeddings if kind == 'learned' else codebooks
 
   def _spatial_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
-    """Sums over depth what the codes contribute: [B, T, D] -> [B, T, E]."""
+    """Sums the inputs of the codes over depth: [B, T, D] -> [B, T, E]."""
     words = self._words(self.spatial_input, codebooks)
     embedded = self.spatial_projection(code_layers.look_up(words, stacks))
     return jnp.sum(embedded, axis=-2)

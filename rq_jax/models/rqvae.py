@@ -15,9 +15,9 @@ from rq_jax.models.quantizer import Quantized
 
 @flax.struct.dataclass
 class Reconstruction:
-  """What an RQ-VAE makes of images."""
+  """Images as an RQ-VAE reconstructs them, and their quantized features."""
 
-  images: jax.Array  # float32[B, S, S, 3], about in [-1, 1].
+  images: jax.Array  # float32[B, S, S, 3], roughly in [-1, 1].
   quantized: Quantized
 
 
@@ -25,29 +25,30 @@ class RQVAE(nn.Module):
   """Turns images into maps of code stacks, and back.
 
   Images are float32[B, S, S, 3] in [-1, 1]. The collection 'codebook' holds the
-  codewords; they move by averaging, not by gradients.
+  codewords; moving averages update them, not gradients.
 
   Attributes:
     image_size: Side of the image, S.
     channels: Channels at full resolution, before the multiplier.
     channel_multipliers: Channels of each level in multiples of `channels`; each
       level after the first halves the resolution.
-    res_blocks: Residual blocks of each level of the encoder; a number, or one
-      for each level. The decoder has one more.
-    attention_resolutions: Sides of the maps whose levels attend.
+    res_blocks: Residual blocks in each level of the encoder; one number, or one
+      for each level. Each level of the decoder has one more.
+    attention_resolutions: Sides of the feature maps that attention is used on.
     z_channels: Channels between encoder and quantizer.
     embed_dim: Channels of the feature map that is quantized, C.
     code_shape: h, w, D of the code map.
-    codebook_size: Codewords, K; a number, or one for each depth.
+    codebook_size: Number of codewords, K; one number, or one for each depth.
     shared_codebook: Whether all depths use one codebook.
-    decay: Of the codebook's moving averages; a number, or one for each depth.
+    decay: Decay of the codebook's moving averages; one number, or one for each
+      depth.
     codebook_update: 'step' or 'depth', see `ResidualQuantizer`.
     restart: 'relative', 'absolute' or 'off', see `ResidualQuantizer`.
-    restart_threshold: Usage under which a codeword is re-drawn.
-    norm_groups: Groups of all normalizations.
-    dropout: Rate inside the residual blocks.
+    restart_threshold: Usage below which a codeword is replaced.
+    norm_groups: Groups of every group normalization.
+    dropout: Dropout rate in the residual blocks.
     remat: Whether to recompute residual blocks in the backward pass.
-    dtype: Of the convolutions; the quantizer is always float32.
+    dtype: Dtype of the convolutions; the quantizer always computes in float32.
   """
 
   image_size: int = 256
@@ -102,7 +103,7 @@ class RQVAE(nn.Module):
 
   @nn.nowrap
   def make_quantizer(self) -> quantizer.ResidualQuantizer:
-    """The quantizer, described; its variables are under 'quantizer'."""
+    """Makes the quantizer; its variables are stored under 'quantizer'."""
     return quantizer.ResidualQuantizer(
         features_shape=self.features_shape,
         code_shape=self.code_shape,
@@ -124,7 +125,7 @@ class RQVAE(nn.Module):
   def hidden(
       self, images: jax.Array, *, train: bool = False
   ) -> tuple[jax.Array, Quantized]:
-    """Reconstructs up to the input of the last layer, `last_layer`."""
+    """Reconstructs images up to the input of `last_layer`."""
     quantized = self.quantizer(self.features(images, train=train), train=train)
     return self._decoder_trunk(quantized.features, train), quantized
 
@@ -139,7 +140,7 @@ class RQVAE(nn.Module):
     return features.astype(jnp.float32)
 
   def quantize(self, features: jax.Array) -> Quantized:
-    """Quantizes features: [B, H, W, C] -> codes, partial sums' loss, ..."""
+    """Quantizes features float32[B, H, W, C]; see `ResidualQuantizer`."""
     return self.quantizer(features)
 
   def decode(self, features: jax.Array) -> jax.Array:
@@ -150,10 +151,9 @@ class RQVAE(nn.Module):
     """Sums codewords: int32[B, h, w, D] -> float32[B, H, W, C].
 
     Args:
-      codes: The code stacks; -1 stands for a code that is not there, and adds
-        nothing.
-      depth: How many codes of every stack to use, from the first; all of them
-        if None.
+      codes: The code stacks; -1 marks a missing code, which adds nothing.
+      depth: How many codes of every stack to use, starting with the first; None
+        for all of them.
     """
     words = self.quantizer.embed(codes)
     words = jnp.where(codes[..., None] >= 0, words, 0)[..., :depth, :]
@@ -166,7 +166,7 @@ class RQVAE(nn.Module):
     return self.decode(self.embed(codes, depth=depth))
 
   def codebooks(self) -> tuple[jax.Array, ...]:
-    """Codewords, float32[K, C']: of the shared codebook, or of each depth."""
+    """Codewords, float32[K, C']: one array if shared, else one per depth."""
     return self.quantizer.codebooks()
 
   def _decoder_trunk(self, features: jax.Array, train: bool) -> jax.Array:

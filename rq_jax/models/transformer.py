@@ -1,4 +1,4 @@
-"""Causal transformer stacks, whole sequences at a time or step by step.
+"""Causal transformer stacks, for whole sequences or step by step.
 
 Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rq_jax.models import blocks
 from rq_jax.typing import PyTree
 
-# Keys and values of one layer, each [B, N, S, E/N]; heads lie together.
+# Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
 Cache = tuple[jax.Array, jax.Array]
 
 GELUS = {
@@ -25,11 +25,11 @@ class Projection(nn.Module):
   """A linear layer over the last axes, with PyTorch's initial weights.
 
   Attributes:
-    shape: Of the kernel: the axes summed over, then those of the result.
-    axes: Names of the kernel's axes.
-    summed: How many of them are summed over.
-    use_bias: Whether a bias is added.
-    dtype: Of the computation.
+    shape: Shape of the kernel: the axes summed over, then the output axes.
+    axes: Logical names of the kernel's axes.
+    summed: Number of leading axes that are summed over.
+    use_bias: Whether to add a bias.
+    dtype: Dtype of the computation.
   """
 
   shape: tuple[int, ...]
@@ -59,10 +59,10 @@ class Attention(nn.Module):
 
   Attributes:
     width: Width of the model, E.
-    heads: Attention heads, N.
+    heads: Number of attention heads, N.
     use_bias: Whether all four projections have biases.
-    dropout: Rate on the attention weights.
-    dtype: Of the computation; the softmax is float32.
+    dropout: Dropout rate on the attention weights.
+    dtype: Dtype of the computation; the softmax is float32.
   """
 
   width: int
@@ -72,7 +72,7 @@ class Attention(nn.Module):
   dtype: str = 'float32'
 
   def setup(self) -> None:
-    """Builds the projections: of queries, keys and values; of the result."""
+    """Builds one projection to queries, keys and values, and one to outputs."""
     head_dim = self.width // self.heads
     self.query_key_value = Projection(
         (self.width, 3, self.heads, head_dim),
@@ -101,17 +101,16 @@ class Attention(nn.Module):
   def extend(
       self, x: jax.Array, cache: Cache, start: jax.Array | int
   ) -> tuple[jax.Array, Cache]:
-    """Attends from positions `start`, `start` + 1, ... to all up to them.
+    """Adds new positions from `start` on; each attends to all up to itself.
 
     Args:
       x: The new positions, [B, S', E].
-      cache: Keys and values of the sequence, [B, N, S, E/N] each; those of the
-        new positions are written into it.
-      start: Index of the first new position. Where it is known when the
-        program is made, what lies behind the new positions is not read.
+      cache: Keys and values of the sequence, each [B, N, S, E/N].
+      start: Index of the first new position. If it is an int, known when the
+        program is compiled, the cache behind the new positions is not read.
 
     Returns:
-      The result, [B, S', E], and the cache with the new positions.
+      The output, [B, S', E], and the cache with the new positions added.
     """
     q, *new = (jnp.swapaxes(part, 1, 2) for part in self._split(x))
     cache = tuple(
@@ -137,28 +136,28 @@ class Attention(nn.Module):
 
 
 def _scores(product: str, q: jax.Array, k: jax.Array) -> jax.Array:
-  """Products of queries and keys, never rounded to less than float32."""
+  """Products of queries and keys, in float32 for inputs of any dtype."""
   return jnp.einsum(product, q, k, preferred_element_type=jnp.float32)
 
 
 def _softmax(scores: jax.Array, visible: jax.Array) -> jax.Array:
-  """Weights of keys: float32[B, N, S', S], bool[S', S] -> the same."""
+  """Attention weights from scores float32[B, N, S', S] and bool[S', S]."""
   lowest = jnp.finfo(jnp.float32).min
   return nn.softmax(jnp.where(visible, scores, lowest))
 
 
 class Block(nn.Module):
-  """Attention and an MLP, each normalized before and added after.
+  """Attention and an MLP, each with a norm before it and a residual connection.
 
   Attributes:
     width: Width of the model, E; the MLP is four times as wide.
-    heads: Attention heads, N.
+    heads: Number of attention heads, N.
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLP have biases.
     gelu: 'exact', or 'sigmoid' for x * sigmoid(1.702 x).
-    dropout: Rate after the attention and after the MLP.
-    attention_dropout: Rate on the attention weights.
-    dtype: Of the computation; statistics and softmax are float32.
+    dropout: Dropout rate after the attention and after the MLP.
+    attention_dropout: Dropout rate on the attention weights.
+    dtype: Dtype of the computation; statistics and softmax are float32.
   """
 
   width: int
@@ -171,7 +170,7 @@ class Block(nn.Module):
   dtype: str = 'float32'
 
   def setup(self) -> None:
-    """Builds the attention and the perceptron, a norm before each."""
+    """Builds the attention and the MLP, with a norm before each."""
     self.norm1 = layer_norm(self.dtype)
     self.attention = Attention(
         self.width,
@@ -212,11 +211,11 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-  """Blocks one after the other, their parameters stacked on a first axis.
+  """Blocks one after the other, with parameters stacked on the first axis.
 
   Attributes:
     layers: Number of blocks, L.
-    block: Fields of `Block`, as items.
+    block: Fields of `Block`, as pairs (name, value).
     remat: Whether training recomputes each block in the backward pass.
   """
 
@@ -250,7 +249,7 @@ class Stack(nn.Module):
 
   @nn.nowrap
   def empty_caches(self, batch: int, length: int) -> list[Cache]:
-    """Caches of sequences of `length` positions, one for each layer."""
+    """Empty caches for sequences of `length` positions, one per layer."""
     block = Block(**dict(self.block))
     shape = (batch, block.heads, length, block.width // block.heads)
     zeros = jnp.zeros(shape, jnp.dtype(block.dtype))
@@ -258,7 +257,7 @@ class Stack(nn.Module):
 
 
 def unstack(params: PyTree, layers: int) -> list[PyTree]:
-  """Parameters of each block, from those that `Stack` keeps on one axis."""
+  """Splits the parameters of a `Stack` into those of each block."""
   return [
       jax.tree.map(lambda p, i=i: p[i], params['layers']) for i in range(layers)
   ]
@@ -277,11 +276,11 @@ def extend(
     stack: The stack.
     params: Parameters of each block, from `unstack`.
     x: The new positions, [B, S', E].
-    caches: One for each block.
+    caches: The cache of each block.
     start: Index of the first new position.
 
   Returns:
-    The result, [B, S', E], and the caches with the new positions.
+    The output, [B, S', E], and the caches with the new positions added.
   """
   block = Block(**dict(stack.block))
   extended = []

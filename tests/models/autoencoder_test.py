@@ -21,7 +21,7 @@ FEATURES = jax.ShapeDtypeStruct((2, 4, 4, 6), jnp.float32)
 
 
 def _shapes(module, x):
-  """The output's shape, and those of the kernels by layer."""
+  """Shape of the output, and shapes of the kernels by layer."""
   out, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
   kernels = {
       '/'.join(key.key for key in path[:-2]): value.shape
@@ -34,7 +34,7 @@ def _shapes(module, x):
 
 
 def _levels(kernels, kind):
-  """Names of the blocks of a kind: {(level, index)}."""
+  """Levels and indices of the blocks of a kind: {(level, index)}."""
   parts = [name.split('/')[0].split('_') for name in kernels]
   return {
       (int(p[1]), int(p[3])) for p in parts if p[0] == 'level' and p[2] == kind

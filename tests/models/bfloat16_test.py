@@ -1,4 +1,4 @@
-"""In bfloat16 models, scores and logits are rounded to float32 at most."""
+"""In bfloat16 models, scores and logits are computed in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ _BFLOAT16 = jnp.dtype('bfloat16')
 
 
 def _rounds(values):
-  """Which values bfloat16 does not have."""
+  """Which values bfloat16 cannot represent."""
   return np.asarray(values) != np.asarray(values).astype(_BFLOAT16)
 
 
 def test_scores_of_attention_are_not_rounded():
-  """With numbers whose products need more than eight bits."""
+  """The products of these numbers need more than eight bits."""
   width = 4
   identity = np.eye(width, dtype=np.float32)
   attention = transformer.Attention(
@@ -97,7 +97,7 @@ def test_logits_are_not_rounded():
 
 
 def test_what_lies_behind_new_positions_is_not_read():
-  """Not even what is not finite, where that is known beforehand."""
+  """Where `start` is an int, not even NaN there has an effect."""
   attention = transformer.Attention(width=8, heads=2)
   rng = np.random.default_rng(1)
   x = rng.normal(size=(2, 3, 8)).astype(np.float32)

@@ -42,13 +42,13 @@ def test_convolutions_start_as_in_pytorch(channels, kernel):
   bound = 1 / math.sqrt(channels * kernel**2)
   for values in (params['kernel'], params['bias']):
     assert 0.9 * bound < np.abs(values).max() <= bound
-  # A uniform draw deviates by its bound over sqrt(3).
+  # The deviation of a uniform number is its bound / sqrt(3).
   deviation = params['kernel'].std()
   np.testing.assert_allclose(deviation, bound / math.sqrt(3), rtol=0.1)
 
 
 def test_groups_are_normalized_together():
-  # Large means over small deviations: a fast variance would fail.
+  # Large means, small deviations: a fast variance would be wrong.
   x = maps() + 100 * np.arange(8, dtype=np.float32)
   params, apply = made(blocks.GroupNorm(2), x)
   assert_close(apply(params, x), group_norm(params['norm'], x, 2), rtol=1e-4)
@@ -150,5 +150,5 @@ def test_bfloat16_stays_close_to_float32(block, options):
   _, rounded = made(block(**options, dtype='bfloat16'), maps())
   out = rounded(params, maps().astype(jnp.bfloat16))
   assert out.dtype == jnp.bfloat16
-  # 8 bits of mantissa of numbers of up to 8.
+  # bfloat16 has 8 significant bits; the numbers go up to 8.
   np.testing.assert_allclose(np.float32(out), apply(params, maps()), 0.1, 0.1)

@@ -27,7 +27,7 @@ def test_an_index_is_drawn_where_the_distribution_function_passes_u(size):
   uniforms = rng.random((20, 40), np.float32)
   cumulative = probabilities(logits).cumsum(-1)
   expected = (cumulative <= uniforms[..., None]).sum(-1)
-  # Numbers too close to a step are left out: rounding decides about them.
+  # Leaves out numbers so close to a step that rounding decides.
   clear = np.abs(cumulative - uniforms[..., None]).min(-1) > 1e-6
   assert clear.mean() > 0.9
   actual = draw(logits, uniforms)
@@ -46,11 +46,11 @@ def test_halves_are_split_at_one_half():
 def test_what_has_no_probability_is_never_drawn(u, size):
   rng = np.random.default_rng(1)
   logits = rng.normal(size=(500, size)).astype(np.float32)
-  # Whole blocks are absent in most of the rows of 300.
+  # Most rows of 300 lack whole blocks.
   absent = rng.random((500, size)) < (0.7 if size == 9 else 0.997)
   absent[np.arange(500), rng.integers(size, size=500)] = False
-  absent[:50, 0] = True  # Nothing to draw at u = 0,
-  absent[:50, -1] = True  # nor at the end.
+  absent[:50, 0] = True  # The first code cannot be drawn,
+  absent[:50, -1] = True  # nor can the last.
   absent[:50, 4] = False
   drawn = draw(np.where(absent, -np.inf, logits), np.full(500, u, np.float32))
   assert not absent[np.arange(500), drawn].any()
@@ -58,7 +58,7 @@ def test_what_has_no_probability_is_never_drawn(u, size):
 
 @pytest.mark.parametrize('size', [1, 2, 1000, 16384])
 def test_the_largest_uniform_number_stays_in_range(size):
-  # Peaks of many heights round the sum in many ways.
+  # With peaks of different heights, the sum rounds differently.
   heights = np.linspace(-5, 5, 32, dtype=np.float32)[:, None]
   logits = np.concatenate(
       [heights, np.zeros((32, size - 1), np.float32)], axis=-1
@@ -84,5 +84,5 @@ def test_frequencies_follow_the_probabilities():
   possible = expected > 0
   chi_square = (observed - expected)[possible] ** 2 / expected[possible]
   assert observed[2] == 0
-  # The 99.9th percentile of 4 degrees of freedom.
+  # The 99.9th percentile for 4 degrees of freedom.
   assert chi_square.sum() < 18.47

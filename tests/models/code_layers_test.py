@@ -77,7 +77,7 @@ def test_classifiers_start_as_the_official_ones():
   assert 0.9 * bound < np.abs(shared['kernel']).max() <= bound
   assert np.abs(shared['bias']).max() <= bound
   own = made((7, 7, 7), False)[1]['params']
-  # Normal with 0.02: five standard errors of a deviation of 168 numbers.
+  # Deviation 0.02, within five standard errors of that of 168 numbers.
   assert own['kernel'].shape == (3, WIDTH, 7)
   assert abs(own['kernel'].std() - 0.02) < 0.006
   assert 0 < np.abs(own['bias']).max() < 0.1
@@ -88,7 +88,7 @@ def test_logits_are_float32_whatever_the_computation():
   _, variables, logits = made((7, 7, 7), True, 'bfloat16')
   assert logits.dtype == variables['params']['kernel'].dtype == jnp.float32
   assert (logits != exact).any()
-  # 8 bits of mantissa.
+  # bfloat16 has 8 significant bits.
   assert_close(logits, exact, rtol=0.05, atol=0.05)
 
 

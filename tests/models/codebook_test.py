@@ -48,7 +48,7 @@ def averages(book, vectors, codes, decay):
 
 
 def words_of(count, total):
-  """Means of averages, counts smoothed as Laplace did, in NumPy."""
+  """Codewords from averages, with Laplace-smoothed counts, in NumPy."""
   n, eps = count.sum(), 1e-5
   return total / (n * (count + eps) / (n + len(count) * eps))[:, None]
 
@@ -62,7 +62,7 @@ def test_distances_equal_those_of_numpy():
 
 @pytest.mark.parametrize('block', [4096, 10, 5, 4, 3])
 def test_the_nearest_codeword_has_the_smallest_distance(monkeypatch, block):
-  # In blocks of 5 there is nothing to pad, in blocks of 4 and 3 there is.
+  # Blocks of 5 need no padding; blocks of 4 and 3 do.
   monkeypatch.setattr(codebook, '_BLOCK', block)
   x, words = normal(40, 5, CHANNELS), normal(SIZE, CHANNELS, seed=1)
   expected = distances(x, words).argmin(-1)
@@ -104,7 +104,7 @@ def test_a_first_move_goes_to_the_mean_and_leaves_the_unchosen():
   codes = np.arange(30) % 3
   moved = move(book, vectors, codes)
   for k in range(3):
-    # Smoothing keeps 1e-5 of a count of 1 from the mean.
+    # Smoothing the counts moves codewords slightly off the means.
     np.testing.assert_allclose(
         moved.embedding[k], vectors[k::3].mean(0), rtol=1e-3, atol=1e-3
     )
@@ -122,13 +122,13 @@ def test_codewords_used_too_little_are_drawn_from_the_batch(threshold):
   assert unused[7:].all() and not unused.all()
 
   moved = move(book, vectors, codes, rng=jax.random.key(1), threshold=threshold)
-  # The used ones move as ever, the re-drawn ones have the mean usage.
+  # Used codewords move as always; re-drawn ones have the mean usage.
   expected = np.where(unused, count.mean(), count)
   assert_close(moved.count, expected)
   assert_close(moved.total[~unused], total[~unused])
   fresh = np.asarray(moved.embedding)[unused]
   gaps = distances(fresh, vectors)
-  # They are vectors of the batch up to the smoothing of counts, 1e-5.
+  # They equal vectors of the batch, but for the smoothing of counts, 1e-5.
   assert gaps.min(-1).max() < 1e-6
   assert len(set(gaps.argmin(-1))) == unused.sum()
   assert_close(moved.embedding, words_of(expected, np.float64(moved.total)))

@@ -146,7 +146,7 @@ def test_gradients_of_both_players_agree_with_the_official_ones():
   )(variables['params'], _images('fake'))
   assert_close(loss, recorded['train_hinge_x075'])
   assert_close(grad_fake, _images('grad_fake'))
-  # PyTorch had added up the gradients of both losses (see fixtures/README.md).
+  # PyTorch accumulated the gradients of both losses (see fixtures/README.md).
   both = jax.tree.map(
       jnp.add, grads, jax.grad(generator_loss)(variables['params'])
   )
@@ -176,7 +176,7 @@ def test_act_norm_is_fitted_to_the_first_training_batch():
     start = fitted['batch_stats'][ours]
     assert_close(start['shift'], recorded[f'{theirs}.loc'].ravel())
     assert_close(start['scale'], recorded[f'{theirs}.scale'].ravel())
-  # Later batches, whether in training or not, change nothing about it.
+  # Later batches do not change it, in training or not.
   variables |= fitted
   _, again = model.apply(
       variables, _images('real'), train=True, mutable=['batch_stats']
@@ -249,7 +249,7 @@ def test_initial_weights_are_drawn_as_officially(norm):
     assert not np.any(params['norm_2']['bias'])
     assert 'bias' not in params['conv_1']
   else:
-    # What `init` happens to see must not be taken for a first batch.
+    # `init` must not take its input for the first batch.
     assert not variables['batch_stats']['norm_1']['fitted']
     assert 'bias' in params['conv_1']
 

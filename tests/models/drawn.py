@@ -1,4 +1,4 @@
-"""Variables drawn by NumPy: initializing a module compiles much slower."""
+"""Variables drawn with NumPy, since initializing modules compiles slowly."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ from rq_jax.distributed import partitioning
 
 
 def variables(module, *args, **kwargs):
-  """Variables of a module that is given `args`, none of them zero or one."""
+  """Random variables of a module that is called with `args`."""
   shapes = partitioning.unbox(
       jax.eval_shape(module.init, jax.random.key(0), *args, **kwargs)
   )

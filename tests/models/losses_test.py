@@ -141,7 +141,7 @@ def _mean_loss(params, hidden, features, num_chunks):
   loss = losses.chunked_over_positions(
       per_code, hidden, features, num_chunks=num_chunks
   )
-  # Positions weigh differently, so that no reordering of them goes unnoticed.
+  # Positions have different weights, so that a reordering would be noticed.
   weights = jnp.arange(B * T * D).reshape(B, T, D) / (B * T * D)
   return jnp.mean(weights * (loss['soft'] + 0.1 * loss['hard']))
 
@@ -208,10 +208,10 @@ def test_chunks_are_as_large_as_the_budget_allows():
   assert losses.num_position_chunks(256, 64, 4, 16384) == 16
   assert losses.num_position_chunks(257, 64, 4, 16384) == 32
   assert losses.num_position_chunks(1, 64, 4, 16384) == 1
-  # Only divisors of the number of positions come into question.
+  # Only divisors of the number of positions are possible.
   # 4 bytes x 1000 x 15 x 16384 fill 3.7 times the budget; 4 does not divide 15.
   assert losses.num_position_chunks(1000, 15, 1, 16384) == 5
-  # A single position may be too much already.
+  # Even a single position may exceed the budget.
   assert losses.num_position_chunks(9999, 64, 4, 16384) == 64
 
 

@@ -1,4 +1,4 @@
-"""LPIPS against a recording of the official one, with drawn weights."""
+"""LPIPS against a recording of the official code, with random weights."""
 
 import functools
 
@@ -14,7 +14,7 @@ from tests import official
 # The last convolution of each level.
 LAST = (1, 3, 6, 9, 12)
 
-# What is compared is around 1, or divided by its largest value.
+# Compared values are around 1, or divided by the largest of them.
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )
@@ -81,7 +81,7 @@ def test_distances_are_the_official_ones():
 
 @pytest.mark.parametrize('level', range(5))
 def test_features_are_the_official_ones(level):
-  # Of the first image; sums over the map need more than float32.
+  # Only the first image. Sums over the map need more than float32.
   features = np.asarray(results()[1][level][:, 0], np.float64)
   assert_close(np.mean(features, axis=(1, 2)), recorded(f'feat{level}_mean'))
   deviations = np.std(features, axis=(1, 2), ddof=1)
@@ -108,7 +108,7 @@ def test_the_gradient_is_the_official_one():
 def test_an_image_is_at_no_distance_from_itself():
   x, _ = images()
   distances, _, grad = compare(params(), x, x)
-  # The two of a pair may differ in their last bit.
+  # The features of the two may differ in their last bit.
   np.testing.assert_allclose(distances, [0, 0], atol=1e-12)
   np.testing.assert_allclose(grad, np.zeros_like(x), atol=1e-9)
 
@@ -161,5 +161,6 @@ def test_images_stay_on_their_devices():
 @pytest.mark.parametrize('size', [(15, 16), (16, 15)])
 def test_images_that_would_vanish_are_refused(size):
   x = jnp.zeros((1, *size, 3))
-  with pytest.raises(ValueError, match='too small for LPIPS.* take 16 or more'):
+  message = 'too small for LPIPS.* at least 16x16 pixels'
+  with pytest.raises(ValueError, match=message):
     lpips.LPIPS().apply({'params': params()}, x, x)

@@ -1,7 +1,8 @@
 """The quantizer against recordings of the official one.
 
-Codes compare exactly: the best codeword is closer than the second by 2e-4 at
-least. Everything else within 1e-5; float32 noise of the recordings is 2e-6.
+Codes must be equal: the best codeword is closer than the second best by at
+least 2e-4. Everything else must agree within 1e-5; the float32 noise of the
+recordings is 2e-6.
 """
 
 import functools
@@ -122,8 +123,8 @@ def test_soft_codes_of_the_nearest_codewords_are_the_official_ones():
 
 
 def test_soft_codes_along_drawn_codewords_are_the_official_ones():
-  # The official draws are replayed: a number in the middle of the interval that
-  # the distribution function gives the recorded code.
+  # Replays the official draws: each number is in the middle of the interval
+  # that draws the recorded code.
   _, _, expected = recorded('rqvae_shared')
   codes = expected['stoch_codes_t05']
   upper = np.cumsum(expected['stoch_soft_codes_t05'].astype(np.float64), -1)
@@ -205,8 +206,8 @@ def test_the_absolute_rule_restarts_the_officially_unused_codewords(name, d):
   assert_close(moved.count, recording[f'{name}/cb{d}/after/cluster_size_ema'])
   totals = recording[f'{name}/cb{d}/after/embed_ema_used_rows']
   assert_close(moved.total[used], totals[used])
-  # What is re-drawn starts at vectors of the batch; where they are too few,
-  # with noise of at most 0.01 / sqrt(16) added.
+  # Re-drawn codewords start at vectors of the batch. If these are too few,
+  # noise of at most 0.01 / sqrt(16) is added.
   fresh = np.asarray(moved.total)[~used]
   gaps = np.abs(fresh[:, None] - vectors[None]).max(-1).min(-1)
   assert gaps.max() <= (0.0025 if name == 'restart_tile' else 0)

@@ -1,4 +1,4 @@
-"""What the residual quantizer makes of features: codes, sums, losses, draws."""
+"""The residual quantizer: codes, sums, losses and draws for features."""
 
 import jax
 import jax.numpy as jnp
@@ -132,13 +132,13 @@ def test_codes_are_drawn_by_their_distances_and_residuals_follow_them():
   small.assert_close(
       logits, -np.square(left[..., None, :] - table).sum(-1) / 3.0
   )
-  # At every depth, draws follow the targets of the residuals they were given.
+  # At every depth, draws follow the targets of the residuals there.
   targets = np.asarray(jax.nn.softmax(logits))
   expected = targets.sum(0)
   for d in range(3):
     observed = np.bincount(codes[:, d], minlength=8)
     chi_square = (observed - expected[d]) ** 2 / expected[d]
-    # The 99.9th percentile of 7 degrees of freedom.
+    # The 99.9th percentile for 7 degrees of freedom.
     assert chi_square.sum() < 24.3
 
 

@@ -102,7 +102,7 @@ def test_codebooks_of_their_own_average_over_their_own_depth():
 def test_unused_codewords_become_residuals_of_the_batch():
   book = small.books(RESTARTED)['shared']
   unused = np.arange(8) % 2 == 1
-  # Codewords out of reach, of hardly any usage.
+  # Codewords far from all vectors, with hardly any usage.
   book = codebook.Codebook(
       embedding=jnp.where(unused[:, None], 100.0, book.embedding),
       count=jnp.where(unused, 0.01, book.count),

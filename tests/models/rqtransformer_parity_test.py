@@ -1,8 +1,8 @@
 """The RQ-Transformer against recordings of the official one, within 1e-5.
 
 Only some of the recorded variants are in the repository; the others run where
-`RQ_JAX_FIXTURES` names a folder that holds them. Each is converted by the same
-tables as released checkpoints.
+`RQ_JAX_FIXTURES` names a folder that holds them. They are converted by the
+same tables as released checkpoints.
 """
 
 import copy
@@ -110,8 +110,8 @@ def test_averaged_parameters_give_the_official_logits():
 
 @pytest.mark.parametrize('name', official.RQTRANSFORMERS)
 def test_a_forward_pass_finds_the_official_greedy_samples(name):
-  # Each recorded code is the most likely one, given those before it; of those
-  # that go on from a prefix, each after the prefix.
+  # Each recorded code is the most likely one, given the codes before it. Where
+  # a recording starts from a prefix, this holds for the codes after it.
   expected = _recording(name)
   if 'greedy' not in expected:
     pytest.skip('the official sampler fails for codebooks of several sizes')
@@ -137,7 +137,7 @@ def test_per_depth_classifiers_of_smaller_codebooks_are_the_official_ones():
   for d, size in enumerate(sizes):
     logits = expected['logits'][..., d, :size]
     assert_close(actual[..., d, :size], logits)
-    # As a softmax over the codewords that there are.
+    # Also after a softmax over the codewords that exist.
     assert_close(jax.nn.softmax(actual)[..., d, :size], jax.nn.softmax(logits))
 
 
@@ -181,7 +181,7 @@ def test_gradients_are_the_official_ones(name):
   assert recorded == {n for n in expected if n.startswith('grad/')}
   for n, gradient in found.items():
     assert_close(gradient, expected[f'grad/{n}'])
-  # Every gradient, by its norm. Those of all parameters, summed in squares.
+  # The norm of the gradients of all parameters together.
   total = sum(np.sum(np.square(g)) for g in jax.tree.leaves(actual))
   np.testing.assert_allclose(
       np.sqrt(total), np.sqrt(np.sum(expected['grad_norms'] ** 2)), rtol=1e-5

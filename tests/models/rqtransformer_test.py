@@ -117,7 +117,7 @@ def test_a_code_is_seen_by_what_follows_it_alone(name, position, depth):
   difference = logits(name, changed) - logits(name)
   difference = np.abs(difference).max(axis=(0, -1)).reshape(6, 3)
   where = position[0] * 3 + position[1]
-  # What precedes is bit-equal: the same numbers were added in the same order.
+  # Earlier logits are bit-equal: the same sums in the same order.
   assert (difference[:where] == 0).all()
   assert (difference[where, : depth + 1] == 0).all()
   assert (difference[where, depth + 1 :] > 1e-4).all()
@@ -163,8 +163,8 @@ def test_codes_that_a_depth_lacks_get_no_probability():
     [('codebook', True), ('codebook', False), ('own', False)],
 )
 def test_tables_hold_what_the_codes_contribute(name, cumulative):
-  # The rows of the tables, summed, are what the whole forward pass gives to the
-  # two stacks: `hidden` is computed anew from them.
+  # Sums of rows of the tables are the inputs of both stacks in a forward pass:
+  # `hidden` is recomputed from them.
   model = MODELS[name].clone(cumulative_depth_input=cumulative)
 
   @jax.jit
@@ -199,7 +199,7 @@ def test_tables_hold_what_the_codes_contribute(name, cumulative):
 
 
 def test_codewords_of_their_own_are_used_by_depth():
-  # Three copies of one codebook are the shared one; another third is not.
+  # Three copies of a codebook act as a shared one; another third does not.
   model = MODELS['codebook']
   books = codebooks(3)
 
@@ -269,7 +269,7 @@ def test_bfloat16_gives_finite_float32_logits():
   )
   assert out.dtype == jnp.float32
   assert (out != logits('codebook')).any()
-  # 8 bits of mantissa, four layers deep.
+  # bfloat16 has 8 significant bits; the error grows over four layers.
   assert np.abs(out - logits('codebook')).max() < 0.3
 
 

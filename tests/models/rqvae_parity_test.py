@@ -1,8 +1,8 @@
 """The whole RQ-VAE against recordings of the official one, within 1e-5.
 
 Only one of the recorded variants is in the repository; the others run where
-`RQ_JAX_FIXTURES` names a folder that holds them. Each is converted by the same
-tables as released checkpoints.
+`RQ_JAX_FIXTURES` names a folder that holds them. They are converted by the
+same tables as released checkpoints.
 """
 
 import functools
@@ -34,7 +34,7 @@ def _apply(name, method, *args, **options):
 
 @functools.cache
 def _run(name):
-  """Reconstructs the recorded images; also what some blocks made of them."""
+  """Reconstructs the recorded images; also returns outputs of some blocks."""
 
   @jax.jit
   def run(variables, images):
@@ -68,7 +68,7 @@ def _unfold(name, words):
 
 @functools.cache
 def _residuals(name, codes):
-  """What every depth has left to code, [B, h, w, D, C']."""
+  """The residual that every depth quantizes, [B, h, w, D, C']."""
   recorded = official.recording(name)
   model = _model(name).bind(official.variables(name))
   words = _words(name, codes)
@@ -123,8 +123,8 @@ def test_losses_are_the_official_ones(name):
     assert_close(recon, recorded[f'loss_{kind}_recon'])
     assert_close(latent, recorded[f'loss_{kind}_latent'])
     assert_close(recon + 0.25 * latent, recorded[f'loss_{kind}_total'])
-    # In validation upstream sums over images and channels; ours is the mean in
-    # both, so that the two can be compared.
+    # In validation, the official loss is a sum over images and channels. Ours
+    # is a mean, so the sum is divided before comparing.
     b, channels = len(images), images.shape[-1]
     valid = recorded[f'loss_{kind}_valid_recon'] / (b * channels)
     assert_close(recon, valid)
@@ -139,7 +139,7 @@ def test_partial_sums_and_distances_are_the_official_ones(name):
   for d in range(sums.shape[-2]):
     expected = recorded[f'distances_{d}']
     actual = _distances(name, residuals, d)[: len(expected)]
-    # Sums of squares that cancel: float32 noise is that of the sums.
+    # Large squares cancel in these distances: their noise in float32 is large.
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
   for d in range(sums.shape[-2]):
     assert_close(sums[..., d, :], recorded[f'quant_list_{d}'])
@@ -202,7 +202,7 @@ def test_soft_targets_of_drawn_codes_are_the_official_ones(name):
   recorded = official.recording(name)
   if 'stoch_codes_t05' not in recorded:
     pytest.skip('the official method fails for codebooks of several sizes')
-  # Every depth codes what the drawn codes before it have left.
+  # Every depth quantizes the residual of the codes drawn before it.
   residuals = _residuals(name, 'stoch_codes_t05')
   for d in range(residuals.shape[-2]):
     actual = jax.nn.softmax(-_distances(name, residuals, d) / 0.5)

@@ -13,7 +13,7 @@ MODEL = rqvae.RQVAE(
     image_size=8,
     channels=8,
     channel_multipliers=(1, 2),
-    res_blocks=0,  # One in the decoder, and those in the middle.
+    res_blocks=0,  # Only in the decoder's levels and in the middle.
     attention_resolutions=(),
     z_channels=6,
     embed_dim=5,
@@ -39,7 +39,7 @@ def variables():
 
 @functools.cache
 def _run(model):
-  """Compiled: what a model makes of images, step by step and at once."""
+  """Outputs of a model, step by step and at once, in a compiled program."""
 
   @jax.jit
   def run(variables, images):
@@ -120,7 +120,7 @@ def test_gradients_reach_every_parameter_and_no_codeword():
   assert 'quantizer' not in variables()['params']
   gradients, _ = _trained()
   for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
-    # The softmax of an attention does not see the biases of its keys.
+    # The softmax of attention does not depend on biases of keys.
     if [key.key for key in path[-3:]] != ['key', 'conv', 'bias']:
       assert np.abs(gradient).max() > 1e-6, path
 
@@ -162,7 +162,7 @@ def test_options_of_the_quantizer_reach_it():
   )
   made = rqvae.RQVAE(image_size=16, **options).make_quantizer()
   assert {name: getattr(made, name) for name in options} == options
-  # None is forgotten here.
+  # The options above are all the fields there are.
   fields = {field.name for field in dataclasses.fields(made)}
   assert fields - {'features_shape', 'parent', 'name'} == set(options)
 
@@ -175,8 +175,8 @@ def test_the_quantizer_stays_float32_in_bfloat16():
       assert value.dtype in (jnp.float32, jnp.int32)
       assert np.isfinite(value).all()
   assert (made['features'] != exact['features']).any()
-  # 8 bits of mantissa.
+  # bfloat16 has 8 significant bits.
   np.testing.assert_allclose(made['features'], exact['features'], atol=0.1)
-  # Sums of float32 codewords, as exact as ever.
+  # Sums of codewords are float32, as always.
   words = MODEL.apply(variables(), made['quantized'].codes, method='embed')
   assert_close(made['quantized'].features, words)

@@ -75,7 +75,7 @@ def words(module, codes):
 
 
 def residuals(module, vectors, codes):
-  """What each depth quantized, float[..., D, C'], in NumPy."""
+  """The residual that each depth quantizes, float[..., D, C'], in NumPy."""
   sums = words(module, codes).cumsum(-2)
   before = np.concatenate([np.zeros_like(sums[..., :1, :]), sums], -2)
   return vectors[..., None, :] - before[..., :-1, :]

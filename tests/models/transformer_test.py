@@ -108,7 +108,7 @@ def test_extending_piece_by_piece_equals_the_whole_sequence(pieces):
   def extend(x, caches, start):
     return transformer.extend(STACK, blocks, x, caches, start)
 
-  caches = STACK.empty_caches(2, 8)  # Longer than what will be written.
+  caches = STACK.empty_caches(2, 8)  # Longer than the sequence.
   start, found = 0, []
   for length in pieces:
     piece = inputs()[:, start : start + length]
@@ -153,8 +153,8 @@ def test_dropout_acts_in_training_alone(rate):
 
 
 def test_layers_drop_out_differently():
-  # Layers of zero weights but a constant added: what is left of a sum tells how
-  # many of the layers were dropped.
+  # Each layer only adds a constant, so the sum shows how many layers were
+  # dropped.
   layers = 20
   stack = transformer.Stack(layers, (*BLOCK, ('dropout', 0.5)))
   x = np.zeros((2, 3, WIDTH), np.float32)
@@ -167,7 +167,7 @@ def test_layers_drop_out_differently():
     rngs = {'dropout': key(1)}
     return stack.apply({'params': zeros}, x, True, rngs=rngs)
 
-  # Kept with 1/2 and doubled: sums of 20 such numbers are even, 20 on average.
+  # Each is kept with probability 1/2 and doubled: sums are even, 20 on average.
   kept = np.asarray(run()) / 2
   assert_close(kept, np.round(kept))
   # Five standard errors of a mean of 96 binomial numbers: 5 * sqrt(5 / 96).
@@ -253,7 +253,7 @@ def test_bfloat16_stays_close_to_float32():
   )
   assert out.dtype == jnp.bfloat16
   assert stack.empty_caches(2, 8)[0][0].dtype == jnp.bfloat16
-  # 8 bits of mantissa, two layers deep.
+  # bfloat16 has 8 significant bits; the error grows over two layers.
   assert np.abs(np.float32(out) - outputs()).max() < 0.1
 
 
