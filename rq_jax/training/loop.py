@@ -1,6 +1,6 @@
 """The training loop: restore or initialise, step, log, evaluate, save.
 
-It knows neither stage: what it calls of them is a `Stage`.
+The loop is the same for both stages. It calls the functions of a `Stage`.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,16 +31,16 @@ from rq_jax.typing import Metrics, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-  """What the loop calls; the first argument of each function is the task.
+  """The functions that the loop calls; each takes the task first.
 
   Attributes:
-    init_state: (task, rng) -> state, parameters boxed with their axes.
+    init_state: (task, rng) -> state, with parameters boxed with logical axes.
     train_step: (task, state, batch) -> (state, metrics).
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
     preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, S, S, 3], a column for each of the first examples.
-    weights: Fields of the state that `--config.init_from` takes over.
+      uint8[R, C, S, S, 3], one column for each of the first examples.
+    weights: Fields of the state that `--config.init_from` loads.
   """
 
   init_state: Callable[..., PyTree]
@@ -52,11 +52,11 @@ class Stage:
 
 
 class Splits(NamedTuple):
-  """The data of a run, each split opened once.
+  """The data of a run; each split is opened once.
 
   Attributes:
-    train: What it trains on.
-    test: What it evaluates on.
+    train: Examples to train on.
+    test: Examples to evaluate on.
   """
 
   train: sources.Source
@@ -73,30 +73,30 @@ def run(
     splits: Splits,
     total_steps: int,
 ) -> dict[str, float]:
-  """Trains to the end, from the newest checkpoint if there is one.
+  """Trains to the last step, from the newest checkpoint if there is one.
 
   Args:
-    stage: What to call.
-    task: What stays fixed over the run, from the stage's `build`.
+    stage: The functions of the stage.
+    task: Everything that stays fixed over the run, from the stage's `build`.
     config: The checked experiment.
-    mesh: Where to train.
+    mesh: Mesh of the devices to train on.
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
     splits: The data.
-    total_steps: Length of the run.
+    total_steps: Length of the run, in steps.
 
   Returns:
     Metrics of the last evaluation.
 
   Raises:
-    interrupts.Interrupted: After saving, if a signal to stop came after the
-      first step. Before it, there is nothing to save, and signals do what they
-      did before.
+    interrupts.Interrupted: If a signal asks the run to stop after its first
+      step; a checkpoint is saved before. Until the first step there is nothing
+      to save, and signals keep the handlers they had.
     OSError: If a checkpoint could not be saved.
-    FloatingPointError: If a step was not finite; it is not applied, and no
-      checkpoint has it.
+    FloatingPointError: If a step was not finite. That step is not applied, and
+      no checkpoint contains it.
   """
   with (
-      # The outermost: signals are held until the last checkpoint is on disk.
+      # Outermost, to keep signal handlers until the last checkpoint is on disk.
       contextlib.ExitStack() as held,
       partitioning.activate(mesh),
       runs.Checkpoints(
@@ -109,7 +109,7 @@ def run(
 
 
 class _Run:
-  """One run, from its first step in this process to its last."""
+  """The steps of a run that this process takes."""
 
   def __init__(
       self, stage, task, config, mesh, workdir, splits, total_steps, checkpoints
@@ -142,15 +142,16 @@ class _Run:
     )
     self._eval_fn = replicated(stage.eval_step)
     self._preview_fn = replicated(stage.preview)
-    # Metrics still on the devices, logged when the next are due: no step waits.
+    # Metrics that are still on the devices. They are logged when the next ones
+    # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
 
   def train(self, held: contextlib.ExitStack) -> dict[str, float]:
-    """Steps to the end; evaluates and saves when due, and at the end.
+    """Takes all remaining steps; evaluates and saves when due and at the end.
 
     Args:
-      held: Takes the handlers of signals, from the first step on.
+      held: Stack that holds the signal handlers, from the first step on.
     """
     train, results, signals = self._config.train, None, None
     batches = self._open_batches(self._first_step)
@@ -204,7 +205,7 @@ class _Run:
     self._pending = (step, metrics, images / (self._logged[1] - since))
 
   def _flush(self, bar: tqdm.tqdm) -> None:
-    """Writes the metrics that were last due."""
+    """Writes the pending metrics."""
     if self._pending is None:
       return
     step, metrics, rate = self._pending
@@ -226,7 +227,7 @@ class _Run:
       )
 
   def _save(self, step: int, bar: tqdm.tqdm) -> None:
-    # Should the run die after this, it will not take the step again.
+    # A resumed run does not repeat this step, so write its metrics now.
     self._flush(bar)
     self._check_finite()
     if step == self._saved_step:
@@ -258,7 +259,7 @@ class _Run:
         for name, value in self._stage.summarize(self._task, sums).items()
     }
     self._writer.write(step, results)
-    # A first batch that is not full is filled up with copies.
+    # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
     self._writer.write_images(step, shown)
     return results

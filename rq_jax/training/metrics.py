@@ -1,6 +1,6 @@
 """Writes metrics as lines of JSON and for TensorBoard.
 
-A log that cannot be written never stops a run: it is reported once.
+A log that cannot be written never stops a run. Its failure is reported once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,15 +21,15 @@ from rq_jax.training import tensorboard
 
 
 class MetricWriter:
-  """Writes the scalars and pictures of one run, from the first process.
+  """Writes the scalars and pictures of one run, in the first process only.
 
   `metrics.jsonl` gets one line for each logged step: {"step": 100, "time": ...,
-  "train/loss": ...}. Lines of steps that a resumed run takes again, and lines
-  torn by a crash, are removed when the writer opens.
+  "train/loss": ...}. On opening, the writer removes lines of steps that a
+  resumed run will repeat, and lines that a crash cut off.
 
-  No method raises an error of a file system. Lines that a full disk does not
-  take are kept in memory and written once there is room; what else fails is
-  lost for that step only.
+  No method raises an error of a file system. Lines that do not fit on a full
+  disk are kept in memory and written once there is room. A picture or event
+  that cannot be written is lost; the next one is tried again.
   """
 
   def __init__(
@@ -43,9 +43,9 @@ class MetricWriter:
 
     Args:
       workdir: The folder of the run.
-      start_step: Steps that the run has taken.
-      finished: Whether these are all, so that it only evaluates again: what it
-        wrote of that evaluation before is removed.
+      start_step: Number of steps that the run has taken so far.
+      finished: Whether the run has taken all its steps. It then only evaluates
+        again, and the lines of its earlier last evaluation are removed.
     """
     self._active = jax.process_index() == 0
     self._closed = False
@@ -61,7 +61,7 @@ class MetricWriter:
       _keep_lines(self._lines.path, start_step, finished)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Writes the scalars of a step; numbers that are not finite as null."""
+    """Writes the scalars of a step; numbers that are not finite become null."""
     if not self._active:
       return
     self._require_open()
@@ -89,7 +89,7 @@ class MetricWriter:
         self._board.write_image(step, name, grid)
 
   def close(self) -> None:
-    """Closes the files; says so if lines are lost."""
+    """Closes the files; warns if lines are lost."""
     if not self._active or self._closed:
       return
     self._closed = True
@@ -102,25 +102,25 @@ class MetricWriter:
 
   def _require_open(self) -> None:
     if self._closed:
-      raise ValueError('This writer of metrics is closed.')
+      raise ValueError('The metric writer is closed. Open a new one.')
 
   @contextlib.contextmanager
   def _attempt(self, what: str) -> Iterator[None]:
-    """Lets a log fail: reports it the first time, and goes on."""
+    """Lets a log fail: reports the first failure, and ignores the others."""
     try:
       yield
-    except Exception as error:  # Of any file system, and of what encodes.
+    except Exception as error:  # From any file system or encoder.
       if what not in self._reported:
         self._reported.add(what)
         console.warn(
             f'{self._folder / what} cannot be written'
-            f' ({" ".join(str(error).split())}). The run goes on without it,'
-            ' and tries again at the next step that is logged.'
+            f' ({" ".join(str(error).split())}). The run continues without'
+            ' it, and tries again at the next logged step.'
         )
 
 
 class _Lines:
-  """Appends lines to a file, at once; what it does not take waits in memory.
+  """Appends lines to a file; lines that cannot be written wait in memory.
 
   Attributes:
     path: The file.
@@ -137,12 +137,12 @@ class _Lines:
     return self._waiting.count(b'\n')
 
   def append(self, line: str) -> None:
-    """Writes a line, after those that wait."""
+    """Writes a line, after the waiting ones."""
     self._waiting += f'{line}\n'.encode()
     self._flush()
 
   def close(self) -> None:
-    """Writes what waits, and closes the file."""
+    """Writes the waiting lines, and closes the file."""
     try:
       if self._waiting:
         self._flush()
@@ -153,8 +153,8 @@ class _Lines:
   def _flush(self) -> None:
     if self._file is None:
       if files.is_local(self.path):
-        # Without a buffer, it is known which bytes have been written.
-        self._file = open(self.path, 'ab', buffering=0)  # noqa: SIM115 - until `close`.
+        # Without a buffer, `write` returns how many bytes reached the file.
+        self._file = open(self.path, 'ab', buffering=0)  # noqa: SIM115 - open until `close`.
       else:
         self._file = self.path.open('ab')
     while self._waiting:
@@ -164,7 +164,7 @@ class _Lines:
 
 
 def read_metrics(workdir: str | epath.Path) -> list[dict[str, Any]]:
-  """The lines of `metrics.jsonl`, without those that a crash tore."""
+  """Reads the lines of `metrics.jsonl`, except those that a crash cut off."""
   file = epath.Path(workdir) / 'metrics.jsonl'
   return _parsed(file.read_bytes() if file.exists() else b'')
 
@@ -174,7 +174,7 @@ def _parsed(text: bytes) -> list[dict[str, Any]]:
   for line in text.splitlines():
     try:
       value = json.loads(line)
-    except ValueError:  # Neither JSON nor, after a fault of the disk, text.
+    except ValueError:  # Cut off, or damaged on the disk.
       continue
     if isinstance(value, dict) and isinstance(value.get('step'), int):
       lines.append(value)
@@ -182,7 +182,7 @@ def _parsed(text: bytes) -> list[dict[str, Any]]:
 
 
 def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
-  """Removes lines of steps that will be taken again, and torn ones."""
+  """Removes lines of steps that will be repeated, and lines cut off."""
   text = file.read_bytes() if file.exists() else b''
   kept = [
       json.dumps(line)

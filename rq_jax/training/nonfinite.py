@@ -1,8 +1,8 @@
-"""What to do after a step that was not finite, from what is known by then.
+"""Advice for a run that ended because a step was not finite.
 
-The state in memory is that before the step. Numbers that are not finite never
-become finite again, so if all of its numbers are, those of older checkpoints
-are too.
+The state in memory is the one before that step. Numbers that are not finite
+never become finite again. So if all numbers of this state are finite, those of
+older checkpoints are finite too.
 """
 
 from collections.abc import Sequence
@@ -29,30 +29,31 @@ def failure(
     init_from: str | None,
     mesh: jax.sharding.Mesh,
 ) -> FloatingPointError:
-  """The error that ends a run, with advice that works.
+  """Returns the error that ends a run, with advice that fits its state.
 
   Args:
     state: The state in memory, with the `failed_step`.
     workdir: Folder of the run.
-    saved: Steps of its checkpoints, in order.
-    init_from: The weights that the run started from, if it was given some.
-    mesh: Where the state is.
+    saved: Steps of the run's checkpoints, in order.
+    init_from: Path of the weights that the run started from; None for none.
+    mesh: Mesh of the devices that hold the state.
   """
-  failed = int(state.failed_step)  # Steps that were taken before.
+  failed = int(state.failed_step)  # The number of steps before it.
   what = (
       f'The loss or its gradient at step {failed + 1} was not finite. The step'
-      ' was not applied, and no checkpoint has it.'
+      ' was not applied, and no checkpoint contains it.'
   )
   if failed == 0:
     advice = _advice_at_once(init_from)
   elif not saved:
     advice = (
-        f'There is no checkpoint yet. {_SMALLER_STEPS}, and start anew {_ANEW}.'
+        f'There is no checkpoint yet. {_SMALLER_STEPS}, and start again'
+        f' {_ANEW}.'
     )
   elif saved[-1] < failed and _is_finite(state, mesh):
     advice = (
-        f'The newest is of step {saved[-1]}, and a finite step followed it.'
-        f' {_SMALLER_STEPS}, in another --workdir with'
+        f'The newest checkpoint is of step {saved[-1]}, and a finite step'
+        f' followed it. {_SMALLER_STEPS}, and start in another --workdir with'
         f' --config.init_from={workdir}.'
     )
   else:
@@ -65,33 +66,35 @@ def _advice_at_once(init_from: str | None) -> str:
   if init_from is not None:
     return (
         f'It was computed with the weights of --config.init_from={init_from},'
-        f' which may be ruined: choose others, or leave it out, {_ANEW}.'
+        ' which may be the cause. Choose other weights or leave the flag out,'
+        f' and start again {_ANEW}.'
     )
   return (
-      'No parameter had moved by then, so the learning rate is not the cause:'
-      ' check the data, --config.loss and --config.model.dtype, and start anew'
+      'No parameter had moved yet, so the learning rate is not the cause.'
+      ' Check the data, --config.loss and --config.model.dtype, and start again'
       f' {_ANEW}.'
   )
 
 
 def _advice_on_ruins(workdir: str | epath.Path, saved: Sequence[int]) -> str:
-  """Advice where the newest checkpoint would fail again."""
+  """Advice if the newest checkpoint may fail again."""
   newest, earlier = saved[-1], saved[:-1]
   advice = (
-      f'The newest is of step {newest}, whose weights may be ruined already: do'
-      f' not start from them. {_SMALLER_STEPS}, and start anew {_ANEW}'
+      f'The newest checkpoint is of step {newest}. Its weights may cause the'
+      f' failure again, so do not start from them. {_SMALLER_STEPS}, and start'
+      f' again {_ANEW}.'
   )
   if not earlier:
-    return f'{advice}.'
+    return advice
   return (
-      f'{advice}; or start from step {earlier[-1]}: move'
+      f'{advice} Or start from step {earlier[-1]}: move'
       f' {epath.Path(workdir) / "checkpoints" / str(newest)} elsewhere, and set'
       f' --config.init_from={workdir} in another --workdir.'
   )
 
 
 def _is_finite(state: Any, mesh: jax.sharding.Mesh) -> bool:
-  """Whether all numbers of a state are; all processes must ask."""
+  """Whether all numbers of a state are finite; all processes must call it."""
 
   def all_finite(leaves):
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))

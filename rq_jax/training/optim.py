@@ -1,4 +1,4 @@
-"""Optimizers and learning rates, and the average of parameters."""
+"""Optimizers, schedules of learning rates, and averages of parameters."""
 
 from collections.abc import Callable
 import functools
@@ -17,23 +17,23 @@ def make_schedule(
 ) -> optax.Schedule:
   """Learning rate by step, float32[]: a linear warm-up from 0, then a cosine.
 
-  Step i of the warm-up takes peak_lr * i / warmup_steps, so the first step of a
-  run with a warm-up moves nothing, as in the official code. After the last
-  planned step the rate stays at its minimum; the official cosine would rise
+  Step i of the warm-up uses the rate peak_lr * i / warmup_steps, so the first
+  step of a run with a warm-up changes nothing, as in the official code. After
+  the last planned step the rate stays at its minimum; the official cosine rises
   again.
 
   Args:
     config: `peak_lr`, `min_lr`, `warmup_steps`, and `schedule`: 'cosine', or
       'constant' to stay at `peak_lr` after the warm-up.
-    total_steps: Planned steps, warm-up included.
+    total_steps: Number of planned steps, including the warm-up.
 
   Raises:
-    ValueError: If the schedule is not known.
+    ValueError: If the schedule is unknown.
   """
   if config.schedule == 'cosine':
     decay = optax.cosine_decay_schedule(
         config.peak_lr,
-        # A run that ends in its warm-up never gets to the cosine.
+        # A run that ends in its warm-up never reaches the cosine.
         max(1, total_steps - config.warmup_steps),
         alpha=config.min_lr / config.peak_lr,
     )
@@ -41,7 +41,7 @@ def make_schedule(
     decay = optax.constant_schedule(config.peak_lr)
   else:
     raise ValueError(
-        f"The schedule is {config.schedule!r}, but must be 'cosine' or"
+        f"config.optimizer.schedule={config.schedule!r} must be 'cosine' or"
         " 'constant'. Change --config.optimizer.schedule."
     )
   if config.warmup_steps:
@@ -55,18 +55,18 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Adam or AdamW under the schedule of `make_schedule`, as in PyTorch.
 
-  Weight decay moves only kernels (see `decays`), which is our choice: what the
-  authors did in stage 2 is not published.
+  Weight decay applies only to kernels (see `decays`). This is our choice: which
+  parameters the authors' stage 2 decays is not published.
 
   Args:
-    config: `name`: 'adam', whose weight decay is an L2 term in the gradient, or
-      'adamw', which decays apart from it; `betas`, `eps`, `weight_decay`;
-      `clip_norm`, the greatest norm that all gradients together may have, 0 for
-      any; and the fields of `make_schedule`.
-    total_steps: Planned steps of the run.
+    config: `name`: 'adam', where weight decay is an L2 term in the gradient, or
+      'adamw', where it is separate; `betas`, `eps`, `weight_decay`;
+      `clip_norm`, the maximum norm of all gradients together, 0 for no limit;
+      and the fields that `make_schedule` reads.
+    total_steps: Number of planned steps of the run.
 
   Raises:
-    ValueError: If the optimizer or the schedule is not known.
+    ValueError: If the optimizer or the schedule is unknown.
   """
   schedule = make_schedule(config, total_steps)
   b1, b2 = config.betas
@@ -86,7 +86,7 @@ def make_optimizer(
     )
   else:
     raise ValueError(
-        f"The optimizer is {config.name!r}, but must be 'adam' or 'adamw'."
+        f"config.optimizer.name={config.name!r} must be 'adam' or 'adamw'."
         ' Change --config.optimizer.name.'
     )
   if config.clip_norm:
@@ -97,10 +97,10 @@ def make_optimizer(
 
 
 def decays(params: PyTree) -> PyTree:
-  """Which parameters decay: those whose own name contains 'kernel'.
+  """Selects the parameters that decay: those with 'kernel' in their own name.
 
-  Biases, scales of normalizations, embeddings and positions do not decay. Their
-  shapes do not show what they are, because `nn.scan` adds an axis to each.
+  Biases, scales of normalizations, embeddings and positions do not decay. They
+  cannot be recognised by their shapes, because `nn.scan` adds an axis to each.
 
   Args:
     params: Nested dicts of parameters, boxed with their logical axes or not.
@@ -110,7 +110,7 @@ def decays(params: PyTree) -> PyTree:
   """
 
   def is_kernel(path, _):
-    # A box adds an attribute to the path, which is no name of a parameter.
+    # A box adds an attribute to the path, which is not a parameter's name.
     names = [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
     return 'kernel' in names[-1]
 
@@ -120,15 +120,15 @@ def decays(params: PyTree) -> PyTree:
 def update_ema(
     ema: PyTree, params: PyTree, *, decay: float, step: jax.Array | int
 ) -> PyTree:
-  """Moves averaged parameters towards the present ones.
+  """Moves averaged parameters towards the current ones.
 
-  The official rule: early on the decay is only (1 + step) / (10 + step), so
-  that the initial values are soon forgotten.
+  The official rule: early in a run the decay is only (1 + step) / (10 + step),
+  so that the initial values lose their weight quickly.
 
   Args:
     ema: The averages so far.
     params: The parameters after this step; a tree of the same structure.
-    decay: What remains of the averages, once the run is long enough.
+    decay: Decay of the averages, once enough steps have been taken.
     step: Number of updates made before this one.
 
   Returns:
@@ -142,8 +142,9 @@ def update_ema(
 def _in_32_bits(fn: Callable[..., Any]) -> Callable[..., Any]:
   """Calls a function of optax as if JAX_ENABLE_X64 were not set.
 
-  Optax leaves the dtype of powers and quotients of the step to that flag:
-  without this, Adam and the schedules would compute other numbers under it.
+  That flag changes the dtype that optax gives to powers and quotients of the
+  step. Without this wrapper, Adam and the schedules would compute other numbers
+  when the flag is set.
   """
 
   @functools.wraps(fn)

@@ -44,7 +44,7 @@ STAGES = {
 
 
 def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
-  """Trains either stage, as its configuration says; resumes where it can.
+  """Trains the stage that `config` describes, or resumes its training.
 
   Args:
     config: A checked experiment.
@@ -55,10 +55,11 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
 
   Raises:
     ValueError: If anything that the experiment names is missing or does not
-      fit, or another program trains in this folder; before any array is
-      allocated.
-    OSError: If something could not be saved, such as a `DiskFullError`.
-    interrupts.Interrupted: After saving, if a signal asked the run to stop.
+      fit, or if another program trains in this folder. It is raised before any
+      array is allocated.
+    OSError: If a file cannot be saved; a `DiskFullError` if the disk is full.
+    interrupts.Interrupted: If a signal asks the run to stop; a checkpoint is
+      saved before.
     FloatingPointError: If a step was not finite.
   """
   mesh = partitioning.make_mesh(vars(config.mesh))
@@ -102,7 +103,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
-  """Refuses to resume with a tokenizer other than that of the run."""
+  """Refuses to resume a run with another tokenizer than its own."""
 
   def check():
     if path.exists():
@@ -114,7 +115,7 @@ def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
 def _keep_tokenizer(
     path: epath.Path, source: str, tokenizer: Tokenizer
 ) -> None:
-  """Leaves an inference copy in the run's folder, which is then complete."""
+  """Writes an inference copy of the tokenizer into the run's folder."""
 
   def keep():
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The state that a run starts from: saved, initial, or with given weights."""
+"""The state that a run starts from: a checkpoint, other weights, or neither."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ from rq_jax.typing import PyTree
 
 
 def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
-  """Refuses an `init_from` that is to be used and holds no such weights.
+  """Checks that `init_from` has weights of this stage, if it will be used.
 
   Args:
     config: The experiment.
-    workdir: Folder of the run, whose own checkpoints come first.
+    workdir: Folder of the run. If it has checkpoints, `init_from` is not used.
 
   Raises:
-    ValueError: If it has no checkpoint of this stage.
+    ValueError: If `init_from` has no checkpoint of this stage.
   """
   path = config.init_from
   if path is None or steps.finished(workdir):
@@ -33,7 +33,7 @@ def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
     steps.find(path, None)
   except ValueError as error:
     raise ValueError(
-        f'config.init_from={path} cannot be started from: {error}'
+        f'config.init_from={path} has no weights to start from. {error}'
     ) from error
 
 
@@ -46,19 +46,22 @@ def open_state(
     checkpoints: runs.Checkpoints,
     num_examples: int,
 ) -> tuple[PyTree, PyTree]:
-  """The newest checkpoint's state, or the initial one; and its shardings.
+  """Returns the state that a run starts from, and its shardings.
+
+  The newest checkpoint comes first. If there is none, the state is initialized,
+  with the weights of `config.init_from` if it is set.
 
   Args:
     stage: A `loop.Stage`.
-    task: Its first argument.
+    task: The first argument of the functions of `stage`.
     config: The experiment.
-    mesh: Where to place the state.
-    checkpoints: Of the run.
-    num_examples: Length of the training split.
+    mesh: Mesh of the devices to place the state on.
+    checkpoints: Checkpoints of the run.
+    num_examples: Number of examples of the training split.
 
   Raises:
-    ValueError: If no checkpoint can be read, the data were others, or the
-      weights to start from are of another model.
+    ValueError: If there are checkpoints and none can be read, if the number of
+      examples has changed, or if `config.init_from` is of another model.
   """
   rng = jax.random.key(config.seed)
   boxed = jax.eval_shape(stage.init_state, task, rng)
@@ -87,7 +90,7 @@ def open_state(
 def _weights(
     path: str, names: tuple[str, ...], abstract: PyTree, shardings: PyTree
 ) -> dict[str, PyTree]:
-  """The weights of another run, as `--config.init_from` asks."""
+  """Restores the weights of the run that `--config.init_from` names."""
   names = tuple(
       name
       for name in names
@@ -103,11 +106,11 @@ def _weights(
 
 
 def _check_position(meta: Mapping[str, Any], num_examples: int) -> None:
-  """Checks that the data are as long as when the checkpoint was written."""
+  """Checks that the number of examples is that of the checkpoint."""
   saved, step = meta.get('num_examples'), meta.get('step')
   if saved != num_examples:
     raise ValueError(
         f'The data have {num_examples} examples, but had {saved} when step'
-        f' {step} was saved: the order of examples would change. Restore the'
-        ' data, or start another --workdir with --config.init_from.'
+        f' {step} was saved, so the order of examples would change. Restore the'
+        ' data, or start a run in another --workdir with --config.init_from.'
     )

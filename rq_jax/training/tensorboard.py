@@ -1,8 +1,8 @@
 """Writes event files for TensorBoard, without a thread.
 
-The writer of tensorboardX hands events to a thread, which dies when a disk is
-full; its queue then fills, and whoever writes waits for ever. Here events are
-written, and fail, where they are made.
+The writer of tensorboardX passes events to a thread, which dies when a disk is
+full. The queue of that thread then fills up, and the next write waits forever.
+Here, each call writes its own events and raises its own errors.
 """
 
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ import numpy as np
 
 from rq_jax import files
 
-# Bytes that must be free before another file is begun, after one failed.
+# Bytes that must be free to begin another file, after one has failed.
 _ROOM = 2**20
 
 
 class Writer:
   """Event files of one run.
 
-  An event that fails may leave half of itself in a file, behind which readers
-  see nothing; the next one goes to a new file.
+  An event that fails may leave an incomplete record in its file, and readers
+  ignore everything after such a record. So the next event goes to a new file.
   """
 
   def __init__(self, folder: epath.Path, *, first_step: int):
-    """Prepares to write; nothing is opened yet.
+    """Prepares to write; no file is opened yet.
 
     Args:
-      folder: Of the event files, made where it is missing.
-      first_step: TensorBoard hides what earlier runs wrote from here on.
+      folder: Folder of the event files; created if it is missing.
+      first_step: TensorBoard hides events of earlier runs from this step on.
     """
     self._folder, self._first_step = folder, first_step
     self._file: Any = None
@@ -66,7 +66,7 @@ class Writer:
     """Closes the file that is open, if any.
 
     Raises:
-      OSError: If what is left cannot be written.
+      OSError: If buffered events cannot be written.
     """
     if self._file is not None:
       file, self._file = self._file, None
@@ -98,13 +98,13 @@ class Writer:
     if self._opened and free is not None and free < _ROOM:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     self._folder.mkdir(parents=True, exist_ok=True)
-    # Numbered, for several may be opened in a second.
+    # Numbered, because several may be opened within a second.
     name = f'{time.time():.0f}.{socket.gethostname()}.{self._opened}'
     path = self._folder / f'events.out.tfevents.{name}'
     self._opened += 1
     self._file = record_writer.open_file(str(path))
     events = [event_pb2.Event(file_version='brain.Event:2')]
-    if not self._started:  # Later, it would hide what this run has written.
+    if not self._started:  # Another would hide events of this run.
       start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
       events += [event_pb2.Event(step=self._first_step, session_log=start)]
     for event in events:
@@ -114,9 +114,9 @@ class Writer:
 
 
 def _record(event: Any) -> bytes:
-  """An event as files hold it: length and contents, each with a checksum.
+  """Encodes an event for a file: length and contents, each with a checksum.
 
-  The writer of tensorboardX would wait for the disk after each of them.
+  The writer of tensorboardX would wait for the disk after each event.
   """
   from tensorboardX import record_writer
 

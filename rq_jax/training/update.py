@@ -1,7 +1,7 @@
-"""The end of a training step, once for both stages: gradients move a state.
+"""The end of a training step, shared by both stages: gradients move a state.
 
-Below, a task is anything with the fields `optimizer`, `schedule` and
-`ema_decay`, and a state anything with those that `initial` names.
+In this module, a task is any object with the fields `optimizer`, `schedule` and
+`ema_decay`, and a state is any object with the fields that `initial` returns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,15 +14,15 @@ import optax
 from rq_jax.training import optim
 from rq_jax.typing import Metrics, PyTree
 
-# What `State.failed_step` holds while all is well.
+# Value of `State.failed_step` as long as no step has failed.
 NO_STEP = -1
 
 
 def initial(task: Any, rng: jax.Array, params: PyTree) -> dict[str, Any]:
-  """The fields that the states of both stages have, before the first step.
+  """Initial values of the fields that the states of both stages have.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     rng: The key that each step folds its number into.
     params: Initial parameters, boxed with their logical axes or not.
   """
@@ -45,23 +45,22 @@ def finish(
     moved: Mapping[str, PyTree] | None = None,
     must_be_finite: Iterable[str] = (),
 ) -> tuple[Any, Metrics]:
-  """Takes the step whose gradients are known.
+  """Takes a step with given gradients.
 
-  The optimizer moves the parameters, and their average follows; unless a metric
-  is not finite that must be: then the step is not applied, see
-  `keep_if_not_finite`.
+  The optimizer moves the parameters, and their average follows. If a metric
+  that must be finite is not, the step is not applied, see `keep_if_not_finite`.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     state: The state before the step.
     grads: Gradients of `state.params`.
-    metrics: Of this step, with 'loss'.
+    metrics: Metrics of this step, including 'loss'.
     moved: New values of other fields of the state.
     must_be_finite: Metrics that must be finite, besides 'loss' and
       'gradient_norm'.
 
   Returns:
-    The next state, and the metrics with 'gradient_norm' and 'learning_rate'.
+    The next state, and the metrics plus 'gradient_norm' and 'learning_rate'.
   """
   params, opt_state = descend(
       task.optimizer, grads, state.opt_state, state.params
@@ -89,7 +88,7 @@ def descend(
     opt_state: optax.OptState,
     params: PyTree,
 ) -> tuple[PyTree, optax.OptState]:
-  """Moves parameters by one step of an optimizer, whose state moves too."""
+  """Moves parameters by one optimizer step; returns its new state as well."""
   updates, opt_state = optimizer.update(grads, opt_state, params)
   return optax.apply_updates(params, updates), opt_state
 
@@ -97,13 +96,13 @@ def descend(
 def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:
   """Returns the new state, or the old one if a value is not finite.
 
-  The first step that fails records itself in `failed_step`, and no later step
-  is applied either: the host, which looks only now and then, finds the state
-  as it was before that step.
+  The first step that fails is recorded in `failed_step`, and no later step is
+  applied either. So when the host checks, which it does only from time to time,
+  the state is still the one before that step.
 
   Args:
     old: The state before the step.
-    new: The state after it; of the same class.
+    new: The state after the step, of the same class.
     *values: Scalars that must be finite, such as losses and gradient norms.
   """
   finite = jnp.all(jnp.isfinite(jnp.stack(values)))
@@ -118,5 +117,5 @@ def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:
 
 
 def averaged(state: Any) -> PyTree:
-  """The parameters that a model is used with: averages, if there are any."""
+  """The parameters to use a model with: the averages, if there are any."""
   return state.params if state.ema_params is None else state.ema_params

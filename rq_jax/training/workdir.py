@@ -15,16 +15,16 @@ from rq_jax.distributed import processes
 class Workdir:
   """The folder of a run; a context manager that keeps other programs away.
 
-  A folder that is there is held at once, so that a second program learns of the
-  first before it builds anything; others are made, and held, by `prepare`. All
-  processes of a program take part.
+  A folder that exists is locked on entering, so that a second program is
+  refused before it builds anything. Otherwise, `prepare` creates and locks the
+  folder. All processes of a program must take part.
 
   Attributes:
     folder: The folder.
   """
 
   def __init__(self, path: str | epath.Path):
-    """Names the folder, see `files.path`; nothing is touched yet."""
+    """Names the folder, see `files.path`; no file is touched yet."""
     self.folder = epath.Path(files.path(path, 'workdir'))
     self._held = contextlib.ExitStack()
     self._is_held = False
@@ -37,12 +37,12 @@ class Workdir:
     self._held.close()
 
   def prepare(self, config: Experiment) -> None:
-    """Makes the folder and records the experiment, or checks the one there.
+    """Creates the folder and records the experiment, or checks the one in it.
 
     Raises:
       ValueError: If the folder cannot be written, another program writes to it,
         or it holds a run with other settings.
-      DiskFullError: If there is no room for it.
+      DiskFullError: If there is no room for the record.
     """
     self._hold(make=True)
     if (self.folder / 'config.json').exists():
@@ -50,7 +50,7 @@ class Workdir:
     processes.only_first(lambda: stored.write_config(self.folder, config))
 
   def _hold(self, *, make: bool) -> None:
-    """Lets the first process hold the folder, if it is to be there."""
+    """Locks the folder, in the first process, if it exists or `make` is set."""
     processes.only_first(lambda: self._hold_here(make))
 
   def _hold_here(self, make: bool) -> None:

@@ -1,4 +1,4 @@
-"""A step on eight devices is the step on one, however they are arranged."""
+"""A step on eight devices, in any mesh, equals the step on one device."""
 
 import functools
 
@@ -16,8 +16,8 @@ MESHES = {
     'fsdp': dict(fsdp=8),
     'all': dict(data=2, fsdp=2, model=2),
 }
-# Float32 sums over the batch, or over split channels, in another order; and
-# what GroupNorm and BatchNorm make of them.
+# Float32 sums over the batch or over split channels have another order, and
+# GroupNorm and BatchNorm enlarge the difference.
 CLOSE = 5e-4
 
 
@@ -32,12 +32,12 @@ def experiment(stage):
 
 @functools.cache
 def problem(stage):
-  """A task, its first state on the host, and a batch."""
+  """A task, its initial state on the host, and a batch."""
   batch = {'image': np.asarray(tiny.images()), 'label': np.arange(tiny.BATCH)}
   build = tiny.stage1_task if stage is stage1 else tiny.stage2_task
   task = build(experiment(stage))
   if stage is stage2:
-    # Two pieces, so that the loop over them is split over devices as well.
+    # Two chunks, so that the loop over them is split over devices as well.
     task = task.replace(chunks=2)
   return task, tiny.initial_state(stage, task), batch
 
@@ -86,14 +86,14 @@ def test_losses_and_gradients_do_not_depend_on_the_mesh(stage, mesh):
     tiny.assert_trees_close(
         state.disc_opt_state[0], expected.disc_opt_state[0], CLOSE
     )
-    # Sums over the global batch, and the vectors that replace unused words.
+    # Its sums are over the global batch, as is the choice of new codewords.
     tiny.assert_trees_close(state.codebook, expected.codebook, CLOSE)
     tiny.assert_trees_close(state.disc_stats, expected.disc_stats, CLOSE)
   assert_spread(state.params, mesh)
 
 
 def assert_spread(params, mesh):
-  """Where a mesh is to split parameters, no device has all of the largest."""
+  """If the mesh splits parameters, no device holds the largest one whole."""
   largest = max(jax.tree.leaves(params), key=lambda p: p.size)
   part = largest.addressable_shards[0].data.size / largest.size
   assert part == 1 if mesh == 'data' else part <= 1 / 2

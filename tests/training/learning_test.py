@@ -1,4 +1,4 @@
-"""Both stages can learn: what they are shown, they know by heart."""
+"""Both stages can learn a few examples by heart."""
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,10 @@ def test_an_rqvae_learns_to_reconstruct_eight_digits():
   step = jax.jit(stage1.train_step, donate_argnums=1)
   for _ in range(250):
     state, metrics = step(task, state, batch)
-  # The digits differ from their mean by more than fifteen times as much.
+  # The variance of the images is over 15 times the allowed error.
   assert np.mean(np.var(tiny.images(), axis=0)) > 0.17
   assert metrics['reconstruction'] < 0.01
-  # The codes alone tell the images: what the next stage relies on.
+  # The images can be decoded from only the codes, as stage 2 requires.
   variables = stage1.inference_variables(state)
   recons = jax.jit(_through_codes, static_argnums=0)(
       task.model, variables, tiny.images()
@@ -50,7 +50,7 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   )
   task = tiny.stage2_task(experiment)
   shape = (4, *task.tokenizer.features_shape)
-  # Of the size of the codewords, so that many of these are used.
+  # As large as the codewords, so that many codewords are used.
   features = jax.random.normal(jax.random.key(5), shape)
   batch = {'features': features, 'label': jnp.array([7, 0, 3, 9])}
   codes, _ = stage2.draw_codes(task, batch, jax.random.key(0))

@@ -31,7 +31,7 @@ def test_evaluation_sees_every_held_out_example_once():
 def test_evaluation_and_previews_are_of_the_first_held_out_examples(
     batch_size, tmp_path
 ):
-  """Though neither batch size divides their number, and one exceeds it."""
+  """Even though neither batch size divides their number, and one exceeds it."""
   config = tiny.changed(
       toy.experiment(eval_images=20), data=dict(batch_size=batch_size)
   )
@@ -41,7 +41,7 @@ def test_evaluation_and_previews_are_of_the_first_held_out_examples(
   np.testing.assert_allclose(
       results['eval/pixel'], np.mean(first) / 127.5 - 1, rtol=1e-5
   )
-  # A column for each, with borders of two pixels, and none for padding.
+  # One column per image, none for padding; borders have two pixels.
   columns = min(batch_size, 20)
   picture = np.asarray(Image.open(tmp_path / 'images' / 'digits_00000001.png'))
   assert picture.shape[1] == columns * (tiny.SIZE + 2) + 2
@@ -54,7 +54,7 @@ def test_previews_are_written_as_pictures():
   names = sorted(p.name for p in (folder / 'images').iterdir())
   assert names == ['digits_00000003.png', 'digits_00000005.png']
   picture = np.asarray(Image.open(folder / 'images' / names[0]))
-  # Of the first batch; grids have borders of two pixels.
+  # The first image of the first batch; grids have borders of two pixels.
   image = digits.Digits('test', tiny.SIZE)[0]['image']
   np.testing.assert_array_equal(
       picture[2 : 2 + tiny.SIZE, 2 : 2 + tiny.SIZE], image

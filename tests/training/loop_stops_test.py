@@ -1,4 +1,4 @@
-"""The loop stops in good order: at a signal, or where a step is not finite."""
+"""The loop stops cleanly at a signal, and at a step that is not finite."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.training import toy
 
 @pytest.mark.parametrize('step', [2, 3])
 def test_a_signal_ends_a_run_in_good_order_and_it_goes_on(step, tmp_path):
-  """Whether that step would have been saved anyway (2) or not (3)."""
+  """Step 2 would have been saved anyway, step 3 would not."""
   folder, results = toy.finished()
 
   def kill():
@@ -58,7 +58,7 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
     toy.run(tmp_path, toy.Task(breaks_at=2), config=config)
   assert toy.saved(tmp_path) == [2]
   assert np.all(np.isfinite(toy.weights_at(tmp_path, 2)))
-  # Once the step is no longer wrong, the run goes on from the one before.
+  # Once the step no longer fails, the run resumes from the step before.
   toy.run(tmp_path, config=config)
   np.testing.assert_array_equal(
       toy.weights_at(tmp_path, 5), toy.weights_at(toy.finished()[0], 5)
@@ -66,7 +66,7 @@ def test_a_step_that_is_not_finite_ends_the_run_and_is_saved_nowhere(
 
 
 def test_weights_from_before_a_step_that_failed_may_be_started_from(tmp_path):
-  """As the error says, which names the folder."""
+  """The error suggests it, and names the folder."""
   first = tmp_path / 'first'
   with pytest.raises(FloatingPointError, match=f'init_from={first}') as error:
     toy.run(first, toy.Task(breaks_at=3), config=toy.experiment(log_steps=1))

@@ -1,4 +1,4 @@
-"""The loop takes its steps, logs and saves them, and goes on where it was."""
+"""The loop takes steps, logs and saves them, and resumes."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ def test_a_run_takes_the_steps_it_is_to_take():
   states = toy.expected_states()
   assert toy.saved(folder) == [4, 5]
   for step in (4, 5):
-    # Means over a batch that is split over devices, in float32.
+    # Means in float32, over a batch that is split over devices.
     np.testing.assert_allclose(
         toy.weights_at(folder, step), states[step].params['w'], rtol=1e-5
     )
@@ -28,14 +28,14 @@ def test_a_run_takes_the_steps_it_is_to_take():
     np.testing.assert_allclose(
         line['train/loss'], np.sum(state.params['w']), rtol=1e-4
     )
-    # Names that have a section already keep it.
+    # Names that already have a section keep it.
     np.testing.assert_allclose(line['codebook/used'], (line['step'] - 1) / 100)
 
 
 def test_metrics_may_be_logged_now_and_then_and_the_speed_with_them(
     tmp_path, monkeypatch
 ):
-  """The clock is one second later whenever it is looked at."""
+  """Each reading of the clock is one second later than the one before."""
   ticks = iter(range(1000))
   clock = types.SimpleNamespace(perf_counter=lambda: float(next(ticks)))
   monkeypatch.setattr(loop, 'time', clock)
@@ -43,8 +43,8 @@ def test_metrics_may_be_logged_now_and_then_and_the_speed_with_them(
   toy.run(tmp_path, config=config)
   text = (tmp_path / 'metrics.jsonl').read_text()
   lines = [json.loads(x) for x in text.splitlines() if 'train/loss' in x]
-  # Two steps of 64 images, or one: nothing else looks at it, and that the
-  # metrics of step 4 are written before its checkpoint does not matter.
+  # Two steps of 64 images, or one. Nothing else reads the clock, not even
+  # writing the metrics of step 4 early, before its checkpoint.
   speeds = [line['speed/images_per_second'] for line in lines]
   assert [line['step'] for line in lines] == [2, 4, 5]
   assert speeds == [128.0, 128.0, 64.0]
@@ -63,7 +63,7 @@ def test_a_finished_run_only_evaluates_again():
       toy.run(folder, config=toy.experiment(eval_steps=3), stage=stage)
       == results
   )
-  # The same metrics once, not twice.
+  # The evaluation is there once, not twice.
   assert tiny.metric_lines(folder) == before
   np.testing.assert_array_equal(toy.weights_at(folder, toy.STEPS), saved_before)
 
@@ -82,7 +82,7 @@ def test_a_longer_run_continues_a_finished_one(tmp_path):
 def test_metrics_of_a_step_are_on_disk_before_its_checkpoint(
     tmp_path, monkeypatch
 ):
-  """Else a run killed between the two would never write them."""
+  """Otherwise, a run killed between the two would never write them."""
   on_disk = {}
   save = loop.runs.Checkpoints.save
 
@@ -101,20 +101,20 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path):
   config = tiny.changed(config, init_from=str(folder))
   for ema in (True, False):
     state = started(tmp_path / str(ema), config, toy.Task(ema=ema))
-    # Those that the other run would be used with: its averages.
+    # The averages, which the other run would be used with.
     weights = toy.weights_at(folder, toy.STEPS, 'ema_params')
     assert state.step == 0
     np.testing.assert_array_equal(state.params['w'], weights)
     if ema:
       np.testing.assert_array_equal(state.ema_params['w'], weights)
-  # Nothing of the other run's rng comes along.
+  # The rng does not come from the other run.
   np.testing.assert_array_equal(
       jax.random.key_data(state.rng), jax.random.key_data(jax.random.key(0))
   )
 
 
 def started(workdir, config, task):
-  """The state that a run takes its first step from."""
+  """The state before the first step of a run."""
   seen = []
 
   def spy(task, state, batch):

@@ -1,4 +1,4 @@
-"""Metrics are whole lines, one for each step, whatever happened to the run."""
+"""`metrics.jsonl` has one whole line per step, also after crashes."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ def _lines(workdir):
 def test_a_step_is_a_line_with_its_number_its_time_and_its_scalars(tmp_path):
   writer = metrics.MetricWriter(tmp_path, start_step=0)
   writer.write(10, {'train/loss': np.float32(0.5), 'eval/accuracy': 1})
-  # On disk at once, should the run die in the next step.
+  # It is on disk at once: the run may die in the next step.
   (line,) = _lines(tmp_path)
   writer.close()
   assert list(line) == ['step', 'time', 'train/loss', 'eval/accuracy']
@@ -105,7 +105,7 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(
     patch.setattr(metrics.tensorboard.Writer, '_open', full)
     patch.setattr(metrics._Lines, '_flush', full)
     patch.setattr(metrics.pictures, 'write_png', full)
-    # More often than any queue is long.
+    # More writes than any queue can hold.
     for step in range(1, 40):
       writer.write(step, {'train/loss': float(step)})
       writer.write_images(step, {'r': np.zeros((1, 1, 4, 4, 3), np.uint8)})
@@ -170,7 +170,7 @@ def test_a_log_that_cannot_be_cleaned_stops_nothing(
   assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 2]
   assert 'metrics.jsonl cannot be written' in caplog.text
   caplog.clear()
-  # What needs no cleaning needs no room.
+  # A file without lines to remove is not rewritten, so it needs no room.
   _write(tmp_path, 2, [3])
   assert not caplog.records
 

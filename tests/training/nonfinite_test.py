@@ -1,4 +1,4 @@
-"""After a step that was not finite, the advice is one that works."""
+"""The advice after a step that was not finite."""
 
 import flax
 import jax
@@ -20,7 +20,7 @@ class State:
 
 
 def advice(failed, saved=(), *, weight=1.0, moment=1.0, init_from=None):
-  """What a run says whose state holds these two numbers, among others."""
+  """The error of a run whose state contains these two numbers."""
   state = State(
       failed_step=jnp.int32(failed),
       params=jnp.array([0.5, weight]),
@@ -41,15 +41,16 @@ def advice(failed, saved=(), *, weight=1.0, moment=1.0, init_from=None):
 def test_the_first_step_of_all_does_not_depend_on_the_learning_rate():
   text = advice(0)
   assert 'the learning rate is not the cause' in text
-  assert 'check the data, --config.loss and --config.model.dtype' in text
-  assert 'anew in another --workdir, or after removing this one' in text
+  assert 'Check the data, --config.loss and --config.model.dtype' in text
+  assert 'again in another --workdir, or after removing this one' in text
   assert 'init_from' not in text
 
 
 def test_given_weights_that_fail_at_once_are_not_recommended_again():
   text = advice(0, init_from='runs/b')
   assert 'with the weights of --config.init_from=runs/b' in text
-  assert 'choose others, or leave it out, in another --workdir' in text
+  assert 'Choose other weights or leave the flag out' in text
+  assert text.endswith('in another --workdir, or after removing this one.')
 
 
 def test_without_a_checkpoint_a_run_starts_anew():
@@ -57,13 +58,13 @@ def test_without_a_checkpoint_a_run_starts_anew():
   assert 'There is no checkpoint yet.' in text
   for name in ('peak_lr', 'clip_norm', 'warmup_steps'):
     assert f'--config.optimizer.{name}' in text
-  assert 'anew in another --workdir, or after removing this one' in text
+  assert 'again in another --workdir, or after removing this one' in text
   assert 'init_from' not in text
 
 
 def test_a_checkpoint_that_a_finite_step_followed_may_be_started_from():
   text = advice(5, [2, 4])
-  assert 'The newest is of step 4, and a finite step followed it.' in text
+  assert 'newest checkpoint is of step 4, and a finite step followed' in text
   assert '--config.optimizer.peak_lr' in text
   assert text.endswith(f'in another --workdir with {FROM_THIS}.')
 
@@ -71,17 +72,17 @@ def test_a_checkpoint_that_a_finite_step_followed_may_be_started_from():
 @pytest.mark.parametrize(
     'case',
     [
-        dict(failed=4),  # Computed with the weights of the checkpoint.
+        dict(failed=4),  # The step used the weights of the checkpoint.
         dict(failed=5, weight=np.nan),
         dict(failed=5, moment=np.inf),
     ],
 )
 def test_a_checkpoint_that_may_be_ruined_is_not_recommended(case):
   text = advice(saved=[2, 4], **case)
-  assert 'of step 4, whose weights may be ruined already' in text
+  assert 'is of step 4. Its weights may cause the failure again' in text
   assert 'do not start from them' in text
-  assert 'start anew in another --workdir, or after removing this one' in text
+  assert 'start again in another --workdir, or after removing this one' in text
   assert 'start from step 2: move runs/a/checkpoints/4 elsewhere' in text
   assert text.endswith(f'and set {FROM_THIS} in another --workdir.')
-  # Of a single checkpoint, nothing is left to start from.
+  # If it is the only checkpoint, there is nothing to start from.
   assert 'init_from' not in advice(saved=[4], **case)

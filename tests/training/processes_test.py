@@ -1,4 +1,4 @@
-"""Two processes with two devices each train as one process does."""
+"""Two processes with two devices each train like one process."""
 
 import json
 
@@ -30,7 +30,7 @@ print(json.dumps(results))
 
 
 def train(config, workdir):
-  """What both processes return."""
+  """Trains in two processes; returns the results of both."""
   address = f'localhost:{processes.free_port()}'
   text = config_lib.to_json(config)
   started = [
@@ -77,7 +77,7 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   )
   first, second = train(config, tmp_path / 'run')
   assert first == second
-  # One of them wrote, and it wrote everything once.
+  # Only one of them wrote, and it wrote everything once.
   line, evaluated = tiny.metric_lines(tmp_path / 'run')
   assert evaluated == {'step': 1} | first
   for name, value in step_of_one(config).items():
@@ -85,7 +85,7 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
     np.testing.assert_allclose(
         line[f'train/{name}'], value, rtol=1e-4, err_msg=name
     )
-  # One of them left a copy of the tokenizer.
+  # One of them wrote a copy of the tokenizer.
   copy = Tokenizer.restore(str(tmp_path / 'run' / 'tokenizer'), verbose=False)
   assert copy.fingerprint == tokenizer.fingerprint
   inference_copy.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)

@@ -1,4 +1,4 @@
-"""Killed at any moment, a run ends as if nothing had happened, bit by bit."""
+"""A run that is killed at any moment ends bit-identical to one that is not."""
 
 import os
 import pathlib
@@ -28,7 +28,7 @@ run.train(config.parse(json.loads(text)), sys.argv[2])
 
 
 def start(experiment, workdir, **variables):
-  """The same command, in a process of its own."""
+  """Starts the training in a process of its own."""
   file = workdir.with_suffix('.json')
   file.write_text(config.to_json(experiment))
   return subprocess.Popen(
@@ -42,18 +42,18 @@ def start(experiment, workdir, **variables):
 
 
 def newest(workdir):
-  """The newest complete checkpoint, 0 if there is none."""
+  """Step of the newest complete checkpoint; 0 if there is none."""
   folder = workdir / 'checkpoints'
   names = os.listdir(folder) if folder.exists() else []
   return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def kill_after_progress(process, workdir):
-  """Kills -9 at a random moment after another checkpoint; tells the step."""
+  """Kills (-9) a run some time after a new checkpoint; returns its step."""
   before = newest(workdir)
   while newest(workdir) == before and process.poll() is None:
     time.sleep(0.005)
-  # About as long as the run takes from one checkpoint to the next but one.
+  # At most about the time that the run needs for two more checkpoints.
   time.sleep(random.uniform(0, 0.3))
   process.send_signal(signal.SIGKILL)
   process.communicate()
@@ -72,7 +72,7 @@ def test_a_run_that_was_killed_ends_bit_identical_also_under_x64(
     process = start(experiment, workdir)
     killed_at.append(kill_after_progress(process, workdir))
   assert killed_at[0] > 0
-  # The end is computed under a variable that changes no dtype of ours.
+  # The rest runs with a variable that must change none of our dtypes.
   process = start(experiment, workdir, JAX_ENABLE_X64='1')
   _, errors = process.communicate(timeout=300)
   assert process.returncode == 0, errors

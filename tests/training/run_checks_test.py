@@ -17,8 +17,8 @@ from tests.data import caches
 
 @pytest.fixture(autouse=True)
 def no_step(monkeypatch):
-  """What is refused is refused before anything is trained."""
-  tiny.finished_run(2)  # And its tokenizer, which do train, once.
+  """Every refusal comes before any training."""
+  tiny.finished_run(2)  # Trains it and its tokenizer now, once.
 
   def fail(*_, **__):
     raise AssertionError('Training began.')
@@ -27,12 +27,12 @@ def no_step(monkeypatch):
 
 
 def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
-  """Though it is of the same size, and under the same path."""
+  """Even though it has the same size and the same path."""
   config = tiny.run_config(2)
   config = tiny.changed(config, tokenizer=exported(tmp_path / 'other'))
   with pytest.raises(ValueError, match='fingerprint .* but the model was'):
     run.train(config, tiny.finished_run(2))
-  # The run still names the tokenizer that it has.
+  # The config of the run is unchanged.
   assert stored.read_config(tiny.finished_run(2)) == tiny.run_config(2)
 
 
@@ -44,7 +44,7 @@ def exported(path, seed=1):
 
 
 def write_cache(path, *, train=10, test=10):
-  """A cache of the untrained tokenizer; both splits announce their classes."""
+  """A cache of the untrained tokenizer, with numbers of classes by split."""
   for split, count in (('train', train), ('test', test)):
     caches.write(
         path,
@@ -80,7 +80,7 @@ def test_labels_without_a_class_are_refused_in_either_split(
     tmp_path, counts, words
 ):
   config = tiny.stage2_config(
-      tokenizer=str(tmp_path / 'none'),  # Which would be missed only later.
+      tokenizer=str(tmp_path / 'none'),  # This is checked only later.
       data=dict(source='features', path=str(write_cache(tmp_path, **counts))),
       model=dict(num_classes=5),
   )
@@ -158,7 +158,7 @@ def test_a_changed_field_is_refused_by_its_name():
   config = tiny.run_config(1)
   config = tiny.changed(config, model=dict(decay=0.5))
   config = tiny.changed(config, optimizer=dict(peak_lr=0.25))
-  config = tiny.changed(config, train=dict(log_steps=3))  # This one may.
+  config = tiny.changed(config, train=dict(log_steps=3))  # This may change.
   with pytest.raises(ValueError) as info:
     run.train(config, tiny.finished_run(1))
   assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
@@ -209,7 +209,7 @@ def test_a_perceptual_loss_without_a_network_is_refused(tmp_path):
   with pytest.raises(ValueError, match='none holds no perceptual network'):
     run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
-  # The path is of no interest where nothing is weighed by it.
+  # With a weight of 0, the path does not matter.
   config = tiny.changed(config, loss=dict(perceptual_weight=0.0))
   with pytest.raises(AssertionError, match='Training began'):
     run.train(config, tmp_path / 'run')
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     run.train(tiny.stage1_config(), tmp_path / 'file')
   with pytest.raises(ValueError, match='--workdir=.*run cannot be written'):
     run.train(tiny.stage1_config(), tmp_path / 'file' / 'run')
-  if os.geteuid():  # Root may write everywhere.
+  if os.geteuid():  # Root may write anywhere.
     closed = tmp_path / 'closed'
     closed.mkdir(mode=0o500)
     with pytest.raises(ValueError, match='Permission denied'):
@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 def test_weights_to_start_from_that_are_missing_are_refused_at_once(
     tmp_path, monkeypatch
 ):
-  """Before the data, which are missing too, are looked for."""
+  """Before the data, which are also missing, are opened."""
   none = tmp_path / 'none'
   data = dict(source='image_folder', path=str(tmp_path / 'no images'))
   empty = tmp_path / 'runs' / 'empty'
@@ -245,7 +245,9 @@ def test_weights_to_start_from_that_are_missing_are_refused_at_once(
   ):
     make = tiny.stage1_config if stage == 1 else tiny.stage2_config
     config = make(init_from=str(path), data=data)
-    match = f'^config.init_from={path} cannot be started from: .*{words}'
+    match = (
+        rf'^config.init_from={path} has no weights to start from\. .*{words}'
+    )
     with pytest.raises(ValueError, match=match):
       run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

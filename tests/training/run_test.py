@@ -45,7 +45,7 @@ def test_a_run_leaves_its_settings_metrics_pictures_and_weights(stage):
 
 
 def test_a_finished_tokenizer_reconstructs_as_well_as_its_metrics_say():
-  """The weights restored are those that were evaluated: the averages."""
+  """The restored weights are the averages, which were evaluated."""
   folder = tiny.finished_run(1)
   tokenizer = Tokenizer.restore(str(folder), verbose=False)
   images = tiny.images(len(digits.Digits('test', tiny.SIZE)))
@@ -81,7 +81,7 @@ def test_weights_of_another_model_are_named_before_training(tmp_path):
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
-  """Of all that stage 1 has learned, the codebook and the opponent too."""
+  """In stage 1, also with its codebook and its discriminator."""
   config = tiny.run_config(1)
   config = tiny.changed(config, init_from=str(tiny.finished_run(1)))
   config = tiny.changed(config, train=dict(steps=1))
@@ -95,12 +95,12 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path):
       [after['params'], after['ema_params']],
       [before['ema_params']] * 2,
   )
-  # The discriminator has not started again.
+  # The discriminator was not initialized again.
   for name in ('disc_params', 'disc_stats'):
     tiny.assert_trees_equal(after[name], before[name])
   counts = [
       np.sum(state['codebook']['quantizer']['shared']['count'])
       for state in (after, before)
   ]
-  # 64 codes count one hundredth; so do, about, the codewords drawn anew.
+  # 64 codes count 1/100 each; re-drawn codewords add about as much.
   np.testing.assert_allclose(counts[0], 0.99 * counts[1] + 0.64, rtol=0.2)

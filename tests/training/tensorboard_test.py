@@ -1,4 +1,4 @@
-"""Event files hold what was written, and go on after a full disk."""
+"""Event files hold all events, and continue after a full disk."""
 
 import errno
 import io
@@ -14,12 +14,12 @@ from rq_jax.training import tensorboard
 
 
 def events(folder):
-  """All whole events of a folder, file by file."""
+  """All complete events of a folder, file by file."""
   found = []
   for file in sorted(folder.iterdir()):
     data = file.read_bytes()
     while data:
-      # Length and its checksum; the event and its checksum.
+      # A length with its checksum, then the event with its checksum.
       size, check = struct.unpack_from('<QI', data)
       assert check == record_writer.masked_crc32c(data[:8])
       (check,) = struct.unpack_from('<I', data, 12 + size)
@@ -38,7 +38,7 @@ def scalars(folder):
 
 
 def starts(folder):
-  """Steps from which on TensorBoard hides what was written before."""
+  """The steps from which TensorBoard hides earlier events."""
   return [
       event.step
       for event in events(folder)
@@ -47,7 +47,7 @@ def starts(folder):
 
 
 class Full(io.BytesIO):
-  """A file on a full disk, which notices when the buffer is written."""
+  """A file on a full disk: writing its buffer fails."""
 
   def flush(self):
     raise OSError(errno.ENOSPC, 'No space left on device')
@@ -94,7 +94,7 @@ def test_a_full_disk_raises_at_once_and_the_next_event_gets_a_new_file(
   with monkeypatch.context() as patch:
     patch.setattr(record_writer, 'open_file', lambda _: Full())
     writer.close()
-    # More often than any queue is long.
+    # More writes than any queue can hold.
     for step in range(2, 40):
       with pytest.raises(OSError, match='No space'):
         writer.write_scalars(step, {'loss': 2.0})

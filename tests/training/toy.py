@@ -1,4 +1,4 @@
-"""A stage so small that all of it can be computed by hand."""
+"""A stage so small that tests compute all of it themselves."""
 
 import functools
 
@@ -47,7 +47,7 @@ def init_state(task, rng):
 
 
 def train_step(task, state, batch):
-  """Adds the mean of the images, and noise of the step."""
+  """Adds the mean of the images, and noise that depends on the step."""
   noise = jax.random.normal(jax.random.fold_in(state.rng, state.step), (4,))
   change = jnp.mean(batch['image']) + noise
   change = jnp.where(state.step == task.breaks_at, jnp.nan, change)
@@ -94,7 +94,7 @@ STAGE = loop.Stage(
 
 
 def experiment(**train):
-  # A large batch makes evaluations short; 359 is no multiple of it.
+  # A large batch makes evaluations short; it does not divide 359.
   return tiny.stage1_config(
       data=dict(batch_size=64), train=dict(checkpoint_steps=2) | train
   )
@@ -150,7 +150,7 @@ def expected_states(steps=STEPS):
 
 @functools.cache
 def finished():
-  """The folder of a run that nothing disturbed, and what it returned."""
+  """The folder of an undisturbed run, and the results of that run."""
   folder = folders.new()
   return folder, run(folder, config=experiment(eval_steps=3))
 

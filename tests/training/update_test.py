@@ -1,4 +1,4 @@
-"""The end of a step: what moves, and that what is not finite moves nothing."""
+"""The end of a step: it moves the state, unless a value is not finite."""
 
 import types
 

@@ -1,4 +1,4 @@
-"""A run's folder is made late, held early, and checked against its config."""
+"""A run's folder is created late, locked early, and checked by its config."""
 
 import jax
 import pytest
@@ -35,7 +35,7 @@ def test_a_folder_is_prepared_once_and_checked_then(tmp_path):
 
 
 def test_a_second_training_is_refused_before_anything_else(tmp_path):
-  """Before it learns that its tokenizer is missing, and changes nothing."""
+  """It changes nothing, and its missing tokenizer is not looked for."""
   stored.write_config(tmp_path, tiny.stage1_config())
   config = tiny.stage2_config(tokenizer=str(tmp_path / 'none'))
   with (

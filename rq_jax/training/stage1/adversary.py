@@ -1,4 +1,4 @@
-"""The discriminator's part of a step of stage 1."""
+"""The discriminator's part of a stage-1 step."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from rq_jax.typing import Metrics, PyTree
 def generator_loss(
     task: Any, state: Any, recons: jax.Array
 ) -> tuple[jax.Array, PyTree]:
-  """What the RQ-VAE pays for being found out, and the new statistics."""
+  """The generator loss, and the discriminator's statistics after it."""
   logits, stats = _discriminate(
       task, state.disc_params, state.disc_stats, recons
   )
@@ -34,17 +34,17 @@ def _discriminate(task, params, stats, images):
 def step(
     task: Any, state: Any, stats: PyTree, images: jax.Array, recons: jax.Array
 ) -> tuple[dict[str, PyTree], Metrics]:
-  """One step on reconstructions and images; none before it is to start.
+  """Trains the discriminator for one step, from `adversarial_start` on.
 
   Args:
     task: A `stage1.Task` with a discriminator.
     state: The `stage1.State` before the step.
-    stats: Statistics after `generator_loss`.
-    images: float32[B, S, S, 3].
-    recons: Of the same shape.
+    stats: The discriminator's statistics after `generator_loss`.
+    images: Original images, float32[B, S, S, 3].
+    recons: Their reconstructions, of the same shape.
 
   Returns:
-    New values of the fields of the state, and metrics.
+    New values of the discriminator's fields of the state, and metrics.
   """
   kinds = {
       'hinge': losses.hinge_discriminator,
@@ -52,7 +52,7 @@ def step(
   }
 
   def disc_loss(params):
-    # One after the other: BatchNorm never mixes what is fake with what is real.
+    # In two calls, so that BatchNorm never mixes real and generated images.
     fake, after_fake = _discriminate(task, params, stats, recons)
     real, after_real = _discriminate(task, params, after_fake, images)
     loss = kinds[task.loss['discriminator']](real, fake)

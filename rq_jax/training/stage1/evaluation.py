@@ -1,4 +1,4 @@
-"""Evaluation of stage 1: reconstructions by depth, use of the codebook."""
+"""Evaluation of stage 1: reconstructions by depth, and codebook usage."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   """Sums over the valid examples of a batch; see `summarize`.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     state: The state to evaluate.
     batch: 'image', float32[B, S, S, 3]; and 'valid', bool[B].
   """
@@ -38,7 +38,7 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
     )
     sums['perceptual'] = jnp.sum(valid * distances)
   mask = valid[:, None, None, None]
-  codes = jnp.where(mask > 0, quantized.codes, -1)  # Counted nowhere.
+  codes = jnp.where(mask > 0, quantized.codes, -1)  # -1 is not counted.
   return sums | {
       'count': jnp.sum(valid),
       'mse': jnp.stack(mse),
@@ -72,7 +72,7 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
-  """Images over their reconstructions by depth: uint8[D + 1, 8, S, S, 3]."""
+  """Images above their reconstructions by depth: uint8[D + 1, 8, S, S, 3]."""
   images = batch['image'][:8]
   variables = stage1.inference_variables(state)
   features = task.model.apply(variables, images, method='features')

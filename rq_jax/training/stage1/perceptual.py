@@ -1,4 +1,4 @@
-"""The perceptual network of stage 1, which is restored and never trained."""
+"""The perceptual network of stage 1, restored and never trained."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ def abstract(*, dtype: str = 'float32') -> tuple[lpips.LPIPS, Variables]:
   """The network, and the shapes of its parameters.
 
   Args:
-    dtype: Of the convolutions.
+    dtype: Dtype of the convolutions.
   """
   network = lpips.LPIPS(dtype=dtype)
   size = lpips.MIN_SIZE
@@ -24,12 +24,12 @@ def abstract(*, dtype: str = 'float32') -> tuple[lpips.LPIPS, Variables]:
 def restore(
     path: str, mesh: jax.sharding.Mesh, *, dtype: str = 'float32'
 ) -> tuple[lpips.LPIPS, Variables]:
-  """Restores the network, and its parameters as a copy on every device.
+  """Restores the network, with a copy of its parameters on every device.
 
   Args:
     path: Folder of a converted network.
-    mesh: Where to place the parameters.
-    dtype: Of the convolutions.
+    mesh: Mesh of the devices to place the parameters on.
+    dtype: Dtype of the convolutions.
 
   Raises:
     ValueError: If the folder holds no such network.

@@ -1,4 +1,4 @@
-"""Stage 1: trains the RQ-VAE, against a patch discriminator if one is wanted.
+"""Stage 1: trains the RQ-VAE, optionally against a patch discriminator.
 
 Section 3.1 of the paper; the adversarial part follows VQ-GAN.
 """
@@ -33,10 +33,10 @@ class State:
   failed_step: jax.Array  # int32[], the step that was not finite, or -1.
   rng: jax.Array  # Never replaced: each step folds its number in.
   params: PyTree
-  codebook: PyTree  # Moves by averaging, not by gradients.
+  codebook: PyTree  # Updated by moving averages, not by gradients.
   opt_state: optax.OptState
   ema_params: PyTree | None
-  # Of the discriminator; None without one.
+  # Fields of the discriminator; None without one.
   disc_params: PyTree | None
   disc_stats: PyTree | None
   disc_opt_state: optax.OptState | None
@@ -44,18 +44,19 @@ class State:
 
 @flax.struct.dataclass
 class Task:
-  """What stays fixed over a run.
+  """Everything that stays fixed over a run.
 
   Attributes:
     model: The RQ-VAE.
-    discriminator: Its opponent; None to train without.
-    optimizer: Of the RQ-VAE.
-    disc_optimizer: Of the discriminator.
+    discriminator: The discriminator; None to train without one.
+    optimizer: Optimizer of the RQ-VAE.
+    disc_optimizer: Optimizer of the discriminator.
     schedule: Learning rate by step.
-    loss: The section `loss` of the experiment, as items.
-    ema_decay: Of the averaged parameters; 0 keeps none.
-    perceptual: The network of the perceptual loss; None to train without.
-    perceptual_variables: Its parameters, which are never trained.
+    loss: The section `loss` of the experiment.
+    ema_decay: Decay of the averaged parameters; 0 to keep no averages.
+    perceptual: The network of the perceptual loss; None to train without it.
+    perceptual_variables: Parameters of the perceptual network, which are never
+      trained.
   """
 
   model: rqvae.RQVAE = flax.struct.field(pytree_node=False)
@@ -78,17 +79,17 @@ def build(
     total_steps: int,
     perceptual: tuple[lpips.LPIPS, Variables] | None = None,
 ) -> Task:
-  """Builds what stays fixed over a run.
+  """Builds everything that stays fixed over a run.
 
   Args:
     config: A checked stage-1 experiment.
-    mesh: Where it will run.
-    total_steps: Length of the run, for the learning rate.
-    perceptual: Network and parameters of the perceptual loss, if there is one;
-      those at `loss.perceptual_path` if None.
+    mesh: Mesh of the devices to train on.
+    total_steps: Length of the run in steps, for the learning rate.
+    perceptual: Network and parameters of the perceptual loss; None to restore
+      those at `loss.perceptual_path`, if the loss is used.
 
   Raises:
-    ValueError: If `loss.perceptual_path` holds no network, but is needed.
+    ValueError: If `loss.perceptual_path` is needed and holds no network.
   """
   network, network_variables = None, None
   if config.loss.perceptual_weight > 0:
@@ -116,7 +117,7 @@ def init_state(task: Task, rng: jax.Array) -> State:
   """Initial state; parameters are boxed with their logical axes.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     rng: The key of the whole run.
   """
   rng_model, rng_disc, rng_run = jax.random.split(rng, 3)
@@ -141,7 +142,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   """Updates the RQ-VAE on a batch, then the discriminator on its output.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     state: The state to advance.
     batch: 'image', float32[B, S, S, 3] in [-1, 1].
 
@@ -166,7 +167,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
 
 
 def _gradients(task: Task, state: State, images, rng):
-  """Losses of the RQ-VAE and their gradients, pulled back piece by piece.
+  """Losses of the RQ-VAE and their gradients, pulled back part by part.
 
   The losses on images are differentiated once, with respect to the images.
   Both gradients are pulled back through only the last layer, which gives the
@@ -219,13 +220,13 @@ def _gradients(task: Task, state: State, images, rng):
   (grads,) = pull_hidden(
       (hidden_grad, jnp.asarray(task.loss['commitment_weight'], jnp.float32))
   )
-  # `_hidden` stops before the last layer, whose gradients it leaves at zero.
+  # `_hidden` stops before the last layer: its gradients there are zero.
   grads = {**grads, 'to_rgb': rgb_grad}
   return recons, books, disc_stats, grads, metrics | {'loss': loss}
 
 
 def _hidden(task: Task, params, books, images, rng):
-  """All but the last layer: (hidden, commitment loss), and what moved."""
+  """All but the last layer: (hidden, commitment loss), (quantized, books)."""
   rng_codebook, rng_dropout = jax.random.split(rng)
   (hidden, quantized), mutated = task.model.apply(
       {'params': params, 'codebook': books},
@@ -240,7 +241,7 @@ def _hidden(task: Task, params, books, images, rng):
 
 
 def _image_loss(task: Task, images, recons) -> tuple[jax.Array, Metrics]:
-  """How far images are, by pixels and as eyes see it; and both parts."""
+  """Loss by pixels and by perceptual distance: the sum, and both parts."""
   loss = losses.reconstruction(images, recons, task.loss['reconstruction'])
   parts = {'reconstruction': loss}
   if task.perceptual is not None:
@@ -259,7 +260,7 @@ def _codebook_metrics(model: rqvae.RQVAE, codes: jax.Array) -> Metrics:
 
 
 def code_shares(model: rqvae.RQVAE, codes: jax.Array) -> jax.Array:
-  """Shares of codewords, of the shared codebook or by depth: [1 or D, K]."""
+  """Share of each codeword, in the shared codebook or by depth: [1 or D, K]."""
   if model.shared_codebook:
     return codebook.usage(codes, model.codebook_size)[None]
   by_depth = jnp.moveaxis(codes, -1, 0)
@@ -268,5 +269,5 @@ def code_shares(model: rqvae.RQVAE, codes: jax.Array) -> jax.Array:
 
 
 def inference_variables(state: State) -> dict[str, Any]:
-  """What a tokenizer is made of: averaged parameters if there are any."""
+  """Variables of a tokenizer, with averaged parameters if there are any."""
   return {'params': update.averaged(state), 'codebook': state.codebook}

@@ -1,4 +1,4 @@
-"""Evaluation of stage 2: held-out loss and accuracy by depth, samples."""
+"""Evaluation of stage 2: held-out loss and accuracy by depth, and samples."""
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,13 @@ from rq_jax.typing import Batch, Metrics
 def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   """Sums over the valid examples of a batch; see `summarize`.
 
-  Codes are drawn as in training, but with the same numbers in every evaluation.
+  Codes are drawn as in training, but every evaluation uses the same random
+  numbers.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     state: The state to evaluate.
-    batch: As of `train_step`, and 'valid', bool[B].
+    batch: As in `train_step`, and 'valid', bool[B].
   """
   params = stage2.inference_variables(state)['params']
   codes, residuals = stage2.draw_codes(task, batch, jax.random.key(0))

@@ -1,7 +1,7 @@
 """Stage 2: trains the RQ-Transformer on the codes of a frozen RQ-VAE.
 
-Section 3.2 of the paper. Codes are drawn and soft targets computed anew in
-every step, from features that come from a cache or from the frozen encoder.
+Section 3.2 of the paper. Every step draws new codes and computes soft targets,
+from features that come from a cache or from the frozen encoder.
 """
 
 from typing import Any
@@ -37,17 +37,17 @@ class State:
 
 @flax.struct.dataclass
 class Task:
-  """What stays fixed over a run.
+  """Everything that stays fixed over a run.
 
   Attributes:
     model: The RQ-Transformer.
     tokenizer: The frozen RQ-VAE.
-    tokenizer_variables: Its parameters and codebook.
-    optimizer: The gradient transformation.
+    tokenizer_variables: Parameters and codebook of the RQ-VAE.
+    optimizer: Optimizer of the RQ-Transformer.
     schedule: Learning rate by step.
     loss: The section `loss` of the experiment.
-    ema_decay: Of the averaged parameters; 0 keeps none.
-    chunks: Pieces that the loss is computed in, along the positions.
+    ema_decay: Decay of the averaged parameters; 0 to keep no averages.
+    chunks: Number of chunks of positions that the loss is computed in.
   """
 
   model: rqtransformer.RQTransformer = flax.struct.field(pytree_node=False)
@@ -61,7 +61,7 @@ class Task:
 
   @property
   def codebooks(self) -> tuple[jax.Array, ...]:
-    """Codewords that the RQ-Transformer is given."""
+    """Codewords that are inputs of the RQ-Transformer."""
     return self.tokenizer.apply(self.tokenizer_variables, method='codebooks')
 
 
@@ -72,13 +72,13 @@ def build(
     total_steps: int,
     tokenizer: tokenizer_lib.Tokenizer,
 ) -> Task:
-  """Builds what stays fixed over a run.
+  """Builds everything that stays fixed over a run.
 
   Args:
     config: A checked stage-2 experiment.
-    mesh: Where it will run.
-    total_steps: Length of the run, for the learning rate.
-    tokenizer: Whose codes to model.
+    mesh: Mesh of the devices to train on.
+    total_steps: Length of the run in steps, for the learning rate.
+    tokenizer: The tokenizer whose codes to model.
 
   Raises:
     ValueError: If the tokenizer makes other codes than the model predicts.
@@ -88,7 +88,7 @@ def build(
   return Task(
       model=model,
       tokenizer=tokenizer.model,
-      # By way of the host: each process has a copy on a device of its own.
+      # Via the host, because each process has a copy on a device of its own.
       tokenizer_variables=jax.device_put(
           jax.device_get(tokenizer.variables), partitioning.replicated(mesh)
       ),
@@ -122,11 +122,11 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   """Takes one optimizer step.
 
   Args:
-    task: What stays fixed over the run.
+    task: Everything that stays fixed over the run.
     state: The state to advance.
     batch: 'features', float32[B, H, W, C], the encoder's outputs before
       quantization, or 'image', float32[B, S, S, 3] in [-1, 1]; and 'label',
-      int32[B], or 'tokens', int32[B, text_length], for a model that takes them.
+      int32[B], or 'tokens', int32[B, text_length], if the model takes them.
 
   Returns:
     The next state, and scalar metrics of this step.
@@ -163,7 +163,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
 def draw_codes(
     task: Task, batch: Batch, rng: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Codes int32[B, T, D], and the residuals that soft targets follow from."""
+  """Draws codes int32[B, T, D]; also returns residuals, for soft targets."""
   quantizer = task.tokenizer.make_quantizer()
   variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
   if 'features' in batch:
@@ -200,9 +200,10 @@ def losses_by_code(
     condition: jax.Array,
     rng_dropout: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-  """Losses and hits of every code, [B, T, D] each, and the condition's loss.
+  """Loss and hit of every code, each [B, T, D], and the loss of the condition.
 
-  Soft targets and logits exist for a few positions at a time.
+  A code is a hit if its logit is the highest. Soft targets and logits exist
+  only for a few positions at a time.
   """
   train = rng_dropout is not None
   hidden, spatial = task.model.apply(
@@ -255,7 +256,7 @@ def condition_of(task: Task, batch: Batch) -> jax.Array:
 
 
 def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
-  """Replaces whole conditions by the null class, at random."""
+  """Replaces whole conditions with the null class, at random."""
   rate = task.loss['label_dropout']
   if not rate:
     return condition
@@ -264,5 +265,5 @@ def _drop_labels(task: Task, condition, rng: jax.Array) -> jax.Array:
 
 
 def inference_variables(state: State) -> dict[str, Any]:
-  """What a sampler is made of: averaged parameters if there are any."""
+  """Variables of a sampler, with averaged parameters if there are any."""
   return {'params': update.averaged(state)}

@@ -24,14 +24,14 @@ CASES = {
 
 @functools.cache
 def results(case):
-  """Metrics and a preview, from batches, and what NumPy needs to check them."""
+  """Metrics and previews from batches, and the arrays to check them with."""
   task = tiny.stage1_task(
       tiny.stage1_config(**CASES[case]), perceptual=tiny.perceptual_stand_in()
   )
   images = tiny.images(COUNT)
   state = tiny.initial_state(stage1, task)
   if state.ema_params is not None:
-    # These must not be used.
+    # The averages must be used, not these.
     state = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
   program = jax.jit(
       lambda task, batch: (
@@ -83,7 +83,7 @@ def test_errors_are_exact_although_the_last_batch_is_padded(case):
   features = np.asarray(features, np.float64)
   residual = np.mean((features - quantized.features) ** 2)
   spread = np.mean((features - np.mean(features, axis=(0, 1, 2))) ** 2)
-  # Sums of squares in float32, less the square of the sum.
+  # A difference of sums of squares, in float32.
   np.testing.assert_allclose(
       metrics['quantization_error'], residual / spread, rtol=1e-4
   )
@@ -120,5 +120,5 @@ def test_previews_show_images_over_their_reconstructions_by_depth():
   pixels = np.clip((np.stack(rows) + 1) * 127.5, 0, 255)
   assert previews[0].shape == (3, 8, tiny.SIZE, tiny.SIZE, 3)
   assert previews[0].dtype == np.uint8
-  # Rounded; what lies between two numbers may go either way.
+  # Rounded; a value between two numbers may be rounded either way.
   np.testing.assert_allclose(previews[0], pixels, atol=0.501)

@@ -1,4 +1,4 @@
-"""The perceptual network is restored as it was saved, or not at all."""
+"""The perceptual network is restored exactly, or refused."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Stage 1 against the same losses, differentiated through the whole model."""
+"""Stage 1 against gradients of the same losses through the whole model."""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def test_the_discriminator_waits_for_its_start_and_then_learns(case):
       jax.tree.map(jnp.float32, stats),
       steps.CLOSE,
   )
-  # Adam's first step moves by the learning rate whatever has a gradient.
+  # Adam's first step moves every parameter that has a gradient by the rate.
   moved = jax.tree.map(
       lambda a, b, g: np.abs(a - b)[np.abs(g) > 1e-6],
       third.disc_params,
@@ -94,11 +94,11 @@ def test_averaged_parameters_follow_the_parameters():
 def test_the_codebook_moves_by_averaging():
   states, metrics = steps.run('plain')
   _, (_, output, moved), _ = steps.naive('plain', 0)
-  # Redrawn codewords depend on the key of the step: see that it is the one.
+  # Re-drawn codewords depend on the key of the step, so it is checked, too.
   tiny.assert_trees_close(states[1].codebook, moved, 1e-5)
   book = states[1].codebook['quantizer']['shared']
   hits = np.bincount(output.quantized.codes.ravel(), minlength=tiny.WORDS)
-  count = 0.01 * hits  # The averages start empty.
+  count = 0.01 * hits  # The averages start at 0.
   used = count >= 0.1 * np.mean(count)
   assert 0 < np.sum(used) < tiny.WORDS
   np.testing.assert_allclose(book.count[used], count[used], rtol=1e-5)
@@ -156,7 +156,7 @@ def test_the_perceptual_distance_is_a_part_of_the_loss():
   np.testing.assert_allclose(metrics[0]['perceptual'], perceptual, rtol=1e-5)
   error = np.mean(np.square(output.images - images))
   np.testing.assert_allclose(metrics[0]['reconstruction'], error, rtol=1e-5)
-  # The adversarial part has not begun.
+  # The adversarial loss has not started yet.
   commitment = 0.25 * output.quantized.commitment_loss
   np.testing.assert_allclose(
       metrics[0]['loss'], error + commitment + 100 * perceptual, rtol=1e-5
@@ -176,7 +176,7 @@ def test_the_adaptive_weight_balances_the_perceptual_part_too():
 
 def test_the_weights_of_the_perceptual_network_are_given_to_each_step():
   task, states = steps.task_of('act'), steps.run('act')[0]
-  # The state has none of them: they never move.
+  # The state contains none of them, because they never change.
   shapes = {leaf.shape for leaf in jax.tree.leaves(states[0])}
   kernel = task.perceptual_variables['params']['Conv_0']['kernel']
   assert kernel.shape not in shapes

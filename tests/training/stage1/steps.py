@@ -9,7 +9,7 @@ import numpy as np
 from rq_jax.training import stage1
 from tests import tiny
 
-# Both sides are float32 sums of some thousand terms, in another order.
+# Both sides sum thousands of terms in float32, in different orders.
 CLOSE = 2e-4
 
 CASES = {
@@ -24,7 +24,7 @@ CASES = {
     'act': dict(
         model=dict(shared_codebook=False, codebook_size=(6, tiny.WORDS)),
         loss=dict(
-            perceptual_weight=100.0,  # Else it is lost among the others.
+            perceptual_weight=100.0,  # So large that it has an effect.
             perceptual_path='unused',
             adversarial_weight=0.5,
             adversarial_start=1,
@@ -101,7 +101,7 @@ def discriminate(task, params, stats, images):
 
 
 def naive_discriminator(task, state, images, recons, params):
-  """The generator's pass moves the statistics first, then fakes, then images.
+  """Statistics are updated three times: by the generator, fakes and images.
 
   Returns the loss, and the statistics after all three.
   """
@@ -134,13 +134,13 @@ def naive_gradients(task, state, images):
 
 @functools.cache
 def naive(case, step):
-  """Gradients [3, ...] of the three losses, what they came from, and more."""
+  """Gradients [3, ...] of the losses, their outputs, and the adversary's."""
   states, _ = run(case)
   return naive_gradients(task_of(case), states[step], tiny.images())
 
 
 def naive_weight(case):
-  """Of the generator loss, from two backward passes through everything."""
+  """Weight of the generator loss, from two backward passes through all."""
   grads, _, _ = naive(case, 1)
   kernel = np.asarray(grads['to_rgb']['conv']['kernel'], np.float64)
   norms = [np.linalg.norm(kernel[i]) for i in (0, 2)]
@@ -149,6 +149,6 @@ def naive_weight(case):
 
 
 def weights_of(case, step):
-  """What the three losses weigh in a step."""
+  """Weights of the three losses in a step."""
   adversarial = naive_weight(case) if case in ADVERSARIAL and step else 0.0
   return np.array([1, task_of(case).loss['commitment_weight'], adversarial])

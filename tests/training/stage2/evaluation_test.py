@@ -26,7 +26,7 @@ def task():
 
 @functools.cache
 def state():
-  """A state whose parameters must not be used, but their averages."""
+  """A state whose averages must be used, not its parameters."""
   initial = tiny.initial_state(stage2, task())
   return initial.replace(params=jax.tree.map(jnp.zeros_like, initial.params))
 
@@ -83,7 +83,7 @@ def test_losses_are_exact_although_the_last_batch_is_padded():
 
 
 def test_previews_are_decoded_draws_for_the_labels_of_the_batch(monkeypatch):
-  """Draws are pretended to be what the labels say."""
+  """The draws are replaced by known codes."""
   codes = tiny.untrained_tokenizer().encode(tiny.images())
   asked = []
 
@@ -103,6 +103,6 @@ def test_previews_are_decoded_draws_for_the_labels_of_the_batch(monkeypatch):
   np.testing.assert_array_equal(request.condition[:, 0], batch['label'])
   expected = tiny.untrained_tokenizer().decode(codes)
   assert rows['samples'].dtype == np.uint8
-  # Two programs may round differently what lies between two numbers.
+  # Two programs may round a value between two numbers differently.
   difference = np.int32(rows['samples'][0]) - np.int32(expected)
   assert np.max(np.abs(difference)) <= 1

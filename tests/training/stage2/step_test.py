@@ -48,7 +48,7 @@ def test_neither_chunks_nor_a_cache_of_features_change_a_step(kind, chunks):
 
 
 def test_logits_of_all_positions_never_exist_at_once():
-  # So many rows that they exceed all parameters.
+  # So many rows that their logits are larger than all parameters.
   batch = {'features': jnp.zeros((64, 8, 8, 4)), 'label': jnp.zeros(64, int)}
   whole = (64, steps.POSITIONS, steps.DEPTH, steps.WORDS)
 
@@ -87,7 +87,7 @@ def test_codes_are_drawn_anew_in_every_step_and_alike_in_the_same():
 
 
 def test_codes_follow_the_softmax_of_the_negative_distances():
-  """The first codes, and the second ones after the most frequent first one."""
+  """The first codes, and the second codes after the most frequent first one."""
   vector = np.asarray(steps.features()[:1], np.float64)
   repeated = jnp.tile(steps.features()[:1], (4096, 1, 1, 1))
   codes, residuals = drawer('labels')({'features': repeated}, jax.random.key(3))

@@ -9,16 +9,16 @@ import numpy as np
 from rq_jax.training import stage2
 from tests import tiny
 
-# Both sides are float32 sums of some thousand terms, in another order.
+# Both sides sum thousands of terms in float32, in different orders.
 CLOSE = 2e-4
 POSITIONS, DEPTH, WORDS = 4, 2, tiny.WORDS
 
 CASES = {
-    # Labels are dropped, codes drawn, targets soft.
+    # Labels are dropped, codes are drawn, targets are soft.
     'labels': dict(
         loss=dict(label_dropout=0.25), optimizer=dict(ema_decay=0.9)
     ),
-    # The text is predicted, too; codes are the nearest, targets are codes.
+    # The text is also predicted; codes are nearest, and targets are codes.
     'text': dict(
         model=dict(
             num_classes=0, null_class=False, text_vocab_size=11, text_length=3
@@ -68,19 +68,19 @@ def step_of(case, kind='features', chunks=1):
 
 
 def keys_of(state):
-  """Keys of a step: of the codes and of the dropout."""
+  """Keys of a step: for the codes and for dropout."""
   key = jax.random.fold_in(state.rng, state.step)
   return jax.random.split(key, 3)[:2]
 
 
 def dropped(grads):
-  """Which of the eight labels a step did not see: their rows did not move."""
+  """Which of the eight labels a step dropped: their rows have no gradient."""
   rows = np.asarray(grads['condition_embedding'])
   return ~np.any(rows[: tiny.BATCH], axis=1)
 
 
 def naive_loss(task, params, codes, condition, key):
-  """The loss of given codes, its targets made for all positions at once."""
+  """The loss of given codes, with targets of all positions at once."""
   words = task.codebooks[0]
   vectors = task.tokenizer.make_quantizer().fold(features())
   before = jnp.cumsum(words[codes], axis=-2) - words[codes]
