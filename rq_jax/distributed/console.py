@@ -1,7 +1,7 @@
-"""What people read while a program runs; only the first process talks to them.
+"""Prints what a user reads while a program runs.
 
-Progress and results go to the standard output (`tell`), warnings to the
-standard error (`warn`), errors become exceptions.
+`tell` prints progress and results to the standard output, only in the first
+process. `warn` prints warnings to the standard error. Errors are exceptions.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from rq_jax.distributed import progress
 def tell(text: str = '') -> None:
   """Prints a line to the standard output, in the first process only.
 
-  Nothing happens if nobody reads it any more.
+  If the output cannot be written any more, the line is dropped.
   """
   if is_first():
     with contextlib.suppress(OSError, ValueError):
@@ -23,9 +23,9 @@ def tell(text: str = '') -> None:
 
 
 def warn(text: str) -> None:
-  """Logs a warning to the standard error, in every process that meets it.
+  """Logs a warning to the standard error, in every process that calls it.
 
-  A progress bar makes room for it.
+  Progress bars are taken away while it is written.
   """
   with progress.aside():
     logging.warning('%s', text)
@@ -34,8 +34,8 @@ def warn(text: str) -> None:
 def is_first() -> bool:
   """Whether this is the first process, or the only one.
 
-  Never starts a JAX backend: before `processes.initialize`, it would be of one
-  process only.
+  It never starts a JAX backend: a backend that starts before
+  `processes.initialize` knows only one process.
   """
   jax = sys.modules.get('jax')
   if jax is None or not jax.distributed.is_initialized():

@@ -1,10 +1,10 @@
 """Ends a run cleanly when a signal asks it to stop.
 
-Four signals do: SIGTERM, Ctrl-C (SIGINT), SIGUSR1, by which Slurm can
-warn of the end of a job, and SIGHUP, when a terminal goes away. As long as
-there is nothing to save, the process leaves at once (`leaving_at_once`); later
-it saves first (`Interrupts`). A signal that was ignored when the program
-started, as `nohup` ignores SIGHUP, stays ignored.
+Four signals do so: SIGTERM, SIGINT (Ctrl-C), SIGUSR1, which Slurm can send
+before it ends a job, and SIGHUP, which is sent when a terminal closes. As long
+as there is nothing to save, the process exits at once (`leaving_at_once`);
+later, it saves first (`Interrupts`). A signal that was ignored when the program
+started, such as SIGHUP under `nohup`, stays ignored.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,16 +18,16 @@ from typing import Any, NoReturn
 from rq_jax.distributed import locks
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_STILL = b'\nStill finishing; please wait. SIGKILL would lose the rest.\n'
+_STILL = b'\nStill finishing; please wait. SIGKILL would lose unsaved work.\n'
 
 
 class Interrupted(Exception):
-  """A signal stopped the work, which has saved what it needs to go on."""
+  """A signal stopped the work, which is saved and can be resumed."""
 
   def __init__(self, saved: str):
-    """Says what was saved, such as 'saved at step 12', and how to go on."""
+    """Makes the message; `saved` is a phrase such as 'saved at step 12'."""
     super().__init__(
-        f'Interrupted: {saved}; the same command goes on from there.'
+        f'Interrupted: {saved}. Run the same command again to resume.'
     )
 
 
@@ -36,8 +36,8 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
   """Ends the process at the first signal, while there is nothing to save.
 
   Python runs signal handlers between two of its own instructions, which may be
-  minutes apart while a model compiles. So a thread waits for the signals, too.
-  Handlers that are set meanwhile, as by `Interrupts`, come first.
+  minutes apart while a model compiles. So a thread also waits for the signals.
+  Handlers that are set meanwhile, for example by `Interrupts`, take precedence.
 
   Args:
     sentence: What to print to the standard error.
@@ -47,7 +47,7 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
 
   def leave(*_) -> None:
     if leaving.is_set():
-      return  # The handler and the thread both come here.
+      return  # The handler and the thread may both call this.
     leaving.set()
     with contextlib.suppress(OSError):  # The terminal may be gone.
       os.write(sys.__stderr__.fileno(), f'\n{sentence}\n'.encode())
@@ -69,18 +69,18 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
   finally:
     signal.set_wakeup_fd(woken)
     _restore(before)
-    os.close(writer)  # The watcher reads the end and stops.
+    os.close(writer)  # The watcher reads the end of the pipe and stops.
     watcher.join()
     os.close(reader)
 
 
 @contextlib.contextmanager
 def exiting() -> Iterator[None]:
-  """Ends the program by an exception, so that what is half written is removed.
+  """Turns signals into an exception, so that half-written files are removed.
 
-  For commands that cannot resume: SIGTERM, SIGUSR1 and SIGHUP become a
+  For commands that cannot resume: SIGTERM, SIGUSR1 and SIGHUP raise a
   `SystemExit` with 128 + the number of the signal, as shells report it. Ctrl-C
-  is an exception already.
+  raises an exception already.
   """
 
   def leave(number: int, _: Any) -> NoReturn:
@@ -94,27 +94,27 @@ def exiting() -> Iterator[None]:
 
 
 class Interrupts:
-  """Notes signals instead of dying of them; a context manager.
+  """A context manager that records signals instead of ending the process.
 
-  Where several processes step together, JAX itself notes SIGTERM, which any of
-  them may get, and finds a step that all can stop after. The other signals are
-  passed on as SIGTERM there.
+  If several processes step together, JAX itself records SIGTERM, which any of
+  them may get, and finds a step after which all of them can stop. The other
+  signals are then passed on as SIGTERM.
   """
 
   def __init__(self, *, alone: bool = False):
-    """Prepares to note signals.
+    """Prepares to record signals.
 
     Args:
-      alone: Whether this process may stop after another step than others.
+      alone: Whether this process may stop after a different step than others.
     """
-    import jax  # Slow, and signals are to be handled before.
+    import jax  # Slow to import, and signals must be handled before.
 
     self._together = jax.process_count() > 1 and not alone
 
   def __enter__(self):
     self._noted = False
     if self._together:
-      # JAX would not hear of a SIGTERM that is handled here.
+      # JAX would not receive a SIGTERM that is handled here.
       others = [s for s in _SIGNALS if s != signal.SIGTERM]
       self._before = _handle(others, _pass_on)
     else:
@@ -125,7 +125,7 @@ class Interrupts:
     _restore(self._before)
 
   def requested(self, step: int) -> bool:
-    """Whether to stop after this step; all that step together agree."""
+    """Whether to stop after this step; processes that step together agree."""
     if self._together:
       from jax.experimental import multihost_utils
 
@@ -142,7 +142,7 @@ class Interrupts:
 def _handle(
     numbers: Any, handler: Callable[..., Any]
 ) -> dict[signal.Signals, Any]:
-  """Sets a handler for signals; returns those they had before."""
+  """Sets a handler for signals; returns their previous handlers."""
   return {
       number: signal.signal(number, handler)
       for number in numbers
@@ -160,7 +160,7 @@ def _pass_on(*_) -> None:
 
 
 def end_at_once(code: int) -> NoReturn:
-  """Ends the process after an error, whatever its threads still wait for."""
+  """Ends the process after an error, even if its threads still wait."""
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
@@ -169,7 +169,7 @@ def end_at_once(code: int) -> NoReturn:
 
 def _exit_at_once(code: int) -> NoReturn:
   locks.release_all()
-  # Worker processes would wait for this one for ever.
+  # Worker processes would wait for this one forever.
   multiprocessing = sys.modules.get('multiprocessing')
   for child in multiprocessing.active_children() if multiprocessing else ():
     child.kill()

@@ -1,9 +1,9 @@
 """Keeps two programs from writing to one folder.
 
-Two files in the folder. `.lock` is locked by the operating system as long as
+It uses two files in the folder. The operating system locks `.lock` as long as
 the process lives, so that no crash leaves it locked. Other machines may not see
-that lock: for them, `.heartbeat` names host and process, and the time of its
-last change shows that they are alive.
+this lock. For them, `.heartbeat` names the host and the process, and the time
+of its last change shows that the process is alive.
 """
 
 from collections.abc import Iterator
@@ -24,28 +24,29 @@ from etils import epath
 from rq_jax import files
 
 BEAT_SECONDS = 10
-# A holder that shows no sign for so long is dead: network file systems may show
-# changes a while later.
+# A holder with an older heartbeat is dead. Network file systems may show
+# changes late, so this is much longer than a beat.
 DEAD_AFTER_SECONDS = 60
 
 _SETTLE_SECONDS = 1
-_TOKEN = uuid.uuid4().hex  # Of this process.
-_HEARTBEATS: set[epath.Path] = set()  # Of the folders that are held.
+_TOKEN = uuid.uuid4().hex  # Identifies this process.
+_HEARTBEATS: set[epath.Path] = set()  # Of the folders held.
 
-# File systems that know no locks, or none that other machines see.
+# Errors of file systems that have no locks, or none across machines.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
 def hold(folder: epath.PathLike, *, flag: str) -> Iterator[None]:
-  """Holds a folder, so that no other program writes to it meanwhile.
+  """Locks a folder, so that no other program writes to it meanwhile.
 
   Args:
-    folder: It exists, local or remote.
-    flag: The flag that named it, for the message.
+    folder: The folder, local or remote; it must exist.
+    flag: The flag that named the folder, for the error message.
 
   Raises:
-    ValueError: At once, if another program holds it; names host and process.
+    ValueError: At once, if another program holds the folder. The message names
+      its host and process.
   """
   folder = epath.Path(folder)
   with contextlib.ExitStack() as held:
@@ -55,7 +56,7 @@ def hold(folder: epath.PathLike, *, flag: str) -> Iterator[None]:
       raise _taken(folder, flag, holder)
     held.enter_context(_beating(folder))
     if not locked:
-      time.sleep(_SETTLE_SECONDS)  # Somebody may have come at the same time.
+      time.sleep(_SETTLE_SECONDS)  # Another may have come at the same time.
       if (holder := _read(folder)) and holder.get('token') != _TOKEN:
         raise _taken(folder, flag, holder)
     yield
@@ -65,8 +66,8 @@ def _lock(folder: epath.Path, held: contextlib.ExitStack) -> bool | None:
   """Takes the lock of the operating system.
 
   Returns:
-    Whether it is taken: None if another process has it, False if this file
-    system has no locks.
+    True if this process now has the lock, None if another process has it,
+    False if this file system has no locks.
   """
   descriptor = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT, 0o666)
   held.callback(os.close, descriptor)
@@ -86,16 +87,16 @@ def _taken(folder: epath.Path, flag: str, holder: dict[str, Any]) -> ValueError:
   return ValueError(
       f'{flag}={folder} is in use: process {process} on host {host} writes to'
       ' it. Wait until it has finished, stop it, or choose another folder. (If'
-      f' that host is down, the folder is free {DEAD_AFTER_SECONDS} s after its'
-      ' last sign of life.)'
+      f' that host is down, the folder is free {DEAD_AFTER_SECONDS} s after the'
+      ' last change of its file .heartbeat.)'
   )
 
 
 def _is_alive(folder: epath.Path, holder: dict[str, Any], locked: bool) -> bool:
   """Whether the process that the heartbeat names still writes to the folder."""
   if locked and holder.get('machine') == _machine():
-    return False  # Or it would have the lock.
-  # Times are those of the file system, whose clock may differ from ours.
+    return False  # If it were alive, it would have the lock.
+  # Compares times of the file system only: its clock may differ from ours.
   probe = folder / f'.probe-{uuid.uuid4().hex}'
   probe.write_text('')
   try:
@@ -109,7 +110,7 @@ def _is_alive(folder: epath.Path, holder: dict[str, Any], locked: bool) -> bool:
 
 
 def _machine() -> str:
-  """Names the machine, until it is started again: hosts may share a name."""
+  """Identifies the machine until it reboots, as hosts may share a name."""
   try:
     return pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
   except OSError:
@@ -117,7 +118,7 @@ def _machine() -> str:
 
 
 def release_all() -> None:
-  """Ends all heartbeats of this process, which is about to end at once."""
+  """Ends all heartbeats of this process, which is about to exit."""
   for file in list(_HEARTBEATS):
     with contextlib.suppress(Exception):
       file.unlink(missing_ok=True)
@@ -125,7 +126,7 @@ def release_all() -> None:
 
 @contextlib.contextmanager
 def _beating(folder: epath.Path) -> Iterator[None]:
-  """Shows signs of life until the context ends; failing to is no error."""
+  """Keeps a heartbeat until the context ends; ignores failures."""
   file = folder / '.heartbeat'
   holder = {
       'host': socket.gethostname(),
@@ -160,7 +161,7 @@ def _beating(folder: epath.Path) -> Iterator[None]:
 
 
 def _read(folder: epath.Path) -> dict[str, Any]:
-  """Who holds a folder, or an empty dictionary."""
+  """Reads who holds a folder; an empty dictionary if it is unknown."""
   try:
     holder = files.read_json(folder / '.heartbeat')
   except (ValueError, OSError):

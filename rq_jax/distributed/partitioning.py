@@ -1,7 +1,7 @@
 """Where arrays live: the device mesh and the table of logical axes.
 
-Models name the dimensions of their parameters and activations; the table below
-alone decides which mesh axis splits each of them.
+Models name the dimensions of their parameters and activations. Only the table
+below decides which mesh axis splits each of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,7 +44,7 @@ def make_mesh(
   Args:
     shape: Devices along each of `MESH_AXES`. At most one may be -1, which
       stands for all the devices that remain; missing axes count as 1.
-    devices: The devices to arrange; all of them by default.
+    devices: The devices to arrange; None for all of them.
 
   Returns:
     A mesh whose axes are `MESH_AXES`.
@@ -54,7 +54,7 @@ def make_mesh(
       exactly.
   """
   devices = jax.devices() if devices is None else devices
-  # Logical rules steer the partitioner by hints, hence `Auto` axes.
+  # Logical rules only give hints to the partitioner, hence `Auto` axes.
   return jax.make_mesh(
       _sizes(shape, len(devices)),
       MESH_AXES,
@@ -64,7 +64,7 @@ def make_mesh(
 
 
 def abstract_mesh(shape: Mapping[str, int], devices: int) -> AbstractMesh:
-  """The mesh that `make_mesh` would build of so many devices, without them."""
+  """The mesh that `make_mesh` would build if there were `devices` devices."""
   return AbstractMesh(
       _sizes(shape, devices),
       MESH_AXES,
@@ -73,23 +73,23 @@ def abstract_mesh(shape: Mapping[str, int], devices: int) -> AbstractMesh:
 
 
 def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
-  """Devices along each of `MESH_AXES`, -1 resolved."""
+  """Devices along each of `MESH_AXES`, with -1 resolved."""
   if unknown := set(shape) - set(MESH_AXES):
     raise ValueError(
-        f'config.mesh has unknown axes {sorted(unknown)}; the mesh axes are'
-        f' {MESH_AXES}. Change --config.mesh.'
+        f'config.mesh={dict(shape)} has unknown axes {sorted(unknown)}. The'
+        f' mesh axes are {MESH_AXES}. Change --config.mesh.'
     )
   sizes = [shape.get(axis, 1) for axis in MESH_AXES]
   if wrong := [s for s in sizes if s == 0 or s < -1]:
     raise ValueError(
-        f'config.mesh={dict(shape)} has an axis of {wrong[0]}; each must be'
-        ' positive, and one may be -1 for all devices that remain. Change'
+        f'config.mesh={dict(shape)} has an axis of {wrong[0]}. Each must be'
+        ' positive, and one may be -1, for all remaining devices. Change'
         ' --config.mesh.'
     )
   if sizes.count(-1) > 1:
     raise ValueError(
-        f'config.mesh={dict(shape)} has more than one -1, which stands for all'
-        ' devices that remain. Change --config.mesh.'
+        f'config.mesh={dict(shape)} has more than one -1. Only one axis may be'
+        ' -1, for all remaining devices. Change --config.mesh.'
     )
   if -1 in sizes:
     sizes[sizes.index(-1)] = max(1, devices // -math.prod(sizes))
@@ -104,7 +104,7 @@ def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def activate(mesh: jax.sharding.Mesh) -> Iterator[None]:
-  """Makes `mesh` and the rules those that models are traced with.
+  """Traces models with `mesh` and with the rules of the table.
 
   Neither is part of the key of JAX's jit cache: enter this before the first
   call of a jitted function, and do not share the function between meshes.
@@ -118,16 +118,16 @@ def state_sharding(abstract: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
 
   Args:
     abstract: Shapes, as from `jax.eval_shape`; leaves may be boxed by
-      `nn.with_logical_partitioning`. Leaves that are not are replicated.
-    mesh: The mesh to place them on.
+      `nn.with_logical_partitioning`. Leaves without a box are replicated.
+    mesh: The mesh to place the arrays on.
 
   Returns:
     The unboxed tree with a `NamedSharding` for every leaf. A mesh axis that
     does not divide a dimension evenly leaves that dimension whole.
 
   Raises:
-    ValueError: If a model names an axis that the table does not know; Flax
-      itself would silently replicate it.
+    ValueError: If a model names an axis that the table lacks; Flax itself would
+      silently replicate the array.
   """
   return jax.tree.map(
       lambda spec, leaf: axes_sharding(spec, leaf.shape, mesh),
@@ -145,14 +145,14 @@ def axes_sharding(
   """Sharding of an array by the logical axes of its first dimensions.
 
   Args:
-    axes: A name for each of them, None to keep it whole.
-    shape: Of the array.
-    mesh: The mesh to place it on; an axis of it that does not divide a
+    axes: The logical name of each of these dimensions; None to keep it whole.
+    shape: Shape of the array.
+    mesh: The mesh to place the array on. A mesh axis that does not divide a
       dimension evenly leaves that dimension whole.
 
   Raises:
-    ValueError: If the table does not know a name; Flax itself would silently
-      replicate the array.
+    ValueError: If the table lacks a name; Flax itself would silently replicate
+      the array.
   """
   known = {name for name, _ in LOGICAL_AXIS_RULES}
   if unknown := {axis for axis in axes if axis} - known:
@@ -173,7 +173,7 @@ def _axis_size(mesh: jax.sharding.Mesh, axis: str | tuple | None) -> int:
 def unbox(tree: PyTree) -> PyTree:
   """Removes the boxes that hold the logical axes of parameters.
 
-  Unlike `nn.unbox`, it constrains nothing, so that it also takes plain shapes.
+  Unlike `nn.unbox`, it adds no sharding constraint, so it also accepts shapes.
   """
   return jax.tree.map(
       lambda x: x.value if isinstance(x, nn.LogicallyPartitioned) else x,
@@ -203,7 +203,7 @@ def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
   if batch_size % devices:
     raise ValueError(
         f'config.data.batch_size={batch_size} must be a multiple of {devices},'
-        ' the devices along the mesh axes data and fsdp. Change'
+        ' the number of devices along the mesh axes data and fsdp. Change'
         ' --config.data.batch_size.'
     )
 
@@ -211,7 +211,7 @@ def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
 def global_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
   """Joins the local batches of all processes into arrays over the mesh.
 
-  Numbers of 64 bits become 32 bits wide, also under JAX_ENABLE_X64.
+  Numbers of 64 bits become numbers of 32 bits, even if JAX_ENABLE_X64 is set.
   """
   sharding = batch_sharding(mesh)
   join = jax.make_array_from_process_local_data

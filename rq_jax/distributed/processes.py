@@ -1,4 +1,4 @@
-"""What the processes of a program do together; how they find each other."""
+"""How the processes of a program find each other, and wait for each other."""
 
 from collections.abc import Callable, Mapping
 import importlib.util
@@ -20,7 +20,7 @@ _SLURM = (
 
 
 class _Launcher(NamedTuple):
-  """Who started several processes, and JAX's method of asking it."""
+  """What started several processes, and JAX's method to detect it."""
 
   name: str
   method: str | None = None
@@ -33,22 +33,22 @@ def initialize(
     processes: int | None = None,
     process: int | None = None,
 ) -> None:
-  """Joins the processes of a program; before any other call of JAX.
+  """Joins the processes of a program; call it before any use of JAX.
 
-  Nothing happens where this process is on its own, or has joined before.
+  Nothing happens if this process is the only one, or if it has joined already.
 
   Args:
     mode: 'auto' joins the processes that Slurm, MPI, an indexed job of
-      Kubernetes (of which JobSets consist) or a TPU pod announces; if none
-      announces several, this process goes on without others. 'off' joins none.
-    coordinator: HOST:PORT of the first process. With `processes` and `process`,
-      it is used as given, and nothing else is asked.
-    processes: How many there are.
-    process: The number of this one, from 0.
+      Kubernetes (JobSets consist of these) or a TPU pod announces; if none of
+      them announces several, this process works alone. 'off' joins none.
+    coordinator: HOST:PORT of the first process. It needs `processes` and
+      `process`; the three replace what is announced.
+    processes: Number of processes.
+    process: Number of this process, from 0.
 
   Raises:
-    ValueError: If the arguments contradict each other, or the processes that
-      are announced do not find each other within five minutes.
+    ValueError: If the arguments contradict each other, or the processes do not
+      find each other within five minutes.
   """
   given = {
       '--coordinator': coordinator,
@@ -57,8 +57,8 @@ def initialize(
   }
   if _check(mode, given):
     _join(
-        'Check --coordinator, --processes and --process, which every process'
-        ' needs.',
+        'Check --coordinator, --processes and --process, which you must give'
+        ' to every process.',
         coordinator_address=coordinator,
         num_processes=processes,
         process_id=process,
@@ -71,33 +71,37 @@ def initialize(
 def _check(mode: str, given: dict[str, Any]) -> bool:
   """Refuses contradictions; returns whether the processes are given."""
   if mode not in ('auto', 'off'):
-    raise ValueError(f'--distributed={mode} must be auto or off. Change it.')
+    raise ValueError(
+        f'--distributed={mode} must be auto or off. Change --distributed.'
+    )
   present = [name for name, value in given.items() if value is not None]
   if not present:
     return False
   if mode == 'off':
     raise ValueError(
-        f'--distributed=off joins no other process, but {present[0]} is set:'
-        ' leave one of them out.'
+        f'--distributed=off joins no other process, but {present[0]} is set.'
+        ' Leave one of the two out.'
     )
   if missing := [name for name in given if name not in present]:
     raise ValueError(
-        f'{" and ".join(present)} must come with {" and ".join(missing)}: give'
-        ' all three, or none to take what the cluster announces.'
+        f'{" and ".join(present)} must come with {" and ".join(missing)}. Give'
+        ' all three, or none to join the processes that a cluster announces.'
     )
   coordinator, processes, process = given.values()
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
     raise ValueError(
         f'--coordinator={coordinator} must be HOST:PORT, an address of the'
-        ' first process, such as --coordinator=localhost:9876.'
+        ' first process. Write, for example, --coordinator=localhost:9876.'
     )
   if processes < 1:
-    raise ValueError(f'--processes={processes} must be at least 1. Change it.')
+    raise ValueError(
+        f'--processes={processes} must be at least 1. Change --processes.'
+    )
   if not 0 <= process < processes:
     raise ValueError(
-        f'--process={process} must be in [0, {processes}), as --processes is'
-        f' {processes}. Number the processes from 0.'
+        f'--process={process} must be in [0, {processes}), because --processes'
+        f' is {processes}. Number the processes from 0.'
     )
   return True
 
@@ -109,33 +113,33 @@ def _join_announced() -> None:
     return
   try:
     _join(
-        f'{launcher.name} announces several processes; set --distributed=off if'
-        ' this one is to go on without the others, or name them with'
-        ' --coordinator, --processes and --process.',
+        f'{launcher.name} announces several processes. Set --distributed=off to'
+        ' continue without the others, or name them with --coordinator,'
+        ' --processes and --process.',
         cluster_detection_method=launcher.method,
     )
-  except _TooLateError:  # As in a notebook that has used JAX.
+  except _TooLateError:  # For example, in a notebook.
     console.warn(
         f'{launcher.name} announces several processes, but JAX has been used in'
-        ' this one already, so it goes on without the others.'
+        ' this one already. This process continues without the others.'
     )
     return
-  # A machine of Google Cloud may turn out to be the only one.
+  # A machine of Google Cloud may be the only one.
   if (count := jax.process_count()) > 1:
     console.tell(
-        f'{count} processes work together, as {launcher.name} announces.'
+        f'{count} processes work together, announced by {launcher.name}.'
     )
 
 
 class _TooLateError(ValueError):
-  """JAX has been used, so that no processes can be joined any more."""
+  """JAX has been used already, so it can join no processes any more."""
 
 
 def _join(advice: str, **arguments: Any) -> None:
-  """Initialises JAX; rewords what goes wrong, of which there is a lot."""
+  """Initialises JAX for several processes; rewords its errors."""
   try:
     jax.distributed.initialize(**arguments)
-  except Exception as error:  # Of JAX, Kubernetes, MPI or an HTTP request.
+  except Exception as error:  # From JAX, Kubernetes, MPI or HTTP.
     kind = _TooLateError if 'before any JAX calls' in str(error) else ValueError
     raise kind(
         f'The processes could not be joined ({error}). {advice}'
@@ -143,11 +147,11 @@ def _join(advice: str, **arguments: Any) -> None:
 
 
 def _announced(environment: Mapping[str, str]) -> _Launcher | None:
-  """Who announces several processes; None if nobody does.
+  """What announces several processes; None if nothing does.
 
-  JAX itself would also join one task of Slurm to nobody, fail in pods that are
-  no part of a job, and wait for the tasks of an allocation in which only a
-  shell runs. So it is asked only where there is more than one process.
+  JAX alone would also start its service for a single task of Slurm, fail in
+  pods that are not part of a job, and wait for the tasks of an allocation in
+  which only a shell runs. So it is used only if there are several processes.
   """
 
   def number(*names: str) -> int:
@@ -157,10 +161,10 @@ def _announced(environment: Mapping[str, str]) -> _Launcher | None:
   in_slurm = all(name in environment for name in _SLURM)
   # An interactive step has one task, whatever the allocation has.
   tasks = number('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS') if in_slurm else 1
-  # MPI first: within Slurm, `mpirun` starts its processes in a task of each
-  # node. PMI_SIZE is also set by `srun`, to the number of tasks.
+  # MPI comes first: within Slurm, `mpirun` starts its processes from one task
+  # per node. `srun` sets PMI_SIZE, too, to the number of tasks.
   if number('OMPI_COMM_WORLD_SIZE') > 1 or number('PMI_SIZE') > tasks:
-    # Without it, JAX has to ask the package mpi4py.
+    # Without it, JAX needs the package mpi4py.
     known = 'OMPI_MCA_orte_hnp_uri' in environment
     return _Launcher('MPI', 'ompi' if known else 'mpi4py')
   if in_slurm:
@@ -172,17 +176,17 @@ def _announced(environment: Mapping[str, str]) -> _Launcher | None:
     if hosts:
       several = len(hosts.split(',')) * number('MEGASCALE_NUM_SLICES') > 1
       return _Launcher('GKE', 'gketpu') if several else None
-    # JAX sets this where there is no TPU; elsewhere, the metadata server of
-    # Google Cloud knows how many hosts there are.
+    # JAX sets this where there is no TPU. Elsewhere, the metadata server of
+    # Google Cloud knows the number of hosts.
     if 'TPU_SKIP_MDS_QUERY' not in environment:
       return _Launcher('Google Cloud', 'gcetpu')
   if {'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'} <= {*environment}:
     if _is_there('kubernetes'):
       return _Launcher('Kubernetes')
     console.warn(
-        'This pod belongs to an indexed job, but without the package kubernetes'
-        ' its other pods cannot be found: it goes on without them. Install'
-        ' jax[k8s], or give --coordinator, --processes and --process.'
+        'This pod belongs to an indexed job, but its other pods cannot be found'
+        ' without the package kubernetes. This process continues without them.'
+        ' Install jax[k8s], or give --coordinator, --processes and --process.'
     )
   return None
 
@@ -192,7 +196,7 @@ def _is_there(package: str) -> bool:
 
 
 def wait_for_all(point: str) -> None:
-  """Blocks until all processes are at the same point of the program."""
+  """Blocks until all processes have reached this point of the program."""
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
 
@@ -200,10 +204,10 @@ def wait_for_all(point: str) -> None:
 
 
 def only_first(action: Callable[[], Any]) -> None:
-  """Runs something in the first process; if it fails there, it fails in all.
+  """Runs an action in the first process; if it fails there, all processes fail.
 
   Args:
-    action: What to run.
+    action: The action.
 
   Raises:
     ValueError: In the other processes, if the action failed in the first. In
@@ -213,13 +217,15 @@ def only_first(action: Callable[[], Any]) -> None:
   try:
     if jax.process_index() == 0:
       action()
-  except Exception as failure:  # The others must hear of any.
+  except Exception as failure:  # The others must learn of any failure.
     error = failure
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
 
     wrong = np.array(error is not None)
     if multihost_utils.broadcast_one_to_all(wrong) and jax.process_index():
-      raise ValueError('The first process has stopped; its message says why.')
+      raise ValueError(
+          'The first process has stopped. Its message gives the reason.'
+      )
   if error is not None:
     raise error

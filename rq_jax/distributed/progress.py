@@ -8,18 +8,18 @@ import tqdm
 
 
 def bar(**options: Any) -> tqdm.tqdm:
-  """A bar of tqdm on the standard error; see `tqdm.tqdm` for the options.
+  """A tqdm bar on the standard error; see `tqdm.tqdm` for the options.
 
-  It goes on silently when nobody reads it any more: the terminal is closed, or
-  the program at the other end of a pipe has ended.
+  It falls silent if it cannot be written any more, because the terminal is
+  closed or the program at the other end of a pipe has ended.
   """
   return tqdm.tqdm(file=_Unfailing(sys.stderr), **options)
 
 
 def aside() -> contextlib.AbstractContextManager[None]:
-  """Takes bars off the standard error while something else is written there.
+  """Takes bars off the standard error while other text is written there.
 
-  Without it, the first line would be appended to that of a bar.
+  Without it, the first line of the text would follow a bar on its line.
   """
   return tqdm.tqdm.external_write_mode(file=_Unfailing(sys.stderr))
 
@@ -39,7 +39,7 @@ class _Unfailing:
   def write(self, text: str) -> int:
     try:
       return self._stream.write(text)
-    except (OSError, ValueError):  # The latter if it was closed.
+    except (OSError, ValueError):  # A ValueError if it was closed.
       return len(text)
 
   def flush(self) -> None:

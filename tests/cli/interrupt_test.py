@@ -97,7 +97,7 @@ def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
   assert 'Traceback' not in error
   (saved,) = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
   sentence = error.splitlines()[-1]
-  assert f'saved at step {saved}; the same command goes on' in sentence
+  assert f'saved at step {saved}. Run the same command again' in sentence
   assert 3 <= saved < STEPS
 
   again = start(tmp_path)

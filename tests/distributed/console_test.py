@@ -1,4 +1,4 @@
-"""What people read: from the first process only, and never a reason to stop."""
+"""Users read only the first process, and output never stops a program."""
 
 import sys
 import types
@@ -11,7 +11,7 @@ from rq_jax.distributed import progress
 
 
 def joined(monkeypatch, index):
-  """Lets this process be number `index` of several."""
+  """Makes this process number `index` of several."""
   monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
   monkeypatch.setattr(jax, 'process_index', lambda: index)
 

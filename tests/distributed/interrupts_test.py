@@ -1,4 +1,4 @@
-"""Signals to stop are noted, and answered between two steps."""
+"""Signals to stop are recorded, and handled between two steps."""
 
 import os
 import pathlib
@@ -23,7 +23,7 @@ def handlers():
 
 @pytest.fixture(autouse=True)
 def not_ignored():
-  """Whoever runs the tests may have told them to ignore signals."""
+  """The tests may have been started with signals ignored."""
   before = handlers()
   for number, handler in before.items():
     if handler is signal.SIG_IGN:
@@ -57,7 +57,7 @@ def test_a_second_signal_asks_for_patience(capfd):
 
 
 def test_what_was_ignored_stays_ignored():
-  """As SIGHUP is under nohup."""
+  """For example, SIGHUP under nohup."""
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
   with interrupts.Interrupts() as signals:
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -76,7 +76,7 @@ with interrupts.leaving_at_once('Nothing is lost.', 75):
   print('ready', flush=True)
   if sys.argv[1] == 'python':
     time.sleep(60)
-  # Returns to Python only minutes later, as a compilation does.
+  # Returns to Python only after minutes, like a compilation.
   hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 """
 
@@ -109,7 +109,7 @@ def test_leaving_leaves_the_signals_as_they_were():
     assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
     with interrupts.Interrupts() as signals:
       os.kill(os.getpid(), signal.SIGTERM)
-      assert signals.requested(1)  # Not left: there is something to save.
+      assert signals.requested(1)  # No exit: there is something to save.
   assert handlers() == before
 
 
@@ -181,7 +181,7 @@ with interrupts.Interrupts() as signals:
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
-  """They are tasks of Slurm, as far as they see."""
+  """Their environment is that of tasks of Slurm."""
   slurm = {
       'SLURM_JOB_ID': '7',
       'SLURM_STEP_NODELIST': 'localhost',
@@ -199,12 +199,12 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
   (_, first, error), (_, second, _) = processes.end(started)
   assert len(first.splitlines()) == 2, error
   said, stopped = first.splitlines()
-  assert said == '2 processes work together, as Slurm announces.'
+  assert said == '2 processes work together, announced by Slurm.'
   assert stopped.startswith('stopped after ')
   assert second.splitlines() == [stopped]
 
 
 def test_an_interruption_says_where_and_how_to_go_on():
   assert str(interrupts.Interrupted('saved at step 12')) == (
-      'Interrupted: saved at step 12; the same command goes on from there.'
+      'Interrupted: saved at step 12. Run the same command again to resume.'
   )

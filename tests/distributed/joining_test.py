@@ -1,4 +1,4 @@
-"""Processes find each other where several are announced, or by flags."""
+"""Processes find each other if several are announced, or by flags."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ GIVEN = {'coordinator': 'here:1', 'processes': 2, 'process': 1}
 
 @pytest.fixture
 def asked(monkeypatch):
-  """What JAX is asked to join with."""
+  """The arguments that JAX is called with to join processes."""
   calls = []
 
   def join(**arguments):
@@ -35,7 +35,7 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def surroundings(monkeypatch):
-  """Sets the whole environment, and which packages there are."""
+  """Sets the whole environment, and the packages that exist."""
 
   def be(environment, packages=ALL):
     monkeypatch.setattr(processes.os, 'environ', environment)
@@ -55,7 +55,7 @@ def surroundings(monkeypatch):
         ),
         ({'OMPI_COMM_WORLD_SIZE': '2'}, 'mpi4py'),
         ({'PMI_SIZE': '8'}, 'mpi4py'),
-        # `mpirun` in an allocation, from its only task or over its nodes.
+        # `mpirun` in an allocation, from its only task or on all its nodes.
         (
             SLURM
             | {'SLURM_STEP_NUM_TASKS': '1', 'OMPI_COMM_WORLD_SIZE': '4'}
@@ -71,7 +71,7 @@ def surroundings(monkeypatch):
             {'TPU_WORKER_HOSTNAMES': 'a', 'MEGASCALE_NUM_SLICES': '2'},
             'gketpu',
         ),
-        ({}, 'gcetpu'),  # A machine with TPUs of its own, or of a pod.
+        ({}, 'gcetpu'),  # A machine with its own TPUs, or one of a pod.
         (INDEXED | {'TPU_SKIP_MDS_QUERY': '1'}, None),
         (INDEXED | {'JAX_PLATFORMS': 'cuda'}, None),
     ],
@@ -83,7 +83,7 @@ def test_processes_that_are_announced_are_joined(
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   processes.initialize()
   assert asked == [{'cluster_detection_method': method}]
-  assert '2 processes work together, as' in capsys.readouterr().out
+  assert '2 processes work together, announced by' in capsys.readouterr().out
   processes.initialize('off')
   assert len(asked) == 1
 
@@ -103,7 +103,7 @@ def test_processes_that_are_announced_are_joined(
         # The script of `sbatch`, which runs once.
         ({n: v for n, v in SLURM.items() if 'STEP' not in n}, ()),
         ({'OMPI_COMM_WORLD_SIZE': '1', 'PMI_SIZE': '1'}, ()),
-        # Slurm has one task here, and this machine a TPU.
+        # One task of Slurm, on a machine with a TPU.
         (SLURM | {'SLURM_NTASKS': '1', 'PMI_SIZE': '1'}, ALL),
     ],
 )
@@ -195,9 +195,9 @@ def test_given_processes_cannot_be_joined_after_jax_has_been_used():
         (
             'auto',
             {'coordinator': None, 'process': None},
-            '--processes must come with --coordinator and --process:',
+            r'--processes must come with --coordinator and --process\. Give',
         ),
-        ('auto', {'processes': None}, 'must come with --processes:'),
+        ('auto', {'processes': None}, r'must come with --processes\. Give'),
         ('auto', {'coordinator': 'here'}, '--coordinator=here must be HOST:PO'),
         ('auto', {'coordinator': ':1'}, '--coordinator=:1 must be HOST:PORT'),
         ('auto', {'coordinator': 'here:0'}, '--coordinator=here:0 must be'),
@@ -224,5 +224,5 @@ def test_looking_for_others_starts_no_backend():
   done = subprocess.run(
       [sys.executable, '-c', code], capture_output=True, text=True
   )
-  # It would say that JAX has been used, if it had been.
+  # If JAX had been used already, the error would be about that.
   assert 'process_id < num_processes' in done.stderr.splitlines()[-1]

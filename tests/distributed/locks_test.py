@@ -1,4 +1,4 @@
-"""One program at a time writes to a folder, and no crash leaves it held."""
+"""One program at a time writes to a folder, and no crash leaves it locked."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ with locks.hold(sys.argv[1], flag='--workdir'):
 
 
 def holder(folder):
-  """A process that holds a folder until it is told to stop."""
+  """A process that holds a folder until its input ends."""
   process = subprocess.Popen(
       [sys.executable, '-c', HOLD, str(folder)],
       cwd=pathlib.Path(__file__).parents[2],
@@ -42,7 +42,7 @@ def hold(folder):
 
 
 def heartbeat(folder, *, age=0.0, **fields):
-  """Pretends that another machine showed a sign of life so long ago."""
+  """Pretends that another machine wrote its heartbeat `age` seconds ago."""
   file = folder / '.heartbeat'
   known = {'host': 'far', 'process': 42, 'machine': 'other'}
   file.write_text(json.dumps(known | fields))
@@ -61,7 +61,7 @@ def test_a_held_folder_is_refused_and_names_host_and_process(tmp_path):
   )
   process.communicate('')
   assert hold(tmp_path) == ['.heartbeat', '.lock']
-  # The heartbeat ends in good order; the lock is a file that nobody holds.
+  # The heartbeat is removed; the file of the lock stays, but is not locked.
   assert [path.name for path in tmp_path.iterdir()] == ['.lock']
 
 
@@ -86,7 +86,7 @@ def test_other_machines_are_known_by_their_heartbeat(tmp_path):
   heartbeat(tmp_path, age=locks.DEAD_AFTER_SECONDS - 5)
   with pytest.raises(ValueError, match='process 42 on host far writes to it'):
     hold(tmp_path)
-  # They are left alone by those they refuse.
+  # A program that is refused does not change the heartbeat.
   assert json.loads((tmp_path / '.heartbeat').read_text())['host'] == 'far'
   heartbeat(tmp_path, age=locks.DEAD_AFTER_SECONDS + 1)
   hold(tmp_path)
@@ -122,7 +122,7 @@ def test_of_two_that_come_at_once_without_locks_one_is_refused(
   monkeypatch.setattr(locks.time, 'sleep', other_comes)
   with pytest.raises(ValueError, match='process 42 on host far'):
     hold(tmp_path)
-  # The heartbeat of the other one stays.
+  # The heartbeat of the other process stays.
   assert json.loads((tmp_path / '.heartbeat').read_text())['process'] == 42
 
 
@@ -145,7 +145,7 @@ def test_a_heart_beats_while_a_folder_is_held(tmp_path, monkeypatch):
   with locks.hold(tmp_path, flag='--workdir'):
     while len(beats) < 2:
       pass
-    # One who deletes the folder does not stop the work in it.
+    # Deleting the heartbeat does not stop the work in the folder.
     (tmp_path / '.heartbeat').unlink()
   assert set(map(str, beats)) == {str(tmp_path / '.heartbeat')}
 

@@ -1,4 +1,4 @@
-"""Meshes, and which array is split along which of their axes."""
+"""Meshes, and which arrays are split along which of their axes."""
 
 import functools
 
@@ -72,9 +72,9 @@ def test_a_mesh_of_another_number_of_devices_is_refused(shape, needed):
 @pytest.mark.parametrize(
     ('shape', 'message'),
     [
-        (dict(data=-1, model=0), 'has an axis of 0; each must be positive'),
+        (dict(data=-1, model=0), r'has an axis of 0\. Each must be positive'),
         (dict(data=0), 'has an axis of 0'),
-        (dict(data=8, fsdp=-2), 'has an axis of -2; each must be positive'),
+        (dict(data=8, fsdp=-2), r'has an axis of -2\. Each must be positive'),
         (dict(data=-1, fsdp=-1), 'has more than one -1'),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_dimension_that_its_mesh_axis_does_not_divide_stays_whole():
   mesh = _mesh(2, 2, 2)
   assert _spec((3, 16), ('embed', 'mlp'), mesh) == PartitionSpec(None, 'model')
   assert _spec((8, 5), ('embed', 'mlp'), mesh) == PartitionSpec('fsdp', None)
-  # Two devices, but not the four of both axes, divide this batch.
+  # This batch is a multiple of two devices, but not of the four of both axes.
   assert _spec((6, 4), ('batch', None), mesh) == PartitionSpec(None, None)
 
 
@@ -258,5 +258,5 @@ def test_most_of_a_model_is_split_under_tensor_parallelism(name):
       np.prod(s.shard_shape(leaf.shape))
       for leaf, s in zip(leaves, jax.tree.leaves(placed))
   )
-  # An eighth, and the biases, norms and the two ends of the networks.
+  # An eighth, plus biases, norms and the two ends of the networks.
   assert part < 0.15 * whole

@@ -1,4 +1,4 @@
-"""What fails in the first process fails in all."""
+"""An action that fails in the first process fails in all processes."""
 
 import jax
 from jax.experimental import multihost_utils
@@ -39,7 +39,7 @@ def test_the_first_of_several_tells_the_others(monkeypatch):
   processes.only_first(lambda: None)
   with pytest.raises(ValueError, match='no good'):
     processes.only_first(fail)
-  with pytest.raises(ZeroDivisionError):  # Whatever it is.
+  with pytest.raises(ZeroDivisionError):  # Of any type.
     processes.only_first(lambda: 1 / 0)
   assert told == [False, True, True]
 

@@ -1,4 +1,4 @@
-"""Bars show the work, and do not stop it when nobody reads them."""
+"""Bars show the work, and do not stop it when they cannot be written."""
 
 import errno
 import io
@@ -23,7 +23,7 @@ def test_what_is_written_aside_has_lines_of_its_own(monkeypatch):
       sys.stderr.write('the disk is full\n')
     shown = sys.stderr.getvalue()
   before, after = shown.split('the disk is full\n')
-  # What a terminal shows of a line is what follows the last carriage return.
+  # A terminal shows only the part of a line after its last carriage return.
   assert 'steps:  25%' in before and before.split('\r')[-1].strip() == ''
   assert 'steps:  25%' in after
 

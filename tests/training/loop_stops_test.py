@@ -19,7 +19,7 @@ def test_a_signal_ends_a_run_in_good_order_and_it_goes_on(step, tmp_path):
   def kill():
     os.kill(os.getpid(), signal.SIGTERM)
 
-  with pytest.raises(interrupts.Interrupted, match=f'saved at step {step};'):
+  with pytest.raises(interrupts.Interrupted, match=rf'saved at step {step}\.'):
     toy.run(
         tmp_path,
         toy.Task(on_summary=kill),

@@ -120,7 +120,7 @@ def test_sigterm_ends_the_chunk_and_the_same_job_goes_on(
   assert drawn == {int(file.stem) for file in (out / 'parts').iterdir()}
   sentence = error.splitlines()[-1]
   assert f'{3 * len(drawn)} of 179 images are finished in {out}' in sentence
-  assert 'the same command goes on' in sentence
+  assert 'Run the same command again' in sentence
   assert go_on(out) == undisturbed
 
 
@@ -133,7 +133,7 @@ def test_a_signal_to_one_of_two_processes_stops_the_job_resumably(
   second.send_signal(signal.SIGTERM)
   for code, _, error in processes.end([first, second]):
     assert code == 75
-    assert 'the same command goes on' in error
+    assert 'Run the same command again' in error
   # The first drew all of its own.
   finished = {int(file.stem) for file in (out / 'parts').iterdir()}
   assert set(range(0, CHUNKS, 2)) < finished < set(range(CHUNKS))
