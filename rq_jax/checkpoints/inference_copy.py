@@ -1,4 +1,4 @@
-"""Writes models for inference, and names them by their contents.
+"""Writes models for inference, and identifies them by their contents.
 
 An inference copy is a folder like that of a run, with `config.json` and one
 checkpoint, of step 0, that holds only the variables of the model.
@@ -18,7 +18,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.typing import Variables
 
-# What a copy is named by; a discriminator that comes along is not part of it.
+# Collections that a fingerprint covers; those of a discriminator do not count.
 _NAMED = ('params', 'codebook')
 _WRITTEN_AT_ONCE_GB = 1
 
@@ -28,17 +28,17 @@ def export(
 ) -> None:
   """Writes an inference copy.
 
-  It appears whole or not at all; one that is there already is replaced. One
-  process of a program writes it, alone. While it does, memory is needed for the
-  variables once more.
+  The copy appears whole or not at all, and replaces one that exists. Only one
+  process of a program may write it. Writing needs memory for a second copy of
+  the variables.
 
   Args:
-    path: Its folder.
+    path: Folder of the copy.
     config: The experiment of the model; None for a network that has none.
     variables: Collections of arrays, on host or devices.
 
   Raises:
-    DiskFullError: If there is no room for it.
+    DiskFullError: If there is no room for the copy.
   """
   with files.whole_folder(epath.Path(path).resolve(), replace=True) as partial:
     write(partial, config, variables)
@@ -47,10 +47,10 @@ def export(
 def write(
     folder: epath.Path, config: Experiment | None, variables: Variables
 ) -> None:
-  """Writes what `export` does into a folder that nobody reads yet.
+  """Writes an inference copy into a folder that nobody reads yet.
 
   Raises:
-    DiskFullError: If there is no room for it.
+    DiskFullError: If there is no room for the copy.
   """
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
   files.require_space(folder, size)
@@ -62,7 +62,7 @@ def write(
   alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
   handler = ocp.PyTreeCheckpointHandler(
       save_concurrent_gb=_WRITTEN_AT_ONCE_GB,
-      use_compression=False,  # Which saves little, and doubles the memory.
+      use_compression=False,  # It saves little, and doubles the memory.
       multiprocessing_options=alone,
   )
   with ocp.Checkpointer(handler, multiprocessing_options=alone) as writer:
@@ -75,10 +75,10 @@ def write(
 
 
 def fingerprint(variables: Variables) -> str:
-  """Names variables by their contents: 16 hexadecimal digits of a SHA-256.
+  """Identifies variables by contents: 16 hexadecimal digits of a SHA-256.
 
-  Names, shapes and values of all parameters and codebooks go into it, as
-  float32 and wherever they are placed.
+  It covers names, shapes and values, as float32, of all parameters and
+  codebooks. It does not depend on where they are placed.
   """
   digest = hashlib.sha256()
   named = {n: variables[n] for n in _NAMED if n in variables}
@@ -95,16 +95,16 @@ def fingerprint(variables: Variables) -> str:
 
 
 def check_fingerprint(path: str | epath.Path, expected: str) -> None:
-  """Checks that an inference copy holds the variables of that fingerprint.
+  """Checks that an inference copy has the expected fingerprint.
 
   Raises:
-    ValueError: If it holds others.
+    ValueError: If it has another one.
   """
   meta = epath.Path(path) / 'checkpoints' / '0' / 'meta' / 'metadata'
   found = files.read_json_object(meta).get('fingerprint')
   if found != expected:
     raise ValueError(
         f'The tokenizer has fingerprint {expected}, but the model was trained'
-        f' with {found}, of which {path} is a copy. Codes of one mean nothing'
-        ' to the other: leave out the path of a tokenizer to use the copy.'
+        f' with {found}. Codes of one mean nothing to the other. Change the'
+        f' path of the tokenizer to {path}, the copy that belongs to the model.'
     )

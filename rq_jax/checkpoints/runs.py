@@ -1,8 +1,8 @@
 """Saves the states of a training run in the background, and resumes them.
 
 A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
-written by Orbax: `state`, everything a training step reads and writes, and
-`meta`, what else belongs to that step.
+written by Orbax. In each of these, `state` is everything that a training step
+reads and writes, and `meta` holds further facts about the step.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from rq_jax.checkpoints import steps
 from rq_jax.distributed import processes
 from rq_jax.typing import PyTree
 
-# Bytes below which an array that several devices hold is written by one of
-# them, instead of a slice by each: there are hundreds of small arrays.
+# Each device writes a slice of an array that several devices hold. Below this
+# number of bytes one device writes it all: there are hundreds of small arrays.
 _SLICED_FROM = 2**20
-# What compression leaves at least of trained arrays.
+# Compression shrinks trained arrays to this share of their size at best.
 _COMPRESSED = 0.9
 
 
@@ -33,17 +33,17 @@ class SaveFailedError(OSError):
 class Checkpoints:
   """The newest `keep` checkpoints of one run, written in the background.
 
-  Use as a context manager: leaving it waits for writes under way. All processes
-  of a program take part. What fails in the background is raised by the next
-  method that is called, or in leaving, as a `SaveFailedError` or a
+  Use it as a context manager: leaving it waits for unfinished writes. All
+  processes of a program must take part. Failures in the background are raised
+  by the next method that is called, or on leaving, as a `SaveFailedError` or a
   `files.DiskFullError`.
   """
 
   def __init__(self, workdir: str | epath.Path, *, keep: int):
-    """Opens the checkpoints of a run, from the newest that is whole.
+    """Opens the checkpoints of a run, up to the newest one that is whole.
 
-    Newer ones that are not are named, and kept as `damaged_checkpoints/STEP`:
-    Orbax would refuse to save a step before them.
+    Newer, damaged ones are reported and moved to `damaged_checkpoints/STEP`,
+    because Orbax would refuse to save a step before them.
 
     Raises:
       ValueError: If there are checkpoints, and none is whole.
@@ -79,7 +79,7 @@ class Checkpoints:
       self._manager.close()
 
   def steps(self) -> list[int]:
-    """Steps of the checkpoints, the one under way included, in order."""
+    """Steps of the checkpoints in order, including one not yet written."""
     return sorted(self._manager.all_steps())
 
   def latest_step(self) -> int | None:
@@ -87,11 +87,11 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-    """Starts to write a checkpoint; `state` may be donated right after.
+    """Starts to write a checkpoint; `state` may be donated right afterwards.
 
     Raises:
-      files.DiskFullError: If there is no room for it; nothing is written.
-      SaveFailedError: If it, or the one before, could not be written.
+      files.DiskFullError: If there is no room; nothing is written then.
+      SaveFailedError: If this checkpoint or the one before cannot be written.
     """
     self._require_space(state)
     with self._naming_failures():
@@ -106,14 +106,16 @@ class Checkpoints:
   def restore_newest(
       self, abstract: PyTree, shardings: PyTree
   ) -> tuple[PyTree, dict[str, Any]] | None:
-    """Restores the newest checkpoint that can be, see `restore`, if any.
+    """Restores the newest checkpoint that can be read, see `restore`.
 
-    A newer one that cannot be restored is named and kept, as in opening; of a
-    program of several processes, which must all take the same one, it is an
-    error.
+    Newer ones that cannot be read are reported and moved, as on opening. With
+    several processes, which must all restore the same one, they are an error.
+
+    Returns:
+      The state and its meta; None if there are no checkpoints.
 
     Raises:
-      ValueError: If there are checkpoints, and none can be restored.
+      ValueError: If there are checkpoints and none can be restored.
     """
     restored = {}
 
@@ -142,7 +144,7 @@ class Checkpoints:
   def restore(
       self, step: int, abstract: PyTree, shardings: PyTree
   ) -> tuple[PyTree, dict[str, Any]]:
-    """Restores the state of a step, placed as `shardings` say, and its meta."""
+    """Restores the state of a step, placed by `shardings`, and its meta."""
     plain = jax.eval_shape(lambda t: jax.tree.map(_without_type, t), abstract)
     restore_args = jax.tree.map(
         lambda a, s: ocp.ArrayRestoreArgs(
@@ -162,7 +164,7 @@ class Checkpoints:
     return state, restored['meta']
 
   def _require_space(self, state: PyTree) -> None:
-    """Refuses what cannot fit: Orbax fails in many threads at a time."""
+    """Refuses a state that cannot fit: Orbax would fail in many threads."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     needs = round(size * _COMPRESSED)
     processes.only_first(lambda: files.require_space(self._workdir, needs))
@@ -174,18 +176,18 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _naming_failures(self) -> Iterator[None]:
-    """Rewords what goes wrong in writing, in Orbax and below it."""
+    """Rewords errors of writing, from Orbax and from libraries below it."""
     folder = steps.folder(self._workdir)
     try:
       with files.naming_a_full_disk(folder):
         yield
     except files.DiskFullError:
       raise
-    except Exception as error:  # Of many libraries, from another thread.
+    except Exception as error:  # From many libraries and from threads.
       raise SaveFailedError(
           f'A checkpoint could not be saved in {folder}:'
-          f' {steps.shown(error)}. Those saved before are as they'
-          ' were; run the same command again to go on from the newest.'
+          f' {steps.shown(error)}. Earlier checkpoints are unchanged.'
+          ' Run the same command again to resume from the newest.'
       ) from error
 
 
@@ -199,5 +201,5 @@ def _without_type(leaf):
 
 
 def _with_type(leaf, abstract):
-  """The random key with this data, where there should be one."""
+  """The random key with this data, if `abstract` is a key."""
   return jax.random.wrap_key_data(leaf) if _is_key(abstract) else leaf

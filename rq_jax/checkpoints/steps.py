@@ -1,8 +1,8 @@
-"""Which checkpoints of a folder are whole, and what is wrong with the others.
+"""Finds the checkpoints of a folder that are whole, and reports the others.
 
 A copy that was cut off, a damaged file or a folder made by hand must not keep a
-run from its last good checkpoint: the newest whole one is taken, and those
-passed over are named, with the reason.
+run from its last good checkpoint. So the newest whole one is used, and newer
+ones are reported with the reason for skipping them.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ import orbax.checkpoint as ocp
 from rq_jax import files
 from rq_jax.distributed import console
 
-# What reading a damaged checkpoint raises. Not what says that memory ran out or
-# that permission is lacking: such a checkpoint may be whole.
+# Errors of reading a damaged checkpoint. If memory or a permission is lacking,
+# the errors differ, and the checkpoint may be whole.
 _DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
-# What tensorstore writes into an error about anything but damage.
+# Words of tensorstore's errors that are about anything but damage.
 _NO_DAMAGE = (
     'PERMISSION_DENIED',
     'RESOURCE_EXHAUSTED',
@@ -26,21 +26,21 @@ _NO_DAMAGE = (
     'DEADLINE_EXCEEDED',
 )
 
-_LENGTH = 200  # Characters of an error that are worth showing.
+_LENGTH = 200  # Characters of an error that are shown.
 
-# Why a step cannot be restored, or None.
+# Returns why a step cannot be restored, or None.
 Judge: TypeAlias = Callable[[int], str | None]
 
 
 class DamagedError(ValueError):
-  """A checkpoint that was asked for cannot be read.
+  """A requested checkpoint cannot be read.
 
   Attributes:
-    reason: Why.
+    reason: Why it cannot be read.
   """
 
   def __init__(self, message: str, reason: str):
-    """Keeps the reason beside the message that includes it."""
+    """Keeps the reason, which the message includes, by itself."""
     super().__init__(message)
     self.reason = reason
 
@@ -48,18 +48,19 @@ class DamagedError(ValueError):
 def find(
     path: epath.PathLike, step: int | None, judge: Judge | None = None
 ) -> int:
-  """The step that is asked for, or the newest that can be restored.
+  """Returns the requested step, or the newest one that can be restored.
 
-  Newer steps that cannot be are named on the standard output.
+  Newer steps that cannot be restored are reported on the standard output.
 
   Args:
     path: A run's folder, or an inference copy.
-    step: The step that is asked for; None for the newest.
-    judge: Says of a step why it cannot be restored; None for `problem`, which
-      does not read the arrays.
+    step: The requested step; None for the newest.
+    judge: Function that returns why a step cannot be restored, or None if it
+      can; by default `problem`, which does not read the arrays.
 
   Raises:
-    ValueError: If there is none; a `DamagedError` if it cannot be restored.
+    ValueError: If there is no such step, or no step can be restored; a
+      `DamagedError` if the requested step cannot be restored.
   """
   judge = judge or functools.partial(problem, path)
   found = finished(path)
@@ -73,12 +74,13 @@ def find(
   if step not in found:
     raise ValueError(
         f'{path} has no checkpoint of step {step}; it has {found}. Choose one'
-        ' of these, or none for the newest.'
+        ' of these steps, or leave the step out for the newest.'
     )
   if (why := judge(step)) is not None:
     raise DamagedError(
-        f'Checkpoint {step} of {path} cannot be read: {why}. It has {found}.'
-        ' Choose another one of these, or none for the newest that is whole.',
+        f'Checkpoint {step} of {path} cannot be read: {why}. The folder has'
+        f' {found}. Choose another of these steps, or leave the step out for'
+        ' the newest that is whole.',
         why,
     )
   return step
@@ -98,24 +100,24 @@ def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
   listed = '; '.join(f'{step}: {why}' for step, why in problems.items())
   raise ValueError(
       f'No checkpoint in {folder(path)} can be read. {listed}. Restore one from'
-      ' a copy, or remove them to start anew.'
+      ' a copy, or remove them to start again.'
   )
 
 
 def finished(path: epath.PathLike) -> list[int]:
-  """Steps of the finished checkpoints of a folder, whole or not, in order."""
+  """Steps of a folder's finished checkpoints in order; some may be damaged."""
   where = folder(path)
   found = ocp.utils.checkpoint_steps(where) if where.exists() else []
   return sorted(found)
 
 
 def folder(path: epath.PathLike) -> epath.Path:
-  """Where a run's folder, or an inference copy, has its checkpoints."""
+  """The folder of checkpoints in a run's folder or an inference copy."""
   return epath.Path(path).resolve() / 'checkpoints'
 
 
 def problem(path: epath.PathLike, step: int) -> str | None:
-  """Why a checkpoint cannot be restored, or None; the arrays are not read."""
+  """Returns why a checkpoint cannot be restored, or None; reads no arrays."""
   try:
     described(path, step)
   except Exception as error:
@@ -124,10 +126,10 @@ def problem(path: epath.PathLike, step: int) -> str | None:
 
 
 def described(path: epath.PathLike, step: int):
-  """What Orbax knows of each array of a state, without reading it.
+  """Orbax's metadata of each array of a state; reads no arrays.
 
   Raises:
-    Exception: If the checkpoint is not whole; `damage` says why.
+    Exception: If the checkpoint is not whole; `damage` returns the reason.
   """
   where = folder(path) / str(step)
   for name in ('state', 'meta'):
@@ -139,11 +141,11 @@ def described(path: epath.PathLike, step: int):
 
 
 def damage(error: Exception) -> str:
-  """What is damaged in a checkpoint, from the error that reading it raised.
+  """Returns what is damaged in a checkpoint, from the error of reading it.
 
   Raises:
-    Exception: The error, if it is not about damage: of memory, permissions or a
-      network that fails.
+    Exception: The error itself, if it is not about damage, but about memory,
+      permissions or a network that fails.
   """
   if type(error) is Exception and isinstance(error.__cause__, Exception):
     return damage(error.__cause__)  # Orbax wraps the errors of tensorstore.
@@ -153,21 +155,21 @@ def damage(error: Exception) -> str:
 
 
 def shown(error: Exception) -> str:
-  """The beginning of what an error says, in one line."""
+  """The beginning of the message of an error, in one line."""
   text = ' '.join(str(error).split()).rstrip('.')
-  if not isinstance(error, ValueError):  # Others say less than a sentence.
+  if not isinstance(error, ValueError):  # Others have short messages.
     text = f'{type(error).__name__}: {text}'
   return text if len(text) <= _LENGTH else f'{text[:_LENGTH]} ...'
 
 
 @functools.cache
 def note(text: str) -> None:
-  """Prints something once, however often it is found, in the first process."""
+  """Prints a text in the first process, and each text only once."""
   console.tell(text)
 
 
 def set_aside(path: epath.PathLike, step: int) -> None:
-  """Renames the folders of all steps after this one, so that it is the newest.
+  """Moves all steps after this one away, so that this one is the newest.
 
   Nothing is removed: `checkpoints/99` becomes `damaged_checkpoints/99`.
   """

@@ -1,8 +1,7 @@
 """Restores models for inference, from runs and from inference copies.
 
 Both are folders with `config.json`, the experiment, and `checkpoints/<step>/`,
-see `runs`; the state of an inference copy has only parameters and
-codebook.
+see `runs`. The state of an inference copy has only parameters and codebook.
 """
 
 import contextlib
@@ -29,13 +28,13 @@ def folder(path: str | epath.Path, *, name: str = 'path') -> epath.Path:
   """The folder that a path names, with `~` expanded.
 
   Raises:
-    ValueError: If it is empty; `name` says which argument it was.
+    ValueError: If the path is empty; the message names the argument `name`.
   """
   return epath.Path(files.path(path, name))
 
 
 def write_config(workdir: str | epath.Path, config: Experiment) -> None:
-  """Writes `config.json`, so that it is there whole or not at all."""
+  """Writes `config.json`; the file appears whole or not at all."""
   with files.whole(epath.Path(workdir) / 'config.json') as file:
     file.write(config_lib.to_json(config).encode())
 
@@ -47,10 +46,11 @@ def read_config(
 
   Args:
     path: A run's folder, or an inference copy.
-    stage: What it must hold: 1, an RQ-VAE; 2, an RQ-Transformer.
+    stage: The required stage: 1 for an RQ-VAE, 2 for an RQ-Transformer; None
+      for either.
 
   Raises:
-    ValueError: If there is none, or of the other stage.
+    ValueError: If there is no experiment, or one of the other stage.
   """
   return _read(path, stage, config_lib.parse)
 
@@ -62,38 +62,38 @@ def read_model(
 
   Args:
     path: A run's folder, or an inference copy.
-    stage: What it must hold: 1, an RQ-VAE; 2, an RQ-Transformer.
+    stage: The required stage: 1 for an RQ-VAE, 2 for an RQ-Transformer.
 
   Raises:
-    ValueError: If there is none, or of the other stage.
+    ValueError: If there is no experiment, or one of the other stage.
   """
   return _read(path, stage, config_lib.parse_model)
 
 
 def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
-  """What `parse` makes of a folder's `config.json`."""
+  """Reads a folder's `config.json` with `parse`."""
   path = folder(path)
   file = path / 'config.json'
   if not file.exists():
     raise ValueError(
-        f'{path} holds no config.json: it is neither the --workdir of a run nor'
+        f'{path} holds no config.json. It is neither the --workdir of a run nor'
         f' a converted checkpoint. {_inside(file.parent, stage)}'
     )
   raw = files.read_json_object(file)
   try:
     found = parse(raw)
   except ValueError as error:
-    raise ValueError(f'{file} is no experiment: {error}') from error
+    raise ValueError(f'{file} is not a valid experiment. {error}') from error
   if stage not in (None, raw['stage']):
     raise ValueError(
         f'{path} holds {_STAGES[raw["stage"]]}, but {_STAGES[stage]} is needed.'
-        ' Give the path of that one.'
+        ' Change the path.'
     )
   return found
 
 
 def _inside(folder: epath.Path, stage: int | None) -> str:
-  """Advice for a folder that is no model: those in it that are, if any."""
+  """Advice for a folder without a model; lists models in its subfolders."""
   files_inside = folder.glob('*/config.json') if folder.is_dir() else ()
   found = []
   for file in sorted(files_inside):
@@ -120,14 +120,16 @@ def restore_variables(
   Args:
     path: A run's folder, or an inference copy.
     abstract: Shapes of the variables: 'params' and other collections.
-    step: Which checkpoint; the newest that can be restored if None, and newer
-      ones are named.
-    ema: Whether to take the averaged parameters, where the run kept them.
-    dtype: Of the parameters; None for as they were saved. Codebooks stay.
-    sharding: Where to place them, for all or for each; one device if None.
+    step: Step of the checkpoint; None for the newest that can be restored.
+      Newer ones that cannot be restored are reported.
+    ema: Whether to use the averaged parameters, if the run kept averages.
+    dtype: Dtype of the parameters; None for that of the checkpoint. Codebooks
+      keep theirs.
+    sharding: Sharding of all variables, or a tree with one for each; None for
+      one device.
 
   Returns:
-    The variables, and a sentence that says which were taken.
+    The variables, and a phrase that describes which ones were restored.
 
   Raises:
     ValueError: If there is no such checkpoint, or it is of another model.
@@ -148,8 +150,8 @@ def restore_variables(
       if jax.process_count() == 1:
         return reason
       raise ValueError(  # All processes must restore the same step.
-          f'Checkpoint {step} of {path} cannot be read: {reason}. Ask for'
-          ' another step, or move this one away.'
+          f'Checkpoint {step} of {path} cannot be read: {reason}. Choose'
+          ' another step, or move this checkpoint elsewhere.'
       ) from error
     restored[step] = variables, names['params'] != 'params'
     return None
@@ -167,10 +169,10 @@ def restore_variables(
 def _names(
     path, saved: PyTree, abstract: Variables, ema: bool
 ) -> dict[str, str]:
-  """What the collections of a model are called in a checkpoint.
+  """Names of a model's collections in a checkpoint.
 
   Raises:
-    ValueError: If it is of another model.
+    ValueError: If the checkpoint is of another model.
   """
   averaged = ema and saved.get('ema_params') is not None
   names = {name: name for name in abstract}
@@ -217,7 +219,7 @@ def has_collection(
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
-  """Compares what a model needs with what a checkpoint has, name by name."""
+  """Compares the shapes that a model needs with those of a checkpoint."""
   needed, found = _shapes(target), _shapes(saved)
   for name, shape in needed.items():
     if found.get(name) != shape:
@@ -225,7 +227,7 @@ def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
       raise ValueError(
           f'The checkpoint in {path} is of another model: {name} should be'
           f' {shape}, but it {has}. Its config.json and its checkpoints belong'
-          ' to different runs; restore the pair that was written together.'
+          ' to different runs. Restore the pair that was written together.'
       )
 
 

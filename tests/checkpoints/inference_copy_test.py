@@ -1,4 +1,4 @@
-"""Inference copies: whole or not at all, and named by what they hold."""
+"""Inference copies: written whole or not at all, and their fingerprints."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What is saved comes back bit for bit; what fails ends in a sentence."""
+"""States are restored bit for bit; a failure is reported in one sentence."""
 
 import errno
 import shutil

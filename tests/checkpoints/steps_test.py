@@ -1,4 +1,4 @@
-"""The newest whole checkpoint is taken, and others are named with a reason."""
+"""The newest whole checkpoint is used; others are reported with a reason."""
 
 import shutil
 
@@ -23,13 +23,13 @@ SHARDINGS = jax.tree.map(
 
 @pytest.fixture(autouse=True)
 def notes_anew():
-  """Each is printed once in a process."""
+  """Forgets the notes that this process has printed."""
   steps.note.cache_clear()
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  """A run with checkpoints of the steps 4 and 6; tests read it only."""
+  """A run with checkpoints of steps 4 and 6; tests only read it."""
   folder = tmp_path_factory.mktemp('run')
   save(folder, 4, 6)
   return folder
@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-  """A copy of it, to be damaged."""
+  """A copy of the run, which tests may damage."""
   return shutil.copytree(finished, tmp_path / 'run')
 
 
@@ -61,7 +61,7 @@ def newest_for_training(folder):
 
 
 def step_99(folder, *, without=(), cut=(), empty=False):
-  """Adds a checkpoint of step 99 that lacks files, or has only half of some."""
+  """Adds a checkpoint 99 that lacks files, or has only halves of files."""
   new = folder / 'checkpoints' / '99'
   if empty:
     new.mkdir()
@@ -99,7 +99,7 @@ def test_a_damaged_newest_step_is_passed_over_and_named(
   said = capsys.readouterr().out
   assert f'Skipping checkpoint 99 of {run}: ' in said
   assert reason in said and 'Using step 6 instead.' in said
-  # Whoever only reads a run leaves it as it is.
+  # Reading a run does not change it.
   assert (run / 'checkpoints' / '99').exists()
 
   steps.note.cache_clear()
@@ -115,7 +115,7 @@ def test_training_saves_after_a_step_that_was_passed_over(run):
   step_99(run, empty=True)
   save(run, 7)
   assert steps.finished(run) == [4, 6, 7]
-  # Another one of the same number is kept beside it.
+  # Another one with the same number is kept beside it.
   step_99(run, empty=True)
   save(run, 8)
   kept = [p.name for p in (run / 'damaged_checkpoints').iterdir()]
@@ -145,7 +145,8 @@ def test_if_no_step_is_whole_all_are_named_and_nothing_is_moved(run):
 
 def test_a_damaged_step_that_is_asked_for_is_an_error(run):
   step_99(run, cut=['state/ocdbt.process_0/d/*', 'state/d/*'])
-  with pytest.raises(ValueError, match=r'Checkpoint 99 .* It has \[4, 6, 99\]'):
+  message = r'Checkpoint 99 .* The folder has \[4, 6, 99\]'
+  with pytest.raises(ValueError, match=message):
     stored.restore_variables(run, SHAPES, step=99)
   assert steps.find(run, 4) == 4
   with pytest.raises(ValueError, match='no checkpoint of step 5; it has'):
@@ -153,7 +154,7 @@ def test_a_damaged_step_that_is_asked_for_is_an_error(run):
 
 
 def test_a_model_that_does_not_fit_is_no_damage(run):
-  """An older checkpoint would not fit either, and moving it would be wrong."""
+  """Older checkpoints would not fit either, and none may be moved."""
   shapes = {'params': {'w': jax.ShapeDtypeStruct((5,), np.float32)}}
   with pytest.raises(ValueError, match='is of another model: params.w'):
     stored.restore_variables(run, shapes)
@@ -166,7 +167,7 @@ def test_a_model_that_does_not_fit_is_no_damage(run):
 
 
 def test_what_is_not_damage_ends_the_search(run, monkeypatch):
-  """If memory runs out, the next start finds the newest step again."""
+  """If memory runs out, the newest step stays in its place."""
 
   def no_memory(*_, **__):
     raise MemoryError

@@ -1,4 +1,4 @@
-"""What fits a model is restored for it; what does not is told by name."""
+"""Variables are restored if they fit a model; errors name what does not."""
 
 import json
 
@@ -15,7 +15,7 @@ from tests import states
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """A run with a checkpoint of step 3; tests read it only."""
+  """A run with a checkpoint of step 3; tests only read it."""
   folder = tmp_path_factory.mktemp('run')
   states.save(
       folder, states.state(), meta={'data': {'step': 3, 'grain': 'position'}}
