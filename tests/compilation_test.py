@@ -1,4 +1,4 @@
-"""Compiled programs are kept where nobody else writes, and timed."""
+"""Compiled programs are kept in a private folder, and timed."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ _OPTIONS = (
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
-  """JAX knows no folder; afterwards, all is as before."""
+  """JAX starts without a folder; its settings are restored afterwards."""
   before = {name: getattr(jax.config, name) for name in _OPTIONS}
   monkeypatch.delenv('RQ_JAX_COMPILATION_CACHE', raising=False)
   jax.config.update('jax_compilation_cache_dir', None)
@@ -104,7 +104,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'getuid', lambda: tmp_path.stat().st_uid + 1)
   with pytest.raises(ValueError) as error:
     compilation.keep(str(tmp_path))
-  # To change its mode is for that user alone.
+  # Only that user can change its mode.
   assert str(error.value).endswith(
       'so run code here. Set RQ_JAX_COMPILATION_CACHE to another folder, or to'
       ' off.'
@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 @pytest.fixture
 def warnings(monkeypatch):
-  """What is warned of."""
+  """The warnings that are printed."""
   found = []
   monkeypatch.setattr(console, 'warn', found.append)
   return found
@@ -167,7 +167,7 @@ def test_in_a_home_that_cannot_be_written_nothing_is_kept(
 def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
     tmp_path, monkeypatch, warnings
 ):
-  # Permissions do not stop the superuser, who may run these tests.
+  # The superuser, who may run these tests, ignores permissions.
   monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   assert compilation.keep() is None
@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
 
 _PROGRAM = """
 import jax
-jax.jit(lambda x: x - 1)(0.0)  # Before, and so not kept.
+jax.jit(lambda x: x - 1)(0.0)  # Compiled before, so not kept.
 from rq_jax import compilation
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
@@ -231,7 +231,7 @@ def test_a_clock_counts_compilations_alone():
     program(numbers)
   assert second.seconds == 0
   taken = first.seconds
-  program(jnp.ones(5))  # When no clock runs.
+  program(jnp.ones(5))  # No clock is running.
   assert (first.seconds, second.seconds) == (taken, 0)
 
 

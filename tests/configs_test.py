@@ -1,4 +1,4 @@
-"""Every configuration file builds, and the commands it shows parse."""
+"""Every configuration file can be built, and its commands can be parsed."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted(
     str(file.relative_to(ROOT)) for file in (ROOT / 'configs').rglob('*.py')
 )
-# What the files of these can be told after a colon.
+# What may follow these files after a colon.
 ARGUMENTS = {
     'configs/imagenet256/rqtransformer.py': ('480m', '821m', '1.4b', '3.8b'),
     'configs/text256/rqtransformer.py': ('32', '64'),
@@ -50,7 +50,7 @@ CONFIGS = FILES + [
     for file, arguments in ARGUMENTS.items()
     for argument in arguments
 ]
-# As published; those of the text model follow from its 3.9 billion.
+# Published numbers; those of the text model follow from its 3.9 billion.
 SIZES = {
     'ffhq256/rqvae.py': 100_207_491,
     'lsun_church256/rqvae.py': 100_207_491,
@@ -104,7 +104,7 @@ def load(path):
 
 @functools.cache
 def shapes_of(model):
-  """Shapes of a model's variables; many experiments share theirs."""
+  """Shapes of a model's variables; many experiments share a model."""
   made = (
       build.rqtransformer_variables(model)
       if hasattr(model, 'depth_layers')
@@ -144,7 +144,7 @@ def test_size_is_the_published_one(path):
 )
 def test_the_codebook_has_no_row_for_padding(path, words):
   shapes = shapes_of(model_of(load(f'configs/{path}')))
-  # Codewords, how often each was chosen, and sums of what chose it.
+  # Codewords, the averaged counts, and the averaged sums.
   assert sorted(shapes['codebook']) == [words, words * 256, words * 256]
 
 
@@ -186,7 +186,7 @@ def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
 
 @pytest.fixture
 def no_plans(monkeypatch):
-  """Leaves out of `--dry_run` what `jobs/plan/table_test.py` tests."""
+  """Leaves out the part of `--dry_run` that `jobs/plan/table_test.py` tests."""
   monkeypatch.setattr(estimate, 'make', lambda *_: None)
   monkeypatch.setattr(table, 'text', lambda _: '')
 
@@ -206,5 +206,5 @@ def check_commands(shown):
     if name == 'train':
       assert main_lib.main([name, *words, '--dry_run']) == 0
     else:
-      # These have no dry run: flags alone, and the files that they name.
+      # These have no dry run: only their flags and the named files are checked.
       assert main_lib.main([name, *words, '--help']) == 0

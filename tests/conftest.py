@@ -13,7 +13,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
     [
         *os.environ.get('XLA_FLAGS', '').split(),
         '--xla_force_host_platform_device_count=8',
-        # Programs run a few times each: compiling them takes longer.
+        # Programs run only a few times, so compiling takes most of the time.
         '--xla_backend_optimization_level=0',
     ]
 )
@@ -31,14 +31,14 @@ import pytest
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Pieces of memory that a process may map before compiled programs are let go
-# of; Linux allows 65,530, and XLA crashes beyond.
+# Memory mappings of a process at which compiled programs are released. Linux
+# allows 65,530, and XLA crashes beyond.
 _MAPPED = 30_000
 
 
 @pytest.fixture(autouse=True, scope='module')
 def few_programs():
-  """Lets go of compiled programs before there are too many."""
+  """Releases compiled programs before there are too many."""
   yield
   maps = pathlib.Path('/proc/self/maps')
   if maps.exists() and maps.read_bytes().count(b'\n') > _MAPPED:

@@ -1,4 +1,4 @@
-"""Codes that are not there, and large batches decoded a part at a time."""
+"""Decodes missing codes, and large batches in parts."""
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ def test_codes_that_are_not_there_add_nothing():
     some = codes.copy()
     some[..., depth:] = -1
     np.testing.assert_array_equal(_pixels(some), _pixels(codes, depth=depth))
-  # Nor do those at some places.
+  # The same holds for missing codes at some positions.
   some = codes.copy()
   some[0, 1, 0] = some[2, 0, 1, 1] = -1
   (words,) = map(np.asarray, _TOKENIZER.codebooks)

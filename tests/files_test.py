@@ -1,4 +1,4 @@
-"""Files are whole or not there, and a full disk is named with what it lacks."""
+"""Files are whole or absent, and errors say how much space a disk lacks."""
 
 import collections
 import errno
@@ -18,7 +18,7 @@ _Usage = collections.namedtuple('_Usage', 'total used free')
 
 
 def leave(monkeypatch, free):
-  """Pretends that so many bytes are free on all disks."""
+  """Pretends that all disks have `free` free bytes."""
   monkeypatch.setattr(shutil, 'disk_usage', lambda _: _Usage(10**9, 0, free))
 
 
@@ -212,7 +212,7 @@ def test_space_is_required_where_a_path_will_be(tmp_path, monkeypatch):
   assert asked == [tmp_path]
   with pytest.raises(files.DiskFullError, match='11 bytes are needed'):
     files.require_space(tmp_path / 'not' / 'there', 11)
-  # Nobody knows how much there is.
+  # The free space there is unknown.
   files.require_space('gs://bucket/run', 10**18)
 
 

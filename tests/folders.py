@@ -1,4 +1,4 @@
-"""Folders for what several tests read, and none of them changes."""
+"""Folders for files that several tests read and none changes."""
 
 import atexit
 import pathlib

@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / 'launch').glob('*.sh')) + [ROOT / '.ci' / 'run']
 
-# Writes down how pip and modules were called, instead of running them.
+# Logs the calls of pip and of modules instead of running them.
 FAKE_PYTHON = """#!/usr/bin/env bash
 log=@LOG@
 case "$*" in
@@ -28,7 +28,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path):
-  """What the scripts need of a clone, in a folder whose name has a space."""
+  """The files that the scripts need, in a folder whose name has a space."""
   folder = tmp_path / 'a clone'
   shutil.copytree(ROOT / 'launch', folder / 'launch')
   shutil.copytree(ROOT / '.ci', folder / '.ci')
@@ -38,7 +38,7 @@ def clone(tmp_path):
 
 
 def fake_python(clone, text=FAKE_PYTHON):
-  """An executable beside the clone, and the file in which it keeps its log."""
+  """An executable beside the clone, and the file of its log."""
   log = clone.parent / 'pip.log'
   python = clone.parent / 'fake_python'
   python.write_text(text.replace('@LOG@', f"'{log}'"))
@@ -59,7 +59,7 @@ def launch(clone, script, *arguments, **environment):
 
 
 def error_of(result):
-  """The one line that a script left on stderr when it gave up."""
+  """The only line that a failed script wrote to stderr."""
   assert result.returncode == 1
   lines = result.stderr.splitlines()
   assert len(lines) == 1, result.stderr
@@ -170,7 +170,7 @@ def test_a_current_environment_is_left_alone(clone):
   first = launch(clone, 'launch/test.sh', PYTHON=str(python))
   assert 'Downloaded the packages in' in first.stdout
   calls = log.read_text()
-  # The tests' extras cover those of the quickstart.
+  # The extras of the tests include those of the quickstart.
   second = launch(clone, 'launch/quickstart.sh', PYTHON=str(python))
   seconds = json.loads(second.stdout.split(' after ')[1])
   assert seconds == {'download': 0, 'install': 0}

@@ -1,4 +1,4 @@
-"""The shape of the code: which module may import which, and how long it is."""
+"""The shape of the code: which modules import which, and how long they are."""
 
 import ast
 import functools
@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'rq_jax'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
-# From the top down. A module imports from its own layer or from below.
+# From top to bottom. A module imports from its own layer or from below.
 LAYERS = (
     {'__init__', '__main__'},
     {'cli'},
@@ -54,7 +54,7 @@ MODULES = {name_of(file): file for file in FILES}
 
 
 def imported_names(tree, *, lazily):
-  """Full dotted names that a module imports, inside of functions if lazily."""
+  """Full dotted names that a module imports; `lazily` includes functions."""
   nodes = list(tree.body)
   names = []
   while nodes:
@@ -70,7 +70,7 @@ def imported_names(tree, *, lazily):
 
 
 def own_modules(names):
-  """Names within the package of those of `names` that are its modules."""
+  """The modules of the package among `names`, by their names in it."""
   for name in names:
     if name.split('.')[0] != 'rq_jax':
       continue
@@ -87,7 +87,7 @@ def parse(module):
 
 
 def component(module):
-  """The name by which LAYERS knows a module."""
+  """The name of a module in LAYERS."""
   return module.split('.')[0]
 
 
@@ -136,7 +136,7 @@ def test_components_of_one_layer_do_not_import_each_other_in_a_circle():
 
 
 def imported_at_once(module):
-  """Modules of the package that importing one executes."""
+  """Modules of the package that are executed if `module` is imported."""
   done, waiting = set(), [module]
   while waiting:
     module = waiting.pop()
@@ -182,7 +182,7 @@ def test_files_and_functions_stay_short(module):
 def public_definitions(tree, *, inside=False):
   """The public classes, functions and methods of a module.
 
-  Methods that Python calls itself are public, such as `__call__`.
+  Methods that Python itself calls, such as `__call__`, are public.
   """
   for node in tree.body:
     if not isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -207,12 +207,12 @@ def test_all_that_is_public_has_a_docstring(module):
   assert not nameless
 
 
-# Given to a method, or of no interest to it.
+# Passed by Python, or unused.
 UNANNOTATED = {'self', 'cls', '_'}
 
 
 def arguments(function):
-  """All arguments of a function, of whatever kind."""
+  """All arguments of a function, of every kind."""
   found = function.args
   several = [found.vararg, found.kwarg]
   yield from found.posonlyargs + found.args + found.kwonlyargs
@@ -243,7 +243,7 @@ def calls_of_pillows_open(file):
 
 
 def test_pillow_opens_only_formats_that_are_named():
-  """It tries all that it knows otherwise; PostScript starts a program."""
+  """Otherwise it tries every format; PostScript would start a program."""
   found = [
       (file, [keyword.arg for keyword in call.keywords])
       for file in [*FILES, *(ROOT / 'docs').rglob('*.py')]
@@ -254,7 +254,7 @@ def test_pillow_opens_only_formats_that_are_named():
 
 
 def test_bars_are_made_in_one_place():
-  """Where they cannot stop what they show."""
+  """There, a bar that fails does not stop the work it shows."""
   made = [
       module
       for module in MODULES
@@ -265,7 +265,7 @@ def test_bars_are_made_in_one_place():
   assert made == ['distributed.progress']
 
 
-# The place that speaks to people, and what a command line prints itself:
+# The module that prints for users, and the ones in which a command line prints
 # usage, --help and errors.
 SPEAKERS = {
     '__main__',
@@ -276,7 +276,7 @@ SPEAKERS = {
 
 
 def prints_to_people(node):
-  """Whether this is a call of `print`, but to a file of its own."""
+  """Whether a node calls `print`, except into a given file."""
   if not isinstance(node, ast.Call) or ast.unparse(node.func) != 'print':
     return False
   to = [ast.unparse(k.value) for k in node.keywords if k.arg == 'file']

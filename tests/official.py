@@ -1,8 +1,8 @@
 """Reads recordings of the official model, in its own names and layouts.
 
-`RQ_JAX_FIXTURES` may name a folder that holds more recordings than the
-repository does; what it holds goes first. Tests of recordings that are in
-neither are skipped.
+`RQ_JAX_FIXTURES` may name a folder with more recordings than the repository
+has. Recordings in that folder come first. If a recording is in neither place,
+its tests are skipped.
 """
 
 import functools
@@ -26,9 +26,9 @@ from tests import recipe
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 _MORE = os.environ.get('RQ_JAX_FIXTURES')
-# Models of which the repository holds codebooks or a classifier alone.
+# Models of which the repository holds only codebooks or a classifier.
 _PARTS = ('rqvae_aux', 'rqvae_unshared', 'rqtransformer_unshared_vocabs')
-# All recorded models, here or not; RQ-Transformers by the ends of their names.
+# All recorded models, here or not; RQ-Transformers by the end of their name.
 RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')
 RQTRANSFORMERS = (
     'uncond',
@@ -45,7 +45,7 @@ FOLDERS = (*([pathlib.Path(_MORE)] if _MORE else []), FIXTURES)
 
 
 class _Recording(dict):
-  """Arrays by name; a test that needs one that is not here is skipped."""
+  """Arrays by name; a test that needs a missing one is skipped."""
 
   def __init__(self, file):
     super().__init__(_load(file))
@@ -57,7 +57,7 @@ class _Recording(dict):
 
 @functools.cache
 def recording(name):
-  """What was recorded of a model: arrays by name."""
+  """The recorded arrays of a model, by name."""
   return _Recording(f'{name}/io.npz')
 
 
@@ -86,7 +86,7 @@ def config(name):
 
 @functools.cache
 def drawn_weights(name):
-  """The state dict of a model whose weights were drawn for its recording."""
+  """The state dict of a model that was recorded with random weights."""
   meta = json.loads((FIXTURES / name / 'meta.json').read_text())
   return recipe.weights(meta['recipe_seed'], meta['recipe_shapes'])
 
@@ -104,7 +104,7 @@ def _skip(file):
 
 
 def images(array):
-  """NCHW to NHWC."""
+  """Transposes NCHW to NHWC."""
   return np.transpose(array, (0, 2, 3, 1))
 
 
@@ -141,7 +141,7 @@ def codebooks(state, depth):
 
 
 def codebook_of(state, prefix, separator='.'):
-  """A codebook, without the padding row that upstream keeps at its end."""
+  """A codebook, without the official padding row at its end."""
   return codebook.Codebook(
       embedding=jnp.asarray(state[f'{prefix}{separator}weight'][:-1]),
       count=jnp.asarray(state[f'{prefix}{separator}cluster_size_ema']),

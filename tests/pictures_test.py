@@ -1,4 +1,4 @@
-"""The scripts in docs/ that draw pictures, without a model."""
+"""The scripts in docs/ that draw pictures; needs no model."""
 
 import importlib.util
 import pathlib
@@ -22,7 +22,7 @@ figures = load('sampling_figures')
 
 
 def greys(*shape, seed=0):
-  """Random images of three equal channels."""
+  """Random images with three equal channels."""
   values = np.random.default_rng(seed).integers(0, 256, (*shape, 1), np.uint8)
   return values.repeat(3, axis=-1)
 

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, which may work together."""
+"""Programs in separate processes, which may work together."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def start(program, *arguments, devices=1, variables=()):
   return subprocess.Popen(
       [sys.executable, '-c', program, *map(str, arguments)],
       cwd=_ROOT,
-      # Collectives keep threads waiting; XLA has one for each core only.
+      # Collectives block threads, and XLA has only one per core.
       env=os.environ | {'XLA_FLAGS': flags, 'NPROC': '16'} | dict(variables),
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

@@ -1,10 +1,10 @@
-"""What programs traced by JAX are made of."""
+"""The values in programs that JAX traces."""
 
 import jax
 
 
 def values_in(jaxpr):
-  """Types of all values of a program, those of inner programs included."""
+  """Types of all values of a program, including inner programs."""
   for equation in jaxpr.eqns:
     yield from (variable.aval for variable in equation.outvars)
     for value in jax.tree.leaves(

@@ -1,7 +1,7 @@
-"""Weights of networks that are too large for recordings, drawn by a rule.
+"""Random weights, by a rule, of networks that are too large to record.
 
-Every array has a stream of random numbers of its own, which the seed and the
-array's name choose. Whoever knows the shapes can draw them again.
+Every array has its own stream of random numbers, which follows from the seed
+and the array's name. So the shapes are enough to draw the weights again.
 """
 
 import zlib
@@ -15,10 +15,10 @@ def weights(seed, shapes):
 
 
 def _draw(seed, name, shape):
-  """Numbers of such a size that activations keep theirs from layer to layer."""
+  """Numbers of a size that keeps activations equally large in all layers."""
   rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
   uniform = rng.random(shape)
-  centred = (2 * uniform - 1) * np.sqrt(3)  # Of variance 1.
+  centred = (2 * uniform - 1) * np.sqrt(3)  # Variance 1.
   kind = '.'.join(name.split('.')[-2:])
   if name.startswith('lin') and name.endswith('model.1.weight'):
     value = uniform / shape[1] * 10  # Weights of distances are not negative.

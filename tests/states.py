@@ -23,7 +23,7 @@ MESHES = {
 
 @flax.struct.dataclass
 class State:
-  """All kinds of leaves that a training state has."""
+  """A state with all kinds of leaves that a training state has."""
 
   step: jax.Array
   rng: jax.Array
@@ -95,7 +95,7 @@ def mesh(name):
 
 
 def shardings(tree, mesh):
-  """Splits matrices along the rows, as far as the mesh asks for it."""
+  """Splits matrices along the rows, over the axis 'fsdp' of the mesh."""
   rows = NamedSharding(mesh, PartitionSpec('fsdp'))
   whole = partitioning.replicated(mesh)
   return jax.tree.map(lambda x: rows if x.ndim == 2 else whole, tree)

@@ -1,4 +1,4 @@
-"""Tiny experiments on the digits, as fast as tests need them to be."""
+"""Tiny experiments on the digits, fast enough for tests."""
 
 import functools
 import json
@@ -26,11 +26,11 @@ from tests import official
 SIZE = 16  # Pixels.
 BATCH = 8
 CODE_SHAPE = (2, 2, 2)
-WORDS = 12  # As no other dimension has.
+WORDS = 12  # No other dimension has this size.
 
 
 def merged(base, changes):
-  """Nested dictionaries, the second over the first."""
+  """Merges nested dictionaries; `changes` wins."""
   return base | {
       name: merged(base.get(name, {}), value)
       if isinstance(value, dict)
@@ -48,7 +48,7 @@ def stage1_config(**changes):
           image_size=SIZE,
           channels=8,
           channel_multipliers=(1, 2),
-          res_blocks=0,  # One in the decoder, and those in the middle.
+          res_blocks=0,  # Only in the decoder's levels and in the middle.
           attention_resolutions=(),
           z_channels=8,
           embed_dim=4,
@@ -72,7 +72,7 @@ def stage2_config(**changes):
       model=dict(
           code_shape=CODE_SHAPE,
           codebook_size=WORDS,
-          embed_dim=64,  # A patch of 4x4 features of 4 channels.
+          embed_dim=64,  # A patch of 4x4 features with 4 channels.
           width=16,
           heads=2,
           spatial_layers=1,
@@ -80,7 +80,7 @@ def stage2_config(**changes):
           num_classes=10,
           null_class=True,
       ),
-      loss=dict(temperature=20.0),  # Of the order of the squared distances.
+      loss=dict(temperature=20.0),  # As large as the squared distances.
       optimizer=dict(peak_lr=1e-3),
       train=dict(steps=4, log_steps=1, eval_steps=1000, checkpoint_steps=2),
   )
@@ -107,7 +107,7 @@ def images(count=BATCH):
 
 @functools.cache
 def untrained_tokenizer(seed=0):
-  """A tokenizer as initialised, with codewords of the size of its features."""
+  """An initialised tokenizer, whose codewords are as large as its features."""
   untrained = stage1_config()
   model = build.rqvae(untrained.model)
 
@@ -120,7 +120,7 @@ def untrained_tokenizer(seed=0):
 
 @functools.cache
 def perceptual_folder():
-  """The folder of a perceptual network, whose weights are drawn."""
+  """The folder of a perceptual network with random weights."""
   folder = str(folders.new())
   params = official.lpips_params(official.drawn_weights('lpips'))
   inference_copy.export(folder, None, {'params': params})
@@ -128,7 +128,7 @@ def perceptual_folder():
 
 
 class PerceptualStandIn(nn.Module):
-  """Is called as LPIPS is, and much quicker."""
+  """A network with the interface of LPIPS, and much faster."""
 
   @nn.compact
   def __call__(self, images, others):
@@ -148,7 +148,7 @@ def perceptual_stand_in():
 
 
 def record_gradients():
-  """An optimizer whose state is the last gradients, which it passes on."""
+  """An optimizer that keeps the last gradients in its state."""
   return optax.GradientTransformation(
       lambda params: jax.tree.map(jnp.zeros_like, params),
       lambda updates, state, params=None: (updates, updates),
@@ -156,7 +156,7 @@ def record_gradients():
 
 
 def stage1_task(checked, mesh=None, **networks):
-  """A task whose optimizer states are (gradients, Adam's)."""
+  """A task whose optimizer states are (gradients, state of Adam)."""
   task = stage1.build(
       checked, mesh or one_device(), total_steps=checked.train.steps, **networks
   )
@@ -167,7 +167,7 @@ def stage1_task(checked, mesh=None, **networks):
 
 
 def stage2_task(checked, mesh=None):
-  """A task whose optimizer state is (gradients, Adam's)."""
+  """A task whose optimizer state is (gradients, state of Adam)."""
   task = stage2.build(
       checked,
       mesh or one_device(),
@@ -178,13 +178,13 @@ def stage2_task(checked, mesh=None):
 
 
 def initial_state(stage, task):
-  """The unboxed state that a stage, `stage1` or `stage2`, starts with."""
+  """The initial, unboxed state of a stage, `stage1` or `stage2`."""
 
   @jax.jit
   def init(key):
     return partitioning.unbox(stage.init_state(task, key))
 
-  # This generator compiles fastest; the run itself gets the usual one.
+  # This generator compiles fastest; the run itself uses the usual one.
   state = init(jax.random.key(0, impl='unsafe_rbg'))
   return state.replace(rng=jax.random.key(1))
 
@@ -219,7 +219,7 @@ def assert_trees_equal(actual, desired):
 
 
 def all_differ(a, b):
-  """Whether no leaf of a tree is what it is in another."""
+  """Whether every leaf differs between two trees."""
   return not any(
       np.array_equal(x, y)
       for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
@@ -227,7 +227,7 @@ def all_differ(a, b):
 
 
 def run_config(stage):
-  """An experiment of a whole run: with a GAN, averages, and redrawn words."""
+  """An experiment with a discriminator, averages, and re-drawn codewords."""
   train = dict(steps=12, log_steps=1, eval_steps=7, checkpoint_steps=2)
   optimizer = dict(ema_decay=0.9)
   if stage == 1:
@@ -246,14 +246,14 @@ def run_config(stage):
 
 @functools.cache
 def finished_run(stage):
-  """The folder of a run of `run_config` that nothing disturbed."""
+  """The folder of an undisturbed run of `run_config`."""
   folder = folders.new()
   run.train(run_config(stage), folder)
   return folder
 
 
 def saved_state(workdir, step=None):
-  """All leaves of a checkpoint as they are on disk, the newest by default."""
+  """All leaves of a checkpoint as stored, by default of the newest."""
   checkpoints = pathlib.Path(workdir) / 'checkpoints'
   newest = max(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
   folder = checkpoints / str(newest if step is None else step) / 'state'
@@ -266,7 +266,7 @@ def saved_state(workdir, step=None):
 
 
 def metric_lines(workdir):
-  """Lines of metrics.jsonl, without what the clock tells."""
+  """Lines of metrics.jsonl, without values that depend on the clock."""
   text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
   clocks = ('time', 'speed/images_per_second')
   return [

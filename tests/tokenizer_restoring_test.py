@@ -1,4 +1,4 @@
-"""A tokenizer is restored from a folder as it was asked for."""
+"""Restores a tokenizer from a folder, with all options."""
 
 import shutil
 
@@ -79,7 +79,7 @@ def test_a_tokenizer_in_bfloat16_keeps_its_codebook():
   np.testing.assert_array_equal(half.codebooks[0], tokenizer.codebooks[0])
   features = half.features(tokenizers.images())
   assert features.dtype == jnp.float32
-  # Eight bits of mantissa, through about ten layers.
+  # bfloat16 has 8 significant bits; the error grows over ten layers.
   expected = np.asarray(tokenizer.features(tokenizers.images()))
   error = np.abs(features - expected).max() / np.abs(expected).max()
   assert 0 < error < 0.05

@@ -1,4 +1,4 @@
-"""A tokenizer does what its model does, on plain arrays."""
+"""A tokenizer computes what its model does, on plain arrays."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ def test_bytes_and_floats_of_an_image_have_the_same_codes():
   floats = tokenizers.images() / np.float32(127.5) - 1
   features = tokenizer.features(tokenizers.images())
   assert features.shape == (2, 4, 4, 8) and features.dtype == jnp.float32
-  # A division and the product with a reciprocal may differ in the last bit.
+  # Dividing and multiplying by the reciprocal may differ in the last bit.
   np.testing.assert_allclose(
       tokenizer.features(floats), features, rtol=0, atol=1e-5
   )
@@ -60,7 +60,7 @@ def test_decoding_to_a_depth_adds_that_many_codewords(depth):
   images = tokenizer.decode(tokenizers.codes(), depth=depth)
   assert images.shape == (2, 8, 8, 3) and images.dtype == jnp.uint8
   expected = np.clip(np.asarray(decoded) * 127.5 + 127.5, 0, 255)
-  # Half a level of rounding, and float32 noise of two different programs.
+  # Rounding by half a level, plus float32 noise of two different programs.
   assert np.abs(images - expected).max() <= 0.501
   assert images.std() > 1
 
@@ -179,7 +179,7 @@ def test_codes_outside_of_the_codebook_are_refused(value, depth):
       f'codes[1, 2, 3, 2] is {value}, but codes at depth 3 must be in [0, 10),'
       ' or -1 for a missing code. Use the tokenizer that encoded them.'
   )
-  if abs(value) < 2**31:  # JAX holds no more.
+  if abs(value) < 2**31:  # JAX has no larger integers.
     with pytest.raises(ValueError, match=rf'\[1, 2, 3, 2\] is {value}, but'):
       tokenizer.decode(jnp.asarray(codes.astype(np.int32)))
 

@@ -1,4 +1,4 @@
-"""A small tokenizer of random variables, and its inference copy."""
+"""A small tokenizer with random variables, and its inference copy."""
 
 import functools
 
@@ -36,7 +36,7 @@ def config():
 
 @functools.cache
 def variables():
-  """Random variables; drawn by NumPy, as compiling `init` takes long."""
+  """Random variables, drawn with NumPy because `init` compiles slowly."""
   model = build.rqvae(config().model)
   shapes = partitioning.unbox(build.rqvae_variables(model))
   rng = np.random.default_rng(2)

@@ -1,6 +1,6 @@
-"""JAX_ENABLE_X64 changes nothing: no dtype is left to it.
+"""JAX_ENABLE_X64 changes nothing: no dtype depends on it.
 
-That trained bits stay the same, `training/resume_test.py` shows.
+`training/resume_test.py` shows that trained bits stay the same.
 """
 
 import functools
@@ -24,7 +24,7 @@ from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from tests import tiny
 from tests.sampling import models
 
-# Every part of optax that a config can ask for.
+# Every part of optax that a config can use.
 OPTIMIZER = dict(
     name='adamw',
     weight_decay=0.1,
@@ -127,7 +127,7 @@ PROBLEMS = {
 
 
 def modules(task):
-  """The modules of the stage that a task is of."""
+  """The modules of the stage of a task."""
   if isinstance(task, stage1.Task):
     return stage1, stage1_evaluation
   return stage2, stage2_evaluation
@@ -143,7 +143,7 @@ def inner(values):
 
 
 def is_wide(dtype):
-  """Whether numbers have 64 bits; keys are none."""
+  """Whether a dtype is of numbers of 64 bits; keys are no numbers."""
   return isinstance(dtype, np.dtype) and dtype.name in (
       'int64',
       'uint64',
@@ -152,7 +152,7 @@ def is_wide(dtype):
 
 
 def wide(jaxpr):
-  """What a program computes in 64 bits: equations, with where they are from."""
+  """The 64-bit values that a program computes, with their source lines."""
   for equation in jaxpr.eqns:
     for out in equation.outvars:
       dtype = getattr(out.aval, 'dtype', None)
@@ -164,7 +164,7 @@ def wide(jaxpr):
 
 
 def traced_wide(fn, *args):
-  """The same of a function, under JAX_ENABLE_X64, and of its results."""
+  """The same for a function and its results, with JAX_ENABLE_X64 set."""
   with jax.enable_x64(True):
     closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
   results = [
@@ -242,14 +242,14 @@ def assert_same_bits(actual, desired):
 
 
 def in_both_modes(fn):
-  """What a function returns under JAX_ENABLE_X64 and without it."""
+  """The results of a function with JAX_ENABLE_X64 set and without."""
   with jax.enable_x64(True):
     wide = jax.block_until_ready(fn())
   return wide, fn()
 
 
 def draws():
-  """Everything that a sampler can be asked for."""
+  """The results of every method of a sampler."""
   sampler = models.sampler()
   found = {
       how: sampler.codes(KEY, labels=LABELS, sampling=options)
