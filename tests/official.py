@@ -26,7 +26,7 @@ from tests import recipe
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 _MORE = os.environ.get('RQ_JAX_FIXTURES')
-# Models of which the repository holds only codebooks or a classifier.
+# Models for which the repository holds only codebooks or a classifier.
 _PARTS = ('rqvae_aux', 'rqvae_unshared', 'rqtransformer_unshared_vocabs')
 # All recorded models, here or not; RQ-Transformers by the end of their name.
 RQVAES = ('rqvae_shared', 'rqvae_unshared', 'rqvae_unshared_eq', 'rqvae_aux')

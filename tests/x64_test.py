@@ -164,7 +164,7 @@ def wide(jaxpr):
 
 
 def traced_wide(fn, *args):
-  """The same for a function and its results, with JAX_ENABLE_X64 set."""
+  """The 64-bit values of a function and its results, under JAX_ENABLE_X64."""
   with jax.enable_x64(True):
     closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
   results = [

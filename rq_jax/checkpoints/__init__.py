@@ -1,1 +1,1 @@
-"""Checkpoints of runs, and the inference copies that are made of them."""
+"""Checkpoints of runs, and the inference copies that are made from them."""

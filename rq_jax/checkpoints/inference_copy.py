@@ -75,7 +75,7 @@ def write(
 
 
 def fingerprint(variables: Variables) -> str:
-  """Identifies variables by contents: 16 hexadecimal digits of a SHA-256.
+  """Hash of the contents of variables: 16 hexadecimal digits of a SHA-256.
 
   It covers names, shapes and values, as float32, of all parameters and
   codebooks. It does not depend on where they are placed.

@@ -19,8 +19,8 @@ from rq_jax.checkpoints import steps
 from rq_jax.distributed import processes
 from rq_jax.typing import PyTree
 
-# Each device writes a slice of an array that several devices hold. Below this
-# number of bytes one device writes it all: there are hundreds of small arrays.
+# An array that several devices hold is written in slices, one by each device.
+# Arrays below this number of bytes are not sliced: there are hundreds of them.
 _SLICED_FROM = 2**20
 # Compression shrinks trained arrays to this share of their size at best.
 _COMPRESSED = 0.9
@@ -79,7 +79,7 @@ class Checkpoints:
       self._manager.close()
 
   def steps(self) -> list[int]:
-    """Steps of the checkpoints in order, including one not yet written."""
+    """Steps of the checkpoints, in order, also of one that is being written."""
     return sorted(self._manager.all_steps())
 
   def latest_step(self) -> int | None:
@@ -90,7 +90,7 @@ class Checkpoints:
     """Starts to write a checkpoint; `state` may be donated right afterwards.
 
     Raises:
-      files.DiskFullError: If there is no room; nothing is written then.
+      files.DiskFullError: If there is no room. Nothing is written.
       SaveFailedError: If this checkpoint or the one before cannot be written.
     """
     self._require_space(state)

@@ -15,10 +15,10 @@ import orbax.checkpoint as ocp
 from rq_jax import files
 from rq_jax.distributed import console
 
-# Errors of reading a damaged checkpoint. If memory or a permission is lacking,
-# the errors differ, and the checkpoint may be whole.
+# Errors of reading a damaged checkpoint. Other errors, such as those about
+# memory or permissions, do not mean that it is damaged.
 _DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
-# Words of tensorstore's errors that are about anything but damage.
+# Words in tensorstore's errors that are not about damage.
 _NO_DAMAGE = (
     'PERMISSION_DENIED',
     'RESOURCE_EXHAUSTED',
@@ -40,7 +40,7 @@ class DamagedError(ValueError):
   """
 
   def __init__(self, message: str, reason: str):
-    """Keeps the reason, which the message includes, by itself."""
+    """Stores the message, and the reason, which is part of it."""
     super().__init__(message)
     self.reason = reason
 
@@ -126,7 +126,7 @@ def problem(path: epath.PathLike, step: int) -> str | None:
 
 
 def described(path: epath.PathLike, step: int):
-  """Orbax's metadata of each array of a state; reads no arrays.
+  """Orbax's metadata for each array in a state; reads no arrays.
 
   Raises:
     Exception: If the checkpoint is not whole; `damage` returns the reason.
@@ -155,9 +155,9 @@ def damage(error: Exception) -> str:
 
 
 def shown(error: Exception) -> str:
-  """The beginning of the message of an error, in one line."""
+  """The beginning of an error's message, in one line."""
   text = ' '.join(str(error).split()).rstrip('.')
-  if not isinstance(error, ValueError):  # Others have short messages.
+  if not isinstance(error, ValueError):  # Other messages are no sentences.
     text = f'{type(error).__name__}: {text}'
   return text if len(text) <= _LENGTH else f'{text[:_LENGTH]} ...'
 

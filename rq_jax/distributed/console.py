@@ -1,7 +1,8 @@
 """Prints what a user reads while a program runs.
 
 `tell` prints progress and results to the standard output, only in the first
-process. `warn` prints warnings to the standard error. Errors are exceptions.
+process. `warn` prints warnings to the standard error. Errors are raised as
+exceptions.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ def tell(text: str = '') -> None:
 def warn(text: str) -> None:
   """Logs a warning to the standard error, in every process that calls it.
 
-  Progress bars are taken away while it is written.
+  Progress bars are hidden while it is written.
   """
   with progress.aside():
     logging.warning('%s', text)

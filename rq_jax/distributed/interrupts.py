@@ -160,7 +160,7 @@ def _pass_on(*_) -> None:
 
 
 def end_at_once(code: int) -> NoReturn:
-  """Ends the process after an error, even if its threads still wait."""
+  """Ends the process after an error, even if its threads are waiting."""
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
       stream.flush()

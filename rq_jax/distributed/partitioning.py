@@ -104,7 +104,7 @@ def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def activate(mesh: jax.sharding.Mesh) -> Iterator[None]:
-  """Traces models with `mesh` and with the rules of the table.
+  """Activates the mesh and the rules of the table, for tracing models.
 
   Neither is part of the key of JAX's jit cache: enter this before the first
   call of a jitted function, and do not share the function between meshes.

@@ -20,7 +20,7 @@ _SLURM = (
 
 
 class _Launcher(NamedTuple):
-  """What started several processes, and JAX's method to detect it."""
+  """A launcher of several processes, and JAX's method to detect it."""
 
   name: str
   method: str | None = None
@@ -41,8 +41,8 @@ def initialize(
     mode: 'auto' joins the processes that Slurm, MPI, an indexed job of
       Kubernetes (JobSets consist of these) or a TPU pod announces; if none of
       them announces several, this process works alone. 'off' joins none.
-    coordinator: HOST:PORT of the first process. It needs `processes` and
-      `process`; the three replace what is announced.
+    coordinator: HOST:PORT of the first process. If it is given, together with
+      `processes` and `process`, announced processes are ignored.
     processes: Number of processes.
     process: Number of this process, from 0.
 
@@ -124,7 +124,7 @@ def _join_announced() -> None:
         ' this one already. This process continues without the others.'
     )
     return
-  # A machine of Google Cloud may be the only one.
+  # On Google Cloud, this machine may be the only one.
   if (count := jax.process_count()) > 1:
     console.tell(
         f'{count} processes work together, announced by {launcher.name}.'
@@ -132,7 +132,7 @@ def _join_announced() -> None:
 
 
 class _TooLateError(ValueError):
-  """JAX has been used already, so it can join no processes any more."""
+  """JAX has been used already, so it is too late to join processes."""
 
 
 def _join(advice: str, **arguments: Any) -> None:
@@ -147,11 +147,12 @@ def _join(advice: str, **arguments: Any) -> None:
 
 
 def _announced(environment: Mapping[str, str]) -> _Launcher | None:
-  """What announces several processes; None if nothing does.
+  """Returns the launcher that announces several processes; None without one.
 
-  JAX alone would also start its service for a single task of Slurm, fail in
-  pods that are not part of a job, and wait for the tasks of an allocation in
-  which only a shell runs. So it is used only if there are several processes.
+  JAX's own detection would also start its service for a single task of Slurm,
+  fail in pods that are not part of a job, and wait for the tasks of an
+  allocation in which only a shell runs. So it is used only if there are several
+  processes.
   """
 
   def number(*names: str) -> int:
@@ -207,7 +208,7 @@ def only_first(action: Callable[[], Any]) -> None:
   """Runs an action in the first process; if it fails there, all processes fail.
 
   Args:
-    action: The action.
+    action: Function to run.
 
   Raises:
     ValueError: In the other processes, if the action failed in the first. In

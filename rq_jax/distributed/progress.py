@@ -10,8 +10,8 @@ import tqdm
 def bar(**options: Any) -> tqdm.tqdm:
   """A tqdm bar on the standard error; see `tqdm.tqdm` for the options.
 
-  It falls silent if it cannot be written any more, because the terminal is
-  closed or the program at the other end of a pipe has ended.
+  If the terminal is closed, or the program at the other end of a pipe has
+  ended, the bar silently stops printing.
   """
   return tqdm.tqdm(file=_Unfailing(sys.stderr), **options)
 
@@ -19,13 +19,13 @@ def bar(**options: Any) -> tqdm.tqdm:
 def aside() -> contextlib.AbstractContextManager[None]:
   """Takes bars off the standard error while other text is written there.
 
-  Without it, the first line of the text would follow a bar on its line.
+  Otherwise, the text would start on the line of a bar.
   """
   return tqdm.tqdm.external_write_mode(file=_Unfailing(sys.stderr))
 
 
 class _Unfailing:
-  """A stream that drops what it cannot write."""
+  """A stream that drops text that it cannot write."""
 
   def __init__(self, stream: Any):
     self._stream = stream

@@ -17,12 +17,12 @@ from rq_jax.typing import PyTree
 
 
 def rqvae(config: Any, dtype: str | None = None) -> RQVAE:
-  """Builds the RQ-VAE that `config` describes; `dtype` replaces its own."""
+  """Builds the RQ-VAE that `config` describes; `dtype` overrides its dtype."""
   return RQVAE(**_fields(config, dtype))
 
 
 def rqtransformer(config: Any, dtype: str | None = None) -> RQTransformer:
-  """Builds the RQ-Transformer of `config`; `dtype` replaces its own."""
+  """Builds the RQ-Transformer of `config`; `dtype` overrides its dtype."""
   return RQTransformer(**_fields(config, dtype))
 
 

@@ -123,7 +123,7 @@ def chunked_over_positions(
       directly.
 
   Returns:
-    What `fn` returns for all positions: a tree of arrays [B, T, ...].
+    The results of `fn` for all positions: a tree of arrays [B, T, ...].
 
   Raises:
     ValueError: If `num_chunks` does not divide the number of positions.

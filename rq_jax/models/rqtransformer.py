@@ -237,7 +237,7 @@ class RQTransformer(nn.Module):
   def tables(
       self, codebooks: Sequence[jax.Array] = ()
   ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """What each code adds to the inputs of both transformers, as tables.
+    """Tables with the contribution of each code to both transformers' inputs.
 
     Projections are linear, so an input is a sum of rows of these tables and of
     position embeddings. Sampling computes the tables once for all draws.

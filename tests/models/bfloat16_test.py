@@ -97,7 +97,7 @@ def test_logits_are_not_rounded():
 
 
 def test_what_lies_behind_new_positions_is_not_read():
-  """Where `start` is an int, not even NaN there has an effect."""
+  """If `start` is an int, even NaN there has no effect."""
   attention = transformer.Attention(width=8, heads=2)
   rng = np.random.default_rng(1)
   x = rng.normal(size=(2, 3, 8)).astype(np.float32)

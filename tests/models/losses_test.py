@@ -102,7 +102,7 @@ def test_targets_without_doubt_cost_what_hard_codes_cost():
 
 
 def test_half_precision_logits_are_summed_in_float32():
-  # In bfloat16 the sum of so many equal terms would stop growing.
+  # A bfloat16 sum of this many equal terms would stop growing.
   logits = jnp.zeros([1, 4096], jnp.bfloat16)
   targets = jnp.full([1, 4096], 1 / 4096, jnp.bfloat16)
   for loss in (

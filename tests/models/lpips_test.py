@@ -66,7 +66,7 @@ def results():
 
 
 def reference(features, weight):
-  """What one level adds to the distance, in float64: [B]."""
+  """The contribution of one level to the distance, in float64: [B]."""
   features = np.asarray(features, np.float64)
   lengths = np.sqrt(np.sum(features**2, axis=-1, keepdims=True))
   x, y = np.moveaxis(features / (lengths + 1e-10), 1, 0)

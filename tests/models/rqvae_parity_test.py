@@ -161,7 +161,7 @@ def test_codes_are_embedded_and_decoded_as_by_the_official_model(name, codes):
 
 @pytest.mark.parametrize('name', official.RQVAES)
 def test_parts_of_every_stack_decode_to_the_official_images(name):
-  # The first codes of each stack ('add'), or one of them alone ('select').
+  # The first codes of each stack ('add'), or only one of them ('select').
   recorded = official.recording(name)
   words = _words(name, 'rand_codes')[:1]
   for kind, parts in {

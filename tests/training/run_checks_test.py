@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 def test_weights_to_start_from_that_are_missing_are_refused_at_once(
     tmp_path, monkeypatch
 ):
-  """Before the data, which are also missing, are opened."""
+  """The error comes before the data, which are also missing, are opened."""
   none = tmp_path / 'none'
   data = dict(source='image_folder', path=str(tmp_path / 'no images'))
   empty = tmp_path / 'runs' / 'empty'

@@ -81,7 +81,7 @@ def test_weights_of_another_model_are_named_before_training(tmp_path):
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path):
-  """In stage 1, also with its codebook and its discriminator."""
+  """In stage 1, this includes the codebook and the discriminator."""
   config = tiny.run_config(1)
   config = tiny.changed(config, init_from=str(tiny.finished_run(1)))
   config = tiny.changed(config, train=dict(steps=1))

@@ -179,7 +179,7 @@ def test_the_condition_is_the_label_the_text_or_nothing():
 
 def test_the_loss_is_cut_into_chunks_when_logits_are_large():
   experiment = tiny.stage2_config(data=dict(batch_size=2**20))
-  # 4 bytes x 2**20 x 4 x 2 x 12 = 384 MiB, of which 256 MiB may exist.
+  # 4 bytes x 2**20 x 4 x 2 x 12 = 384 MiB; at most 256 MiB may exist.
   assert tiny.stage2_task(experiment).chunks == 2
   assert steps.task_of('labels').chunks == 1
 
