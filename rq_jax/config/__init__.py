@@ -1,17 +1,17 @@
-"""Experiments: what a configuration file sets, described once and checked.
+"""Experiments: the fields of configuration files, declared once and checked.
 
-experiment    the experiments of both stages, of the sections below
-models        what networks are made of, on their own
+experiment    the experiments of both stages, composed of the sections below
+models        descriptions of the networks
 sections      data, optimizer, length of a run, mesh, losses
 source_table  the table of data sources
-rules         what an experiment must fulfil to be trained
-model_rules   what a network must fulfil to be built
-recipes       what the experiments of the paper have in common
-reading       configuration files, and the config.json of runs
-fields        how a field is declared, and which values it takes
-schema        what follows from declarations: parsing, names, dotted values
-texts         values of fields as people type them
-reference     the page docs/config.md
+rules         the rules that an experiment must follow to be trained
+model_rules   the rules that a network must follow to be built
+recipes       the settings that the experiments of the paper share
+reading       reads configuration files and the config.json of runs
+fields        how a field is declared, and which values it accepts
+schema        parsing and dotted names, derived from the declarations
+texts         parses field values as typed on a command line
+reference     writes the page docs/config.md
 """
 
 from rq_jax.config.experiment import Experiment

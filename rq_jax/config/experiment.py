@@ -1,7 +1,7 @@
-"""Experiments of both stages: read from files, checked, written as JSON.
+"""The experiments of both stages: parsed, checked, and written as JSON.
 
-`parse` gives an experiment that can be built; `check` also demands what it
-takes to train it.
+`parse` returns an experiment whose networks can be built. `check` also checks
+that the experiment can be trained.
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,17 @@ from rq_jax.config import sections
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shared(schema.Section):
-  """What the experiments of both stages have."""
+  """The fields and sections that the experiments of both stages share."""
 
   stage: int
   seed: int = fields.field(
-      0, 'All random numbers derive from it.', at_least=0, at_most=2**32 - 1,
+      0, 'Seed of all random numbers.', at_least=0, at_most=2**32 - 1,
       because='random keys are made from 32 bits',
   )  # fmt: skip
   init_from: str | None = fields.field(
-      None, 'Run or conversion whose weights to start from.', path=True,
-      resumable=True,
+      None,
+      'Folder of the run or converted checkpoint whose weights to start from.',
+      path=True, resumable=True,
   )  # fmt: skip
   data: sections.Data = schema.nested(sections.Data)
   optimizer: sections.Optimizer = schema.nested(sections.Optimizer)
@@ -53,8 +54,9 @@ class RQTransformerExperiment(_Shared):
 
   stage: int = fields.field(2, 'Trains an RQ-Transformer.', choices=(2,))
   tokenizer: str | None = fields.field(
-      None, 'Run or conversion of the RQ-VAE.', path=True, resumable=True
-  )
+      None, 'Folder of the RQ-VAE: a run or a converted checkpoint.', path=True,
+      resumable=True,
+  )  # fmt: skip
   model: models.RQTransformerConfig = schema.nested(models.RQTransformerConfig)
   loss: sections.RQTransformerLoss = schema.nested(sections.RQTransformerLoss)
 
@@ -68,28 +70,30 @@ KINDS: Mapping[int, type[Experiment]] = {
 
 
 def kind_of(raw: Mapping[str, Any]) -> type[Experiment]:
-  """The class of an experiment of plain values.
+  """The class of an experiment that is given as plain values.
 
   Raises:
-    ValueError: If its stage is neither 1 nor 2.
+    ValueError: If the stage is neither 1 nor 2.
   """
   stage = raw.get('stage')
   if type(stage) is not int or stage not in KINDS:
     raise ValueError(
         f'config.stage={stage!r} must be 1 (RQ-VAE) or 2 (RQ-Transformer).'
+        ' Change the stage of the configuration.'
     )
   return KINDS[stage]
 
 
 def parse(raw: Mapping[str, Any]) -> Experiment:
-  """Reads an experiment that can be built, though perhaps not trained.
+  """Parses an experiment that can be built, though perhaps not trained.
 
   Args:
     raw: Nested mappings, such as a ConfigDict's `to_dict()` or a parsed
-      `config.json`. Fields left out take their defaults.
+      `config.json`. Missing fields take their defaults.
 
   Raises:
-    ValueError: Naming what was set, what is possible, and the flag to change.
+    ValueError: If the experiment cannot be built. The message names what was
+      set, what is possible, and the flag to change.
   """
   return schema.parse(kind_of(raw), raw)
 
@@ -97,25 +101,30 @@ def parse(raw: Mapping[str, Any]) -> Experiment:
 def parse_model(
     raw: Mapping[str, Any],
 ) -> models.RQVAEConfig | models.RQTransformerConfig:
-  """Reads only the description of the network, of plain values as of `parse`.
+  """Parses only the description of the network.
+
+  Args:
+    raw: The plain values of an experiment; see `parse`.
 
   Raises:
-    ValueError: Naming what was set, what is possible, and the flag to change.
+    ValueError: If the network cannot be built. The message names what was set,
+      what is possible, and the flag to change.
   """
   section = schema.sections(kind_of(raw))['model']
   return schema.parse(section, raw.get('model', {}), 'model.')
 
 
 def check(raw: Mapping[str, Any], *, with_data: bool = True) -> Experiment:
-  """Reads an experiment that can be trained.
+  """Parses an experiment and checks that it can be trained.
 
   Args:
-    raw: See `parse`.
-    with_data: Whether data, and weights that are not trained, must be named;
-      they need not for a plan of what training takes.
+    raw: The plain values of an experiment; see `parse`.
+    with_data: Whether the data and the weights that are not trained (LPIPS, the
+      tokenizer) must be set. A plan (`--dry_run`) does not need them.
 
   Raises:
-    ValueError: Naming what was set, what is possible, and the flag to change.
+    ValueError: If the experiment cannot be trained. The message names what was
+      set, what is possible, and the flag to change.
   """
   experiment = parse(raw)
   rules.check(experiment, with_data=with_data)
@@ -123,11 +132,12 @@ def check(raw: Mapping[str, Any], *, with_data: bool = True) -> Experiment:
 
 
 def template(stage: int) -> Any:
-  """All fields with their defaults, as a locked ConfigDict to set fields of.
+  """A locked ConfigDict of all fields with their defaults, to be filled in.
 
-  Fields without a default, such as paths, hold placeholders of their type.
+  Optional fields, such as paths, hold placeholders of their type.
   """
-  from ml_collections import config_dict  # Not where only models run.
+  # Imported here, because code that only runs models does not need it.
+  from ml_collections import config_dict
 
   def of(kind: type) -> dict[str, Any]:
     values = {}
@@ -145,23 +155,27 @@ def template(stage: int) -> Any:
 
 
 def to_dict(experiment: schema.Section) -> dict[str, Any]:
-  """The inverse of `parse`: nested dictionaries."""
+  """Converts an experiment to nested dictionaries, the inverse of `parse`."""
   return dataclasses.asdict(
       experiment
   )  # pyright: ignore[reportArgumentType] - all sections are dataclasses.
 
 
 def to_json(experiment: Experiment) -> str:
-  """The experiment as text, readable by `parse(json.loads(text))`."""
+  """Converts an experiment to JSON that `parse(json.loads(text))` reads."""
   return json.dumps(to_dict(experiment), indent=2)
 
 
 def check_resumable(old: Experiment, new: Experiment) -> None:
-  """Refuses to resume a run with fields that make it another one.
+  """Checks that a run may be resumed with a new experiment.
+
+  Args:
+    old: The experiment of the run.
+    new: The experiment to resume the run with.
 
   Raises:
-    ValueError: Naming the fields that differ; those that are declared as
-      resumable may.
+    ValueError: If fields differ that are not declared as resumable. The message
+      names them.
   """
   before, after = schema.flatten(old), schema.flatten(new)
   known = schema.walk(type(old)) | schema.walk(type(new))
@@ -179,10 +193,14 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
 
 
 def total_steps(experiment: Experiment, num_examples: int) -> int:
-  """Steps of the whole run, from `train.steps` or `train.epochs`.
+  """The number of steps of a run, from `train.steps` or `train.epochs`.
+
+  Args:
+    experiment: The experiment of the run.
+    num_examples: Number of training examples, the length of an epoch.
 
   Raises:
-    ValueError: If neither is set.
+    ValueError: If neither field is set.
   """
   train = experiment.train
   if train.steps is not None:

@@ -1,4 +1,4 @@
-"""One field of a configuration: its declaration, and the values it takes."""
+"""One field of a configuration: its declaration and the values it accepts."""
 
 import dataclasses
 import math
@@ -8,28 +8,28 @@ from typing import Any
 
 from rq_jax import files
 
-_ARTICLES = {int: 'an integer', float: 'a number', bool: 'True or False',
-             str: 'a text', tuple: 'a tuple', list: 'a list',
+_ARTICLES = {int: 'an integer', float: 'a number',
+             bool: 'a boolean (True or False)',
+             str: 'a string', tuple: 'a tuple', list: 'a list',
              dict: 'a section', type(None): 'not set'}  # fmt: skip
-# What arrays can be as long as, and steps can be counted to.
+# The largest int32: the limit for lengths of arrays and for numbers of steps.
 _LARGEST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Declaration:
-  """What the call of `field` says of a field.
+  """What a call of `field` declares about a field.
 
   Attributes:
-    meaning: One line for people.
-    choices: All values that are possible; empty for any.
-    above: Every value must be greater than this; None for no such bound, as for
-      the next three.
-    at_least: No value may be less than this.
-    below: Every value must be less than this.
-    at_most: No value may be greater than this.
-    because: Why no value may be greater than `at_most`, for the error.
+    meaning: A short description for users, ending in a full stop.
+    choices: All possible values; empty if any value of the type is possible.
+    above: Every value must be greater than this; None for no bound.
+    at_least: Every value must be at least this; None for no bound.
+    below: Every value must be less than this; None for no bound.
+    at_most: Every value must be at most this; None for no bound.
+    because: The reason for `at_most`, printed in the error.
     resumable: Whether a run may be resumed with another value.
-    path: Whether it names a file or folder.
+    path: Whether the value is the path of a file or folder.
   """
 
   meaning: str
@@ -47,9 +47,9 @@ def field(default: Any, meaning: str, **declared: Any) -> Any:
   """Declares a field of a section.
 
   Args:
-    default: Its value where nothing is set.
-    meaning: One line for people.
-    **declared: See `Declaration`.
+    default: The value of the field if it is not set.
+    meaning: A short description for users, ending in a full stop.
+    **declared: Further attributes of the `Declaration`.
   """
   declaration = Declaration(meaning=meaning, **declared)
   return dataclasses.field(
@@ -59,17 +59,17 @@ def field(default: Any, meaning: str, **declared: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
-  """A field as its annotation and its declaration describe it.
+  """A field, as described by its annotation and its declaration.
 
   Attributes:
     name: Dotted name within an experiment, such as 'data.path'.
-    kind: Type of the value, or of each of several.
-    default: Its default.
-    single: Whether one value is possible.
-    length: How many values a tuple has: None where none is possible, 0 for
-      any number.
-    optional: Whether it may be None.
-    declaration: Meaning, bounds and choices.
+    kind: Type of the value; for a tuple, the type of its items.
+    default: Default value.
+    single: Whether the value may be a single one instead of a tuple.
+    length: Length of the tuple: None if the value cannot be a tuple, 0 if the
+      tuple may have any length.
+    optional: Whether the value may be None.
+    declaration: Meaning, bounds and choices of the field.
   """
 
   name: str
@@ -82,11 +82,11 @@ class Field:
 
 
 def read_annotation(name: str, hint: Any, declared: dataclasses.Field) -> Field:
-  """The field that an annotation and a declaration describe.
+  """Reads a field from its annotation and its declaration.
 
   Args:
-    name: Its dotted name.
-    hint: The annotation, such as `int | tuple[int, ...] | None`.
+    name: Dotted name of the field.
+    hint: Annotation of the field, such as `int | tuple[int, ...] | None`.
     declared: The field of the dataclass.
   """
   union = typing.get_origin(hint) in (typing.Union, types.UnionType)
@@ -109,10 +109,11 @@ def read_annotation(name: str, hint: Any, declared: dataclasses.Field) -> Field:
 
 
 def checked(known: Field, value: Any) -> Any:
-  """The value that a field takes on.
+  """Checks a value and converts it to the type of the field.
 
   Raises:
-    ValueError: If it is not of the field's type, range or choices.
+    ValueError: If the value has the wrong type, is out of range, or is not one
+      of the choices.
   """
   if value is None and known.optional:
     return None
@@ -123,14 +124,16 @@ def checked(known: Field, value: Any) -> Any:
     )
     if known.length and len(value) != known.length:
       raise _refused(
-          f'{path}={value}', f'must be {known.length} numbers', known
+          f'{path}={value}', f'must be a tuple of {known.length} numbers', known
       )
   else:
     value = _typed(path, known, value)
   _check_range(known, value)
   choices = known.declaration.choices
   if choices and value not in choices:
-    raise ValueError(f'{path}={value!r} is none of {choices}. Change --{path}.')
+    raise ValueError(
+        f'{path}={value!r} is not one of {choices}. Change --{path}.'
+    )
   return value
 
 
@@ -180,7 +183,7 @@ def _check_range(known: Field, value: Any) -> None:
 
 
 def bounds(known: Field) -> str:
-  """The range of a field in words, after 'must'; '' if it has none."""
+  """The range of a field in words that follow 'must'; '' if it has no range."""
   declared = known.declaration
   low, high = declared.at_least, declared.below
   if declared.above == 0:

@@ -1,31 +1,38 @@
-"""What the fields of a network's description must be to each other.
+"""The rules that relate the fields of a network's description.
 
-Each rule raises a ValueError that says what is set, what is required, and which
-flag to change. Descriptions call these when they are made.
+Each rule raises a ValueError that names what is set, what is required, and
+which flag to change. A description checks its rules when it is created.
 """
 
 import math
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # These call the rules.
+if TYPE_CHECKING:  # At run time, this would be a circular import.
   from rq_jax.config.models import RQTransformerConfig
   from rq_jax.config.models import RQVAEConfig
 
 
 def require(holds: bool, was: str, required: str, change: str) -> None:
-  """Raises the error that a rule states: what is, what must be, what to do."""
+  """Raises a ValueError if a rule is broken.
+
+  Args:
+    holds: Whether the rule is kept.
+    was: Subject of the message: the field and its value.
+    required: Verb phrase of the message: what is required of the field.
+    change: The flags to change, as the object of 'Change'.
+  """
   if not holds:
     raise ValueError(f'{was} {required}. Change {change}.')
 
 
 def check_rqvae(model: 'RQVAEConfig') -> None:
-  """Checks what an RQ-VAE is made of."""
+  """Checks that an RQ-VAE can be built from its description."""
   for rule in (_levels, _code_map, _codebooks, _groups):
     rule(model)
 
 
 def check_rqtransformer(model: 'RQTransformerConfig') -> None:
-  """Checks what an RQ-Transformer is made of."""
+  """Checks that an RQ-Transformer can be built from its description."""
   for rule in (_heads, _conditions, _null_class, _vocabularies):
     rule(model)
 
@@ -35,21 +42,21 @@ def _levels(model: 'RQVAEConfig') -> None:
   require(
       levels > 0,
       'config.model.channel_multipliers=()',
-      'must have one number for each level',
+      'must have at least one number, one for each level',
       '--config.model.channel_multipliers',
   )
   factor = 2 ** (levels - 1)
   require(
       model.image_size % factor == 0,
       f'config.model.image_size={model.image_size}',
-      f'must be a multiple of {factor}, as {levels} levels halve it'
+      f'must be a multiple of {factor}, because {levels} levels halve it'
       f' {levels - 1} times',
       '--config.model.image_size or --config.model.channel_multipliers',
   )
   require(
       isinstance(model.res_blocks, int) or len(model.res_blocks) == levels,
       f'config.model.res_blocks={model.res_blocks}',
-      f'must be one number or one for each of the {levels} levels',
+      f'must be one number, or one for each of the {levels} levels',
       '--config.model.res_blocks',
   )
 
@@ -74,7 +81,7 @@ def _codebooks(model: 'RQVAEConfig') -> None:
     require(
         not model.shared_codebook,
         f'config.model.{name}={value} with config.model.shared_codebook=True',
-        'must be one number, as there is one codebook',
+        'must be one number, because all depths share one codebook',
         f'--config.model.{name} or --config.model.shared_codebook',
     )
     require(
@@ -92,8 +99,8 @@ def _groups(model: 'RQVAEConfig') -> None:
     require(
         False,
         f'config.model.norm_groups={model.norm_groups}',
-        f'must divide the channels of every level, such as {bad[0]}; possible'
-        f' are the divisors of {math.gcd(*widths)}',
+        'must divide the number of channels of every level, but does not divide'
+        f' {bad[0]}. Possible are the divisors of {math.gcd(*widths)}',
         '--config.model.norm_groups',
     )
 
@@ -108,7 +115,7 @@ def _heads(model: 'RQTransformerConfig') -> None:
   require(
       model.depth_layers > 0 or model.code_shape[2] == 1,
       f'config.model.depth_layers={model.depth_layers}',
-      'must be positive, as a stack has several codes',
+      'must be positive, because a code stack has several codes',
       '--config.model.depth_layers',
   )
 
@@ -117,15 +124,17 @@ def _conditions(model: 'RQTransformerConfig') -> None:
   require(
       not (model.num_classes and model.text_vocab_size),
       f'config.model.num_classes={model.num_classes} and'
-      f' config.model.text_vocab_size={model.text_vocab_size}:',
-      'a model takes labels or texts, not both',
+      f' config.model.text_vocab_size={model.text_vocab_size}',
+      'cannot both be set, because a model is conditioned on labels or texts,'
+      ' not both',
       '--config.model.num_classes or --config.model.text_vocab_size to 0',
   )
   require(
       (model.text_vocab_size > 0) == (model.text_length > 0),
       f'config.model.text_vocab_size={model.text_vocab_size} and'
       f' config.model.text_length={model.text_length}',
-      'must both be set for a text model, and both be 0 otherwise',
+      'must both be positive for a text-conditional model, and both be 0'
+      ' otherwise',
       '--config.model.text_vocab_size or --config.model.text_length',
   )
 
@@ -134,7 +143,7 @@ def _null_class(model: 'RQTransformerConfig') -> None:
   require(
       not model.null_class or model.num_classes + model.text_vocab_size > 0,
       'config.model.null_class=True',
-      'needs a condition that it stands for the absence of',
+      'needs a model with a condition: the null class stands for no condition',
       '--config.model.null_class to False',
   )
 
@@ -151,7 +160,7 @@ def _vocabularies(model: 'RQTransformerConfig') -> None:
     require(
         not (model.shared_embedding or model.shared_classifier),
         f'config.model.codebook_size={model.codebook_size}',
-        'needs embeddings and classifiers of its own for each depth',
+        'needs separate embeddings and classifiers for each depth',
         '--config.model.shared_embedding and --config.model.shared_classifier'
         ' to False',
     )

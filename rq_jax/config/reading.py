@@ -1,4 +1,4 @@
-"""Configuration files: Python with `get_config`, or the JSON of a run."""
+"""Reads configuration files: Python with `get_config`, or the JSON of a run."""
 
 from collections.abc import Mapping
 import importlib.util
@@ -15,7 +15,9 @@ from rq_jax.config import models
 from rq_jax.config import schema
 
 _RUN = 'config.json'
-_TAKES_NOTHING = 'This {} takes nothing after its name: leave out the colon.'
+_TAKES_NOTHING = (
+    'This {} takes no argument. Leave out the colon and the text after it.'
+)
 
 
 def load(
@@ -27,9 +29,9 @@ def load(
   """Reads a configuration file, sets fields by dotted name, and checks it.
 
   Args:
-    path: See `read`.
+    path: Path of the configuration file; see `read`.
     overrides: Values by dotted name, such as 'data.path'.
-    with_data: See `experiment.check`.
+    with_data: Whether data and weights must be set; see `experiment.check`.
 
   Raises:
     ValueError: If there is no such file, or its experiment cannot be trained.
@@ -39,12 +41,12 @@ def load(
 
 
 def with_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-  """The plain values of a ConfigDict, some fields set by dotted name.
+  """The plain values of a ConfigDict, with some fields set by dotted name.
 
-  What a file derives from a field by a reference follows it.
+  Fields that refer to a changed field (by a FieldReference) change with it.
 
   Raises:
-    ValueError: If there is no such field, or it takes no such value.
+    ValueError: If there is no such field, or it does not accept the value.
   """
   raw = config.to_dict()
   kind = experiment_lib.kind_of(raw)
@@ -63,7 +65,10 @@ def with_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _follow(config: Any, names: list[str], value: Any) -> None:
-  """Sets a field that others refer to; plain ones are set later."""
+  """Sets a field in a ConfigDict, so that fields that refer to it change too.
+
+  Values that the ConfigDict does not hold are set later, in its plain values.
+  """
   *sections, field = names
   for part in sections:
     config = config.get(part, {})
@@ -75,11 +80,11 @@ def _follow(config: Any, names: list[str], value: Any) -> None:
 def load_model(
     path: str, *, flag: str = '--config'
 ) -> models.RQVAEConfig | models.RQTransformerConfig:
-  """The description of the network of a configuration file.
+  """Reads only the network's description from a configuration file.
 
   Args:
-    path: See `read`.
-    flag: See `read`.
+    path: Path of the configuration file; see `read`.
+    flag: Name of the flag that gave the path, for errors.
 
   Raises:
     ValueError: If there is no such file, or its network cannot be built.
@@ -88,15 +93,15 @@ def load_model(
 
 
 def read(path: str, *, flag: str = '--config') -> Any:
-  """The ConfigDict of a configuration file, neither parsed nor checked.
+  """Reads the ConfigDict of a configuration file, without checking it.
 
   Args:
-    path: A Python file, `FILE:ARGUMENT` to hand its `get_config` an argument;
-      the config.json of a run, or the run's folder.
-    flag: What errors call the path.
+    path: A Python file, or `FILE:ARGUMENT` to pass an argument to its
+      `get_config`; or the config.json of a run, or the run's folder.
+    flag: Name of the flag that gave the path, for errors.
 
   Raises:
-    ValueError: If there is no such file, or it gives no experiment.
+    ValueError: If there is no such file, or it does not return an experiment.
   """
   file, argument = split(path, flag=flag)
   given = f'{flag}={path}'
@@ -104,7 +109,7 @@ def read(path: str, *, flag: str = '--config') -> Any:
     file = file / _RUN
     if not file.is_file():
       raise ValueError(
-          f'{given} is a folder without a {_RUN}. Give a configuration file, or'
+          f'{given} is a folder without a {_RUN}. Give a configuration file or'
           ' the folder of a run.'
       )
   if file.suffix == '.json':
@@ -114,7 +119,7 @@ def read(path: str, *, flag: str = '--config') -> Any:
   if file.suffix != '.py':
     raise ValueError(
         f'{given} is neither a Python file with a function get_config nor the'
-        f' {_RUN} of a run. Give one of these.'
+        f' {_RUN} of a run. Give one of these files.'
     )
   return _from_python(file, argument, given)
 
@@ -122,13 +127,13 @@ def read(path: str, *, flag: str = '--config') -> Any:
 def split(
     path: str, *, flag: str = '--config'
 ) -> tuple[pathlib.Path, str | None]:
-  """The file that a path names, and what stands behind its last colon.
+  """Splits `FILE:ARGUMENT` into the file and its argument, if there is one.
 
-  Names of files and folders may have colons, too.
+  Names of files and folders may contain colons, too.
 
   Args:
-    path: See `read`.
-    flag: What errors call the path.
+    path: Path of the configuration file; see `read`.
+    flag: Name of the flag that gave the path, for errors.
 
   Raises:
     ValueError: If there is no such file.
@@ -143,12 +148,15 @@ def split(
   if not colon:
     name, ends, _ = path.partition('.py:')
     missing = f'{name}.py' if ends else path
-    raise ValueError(f'{flag}={path}: there is no file {missing}.')
+    raise ValueError(
+        f'{flag}={path} cannot be read: there is no file {missing}. Check the'
+        ' path.'
+    )
   return pathlib.Path(file), argument
 
 
 def _from_json(file: pathlib.Path) -> Any:
-  """The experiment of a run, as a template that is filled in."""
+  """Reads the experiment of a run as a filled-in template."""
   known = experiment_lib.parse(files.read_json_object(file))
   config = experiment_lib.template(known.stage)
   config.update(experiment_lib.to_dict(known))
@@ -156,28 +164,30 @@ def _from_json(file: pathlib.Path) -> Any:
 
 
 def _from_python(file: pathlib.Path, argument: str | None, given: str) -> Any:
-  """What `get_config` of a file returns.
+  """Calls `get_config` of a file and returns its ConfigDict.
 
   Raises:
-    ValueError: With what the file itself refused, or with the line that failed.
+    ValueError: If the file raises an error. The message is that of a ValueError
+      that the file raises on purpose, or else names the line that failed.
   """
   name = f'rq_jax_experiment_{file.stem}'
   spec = importlib.util.spec_from_file_location(name, file)
-  assert spec and spec.loader  # For the name of a Python file.
+  assert spec and spec.loader  # Always the case for a file named *.py.
   module = importlib.util.module_from_spec(spec)
   arguments = () if argument is None else (argument,)
   sys.modules[name] = module
   try:
     spec.loader.exec_module(module)
     config = module.get_config(*arguments)
-  except Exception as error:  # Whatever a file of the user may raise.
+  except Exception as error:  # The user's file may raise any error.
     raise ValueError(_reason(error, file, argument, given)) from error
   finally:
     del sys.modules[name]
   if not hasattr(config, 'to_dict'):
     raise ValueError(
-        f'{given}: get_config returned a {type(config).__name__}, but must'
-        ' return a ConfigDict, such as rq_jax.config.template(stage=1).'
+        f'{given} has a get_config that returned a {type(config).__name__}, but'
+        ' it must return a ConfigDict. Start from'
+        ' rq_jax.config.template(stage=1), for example.'
     )
   return config
 
@@ -185,17 +195,17 @@ def _from_python(file: pathlib.Path, argument: str | None, given: str) -> Any:
 def _reason(
     error: Exception, file: pathlib.Path, argument: str | None, given: str
 ) -> str:
-  """What went wrong in a configuration file, and where."""
+  """The message for an error in a configuration file, with its line."""
   frames = traceback.extract_tb(error.__traceback__)
   own = [frame for frame in frames if frame.filename == str(file)]
   if argument is not None and isinstance(error, TypeError) and not own:
     return _TAKES_NOTHING.format(given.partition('=')[0])
   if isinstance(error, AttributeError) and not own:
-    return f'{given} has no function get_config.'
+    return f'{given} has no function get_config. Add one to the file.'
   last = frames[-1]
   if isinstance(error, ValueError) and (
       last not in own or (last.line or '').startswith('raise')
   ):
-    return str(error)  # A refusal of the file itself, or of a recipe.
+    return str(error)  # The file, or a recipe that it calls, raised this.
   where = f' in line {own[-1].lineno}' if own else ''
   return f'{given} failed{where}: {type(error).__name__}: {error}.'

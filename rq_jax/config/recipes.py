@@ -1,8 +1,9 @@
-"""What the experiments of the paper have in common, one recipe a stage.
+"""The settings that the experiments of the paper share, one recipe per stage.
 
-The files of `configs/` start from these, and set the fields that differ. Some
-take an argument, as in `--config=configs/imagenet256/rqtransformer.py:1.4b`,
-which the functions at the end read.
+The files of `configs/` start from a recipe and set the fields that differ. Some
+files take an argument, as in
+`--config=configs/imagenet256/rqtransformer.py:1.4b`; `choose` and `parse` read
+such arguments.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,7 @@ from typing import Any
 
 from rq_jax import config as config_lib
 
-# Channels of each level of an RQ-VAE in multiples of the first's, by how many
-# pixels wide a position is.
+# The channel multipliers of an RQ-VAE, by the width of a position in pixels.
 MULTIPLIERS = {
     8: (1, 2, 2, 4),
     16: (1, 1, 2, 2, 4),
@@ -21,11 +21,11 @@ MULTIPLIERS = {
 
 
 def rqvae():
-  """Stage 1: an RQ-VAE of 8x8x4 codes against a patch discriminator.
+  """Stage 1: an RQ-VAE with 8x8x4 codes, trained with a patch discriminator.
 
-  Mean squared error, a quarter of the commitment loss, LPIPS, and 0.75 of an
-  adaptively weighted adversarial loss from the first step on. The learning rate
-  stays where the warm-up, if an experiment has one, has taken it.
+  The loss is the mean squared error, plus 0.25 times the commitment loss, plus
+  LPIPS, plus 0.75 times an adaptively weighted adversarial loss from the first
+  step on. The learning rate stays constant after the warm-up, if there is one.
   """
   config = config_lib.template(stage=1)
   config.data.update(
@@ -57,10 +57,11 @@ def rqvae():
 
 
 def rqtransformer():
-  """Stage 2: an RQ-Transformer trained on stochastic codes and soft targets.
+  """Stage 2: an RQ-Transformer, trained on stochastic codes and soft targets.
 
-  AdamW from 5e-4 down to 0 along a cosine, without a warm-up. No condition is
-  ever dropped: the published models have no null class.
+  AdamW with a learning rate that falls from 5e-4 to 0 along a cosine, without a
+  warm-up. Conditions are never dropped: the published models have no null
+  class.
   """
   config = config_lib.template(stage=2)
   config.data.update(source='features', image_size=256, batch_size=2048)
@@ -87,29 +88,39 @@ def rqtransformer():
 
 
 def choose(name: str, chosen: str, options: Mapping[str, Any]) -> Any:
-  """The option that the argument of a configuration file names.
+  """Looks up an option that the argument of a configuration file names.
+
+  Args:
+    name: What the options are, for the error.
+    chosen: Name of the chosen option.
+    options: All options by name.
 
   Raises:
-    ValueError: If there is none of that name.
+    ValueError: If there is no such option.
   """
   if chosen not in options:
     raise ValueError(
-        f'The {name} {chosen!r} of --config is not known. Possible are'
+        f'The {name} {chosen!r} of --config is unknown. Choose one of'
         f' {", ".join(options)}.'
     )
   return options[chosen]
 
 
 def parse(pattern: str, argument: str, example: str) -> re.Match[str]:
-  """Matches the argument of a configuration file with a pattern.
+  """Matches the argument of a configuration file with a regular expression.
+
+  Args:
+    pattern: The regular expression.
+    argument: The argument.
+    example: An argument that matches, for the error.
 
   Raises:
-    ValueError: If it is of another form than the example's.
+    ValueError: If the argument does not match the pattern.
   """
   match = re.fullmatch(pattern, argument)
   if match is None:
     raise ValueError(
-        f'The argument {argument!r} of --config must be of the form of'
-        f' {example}, that is {pattern}.'
+        f'The argument {argument!r} of --config does not match the pattern'
+        f' {pattern}. Write, for example, {example}.'
     )
   return match

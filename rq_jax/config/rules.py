@@ -1,6 +1,6 @@
-"""What an experiment must fulfil to be trained, one rule each.
+"""The rules that an experiment must follow to be trained, one function each.
 
-Whatever can be built at all is decided by its sections; see `model_rules`.
+The sections of an experiment check what can be built; see `model_rules`.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,23 @@ from rq_jax.config import sections
 from rq_jax.config import source_table
 from rq_jax.config.model_rules import require
 
-if TYPE_CHECKING:  # These call the rules.
+if TYPE_CHECKING:  # At run time, this would be a circular import.
   from rq_jax.config.experiment import Experiment
   from rq_jax.config.experiment import RQTransformerExperiment
   from rq_jax.config.experiment import RQVAEExperiment
 
 
 def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
-  """Raises a ValueError at the first rule that is broken.
+  """Checks that an experiment can be trained.
 
   Args:
-    experiment: One that can be built.
-    with_data: Whether data, and weights that are not trained, must be named;
-      they need not for a plan of what training takes.
+    experiment: An experiment that can be built.
+    with_data: Whether the data and the weights that are not trained (LPIPS, the
+      tokenizer) must be set. A plan (`--dry_run`) does not need them.
+
+  Raises:
+    ValueError: If the experiment breaks a rule; the message is about the first
+      broken rule.
   """
   for rule in (_learning_rate, _duration, _mesh, _float16, _counts):
     rule(experiment)
@@ -42,19 +46,19 @@ def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
 
 
 def check_seed(seed: int) -> None:
-  """Checks the seed of draws, as that of an experiment is checked.
+  """Checks the seed of a command, in the same way as the seed of an experiment.
 
-  JAX also takes larger and negative integers, but keeps only 32 bits of them,
-  unless JAX_ENABLE_X64 is set: two seeds could then mean the same numbers.
+  JAX also accepts larger and negative integers, but keeps only 32 bits of them
+  (unless JAX_ENABLE_X64 is set). Two seeds could then give the same numbers.
 
   Raises:
-    ValueError: If it is not a whole number in [0, 2**32).
+    ValueError: If the seed is not a whole number in [0, 2**32).
   """
   require(
       isinstance(seed, numbers.Integral) and 0 <= seed < 2**32,
       f'seed={seed}',
-      'must be a whole number in [0, 2**32), as random keys are made from 32'
-      ' bits',
+      'must be a whole number in [0, 2**32), because random keys are made from'
+      ' 32 bits',
       '--seed',
   )
 
@@ -75,7 +79,7 @@ def _duration(experiment: 'Experiment') -> None:
       (steps is None) != (epochs is None),
       f'config.train.steps={steps} and config.train.epochs={epochs}:',
       'exactly one must be set',
-      '--config.train.steps or --config.train.epochs; None unsets the other',
+      '--config.train.steps or --config.train.epochs (None unsets a field)',
   )
 
 
@@ -85,14 +89,14 @@ def _mesh(experiment: 'Experiment') -> None:
     require(
         size != 0,
         f'config.mesh.{axis}={size}',
-        'must be positive, or -1 for all devices that remain',
+        'must be positive, or -1 for all remaining devices',
         f'--config.mesh.{axis}',
     )
   remaining = [axis for axis, size in sizes.items() if size == -1]
   require(
       len(remaining) <= 1,
       ' and '.join(f'config.mesh.{axis}=-1' for axis in remaining),
-      'cannot both stand for all devices that remain',
+      'are set, but only one axis can take all remaining devices',
       ' or '.join(f'--config.mesh.{axis}' for axis in remaining),
   )
 
@@ -103,8 +107,8 @@ def _float16(experiment: 'Experiment') -> None:
     require(
         section is None or section.dtype != 'float16',
         f'config.{name}.dtype={"float16"!r}',
-        'cannot be trained, as losses are not scaled: small gradients would'
-        ' become 0',
+        'is not possible in training: losses are not scaled, so small gradients'
+        ' would become 0',
         f"--config.{name}.dtype to 'bfloat16' or 'float32'",
     )
 
@@ -118,8 +122,8 @@ def _counts(experiment: 'Experiment') -> None:
       codes + words < 2**31,
       f'config.data.batch_size={batch_size} with config.model.code_shape='
       f'{model.code_shape} and config.model.codebook_size={sizes}',
-      f'gives {codes} codes of {words} codewords in a step: together they must'
-      ' be less than 2**31, as codes are counted in 32 bits',
+      f'gives {codes} codes per step and {words} codewords. Their sum must be'
+      ' less than 2**31, because codes are counted in 32 bits',
       '--config.data.batch_size, --config.model.code_shape or'
       ' --config.model.codebook_size',
   )
@@ -141,8 +145,9 @@ def _feature_map(experiment: 'RQVAEExperiment') -> None:
   require(
       model.code_shape[:2] == (side, side),
       f'config.model.code_shape={model.code_shape}',
-      f'must begin with {side}, {side}: {levels} levels make a {side}x{side}'
-      f' feature map of {model.image_size} pixels',
+      f'must begin with {side}, {side}, because {levels} levels make a feature'
+      f' map of {side}x{side} positions from {model.image_size}x'
+      f'{model.image_size} pixels',
       '--config.model.code_shape, --config.model.image_size or'
       ' --config.model.channel_multipliers',
   )
@@ -156,8 +161,8 @@ def _attention(experiment: 'RQVAEExperiment') -> None:
   require(
       not wrong,
       f'config.model.attention_resolutions={model.attention_resolutions}',
-      f'has {wrong and wrong[0]}, which no level has; the levels have'
-      f' {", ".join(map(str, possible))}',
+      f'contains {wrong and wrong[0]}, but no level has this resolution. The'
+      f' levels have the resolutions {", ".join(map(str, possible))}',
       '--config.model.attention_resolutions',
   )
 
@@ -166,13 +171,14 @@ def _adversary(experiment: 'RQVAEExperiment') -> None:
   size, layers = experiment.model.image_size, experiment.discriminator.layers
   if experiment.loss.adversarial_weight == 0:
     return
-  # Every layer halves, and the convolutions behind them lose two rows.
+  # Each layer halves the resolution; two further convolutions lose a row each.
   most = max((n for n in range(1, 32) if size >> n >= 3), default=0)
   require(
       layers <= most,
       f'config.discriminator.layers={layers} with config.model.image_size='
       f'{size}',
-      f'must not exceed {most}: nothing would be left of the image',
+      f'must not exceed {most}, because more layers would leave nothing of the'
+      ' image',
       '--config.discriminator.layers',
   )
 
@@ -183,7 +189,7 @@ def _perceptual(experiment: 'RQVAEExperiment') -> None:
       weight == 0 or size >= 16,
       f'config.model.image_size={size} with'
       f' config.loss.perceptual_weight={weight}',
-      'must be at least 16, as LPIPS halves images four times',
+      'must be at least 16, because LPIPS halves images four times',
       '--config.model.image_size, or --config.loss.perceptual_weight to 0',
   )
 
@@ -193,28 +199,29 @@ def _perceptual_path(experiment: 'RQVAEExperiment') -> None:
   require(
       loss.perceptual_weight == 0 or loss.perceptual_path is not None,
       f'config.loss.perceptual_weight={loss.perceptual_weight}',
-      'needs config.loss.perceptual_path, the folder of an LPIPS network, whose'
-      ' weights do not come with rq_jax; `python -m rq_jax convert --from=lpips'
-      ' --src=vgg16.pth --heads=vgg.pth --dst=checkpoints/lpips` makes one',
+      'needs config.loss.perceptual_path, the folder of a converted LPIPS'
+      ' network. Its weights do not come with rq_jax; convert them with `python'
+      ' -m rq_jax convert --from=lpips --src=vgg16.pth --heads=vgg.pth'
+      ' --dst=checkpoints/lpips`',
       '--config.loss.perceptual_path to that folder, or'
       ' --config.loss.perceptual_weight to 0',
   )
 
 
 def check_images(data: sections.Data) -> None:
-  """Checks that a source has images, which an RQ-VAE trains on and encodes.
+  """Checks that the data source has images, which an RQ-VAE needs.
 
   Args:
     data: The section `data` of an experiment.
 
   Raises:
-    ValueError: If it has none.
+    ValueError: If the source has no images.
   """
   require(
       'image' in source_table.SOURCES[data.source].provides,
       f'config.data.source={data.source!r}',
-      'has no images, which an RQ-VAE trains on and encodes; possible are'
-      f' {source_table.providing("image")}',
+      'has no images, but an RQ-VAE trains on images and encodes them. Sources'
+      f' with images: {source_table.providing("image")}',
       '--config.data.source',
   )
 
@@ -224,14 +231,19 @@ def _images(experiment: 'RQVAEExperiment') -> None:
 
 
 def _data_path(experiment: 'Experiment', *others: str) -> None:
-  """Asks for paths that have no default: of the data, and others if unset."""
+  """Requires the path of the data, if the source needs one, and other paths.
+
+  Args:
+    experiment: The experiment.
+    *others: Names of further fields that are not set, but must be.
+  """
   data = experiment.data
   unset = [f'--config.{name}' for name in others]
   if source_table.SOURCES[data.source].needs_path and data.path is None:
     unset.append('--config.data.path')
   if unset:
     raise ValueError(
-        'This experiment has no default for what only you can know: set'
+        'This experiment needs paths that only you can know. Set'
         f' {" and ".join(unset)}.'
     )
 
@@ -247,8 +259,8 @@ def _texts(experiment: 'RQTransformerExperiment') -> None:
       or 'tokens' in source_table.SOURCES[source].provides,
       f'config.model.text_vocab_size={experiment.model.text_vocab_size} with'
       f' config.data.source={source!r}',
-      'is a model of texts on data without texts; sources with texts:'
-      f' {source_table.providing("tokens")}',
+      'describes a text-conditional model on data without texts. Sources with'
+      f' texts: {source_table.providing("tokens")}',
       '--config.data.source, or --config.model.text_vocab_size and'
       ' --config.model.text_length to 0',
   )
@@ -259,7 +271,7 @@ def _label_dropout(experiment: 'RQTransformerExperiment') -> None:
   require(
       dropped == 0 or experiment.model.null_class,
       f'config.loss.label_dropout={dropped}',
-      'needs a null class to replace labels by',
+      'needs a null class, which replaces the dropped labels',
       '--config.model.null_class to True',
   )
 

@@ -1,16 +1,16 @@
-"""Sections and experiments as frozen dataclasses, and what follows from them.
+"""Sections and experiments as frozen dataclasses, and how they are parsed.
 
 A section is a frozen dataclass whose fields are declared with `fields.field`:
 
   @dataclasses.dataclass(frozen=True, kw_only=True)
   class Train(schema.Section, name='train'):
     steps: int | None = fields.field(
-        None, 'Length of the run in steps; or set epochs.', above=0
+        None, 'Length of the run in steps.', above=0
     )
 
-The annotation gives the type; everything else stands in the call. Checks, the
-ConfigDict that configuration files set, command-line flags and docs/config.md
-follow from these declarations.
+The annotation gives the type, and the call gives everything else. Checks, the
+ConfigDict that configuration files fill in, command-line flags and
+docs/config.md are derived from these declarations.
 """
 
 from collections.abc import Mapping
@@ -25,35 +25,36 @@ from rq_jax.config.fields import Field
 
 
 def nested(kind: type) -> Any:
-  """Declares a section within an experiment: one with all its defaults."""
+  """Declares a section of an experiment; it starts with all its defaults."""
   return dataclasses.field(default_factory=kind)
 
 
 class Section:
-  """Base class of sections: values are checked when one is made.
+  """Base class of sections. Creating a section checks its values.
 
-  Integers become floats where those are expected, sequences become tuples.
+  Integers become floats where floats are expected, and sequences become tuples.
 
   Raises:
-    ValueError: Naming the field, what is possible, and the flag to change.
+    ValueError: If a value is not possible. The message names the field, what
+      is possible, and the flag to change.
   """
 
   section: ClassVar[str] = ''
 
   def __init_subclass__(cls, *, name: str = '', **options: Any) -> None:
-    """Records the name of the section; '' for an experiment itself."""
+    """Records the name of the section; an experiment has the name ''."""
     super().__init_subclass__(**options)
     cls.section = name
 
   def __post_init__(self) -> None:
-    """Checks every field; subclasses add the rules between their fields."""
+    """Checks every field; subclasses add rules that relate their fields."""
     for name, known in table(type(self)).items():
       object.__setattr__(self, name, fields.checked(known, getattr(self, name)))
 
 
 @functools.cache
 def table(kind: type) -> Mapping[str, Field]:
-  """The fields of a section by their names, without sections in it."""
+  """The fields of a section by name, without its nested sections."""
   hints = typing.get_type_hints(kind)
   prefix = f'{kind.section}.' if kind.section else ''
   return {
@@ -66,7 +67,7 @@ def table(kind: type) -> Mapping[str, Field]:
 
 
 def sections(kind: type) -> Mapping[str, type]:
-  """The sections of an experiment by their names."""
+  """The sections of an experiment by name."""
   return {
       each.name: each.default_factory
       for each in dataclasses.fields(kind)
@@ -75,12 +76,12 @@ def sections(kind: type) -> Mapping[str, type]:
 
 
 def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
-  """Makes a section, or an experiment with its sections, of plain values.
+  """Creates a section, or an experiment with its sections, from plain values.
 
   Args:
-    kind: The dataclass.
-    raw: Values by name, sections as mappings; those left out take defaults.
-    prefix: Dotted name of the section, with a dot behind it.
+    kind: The dataclass to create.
+    raw: Values by name, sections as mappings. Missing values take defaults.
+    prefix: Dotted name of the section, followed by a dot.
 
   Raises:
     ValueError: If a name is unknown or a value is not possible.
@@ -101,10 +102,11 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
 
 
 def check_sections(kind: type, raw: Mapping[str, Any]) -> None:
-  """Refuses values in the place of sections of an experiment.
+  """Checks that the sections of an experiment are mappings.
 
   Raises:
-    ValueError: Naming the section and its fields.
+    ValueError: If a section is anything else. The message names the section
+      and its fields.
   """
   for name, section in sections(kind).items():
     _check_mapping(section, raw.get(name, {}), name)
@@ -114,7 +116,7 @@ def _check_mapping(kind: type, raw: Any, name: str) -> None:
   if not isinstance(raw, Mapping):
     known = sorted(each.name for each in dataclasses.fields(kind))
     raise ValueError(
-        f'config.{name}={raw!r} must be a section, with fields'
+        f'config.{name}={raw!r} must be a section with the fields'
         f' {", ".join(known)}. Change --config.{name}.'
     )
 
@@ -122,31 +124,31 @@ def _check_mapping(kind: type, raw: Any, name: str) -> None:
 def check_names(
     given: Mapping[str, Any], known: list[str], prefix: str = ''
 ) -> None:
-  """Refuses names that are no fields.
+  """Checks that all names are names of fields.
 
   Args:
     given: Values by name.
-    known: The names there are.
-    prefix: Dotted name of the section, with a dot behind it.
+    known: Names of all fields.
+    prefix: Dotted name of the section, followed by a dot.
 
   Raises:
-    ValueError: With the nearest name there is.
+    ValueError: If a name is unknown. The message suggests the nearest name.
   """
   for name in given:
     if name not in known:
       close = difflib.get_close_matches(str(name), known, n=1)
       hint = f'Did you mean --config.{prefix}{close[0]}? ' if close else ''
       raise ValueError(
-          f'Unknown field config.{prefix}{name}. {hint}Possible are'
+          f'Unknown field config.{prefix}{name}. {hint}Possible fields are'
           f' {", ".join(sorted(known))}.'
       )
 
 
 def require_field(kind: type, name: str) -> Field:
-  """The field of a dotted name.
+  """The field with a dotted name.
 
   Raises:
-    ValueError: If there is none; says which field or section may be meant.
+    ValueError: If there is no such field. The message suggests a field.
   """
   known = walk(kind)
   if name in known:
@@ -154,16 +156,21 @@ def require_field(kind: type, name: str) -> Field:
   inner = sections(kind)
   if name in inner:
     own = ', '.join(f'--config.{name}.{field}' for field in table(inner[name]))
-    raise ValueError(f'--config.{name} is a section. Set one of {own}.')
+    raise ValueError(
+        f'--config.{name} is a section, not a field. Set one of {own}.'
+    )
   first, _, field = name.partition('.')
   if first in inner:
     check_names({field: None}, list(table(inner[first])), f'{first}.')
   check_names({first: None}, [*table(kind), *inner])
-  raise ValueError(f'Unknown field config.{name}: {first} is no section.')
+  raise ValueError(
+      f'Unknown field config.{name}: {first} is a field, not a section. Set'
+      f' --config.{first}.'
+  )
 
 
 def walk(kind: type) -> dict[str, Field]:
-  """All fields of an experiment by dotted name, its own first."""
+  """All fields by dotted name, the experiment's own before its sections'."""
   found = {known.name: known for known in table(kind).values()}
   for inner in sections(kind).values():
     found |= {known.name: known for known in table(inner).values()}
@@ -171,7 +178,7 @@ def walk(kind: type) -> dict[str, Field]:
 
 
 def flatten(config: Section, prefix: str = '') -> dict[str, Any]:
-  """Values of an experiment or a section by dotted name."""
+  """The values of an experiment or a section by dotted name."""
   flat = {}
   for name, value in vars(config).items():
     if isinstance(value, Section):

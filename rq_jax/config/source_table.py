@@ -1,14 +1,14 @@
-"""The table of data sources: one row for each file of `data/sources/`."""
+"""The table of data sources, with one row per source in `data/sources/`."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceRow:
-  """What experiments need to know of a source before it is opened.
+  """Properties of a source that are known before it is opened.
 
   Attributes:
-    provides: Names of the arrays in an example, see `data.sources`.
+    provides: Names of the arrays in an example; see `data.sources`.
     needs_path: Whether `data.path` must be set.
   """
 
@@ -16,7 +16,7 @@ class SourceRow:
   needs_path: bool
 
 
-# By the name of the module in `data/sources/`, which is `data.source`, too.
+# Keys are names of modules in `data/sources/` and values of `data.source`.
 SOURCES = {
     'digits': SourceRow(provides=('image', 'label'), needs_path=False),
     'image_folder': SourceRow(provides=('image', 'label'), needs_path=True),
@@ -25,6 +25,6 @@ SOURCES = {
 
 
 def providing(name: str) -> str:
-  """Names of the sources that provide an array, for messages."""
+  """The names of the sources that provide an array, as text for messages."""
   found = [key for key, row in SOURCES.items() if name in row.provides]
   return ' or '.join(repr(key) for key in found) or 'none yet'

@@ -1,4 +1,4 @@
-"""Values of fields as people type them on a command line."""
+"""Parses field values as they are typed on a command line."""
 
 import ast
 from typing import Any
@@ -12,17 +12,17 @@ _EXAMPLES = {int: '8', float: '0.5', bool: 'true'}
 
 
 def read(known: fields.Field, text: str) -> Any:
-  """The value of a field that a text stands for.
+  """Parses the value of a field from text.
 
-  'None' and the empty text unset fields that may be unset. Tuples are written
-  as `8,8,4` or `(8, 8, 4)`.
+  'None' and the empty string unset an optional field. Tuples are written as
+  `8,8,4` or `(8, 8, 4)`.
 
   Args:
     known: The field.
-    text: What was typed after `--config.NAME=`.
+    text: The text after `--config.NAME=`.
 
   Raises:
-    ValueError: If it stands for no such value.
+    ValueError: If the text cannot be parsed as a value of the field's type.
   """
   if known.optional and text.strip() in _UNSET:
     return None
@@ -30,7 +30,7 @@ def read(known: fields.Field, text: str) -> Any:
     return text
   try:
     return _number_or_tuple(known, text.strip())
-  # What `ast.literal_eval` raises of texts that are no values.
+  # All errors that `ast.literal_eval` raises for malformed input.
   except (
       ValueError,
       SyntaxError,
@@ -40,8 +40,8 @@ def read(known: fields.Field, text: str) -> Any:
       RecursionError,
   ) as error:
     raise ValueError(
-        f'--config.{known.name}={text} is not {describe(known)}, such as'
-        f' --config.{known.name}={example(known)}.'
+        f'--config.{known.name}={text} is not {describe(known)}. Write, for'
+        f' example, --config.{known.name}={example(known)}.'
     ) from error
 
 
@@ -58,8 +58,8 @@ def _number_or_tuple(known: fields.Field, text: str) -> Any:
 
 
 def describe(known: fields.Field) -> str:
-  """What a field holds, in words: 'an integer or a tuple of integers'."""
-  names = {int: 'integer', float: 'number', str: 'text', bool: ''}
+  """The type of a field in words: 'an integer or a tuple of integers'."""
+  names = {int: 'integer', float: 'number', str: 'string', bool: ''}
   one = 'True or False'
   if known.declaration.path:
     one = 'a path'
@@ -74,7 +74,7 @@ def describe(known: fields.Field) -> str:
 
 
 def example(known: fields.Field) -> str:
-  """A value of a field as it is typed."""
+  """An example value of a field, as you would type it."""
   if isinstance(known.default, tuple) and known.default:
     return ','.join(map(str, known.default))
   if known.default is None or known.default == ():

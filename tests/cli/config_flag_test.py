@@ -46,7 +46,7 @@ def test_other_flags_are_left_alone():
         ('--config.sed=3', 'Did you mean --config.seed?'),
         (
             '--config.data=3',
-            '--config.data is a section. Set one of --config.d',
+            '--config.data is a section, not a field. Set one of --config.d',
         ),
         ('--config.data.path.x=3', 'Unknown field config.data.path.x'),
         ('--config.train.steps=x', '--config.train.steps=x is not an integer'),

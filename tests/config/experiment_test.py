@@ -1,4 +1,4 @@
-"""Every field is known by name, type and range; what is not is refused."""
+"""Every field has a name, a type and a range; other input is refused."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ def test_a_misspelt_field_is_refused_and_the_right_one_offered(
 
 def test_a_field_like_no_other_gets_the_list_of_those_there_are():
   assert refused(1, {'mesh.zzz': 1}) == (
-      'Unknown field config.mesh.zzz. Possible are data, fsdp, model.'
+      'Unknown field config.mesh.zzz. Possible fields are data, fsdp, model.'
   )
 
 
@@ -74,27 +74,27 @@ def test_an_unknown_stage_is_refused(stage):
     ('stage', 'name', 'value', 'message'),
     [
         (1, 'seed', 1.5, '=1.5 is a number, but must be an integer'),
-        (1, 'seed', True, '=True is True or False, but must be an integer'),
+        (1, 'seed', True, '=True is a boolean (True or False), but must be an'),
         (1, 'seed', None, '=None is not set, but must be an integer'),
         (1, 'seed', {}, '={} is a section, but must be an integer'),
-        (1, 'data.flip', 1, '=1 is an integer, but must be True or False'),
-        (1, 'data.path', 3, '=3 is an integer, but must be a text'),
-        (1, 'data.source', None, '=None is not set, but must be a text'),
-        (1, 'optimizer.peak_lr', '1', "='1' is a text, but must be a number"),
-        (1, 'optimizer.peak_lr', False, '=False is True or False, but must be'),
+        (1, 'data.flip', 1, '=1 is an integer, but must be a boolean (True or'),
+        (1, 'data.path', 3, '=3 is an integer, but must be a string'),
+        (1, 'data.source', None, '=None is not set, but must be a string'),
+        (1, 'optimizer.peak_lr', '1', "='1' is a string, but must be a number"),
+        (1, 'optimizer.peak_lr', False, '=False is a boolean (True or False),'),
         (1, 'optimizer.betas', 0.9, '=0.9 is a number, but must be a tuple'),
-        (1, 'optimizer.betas', (0.9, 'x'), "[1]='x' is a text, but must be"),
-        (1, 'optimizer.betas', (0.9,), '=(0.9,) must be 2 numbers'),
-        (1, 'train.epochs', 'x', "='x' is a text, but must be a number"),
+        (1, 'optimizer.betas', (0.9, 'x'), "[1]='x' is a string, but must be"),
+        (1, 'optimizer.betas', (0.9,), '=(0.9,) must be a tuple of 2 numbers'),
+        (1, 'train.epochs', 'x', "='x' is a string, but must be a number"),
         (1, 'model.code_shape', 8, '=8 is an integer, but must be a tuple'),
-        (1, 'model.code_shape', (8, 8), '=(8, 8) must be 3 numbers'),
+        (1, 'model.code_shape', (8, 8), '=(8, 8) must be a tuple of 3 numbers'),
         (1, 'model.code_shape', (8, 8.0, 4), '[1]=8.0 is a number, but must'),
         (1, 'model.codebook_size', (8, 2.5), '[1]=2.5 is a number, but'),
-        (1, 'model.decay', (0.9, 'x'), "[1]='x' is a text, but must be a n"),
+        (1, 'model.decay', (0.9, 'x'), "[1]='x' is a string, but must be a n"),
         (1, 'model.embed_dim', (8, 8), 'is a tuple, but must be an integer'),
-        (2, 'model.depth_gelu', 1, '=1 is an integer, but must be a text'),
-        (1, 'data', 'digits', "='digits' must be a section, with fields batch"),
-        (1, 'model', None, '=None must be a section, with fields attention'),
+        (2, 'model.depth_gelu', 1, '=1 is an integer, but must be a string'),
+        (1, 'data', 'digits', "='digits' must be a section with the fields ba"),
+        (1, 'model', None, '=None must be a section with the fields attention'),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(stage, name, value, message):
@@ -116,12 +116,12 @@ def test_of_the_choices_all_are_taken_and_others_refused(stage, name, known):
         choice
     )
   assert refused(stage, {name: 'other'}) == (
-      f"config.{name}='other' is none of {choices}. Change --config.{name}."
+      f"config.{name}='other' is not one of {choices}. Change --config.{name}."
   )
 
 
 def beyond(known):
-  """Values that a field of numbers refuses, and what its message says."""
+  """Values that a numeric field refuses, each with a part of its message."""
   declared = known.declaration
   if declared.above is not None:
     yield from ((0, 'must be positive'), (-1, 'must be positive'))
@@ -144,7 +144,7 @@ def test_a_number_out_of_its_range_is_refused(stage, name, known):
   assert found
   for value, required in found:
     value = known.kind(value)
-    if not known.single:  # One bad number among good ones.
+    if not known.single:  # Put one bad number among good ones.
       value = (*(known.default[:-1] or ()), value)
     message = refused(stage, {name: value})
     assert message.startswith(f'config.{name}'), message

@@ -1,4 +1,4 @@
-"""Experiments with some fields set, right or wrong."""
+"""Experiments with some fields set to right or wrong values."""
 
 import pytest
 
@@ -11,7 +11,7 @@ _NEEDED = {
 
 
 def raw(stage, changes=()):
-  """An experiment of plain values with some fields set, by dotted name."""
+  """The plain values of an experiment, with some fields set by dotted name."""
   made = dict(stage=stage)
   for name, value in dict(changes).items():
     *sections, field = name.split('.')
@@ -29,14 +29,14 @@ def check(stage, **fields):
 
 
 def refused(stage, **fields):
-  """What is said of an experiment that is refused."""
+  """The message of the error for an experiment that is refused."""
   with pytest.raises(ValueError) as error:
     check(stage, **fields)
   return str(error.value)
 
 
 def sized(size):
-  """Fields of an experiment of stage 1 on images of any size."""
+  """Fields of an experiment of stage 1 on images of a given size."""
   return dict(
       data__image_size=size,
       model__image_size=size,
@@ -47,13 +47,13 @@ def sized(size):
 
 
 def assert_refused(stage, wrong, words, flags, right):
-  """Asserts that a rule refuses what breaks it, and nothing else.
+  """Asserts that a rule refuses wrong fields and accepts right ones.
 
   Args:
     stage: The stage of the experiment.
     wrong: Fields that break the rule.
-    words: Of the message: what was set, what is required.
-    flags: Those that the message ends with.
+    words: Parts of the message: what was set, and what is required.
+    flags: Flags that the end of the message advises to change.
     right: Other values of these fields, which keep the rule.
   """
   message = refused(stage, **wrong)
@@ -65,5 +65,5 @@ def assert_refused(stage, wrong, words, flags, right):
 
 
 def id_of(value):
-  """Names a case by its fields."""
+  """Names a test case by its fields."""
   return ' '.join(value) if isinstance(value, dict) else ''

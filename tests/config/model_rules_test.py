@@ -1,15 +1,15 @@
-"""Rules of what can be built: what breaks one is told what to do."""
+"""The rules for building networks: a broken rule is reported with a remedy."""
 
 import pytest
 
 from tests.config import experiments
 
-# As `experiments.assert_refused` takes them.
+# Arguments of `experiments.assert_refused`.
 _RULES = [
     (
         1,
         dict(model__channel_multipliers=()),
-        ['channel_multipliers=()', 'must have one number for each level'],
+        ['channel_multipliers=()', 'must have at least one number'],
         ['model.channel_multipliers'],
         experiments.sized(256),
     ),
@@ -75,7 +75,7 @@ _RULES = [
     (
         1,
         dict(model__channels=24),
-        ['norm_groups=32', 'such as 24', 'the divisors of 24'],
+        ['norm_groups=32', 'does not divide 24', 'the divisors of 24'],
         ['model.norm_groups'],
         dict(model__channels=24, model__norm_groups=8),
     ),
@@ -83,7 +83,7 @@ _RULES = [
         1,
         dict(model__channel_multipliers=(2, 3), model__channels=16,
              model__norm_groups=32),
-        ['norm_groups=32', 'such as 48', 'the divisors of 16'],
+        ['norm_groups=32', 'does not divide 48', 'the divisors of 16'],
         ['model.norm_groups'],
         dict(model__channel_multipliers=(2, 4), model__channels=16,
              model__norm_groups=32, model__code_shape=(128, 128, 1),
@@ -99,7 +99,8 @@ _RULES = [
     (
         2,
         dict(model__depth_layers=0),
-        ['depth_layers=0', 'must be positive, as a stack has several codes'],
+        ['depth_layers=0', 'must be positive, because a code stack has'
+         ' several codes'],
         ['model.depth_layers'],
         dict(model__depth_layers=0, model__code_shape=(8, 8, 1)),
     ),
@@ -114,21 +115,21 @@ _RULES = [
     (
         2,
         dict(model__text_vocab_size=5),
-        ['text_vocab_size=5', 'text_length=0', 'must both be set'],
+        ['text_vocab_size=5', 'text_length=0', 'must both be positive'],
         ['model.text_vocab_size', 'model.text_length'],
         dict(model__num_classes=10),
     ),
     (
         2,
         dict(model__text_length=3),
-        ['text_vocab_size=0', 'text_length=3', 'must both be set'],
+        ['text_vocab_size=0', 'text_length=3', 'must both be positive'],
         ['model.text_vocab_size', 'model.text_length'],
         dict(),
     ),
     (
         2,
         dict(model__null_class=True),
-        ['null_class=True', 'needs a condition'],
+        ['null_class=True', 'needs a model with a condition'],
         ['model.null_class to False'],
         dict(model__null_class=True, model__num_classes=5),
     ),
@@ -145,7 +146,7 @@ _RULES = [
         (
             2,
             {'model__codebook_size': (8, 8, 4, 4), f'model__{own}': False},
-            ['codebook_size=(8, 8, 4, 4)', 'classifiers of its own for each'],
+            ['codebook_size=(8, 8, 4, 4)', 'classifiers for each depth'],
             ['model.shared_embedding', 'model.shared_classifier to False'],
             dict(model__codebook_size=8),
         )

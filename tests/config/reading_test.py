@@ -1,4 +1,4 @@
-"""Configuration files of people, and the config.json of runs."""
+"""Configuration files and the config.json of runs are read, or refused."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_the_home_folder_is_expanded(file, monkeypatch):
         ('x.py', 'get_config = 1 / 0', 'failed in line 1: ZeroDivisionError'),
         ('x.py', 'a = 1\nb = a.c', 'failed in line 2: AttributeError'),
         ('x.py', 'a = 1', 'has no function get_config'),
-        ('x.py', 'def get_config(): return {}', 'returned a dict, but must'),
+        ('x.py', 'def get_config(): return {}', 'returned a dict, but it must'),
         ('x.py', 'def get_config():\n  raise ValueError("no")', '^no$'),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_is_no_experiment_is_refused(name, text, message, tmp_path):
 def test_the_json_of_a_run_takes_no_argument(tmp_path):
   path = tmp_path / 'config.json'
   path.write_text('{"stage": 1}')
-  with pytest.raises(ValueError, match='This --config takes nothing after'):
+  with pytest.raises(ValueError, match='This --config takes no argument'):
     reading.read(f'{path}:x')
 
 
@@ -90,9 +90,9 @@ def test_the_json_of_a_run_takes_no_argument(tmp_path):
     ('changes', 'message'),
     [
         ({'train.stepz': 3}, 'Did you mean --config.train.steps?'),
-        ({'train.steps': '3'}, "steps='3' is a text, but must be an integer"),
-        ({'data': 3}, 'is a section'),
-        ({'stage': 2}, 'config.stage=2 is none of (1,)'),
+        ({'train.steps': '3'}, "steps='3' is a string, but must be an integer"),
+        ({'data': 3}, 'is a section, not a field'),
+        ({'stage': 2}, 'config.stage=2 is not one of (1,)'),
     ],
 )
 def test_wrong_overrides_are_refused_like_flags(changes, message, file):
@@ -102,14 +102,14 @@ def test_wrong_overrides_are_refused_like_flags(changes, message, file):
 
 
 def test_errors_name_the_flag_that_gave_the_file():
-  with pytest.raises(ValueError, match='^--other=no.py: there is no file'):
+  with pytest.raises(ValueError, match='^--other=no.py cannot be read: there'):
     reading.load_model('no.py', flag='--other')
 
 
 def test_an_argument_that_a_file_does_not_take_is_refused(tmp_path):
   path = tmp_path / 'x.py'
   path.write_text('def get_config(): return None')
-  with pytest.raises(ValueError, match='takes nothing after its name'):
+  with pytest.raises(ValueError, match='takes no argument'):
     reading.read(f'{path}:350m')
 
 

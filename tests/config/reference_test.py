@@ -1,4 +1,4 @@
-"""docs/config.md is up to date, and terminals get the same fields."""
+"""docs/config.md is up to date, and terminals show the same fields."""
 
 import pathlib
 

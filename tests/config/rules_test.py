@@ -1,11 +1,11 @@
-"""Rules of what can be trained: what breaks one is told what to do."""
+"""The rules for training: a broken rule is reported with a remedy."""
 
 import pytest
 
 from rq_jax import config
 from tests.config import experiments
 
-# As `experiments.assert_refused` takes them.
+# Arguments of `experiments.assert_refused`.
 _RULES = [
     (
         1,
@@ -71,7 +71,7 @@ _RULES = [
             1,
             dict(model__code_shape=shape),
             [f'code_shape={shape}', 'must begin with 8, 8', '6 levels make a'
-             ' 8x8 feature map of 256 pixels'],
+             ' feature map of 8x8 positions from 256x256 pixels'],
             ['model.code_shape', 'model.image_size',
              'model.channel_multipliers'],
             dict(model__code_shape=(8, 8, 4)),
@@ -81,7 +81,7 @@ _RULES = [
     (
         1,
         dict(model__attention_resolutions=(8, 20)),
-        ['attention_resolutions=(8, 20)', 'has 20, which no level has',
+        ['attention_resolutions=(8, 20)', 'contains 20, but no level has',
          '256, 128, 64, 32, 16, 8'],
         ['model.attention_resolutions'],
         dict(model__attention_resolutions=(8, 256)),
@@ -92,7 +92,7 @@ _RULES = [
             dict(**experiments.sized(size), loss__adversarial_weight=0.5,
                  discriminator__layers=most + 1),
             [f'discriminator.layers={most + 1}', f'image_size={size}',
-             f'must not exceed {most}: nothing would be left'],
+             f'must not exceed {most}, because more layers would leave noth'],
             ['discriminator.layers'],
             dict(**experiments.sized(size), loss__adversarial_weight=weight,
                  discriminator__layers=layers),
@@ -158,7 +158,7 @@ _RULES = [
     (
         1,
         dict(mesh__model=-1),
-        ['mesh.data=-1 and config.mesh.model=-1', 'cannot both'],
+        ['mesh.data=-1 and config.mesh.model=-1', 'only one axis can'],
         ['mesh.data', 'mesh.model'],
         dict(mesh__model=-1, mesh__data=1),
     ),
@@ -190,7 +190,7 @@ def test_a_rule_refuses_what_breaks_it_and_nothing_else(
 )
 def test_paths_that_only_the_user_can_know_are_asked_for(fields, flags):
   message = experiments.refused(2, **fields)
-  assert message.endswith(f'what only you can know: set {flags}.')
+  assert message.endswith(f'paths that only you can know. Set {flags}.')
   paths = dict(data__path='cache', tokenizer='runs/rqvae')
   experiments.check(2, **fields | paths)
 
@@ -216,8 +216,8 @@ def test_a_seed_of_more_than_32_bits_is_refused(seed):
   with pytest.raises(ValueError) as error:
     config.check_seed(seed)
   assert str(error.value) == (
-      f'seed={seed} must be a whole number in [0, 2**32), as random keys are'
-      ' made from 32 bits. Change --seed.'
+      f'seed={seed} must be a whole number in [0, 2**32), because random keys'
+      ' are made from 32 bits. Change --seed.'
   )
 
 

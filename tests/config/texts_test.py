@@ -1,4 +1,4 @@
-"""Values of fields as they are typed."""
+"""Values of fields are parsed as they are typed."""
 
 import pytest
 
@@ -56,12 +56,12 @@ def test_every_optional_field_can_be_unset(name, text):
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
-        ('train.steps', '1.5', 'is not an integer, such as'),
-        ('seed', 'None', 'is not an integer, such as --config.seed=0'),
+        ('train.steps', '1.5', 'is not an integer. Write, for example, '),
+        ('seed', 'None', 'an integer. Write, for example, --config.seed=0.'),
         ('data.flip', 'maybe', 'is not True or False'),
-        ('optimizer.eps', '', 'is not a number, such as'),
+        ('optimizer.eps', '', 'is not a number. Write, for example, '),
         ('model.embed_dim', '8,8', 'is not an integer'),
-        ('model.code_shape', 'x', 'a tuple of 3 integers, such as'),
+        ('model.code_shape', 'x', 'a tuple of 3 integers. Write, for example,'),
         ('model.codebook_size', 'a,b', 'an integer or a tuple of integers'),
         ('model.code_shape', '{[]:1},2,3', 'a tuple of 3 integers'),
         ('model.code_shape', '(' * 10_000, 'a tuple of 3 integers'),
