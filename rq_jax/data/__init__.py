@@ -1,1 +1,1 @@
-"""From files to batches: sources, transforms, the feature cache, the loader."""
+"""Data, from files to batches: sources, transforms, feature cache, loader."""

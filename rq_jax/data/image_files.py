@@ -1,8 +1,8 @@
-"""Reads image files: JPEG, PNG and WebP, from regular files, of a limited size.
+"""Reads image files: JPEG, PNG and WebP, from regular files of limited size.
 
-A name proves nothing: whoever prepares a folder decides what its files hold.
-Pillow knows some 40 formats, and some of them start other programs. So only the
-three formats are tried, whatever the extension.
+A file's extension is not trusted: whoever prepares a folder decides what its
+files contain. Pillow knows some 40 formats, and decoding some of them starts
+other programs. So only the three formats are tried, whatever the extension.
 """
 
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ _KINDS = (
     (stat.S_ISBLK, 'a device'),
 )
 
-# Pillow warns from half of its own limit on. Here `max_pixels` decides, which
-# may be set above that.
+# Pillow warns about images above half of its own limit. Here, `max_pixels` is
+# the limit, and it may be set higher than that.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
@@ -42,18 +42,19 @@ def read(
     *,
     max_pixels: int = sections.DEFAULT_MAX_PIXELS,
 ) -> np.ndarray:
-  """The pixels of an image file in RGB, uint8[h, w, 3].
+  """Reads the pixels of an image file as RGB, uint8[h, w, 3].
 
-  Transparency is dropped; 16-bit grey is reduced to 8 bit. Of an animation, the
-  first frame is read.
+  Drops transparency, reduces 16-bit grey to 8 bits, and reads the first frame
+  of an animation.
 
   Args:
-    path: The file, local or remote; a link to a regular file will do.
-    max_pixels: Larger images are refused before any pixel is decoded.
+    path: The file, local or remote. It may be a link to a regular file.
+    max_pixels: Limit on width times height. Larger images are refused before
+      any pixel is decoded.
 
   Raises:
-    ValueError: If the file is missing, not regular, damaged, too large, or
-      neither JPEG, PNG nor WebP; the message names it.
+    ValueError: If the file is missing, not a regular file, damaged, too large,
+      or neither JPEG, PNG nor WebP. The message names the file.
   """
   with _open(path) as file:
     with _reworded(path, max_pixels):
@@ -68,56 +69,57 @@ def read(
 
 @contextlib.contextmanager
 def _reworded(path: epath.PathLike, max_pixels: int) -> Iterator[None]:
-  """Names the file in whatever Pillow raises."""
+  """Converts all errors of Pillow to ValueErrors that name the file."""
   try:
     yield
   except Image.UnidentifiedImageError as error:
     raise ValueError(
-        f'{path} is no JPEG, PNG or WebP file, or its header is damaged.'
+        f'{path} is not a JPEG, PNG or WebP file, or its header is damaged.'
         ' Convert, repair or remove it.'
     ) from error
   except (
       Image.DecompressionBombError,
-      Image.DecompressionBombWarning,  # Where warnings are errors.
+      Image.DecompressionBombWarning,  # Raised where warnings are errors.
   ) as error:
     count = re.search(r'\d+', str(error))
     size = count[0] if count else 'too many'
     raise _too_large(path, size, max_pixels) from error
-  # Decoders raise errors of many types for broken files.
+  # Decoders raise errors of many types for damaged files.
   except Exception as error:
     raise _unreadable(path, error) from error
 
 
 @contextlib.contextmanager
 def _open(path: epath.PathLike) -> Iterator[IO[bytes]]:
-  """An image file, opened for reading."""
+  """Opens an image file for reading."""
   if files.is_local(path):
     with _open_local(path) as file:
       yield file
     return
   try:
-    # At once: small reads of a remote file take a request each.
+    # Read at once, because each small read of a remote file is a request.
     content = epath.Path(path).read_bytes()
-  except Exception as error:  # Each kind of storage has its own.
+  except Exception as error:  # Each kind of storage raises its own errors.
     raise _unreadable(path, error) from error
   yield io.BytesIO(content)
 
 
 def _open_local(path: epath.PathLike) -> IO[bytes]:
-  """Opens a regular file; never waits for anything else, nor reads from it."""
+  """Opens a regular file; never reads from anything else or waits for it."""
   try:
     _check_regular(path, os.stat(path).st_mode)
-    # It may have been replaced since: do not wait for a FIFO's writer.
+    # The file may have been replaced since the check, for example by a FIFO;
+    # O_NONBLOCK does not wait for its writer.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
   except FileNotFoundError as error:
     what = 'a link to a file that is missing'
     raise ValueError(
         f'{path} is {what if os.path.islink(path) else "missing"}. Restore the'
-        ' file, or remove its name from the folder.'
+        ' file, or remove its entry from the folder.'
     ) from error
   except OSError as error:
     raise ValueError(
-        f'{path} cannot be opened: {error.strerror}. Change its permissions or'
+        f'{path} cannot be opened: {error.strerror}. Change its permissions, or'
         ' remove it.'
     ) from error
   try:
@@ -130,7 +132,9 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
 
 def _check_regular(path: epath.PathLike, mode: int) -> None:
   if not stat.S_ISREG(mode):
-    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), 'no file')
+    kind = next(
+        (name for is_kind, name in _KINDS if is_kind(mode)), 'something else'
+    )
     raise ValueError(f'{path} is not a regular file, but {kind}. Remove it.')
 
 
@@ -143,22 +147,23 @@ def _unreadable(path: epath.PathLike, error: Exception) -> ValueError:
 
 def _too_large(path: epath.PathLike, size: str, max_pixels: int) -> ValueError:
   return ValueError(
-      f'{path} has {size} pixels by its header, and --config.data.max_pixels='
-      f'{max_pixels} are read at most. Reduce or remove the image, or raise'
-      f' --config.data.max_pixels, up to {sections.PILLOW_MAX_PIXELS}.'
+      f'{path} has {size} pixels according to its header, which is more than'
+      f' --config.data.max_pixels={max_pixels}. Shrink or remove the image, or'
+      ' raise --config.data.max_pixels to at most'
+      f' {sections.PILLOW_MAX_PIXELS}.'
   )
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-  """Decodes an image: -> uint8[h, w, 3]."""
+  """Decodes an image to RGB: -> uint8[h, w, 3]."""
   if image.mode.startswith('I'):
     return np.asarray(_eight_bit(image).convert('RGB'))
   if image.mode == 'P':
-    # Pillow warns of palettes with transparency unless told what it means.
+    # Pillow warns about palettes with transparency unless it converts to RGBA.
     image = image.convert('RGBA')
   return np.asarray(image.convert('RGB'))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-  """16-bit grey as 8-bit grey; Pillow's own conversion saturates instead."""
+  """Scales 16-bit grey to 8 bits; Pillow's own conversion would saturate."""
   return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))

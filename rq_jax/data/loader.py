@@ -1,10 +1,10 @@
 """Batches of examples, in an order that depends only on the seed and the step.
 
-A Grain pipeline over random access. The position of a run is the number of its
-next batch: every batch can be made from (source, seed, number), whatever came
-before. Processes take contiguous rows of each global batch, *after* the random
-transforms, so neither the order nor the augmentation depends on their number,
-or on the number of worker processes.
+The loader is a Grain pipeline over sources with random access. Every batch
+depends only on (source, seed, number of the batch), so a run can be resumed at
+any batch. Each process takes contiguous rows of every global batch, and random
+transforms depend only on an example's position in the run. So neither the order
+nor the augmentation depends on the number of processes or of workers.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ from rq_jax.data import transforms
 Example = dict[str, Any]
 Transform = Callable[[Example, np.random.Generator], Example]
 
-# Batches that a process reads ahead. Grain's default of 500 counts batches
-# here, and would fill the memory.
+# Batches that a process reads ahead. Grain's default is 500; its unit here is
+# a whole batch, so the default would fill the memory.
 _READ_AHEAD = 8
-# In evaluation the transforms see a generator too; there is nothing to vary.
+# Transforms get a generator in evaluation, too; its seed never changes.
 _EVALUATION_SEED = 0
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
-  """An iterator over the batches of one process. Close it after use."""
+  """An iterator over the batches of one process; close it after use."""
 
   def __init__(self, iterator: Any):
     """Wraps a Grain iterator."""
@@ -50,10 +50,10 @@ class ImageTransform:
   """Turns the 'image' of an example into float32[S, S, 3] in [-1, 1].
 
   Attributes:
-    image_size: S.
-    crop: See `transforms.train`.
-    flip: See `transforms.train`.
-    train: Whether to use `transforms.train` or `transforms.evaluate`.
+    image_size: Side length of the result, S.
+    crop: How to crop in training; see `transforms.train`.
+    flip: Whether to mirror at random in training; see `transforms.train`.
+    train: Whether to use `transforms.train` instead of `transforms.evaluate`.
   """
 
   image_size: int
@@ -62,7 +62,7 @@ class ImageTransform:
   train: bool
 
   def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-    """The example with its image transformed."""
+    """Returns the example with its image transformed."""
     if self.train:
       image = transforms.train(
           example['image'],
@@ -77,11 +77,12 @@ class ImageTransform:
 
 
 def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
-  """What an experiment does to each example, or None for features.
+  """The transform of an experiment's images, or None if it reads features.
 
   Args:
-    data: The experiment's section of that name.
-    train: Whether to crop and flip at random, or to take the center.
+    data: The section `data` of the experiment.
+    train: Whether to crop and flip as in training, instead of taking the
+      center.
   """
   if 'image' not in source_table.SOURCES[data.source].provides:
     return None
@@ -106,19 +107,21 @@ def train_batches(
 ) -> Batches:
   """Endless shuffled batches of a source.
 
-  Every len(source) consecutive examples are a permutation of the source, a new
-  one each epoch; epochs run into each other within a batch.
+  Each epoch of len(source) examples is a new permutation of the source. A batch
+  may hold the end of one epoch and the start of the next.
 
   Args:
     source: The examples.
     transform: Applied to each example, with a generator seeded by `seed` and
       the example's position in the run. Must be picklable for workers.
     batch_size: Examples of the global batch; may exceed len(source).
-    seed: Of the order and of the transforms, in [0, 2**32).
-    step: Number of the first batch; earlier ones are skipped at no cost.
-    workers: Processes that load and transform; 0 uses threads. They import the
-      main module of the program, so scripts need `if __name__ == '__main__'`.
-    process_index: Which rows to load: the i-th of `process_count` blocks.
+    seed: Seed of the order and of the transforms, in [0, 2**32).
+    step: Number of the first batch. Skipping earlier batches costs nothing.
+    workers: Processes that load and transform; 0 uses threads. Workers import
+      the main module of the program, so scripts need
+      `if __name__ == '__main__'`.
+    process_index: Index i of this process: it loads the i-th of `process_count`
+      blocks of rows.
     process_count: Processes that share the global batch.
 
   Returns:
@@ -136,7 +139,7 @@ def train_batches(
   batches = grain.MapDataset.source(
       _LocalBatches(examples, batch_size, process_index, process_count)
   )
-  # Workers are parallel already.
+  # The workers already run in parallel, so each of them needs one thread only.
   options = grain.ReadOptions(1, 1) if workers else _read_options()
   batches = batches[step:].to_iter_dataset(options)
   if workers:
@@ -156,7 +159,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Batches:
-  """One pass over the first examples of a source, in order, each once.
+  """One pass over the first examples of a source, in order.
 
   The last batch is filled up with copies of the last example. All processes
   get the same number of batches, ceil(count / batch_size).
@@ -166,13 +169,14 @@ def eval_batches(
     transform: Applied to each example, with a generator that depends only on
       the example's index.
     batch_size: Examples of the global batch.
-    count: How many examples, at most; all of them if None.
-    process_index: Which rows to load: the i-th of `process_count` blocks.
+    count: Largest number of examples; None for all of them.
+    process_index: Index i of this process: it loads the i-th of `process_count`
+      blocks of rows.
     process_count: Processes that share the global batch.
 
   Returns:
-    An iterator over {name: array[batch_size / process_count, ...]} with
-    'valid', bool[batch_size / process_count]: false for the copies.
+    An iterator over {name: array[batch_size / process_count, ...]}. The array
+    'valid', bool[batch_size / process_count], is false for the copies.
 
   Raises:
     ValueError: If the source is empty or the processes cannot share the batch.
@@ -193,7 +197,7 @@ def eval_batches(
 
 @dataclasses.dataclass(frozen=True)
 class _Padded:
-  """The first examples, marked as valid, and copies of the last of them."""
+  """The first examples, marked as valid, then copies of the last of them."""
 
   examples: Any
   count: int
@@ -212,8 +216,8 @@ class _Padded:
 class _LocalBatches:
   """The rows that one process loads of every global batch, batch by batch.
 
-  Stacking here rather than with Grain's `batch` lets a process take a block of
-  each global batch, so that joining the blocks in order restores it.
+  Stacking here rather than with Grain's `batch` lets each process take a block
+  of every global batch, so that joining the blocks in order restores the batch.
   """
 
   examples: Any
@@ -232,7 +236,7 @@ class _LocalBatches:
 
 
 def _read_options() -> Any:
-  """One thread per processor: more would wait for Python's lock."""
+  """Uses one thread per processor; more would only wait for Python's lock."""
   import grain
 
   return grain.ReadOptions(
@@ -249,23 +253,24 @@ def _check(
 ) -> None:
   if not len(source):
     raise ValueError(
-        'the source is empty; batches need at least one example; change'
-        ' --config.data.path'
+        'The data source is empty, but batches need at least one example.'
+        ' Change --config.data.path.'
     )
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
-        f'the batch size is {batch_size}; it must be a positive multiple of'
-        f' the number of processes, {process_count}; change'
-        ' --config.data.batch_size'
+        f'config.data.batch_size={batch_size} must be a positive multiple of'
+        f' the number of processes, {process_count}. Change'
+        ' --config.data.batch_size.'
     )
   if not 0 <= process_index < process_count:
     raise ValueError(
-        f'process_index is {process_index}; it must be in [0, {process_count})'
+        f'process_index={process_index} must lie in [0, {process_count}).'
+        ' Change process_index or process_count.'
     )
 
 
 def _mark_flags_as_parsed() -> None:
-  """Grain's workers read absl flags, which notebooks never parse."""
+  """Lets Grain's workers read absl flags, which notebooks never parse."""
   from absl import flags
 
   if not flags.FLAGS.is_parsed():

@@ -1,8 +1,8 @@
-"""From a picture of any size to the float image a model reads.
+"""Turns pictures of any size into the float images that models read.
 
-Training and evaluation follow the transforms of the official code, which are
-torchvision's on Pillow images: bilinear, antialiased. Pillow computes them here
-too; randomness comes from a NumPy generator that belongs to the example.
+Training and evaluation use the transforms of the official code: those of
+torchvision on Pillow images, bilinear and antialiased. Pillow computes them
+here, too. Randomness comes from a NumPy generator that belongs to the example.
 """
 
 import math
@@ -25,23 +25,23 @@ def train(
     crop: str = 'center',
     flip: bool = False,
 ) -> np.ndarray:
-  """A picture as a training example: uint8[h, w, 3] -> float32[S, S, 3].
+  """Turns a picture into a training image: uint8[h, w, 3] -> float32[S, S, 3].
 
   Args:
     image: uint8[h, w, 3], of any size.
-    rng: The source of the crop and the flip; the same state gives the same
-      result.
-    image_size: S, the side of the result.
-    crop: Which part is seen. 'center' and 'random' crop after the short side
-      was resized to S (LSUN and ImageNet in the official code);
-      'random_resized' resizes a square of 75 to 100 % of the area (FFHQ).
-    flip: Whether every second image, at random, is mirrored left to right.
+    rng: Draws the crop and the flip. The same state gives the same result.
+    image_size: Side length of the result, S.
+    crop: How to crop. 'center' and 'random' resize the short side to S and then
+      crop (LSUN and ImageNet in the official code); 'random_resized' resizes a
+      random square of 75 to 100 % of the area (FFHQ).
+    flip: Whether to mirror the image left to right with probability 0.5.
 
   Returns:
     float32[S, S, 3] in [-1, 1].
 
   Raises:
-    ValueError: If `crop` is not one of `CROPS`, or the image of another type.
+    ValueError: If `crop` is not one of `CROPS`, or the image has another type
+      or shape.
   """
   _check(image)
   if crop == 'random_resized':
@@ -55,8 +55,8 @@ def train(
     image = _center_crop(_resize_short_side(image, image_size), image_size)
   else:
     raise ValueError(
-        f'data.crop is {crop!r}; possible are {", ".join(CROPS)}; set'
-        ' --config.data.crop to one of them'
+        f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
+        ' --config.data.crop.'
     )
   if flip and rng.random() < 0.5:
     image = image[:, ::-1]
@@ -64,7 +64,7 @@ def train(
 
 
 def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
-  """The central square of a picture: uint8[h, w, 3] -> float32[S, S, 3].
+  """Takes the central square of a picture: uint8[h, w, 3] -> float32[S, S, 3].
 
   Resizes the short side to S = `image_size` and crops the center.
 
@@ -72,7 +72,7 @@ def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
     float32[S, S, 3] in [-1, 1].
 
   Raises:
-    ValueError: If the image is of another type or shape.
+    ValueError: If the image has another type or shape.
   """
   _check(image)
   image = _resize_short_side(image, image_size)
@@ -82,8 +82,8 @@ def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
 def _check(image: np.ndarray) -> None:
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
     raise ValueError(
-        f'the image is {image.dtype}{list(image.shape)}; the transforms read'
-        ' uint8[h, w, 3]'
+        f'The image is {image.dtype}{list(image.shape)}, but must be'
+        ' uint8[h, w, 3]. Convert it.'
     )
 
 
@@ -99,7 +99,7 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
-  """The whole picture with a short side of `size`, as torchvision's Resize."""
+  """Resizes the short side to `size`, in the same way as torchvision."""
   height, width = image.shape[:2]
   # torchvision rounds the long side down.
   if height < width:
@@ -108,7 +108,7 @@ def _resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
-  # Python's round, half to even, as in torchvision's CenterCrop.
+  # Python's `round` rounds half to even, as does torchvision's CenterCrop.
   top, left = (round((side - size) / 2) for side in image.shape[:2])
   return image[top : top + size, left : left + size]
 
@@ -116,7 +116,7 @@ def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
 def _random_resized_crop(
     image: np.ndarray, rng: np.random.Generator, size: int
 ) -> np.ndarray:
-  """A random square of the picture, as torchvision's with ratio 1."""
+  """Crops a random square as torchvision's RandomResizedCrop with ratio 1."""
   height, width = image.shape[:2]
   for _ in range(_ATTEMPTS):
     side = round(math.sqrt(height * width * rng.uniform(*_SCALE)))
@@ -126,6 +126,6 @@ def _random_resized_crop(
       square = image[top : top + side, left : left + side]
       break
   else:
-    # No such square fits into so long a picture: take the largest.
+    # The picture is too long for such a square; take the largest that fits.
     square = _center_crop(image, min(height, width))
   return _resize(square, size, size)

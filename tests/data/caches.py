@@ -1,4 +1,4 @@
-"""Small caches of features, and what is in them."""
+"""Small caches of features, and their contents."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def examples(count):
 
 
 def split(path, count, num_shards=1, **fields):
-  """The training split of such a cache, if not said else."""
+  """The training split of a small cache; `fields` replace its defaults."""
   defaults = dict(name='train', num_classes=200, fingerprint='abc', shape=SHAPE)
   return layout.Split(
       path=path,
@@ -27,7 +27,7 @@ def split(path, count, num_shards=1, **fields):
 
 
 def open_writer(path, count, shard=0, num_shards=1, **fields):
-  """Opens a shard of it."""
+  """Opens a writer for a shard of a small cache."""
   return writer.Writer(split(path, count, num_shards, **fields), shard)
 
 

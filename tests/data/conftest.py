@@ -1,4 +1,4 @@
-"""What tests of images share."""
+"""Fixtures that tests of images share."""
 
 from PIL import Image
 import pytest

@@ -1,4 +1,4 @@
-"""Image files are read, whatever their colors, sizes and names."""
+"""Image files are read, whatever their colours, sizes and names are."""
 
 import io
 import os
@@ -117,4 +117,4 @@ def test_remote_files_are_read_and_refused_alike(tmp_path, photo, monkeypatch):
   image = pictures.read(tmp_path, 'x.png', pictures.encoded(photo, 'PNG'))
   np.testing.assert_array_equal(image, np.asarray(photo))
   (tmp_path / 'x.png').write_bytes(pictures.encoded(photo, 'BMP'))
-  assert 'no JPEG, PNG or WebP' in pictures.refused(tmp_path / 'x.png')
+  assert 'not a JPEG, PNG or WebP' in pictures.refused(tmp_path / 'x.png')

@@ -1,4 +1,4 @@
-"""What is not an image of the supported formats is refused, and named."""
+"""Files that are not images of a supported format are refused by name."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def test_postscript_with_the_name_of_an_image_starts_no_program(
   images = tmp_path / 'images'
   images.mkdir()
   eps = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n'
-  with pytest.raises(ValueError, match=r'a\.jpg is no JPEG, PNG or WebP file'):
+  with pytest.raises(ValueError, match=r'a\.jpg is not a JPEG, PNG or WebP fi'):
     pictures.read(images, 'a.jpg', eps)
   assert not started.exists()
 
@@ -54,7 +54,7 @@ def test_other_formats_with_the_name_of_an_image_are_refused(
       Image.new('LAB', pictures.SIZE) if mode == 'LAB' else photo.convert(mode)
   )
   (tmp_path / name).write_bytes(pictures.encoded(picture, kind))
-  assert 'no JPEG, PNG or WebP' in pictures.refused(tmp_path / name)
+  assert 'not a JPEG, PNG or WebP' in pictures.refused(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_other_formats_with_the_name_of_an_image_are_refused(
 )
 def test_files_that_hold_no_picture_are_refused(tmp_path, content):
   (tmp_path / 'x.jpg').write_bytes(content)
-  assert 'no JPEG, PNG or WebP' in pictures.refused(tmp_path / 'x.jpg')
+  assert 'not a JPEG, PNG or WebP' in pictures.refused(tmp_path / 'x.jpg')
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_png_file_with_a_changed_byte_is_refused(tmp_path, photo):
 
 
 def special(kind, path, photo):
-  """Makes something that is no regular file."""
+  """Creates something that is not a regular file."""
   if kind == 'a FIFO':
     os.mkfifo(path)
   elif kind == 'a socket':
@@ -174,13 +174,13 @@ def test_as_many_pixels_as_allowed_are_read_and_no_more(
   with pytest.raises(ValueError) as error:
     source[0]
   assert str(error.value) == (
-      f'{file} has 90 x 60 pixels by its header, and'
-      ' --config.data.max_pixels=5399 are read at most. Reduce or remove the'
-      ' image, or raise --config.data.max_pixels, up to 178956970.'
+      f'{file} has 90 x 60 pixels according to its header, which is more than'
+      ' --config.data.max_pixels=5399. Shrink or remove the image, or raise'
+      ' --config.data.max_pixels to at most 178956970.'
   )
 
 
-# Reading installs this filter itself; pytest replaces the filters.
+# `image_files` installs this filter, too, but pytest replaces all filters.
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 @pytest.mark.parametrize(
     ('side', 'size'),
@@ -195,7 +195,10 @@ def test_as_many_pixels_as_allowed_are_read_and_no_more(
 def test_a_header_that_promises_too_much_is_refused(tmp_path, side, size):
   file = tmp_path / 'bomb.png'
   file.write_bytes(pictures.png_header(side, side))
-  assert f'bomb.png has {size} pixels by its header' in pictures.refused(file)
+  assert (
+      f'bomb.png has {size} pixels according to its header'
+      in pictures.refused(file)
+  )
 
 
 def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
@@ -212,7 +215,7 @@ def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
       text=True,
   )
   assert 'DecompressionBomb' not in run.stderr
-  # There are no pixels to read, which only shows in reading them.
+  # The file has no pixels, which is noticed only when they are read.
   assert 'cannot be read as an image' in run.stderr.splitlines()[-1]
 
 
@@ -223,6 +226,6 @@ def test_the_highest_limit_is_that_of_pillow():
 def test_warnings_that_are_errors_are_reworded_too(tmp_path, monkeypatch):
   (tmp_path / 'x.png').write_bytes(pictures.png_header(10, 10))
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 99)  # A warning.
-  assert 'x.png has 100 pixels by its header' in pictures.refused(
+  assert 'x.png has 100 pixels according to its header' in pictures.refused(
       tmp_path / 'x.png', max_pixels=70
   )

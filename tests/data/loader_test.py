@@ -1,4 +1,4 @@
-"""Batches depend on the seed and the step, and on nothing else."""
+"""Batches depend only on the seed and the step."""
 
 import itertools
 import pickle
@@ -17,7 +17,7 @@ from tests.data import caches
 
 
 class Numbers:
-  """Examples that are their own index."""
+  """Examples whose label is their own index."""
 
   def __init__(self, length):
     self.length = length
@@ -34,7 +34,7 @@ def _noise(example, rng):
 
 
 def _take(count, source, **options):
-  """The first batches of an iterator, which is then closed."""
+  """Takes the first batches of an iterator, and closes it."""
   batches = loader.train_batches(source, **options)
   taken = list(itertools.islice(batches, count))
   batches.close()
@@ -179,7 +179,7 @@ def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   (tmp_path / 'broken.jpg').write_bytes(b'')
   source = image_folder.ImageFolder(tmp_path)
   batches = loader.train_batches(source, batch_size=2, seed=0, workers=workers)
-  with pytest.raises(ValueError, match=r'broken\.jpg is no JPEG, PNG'):
+  with pytest.raises(ValueError, match=r'broken\.jpg is not a JPEG, PNG'):
     next(batches)
   batches.close()
 
@@ -273,11 +273,11 @@ def test_impossible_batches_are_refused(open_batches):
       return loader.train_batches(source, seed=0, **options)
     return loader.eval_batches(source, **options)
 
-  with pytest.raises(ValueError, match='the source is empty'):
+  with pytest.raises(ValueError, match='The data source is empty'):
     batches(Numbers(0), batch_size=4)
-  with pytest.raises(ValueError, match='size is 6; .* processes, 4; change'):
+  with pytest.raises(ValueError, match='size=6 must .* processes, 4. Change'):
     batches(Numbers(3), batch_size=6, process_count=4)
-  with pytest.raises(ValueError, match='size is 0; it must be a positive'):
+  with pytest.raises(ValueError, match='size=0 must be a positive'):
     batches(Numbers(3), batch_size=0)
-  with pytest.raises(ValueError, match=r'process_index is 2; .* \[0, 2\)'):
+  with pytest.raises(ValueError, match=r'process_index=2 must .* \[0, 2\)'):
     batches(Numbers(3), batch_size=4, process_index=2, process_count=2)

@@ -1,4 +1,4 @@
-"""Pictures as the contents of files, and what becomes of these."""
+"""Pictures as the contents of files, which are then read or refused."""
 
 import io
 import struct
@@ -13,20 +13,20 @@ SIZE = (90, 60)
 
 
 def encoded(picture, kind, **options):
-  """A picture as the contents of a file."""
+  """Encodes a picture as the contents of a file."""
   buffer = io.BytesIO()
   picture.save(buffer, kind, **options)
   return buffer.getvalue()
 
 
 def read(folder, name, content):
-  """Reads a file as training would: the only one in its folder."""
+  """Reads a file as training does: as the only file of an image folder."""
   (folder / name).write_bytes(content)
   return image_folder.ImageFolder(folder)[0]['image']
 
 
 def refused(path, **options):
-  """Why a file is not read; the message names it, and no object."""
+  """The message why a file is refused; it names the file, but no object."""
   with pytest.raises(ValueError) as error:
     image_files.read(path, **options)
   message = str(error.value)
@@ -36,7 +36,7 @@ def refused(path, **options):
 
 
 def png_header(width, height):
-  """A PNG file that promises so many grey pixels and holds none."""
+  """A PNG file that promises width x height grey pixels, but holds none."""
   fields = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
   parts = [b'\x89PNG\r\n\x1a\n']
   for name, data in ((b'IHDR', fields), (b'IDAT', zlib.compress(b''))):

@@ -1,4 +1,4 @@
-"""Transforms agree with Pillow and torchvision's rules, and draw in bounds."""
+"""Transforms agree with Pillow and torchvision, and draw crops in bounds."""
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ def photo():
 
 
 def _coordinates(height, width):
-  """An image whose pixels say where they are: channel 0 row, 1 column."""
+  """An image whose pixels hold their row in channel 0, their column in 1."""
   image = np.zeros((height, width, 3), np.uint8)
   image[..., 0] = np.arange(height)[:, None]
   image[..., 1] = np.arange(width)
@@ -83,14 +83,14 @@ def test_random_resized_crop_keeps_75_to_100_percent_of_the_area():
   sides, centers = [], []
   for seed in range(300):
     pixels = _train(image, seed, image_size=8, crop='random_resized')
-    inner = pixels[1:7, 1:7, :2].astype(float)  # Free of border effects.
+    inner = pixels[1:7, 1:7, :2].astype(float)  # Without border effects.
     sides.append(np.ptp(inner[..., 0]) * 8 / 5)
     centers.append(inner.mean(axis=(0, 1)))
   sides, centers = np.array(sides), np.array(centers)
   low, high = np.sqrt(0.75) * 200, 200  # 173.2, 200
   assert low - 2 < sides.min() < low + 3
   assert high - 3 < sides.max() < high + 2
-  # Squares stay inside, and reach everywhere they fit.
+  # Squares stay inside the image, and occur everywhere they fit.
   slack = (200 - sides[:, None]) / 2
   assert (np.abs(centers - 99.5) <= slack + 2).all()
   assert np.abs(centers - 99.5).max(axis=0).min() > 11
@@ -153,7 +153,7 @@ def test_pixels_are_scaled_so_that_decoding_undoes_it_for_every_value():
 
 
 def test_an_unknown_crop_and_a_float_image_are_refused():
-  with pytest.raises(ValueError, match="'middle'; possible are center, random"):
+  with pytest.raises(ValueError, match="'middle' is not one of center, random"):
     _train(_coordinates(8, 8), image_size=8, crop='middle')
   with pytest.raises(ValueError, match=r'float64\[8, 8, 3\]'):
     transforms.evaluate(np.zeros((8, 8, 3)), image_size=8)

@@ -88,9 +88,10 @@ def test_labels_without_a_class_are_refused_in_either_split(
     run.train(config, tmp_path / 'run')
   most = max(counts.values())
   assert str(error.value) == (
-      f'config.model.num_classes=5, but {words}: the model has no class for the'
-      f' labels from 5 to {most - 1}. Set --config.model.num_classes={most}, or'
-      ' choose other data with --config.data.path.'
+      f'config.model.num_classes=5 is too small: {words}, and the model has no'
+      f' class for the labels from 5 to {most - 1}. Set'
+      f' --config.model.num_classes={most}, or choose other data with'
+      ' --config.data.path.'
   )
   assert not (tmp_path / 'run').exists()
 
@@ -106,7 +107,7 @@ def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
     Image.new('RGB', (9, 9)).save(folder / '0.png')
   images = dict(source='image_folder', path=str(tmp_path / 'images'))
   config = tiny.stage2_config(tokenizer=tokenizer, data=images)
-  with pytest.raises(ValueError, match='num_classes=10, .* has 12 classes'):
+  with pytest.raises(ValueError, match='num_classes=10 is .* has 12 classes'):
     run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -149,7 +150,7 @@ def test_more_classes_than_the_data_have_are_named_and_not_refused(
       run.train(config, tmp_path / f'run{classes}')
     printed = capsys.readouterr().out
     if line:
-      assert f'The model has 12 classes and the data have 10: {line}' in printed
+      assert f'The model has 12 classes, but the data has 10: {line}' in printed
     else:
       assert 'trains the classes' not in printed
 

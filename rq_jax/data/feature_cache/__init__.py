@@ -1,1 +1,1 @@
-"""The cache of features between the stages: its files, and their writer."""
+"""The cache of features between the stages: layout of its files, and writer."""

@@ -1,4 +1,4 @@
-"""The files of a feature cache: how they are named, described and checked.
+"""The files of a feature cache: their names, their format and their checks.
 
   path/train/meta.json                         written last
   path/train/features-00000-of-00002.npy       float16[n, H, W, C]
@@ -6,9 +6,9 @@
 
 `meta.json` holds the version of this format, the fingerprint of the tokenizer,
 the shape and number of the features, the number of classes and the names of
-the shards. Shard s of S holds the examples N * s // S up to N * (s + 1) // S of
-the split, in order. S follows from the size of the split, so that the files do
-not depend on who wrote them.
+the shards. Shard s of S holds the examples from N * s // S up to, but not
+including, N * (s + 1) // S of the split, in order. S follows from the size of
+the split, so the files do not depend on how many processes wrote them.
 """
 
 from collections.abc import Collection
@@ -35,7 +35,7 @@ SHARD_BYTES = 2**30  # About the size of a shard.
 
 # Caches written before classes were counted lack 'num_classes'.
 _REQUIRED = ('fingerprint', 'shape', 'num_examples', 'shards')
-# All that jobs leave in the folder of a split, whole or not.
+# Matches all files that jobs leave in the folder of a split, whole or partial.
 _OWN = re.compile(
     r'(features|label)-\d{5,}-of-\d{5,}\.npy(\.partial)?'
     r'|meta\.json(\.\w+\.partial)?'
@@ -43,15 +43,16 @@ _OWN = re.compile(
 
 
 def local(path: Path) -> pathlib.Path:
-  """The folder of a cache.
+  """The local folder of a cache.
 
   Raises:
-    ValueError: If it is remote.
+    ValueError: If the path is remote.
   """
   if not files.is_local(path):
     raise ValueError(
-        f'the feature cache is {path}; it is memory-mapped and needs a local'
-        ' or mounted folder; copy it there and set --config.data.path to it'
+        f'The feature cache {path} is remote, but it is memory-mapped and needs'
+        ' a local or mounted folder. Copy it there and set --config.data.path'
+        ' to the copy.'
     )
   return pathlib.Path(path)
 
@@ -62,25 +63,25 @@ def partial(file: pathlib.Path) -> pathlib.Path:
 
 
 class ShardFile(NamedTuple):
-  """One of the two files of a shard: how it begins, and how large it is."""
+  """One of the two files of a shard: its path, header, and size in bytes."""
 
   path: pathlib.Path
   header: bytes
-  size: int  # With the header.
+  size: int  # Bytes, including the header.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-  """What a split of a cache is to hold, and in which files.
+  """The contents of a split of a cache, and the files that hold them.
 
   Attributes:
-    path: The cache.
-    name: 'train' or 'test'.
-    num_examples: N.
-    shape: (H, W, C) of the features.
-    num_classes: Classes of the data; labels lie in [0, num_classes).
-    fingerprint: Of the tokenizer that encodes.
-    num_shards: S, see `count_shards`.
+    path: Folder of the cache.
+    name: Name of the split, 'train' or 'test'.
+    num_examples: Number of examples in the split, N.
+    shape: Shape of the features of one example, (H, W, C).
+    num_classes: Number of classes of the data; labels lie in [0, num_classes).
+    fingerprint: Fingerprint of the tokenizer that encodes.
+    num_shards: Number of shards, S; see `count_shards`.
 
   Raises:
     ValueError: If the path is remote.
@@ -99,15 +100,15 @@ class Split:
 
   @property
   def folder(self) -> pathlib.Path:
-    """Of all its files."""
+    """The folder of all files of the split."""
     return local(self.path) / self.name
 
   def rows(self, shard: int) -> range:
-    """The examples of a shard."""
+    """The indices of the examples in a shard."""
     return _rows(self.num_examples, shard, self.num_shards)
 
   def files(self, shard: int) -> tuple[ShardFile, ShardFile]:
-    """The files of a shard: features and labels."""
+    """The two files of a shard: features and labels."""
     count = len(self.rows(shard))
     features, label = self._names(shard)
     return (
@@ -116,11 +117,11 @@ class Split:
     )
 
   def bytes_of(self, shard: int) -> int:
-    """Bytes that a shard takes on disk."""
+    """The size of a shard on disk, in bytes."""
     return sum(file.size for file in self.files(shard))
 
   def finished(self) -> set[int]:
-    """Shards that are on disk."""
+    """The shards that are completely on disk."""
 
     def is_there(file: ShardFile) -> bool:
       return file.path.is_file() and file.path.stat().st_size == file.size
@@ -129,14 +130,20 @@ class Split:
     return {s for s in shards if all(map(is_there, self.files(s)))}
 
   def clear(self, keep: Collection[int] = ()) -> None:
-    """Removes what earlier jobs left, but some shards; no reader may use it."""
+    """Removes the files of earlier jobs; nothing may read the split meanwhile.
+
+    Args:
+      keep: Shards whose files stay.
+    """
     kept = {name for shard in keep for name in self._names(shard)}
     for file in self.folder.iterdir() if self.folder.exists() else ():
       if _OWN.fullmatch(file.name) and file.name not in kept:
         file.unlink(missing_ok=True)
 
   def finish(self) -> None:
-    """Declares the split complete; for one process, after all have written.
+    """Marks the split as complete by writing `meta.json`.
+
+    Call this in one process, after all processes have written their shards.
 
     Raises:
       ValueError: If a shard is missing or has another size.
@@ -163,7 +170,7 @@ class Split:
 
 
 def count_shards(num_examples: int, shape: tuple[int, int, int]) -> int:
-  """Shards of a split, of about `SHARD_BYTES` each; at least one."""
+  """Number of shards of about `SHARD_BYTES` that hold a split; at least one."""
   size = num_examples * math.prod(shape) * np.dtype(np.float16).itemsize
   return max(1, round(size / SHARD_BYTES))
 
@@ -171,7 +178,7 @@ def count_shards(num_examples: int, shape: tuple[int, int, int]) -> int:
 def _shard_file(
     path: pathlib.Path, dtype: type, shape: tuple[int, ...]
 ) -> ShardFile:
-  """A file as `np.save` writes it."""
+  """Describes the file that `np.save` would write."""
   header = files.npy_header(dtype, shape)
   size = np.dtype(dtype).itemsize * math.prod(shape)
   return ShardFile(path, header, len(header) + size)
@@ -185,37 +192,37 @@ def _rows(num_examples: int, shard: int, num_shards: int) -> range:
 def read_meta(
     path: Path | None, split: str
 ) -> tuple[pathlib.Path, dict[str, Any]]:
-  """The folder of a split, and what its `meta.json` says.
+  """Reads the `meta.json` of a split; returns its folder and the contents.
 
   Raises:
-    ValueError: If the split is missing, unfinished or of another version, or
-      the file is damaged.
+    ValueError: If the split is missing, unfinished or of another format
+      version, or if `meta.json` is damaged.
   """
-  advice = f'write it with {COMMAND} and set --config.data.path'
+  advice = f'Write the cache with {COMMAND} and set --config.data.path to it.'
   folder = None if path is None else local(path) / split
   if folder is None or not folder.is_dir():
     raise ValueError(
-        f'config.data.path is {str(path)!r}, which has no folder {split!r};'
-        f" source 'features' needs a cache of features; {advice}"
+        f'config.data.path={str(path)!r} has no folder {split!r}, but the'
+        f" source 'features' needs a cache of features. {advice}"
     )
   if not (folder / META).exists():
     raise ValueError(
         f'{folder} is unfinished: it has no {META}, because encoding was'
-        f' interrupted or still runs; {advice}'
+        f' interrupted or is still running. {advice}'
     )
   meta = files.read_json(folder / META)
   if not isinstance(meta, dict) or 'version' not in meta:
     raise ValueError(
-        f'{folder / META} is damaged: it names no format version; {advice}'
+        f'{folder / META} is damaged: it has no format version. {advice}'
     )
   if meta['version'] != FORMAT_VERSION:
     raise ValueError(
         f'{folder} has format version {meta["version"]}, but this code reads'
-        f' version {FORMAT_VERSION}; {advice}'
+        f' version {FORMAT_VERSION}. {advice}'
     )
   if missing := [name for name in _REQUIRED if name not in meta]:
     raise ValueError(
-        f'{folder / META} is damaged: it lacks {", ".join(missing)}; {advice}'
+        f'{folder / META} is damaged: it lacks {", ".join(missing)}. {advice}'
     )
   return folder, meta
 
@@ -223,10 +230,11 @@ def read_meta(
 def open_shards(
     folder: pathlib.Path, meta: dict[str, Any]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-  """(features, labels) of each shard, memory-mapped.
+  """Memory-maps the arrays of all shards: one pair (features, labels) each.
 
   Raises:
-    ValueError: If a file is missing, damaged or not what `meta` announces.
+    ValueError: If a file is missing, damaged, or does not have the type and
+      shape that `meta` describes.
   """
   total, names = meta['num_examples'], meta['shards']
   shards = []
@@ -244,10 +252,10 @@ def _open(file: pathlib.Path, dtype: type, shape: tuple[int, ...]) -> Any:
       return array
     found = f'{array.dtype}{list(array.shape)}'
   except FileNotFoundError:
-    found = 'nothing'
+    found = 'nothing (it is missing)'
   except (EOFError, ValueError, OSError):
-    found = f'a broken file of {file.stat().st_size} bytes'
+    found = f'{file.stat().st_size} bytes that are not a valid array'
   raise ValueError(
-      f'{file} holds {found}, but its cache announces'
-      f' {np.dtype(dtype)}{list(shape)}; encode again with {COMMAND}'
+      f'{file} holds {found}, but should hold'
+      f' {np.dtype(dtype)}{list(shape)}. Encode again with {COMMAND}.'
   )

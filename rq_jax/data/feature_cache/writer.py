@@ -1,4 +1,4 @@
-"""Writes the shards of a cache of features, see `layout`."""
+"""Writes the shards of a cache of features; see `layout`."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,12 +11,12 @@ import numpy as np
 from rq_jax import files
 from rq_jax.data.feature_cache import layout
 
-# What file systems answer that cannot reserve space.
+# Error numbers of file systems that cannot reserve space.
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 _MISCOUNTED = (
-    '{} examples were written to {}, which was opened for {}; announce the'
-    ' length of the source and encode the split again'
+    '{} examples were written to {}, which was opened for {}. Set num_examples'
+    ' to the length of the source, and encode the split again.'
 )
 
 
@@ -25,21 +25,21 @@ class Writer:
 
   ```python
   with writer.Writer(split, shard) as writer:
-    writer.write(features, labels)  # Of a batch; once for each.
+    writer.write(features, labels)  # Call this once per batch.
     writer.close()
   ```
 
-  The space of the whole shard is reserved when the writer is made. Its files
-  carry another name until `close`; leaving the `with` block without it removes
-  them. Files are held open only from the first batch on, so that there may be
-  thousands of writers.
+  Creating the writer reserves the space of the whole shard. The files of the
+  shard have temporary names until `close`; leaving the `with` block without
+  `close` removes them. Files are kept open only from the first batch on, so
+  thousands of writers can exist at a time.
   """
 
   def __init__(self, split: layout.Split, shard: int = 0):
-    """Reserves the space of a shard; one that is there is void from here.
+    """Reserves the space of a shard, and removes an older version of it.
 
     Args:
-      split: What is written.
+      split: The split that the shard belongs to.
       shard: Number of the shard, from 0.
 
     Raises:
@@ -48,7 +48,8 @@ class Writer:
     """
     if not 0 <= shard < split.num_shards:
       raise ValueError(
-          f'shard is {shard}; it must be in [0, {split.num_shards})'
+          f'shard={shard} must lie in [0, {split.num_shards}). Change shard or'
+          ' num_shards.'
       )
     self._split = split
     self._count = len(split.rows(shard))
@@ -64,7 +65,7 @@ class Writer:
     return self
 
   def __exit__(self, *_) -> None:
-    """Removes the files of a shard that was not closed."""
+    """Removes the files of the shard if it was not closed."""
     self._discard()
 
   def write(self, features: np.ndarray, labels: np.ndarray) -> None:
@@ -75,9 +76,9 @@ class Writer:
       labels: int[n], each in [0, num_classes).
 
     Raises:
-      ValueError: If there are too many, of another shape, not in float16's
-        range, or of no class.
-      files.DiskFullError: If the disk is full after all.
+      ValueError: If there are too many examples, shapes are wrong, values
+        exceed the range of float16, or labels are not classes.
+      files.DiskFullError: If the disk becomes full.
     """
     features, labels = np.asarray(features), np.asarray(labels)
     shape = self._split.shape
@@ -85,9 +86,9 @@ class Writer:
         len(features),
     ):
       raise ValueError(
-          f'features {list(features.shape)} and labels {list(labels.shape)} do'
-          f' not fit a cache of features [n, *{list(shape)}] and labels [n];'
-          ' announce the shape that the tokenizer has'
+          f'Features {list(features.shape)} and labels {list(labels.shape)} do'
+          f' not fit a cache of features [n, *{list(shape)}] and labels [n].'
+          " Set the shape of the split to that of the tokenizer's features."
       )
     end = self._written + len(features)
     if end > self._count:
@@ -100,11 +101,11 @@ class Writer:
     self._written = end
 
   def close(self) -> None:
-    """Gives the files of a complete shard their names.
+    """Gives the files of a complete shard their final names.
 
     Raises:
-      ValueError: If fewer examples were written than announced.
-      files.DiskFullError: If the disk is full after all.
+      ValueError: If fewer examples were written than the shard should hold.
+      files.DiskFullError: If the disk becomes full.
     """
     if self._written != self._count:
       raise self._miscounted(self._written)
@@ -123,7 +124,7 @@ class Writer:
     )
 
   def _make_room(self) -> None:
-    """Removes the shard, if it is there; no reader may use the split now."""
+    """Removes an older version of the shard, and marks the split unfinished."""
     self._split.folder.mkdir(parents=True, exist_ok=True)
     (self._split.folder / layout.META).unlink(missing_ok=True)
     for file in self._files:
@@ -131,7 +132,7 @@ class Writer:
       layout.partial(file.path).unlink(missing_ok=True)
 
   def _reserve(self) -> None:
-    """Begins both files, with all the space they will take."""
+    """Creates both files, and reserves all the space that they will need."""
     with self._naming_a_full_disk():
       for file in self._files:
         with layout.partial(file.path).open('wb') as begun:
@@ -140,7 +141,7 @@ class Writer:
           begun.write(file.header)
 
   def _opened(self) -> list[IO[bytes]]:
-    """Both files, open for the examples."""
+    """Both files, open for writing behind their headers."""
     if not self._open:
       for file in self._files:
         self._open.append(layout.partial(file.path).open('r+b'))
@@ -149,7 +150,7 @@ class Writer:
 
   @contextlib.contextmanager
   def _naming_a_full_disk(self) -> Iterator[None]:
-    """Says what the whole shard needs, once what was written is removed."""
+    """On a full disk, removes the shard and reports the space that it needs."""
     with files.naming_a_full_disk(self._split.folder, needs=self._needs):
       try:
         yield
@@ -158,9 +159,9 @@ class Writer:
         raise
 
   def _discard(self) -> None:
-    """Removes the files of a shard that is not whole."""
+    """Removes the files of an incomplete shard."""
     for file in self._open:
-      with contextlib.suppress(OSError):  # What it still holds is not wanted.
+      with contextlib.suppress(OSError):  # Buffered data is not needed.
         file.close()
     self._open = []
     for file in self._files:
@@ -170,22 +171,23 @@ class Writer:
     limit = self._split.num_classes
     if not np.issubdtype(labels.dtype, np.integer):
       raise ValueError(
-          f'labels are {labels.dtype}; a cache holds the numbers of classes, as'
-          ' integers; convert them'
+          f'The labels are {labels.dtype}, but a cache holds the numbers of'
+          ' classes, as integers. Convert them.'
       )
     wrong = labels[(labels < 0) | (labels >= limit)]
     if len(wrong):
       raise ValueError(
-          f'a label is {wrong[0]}, but the cache was opened for {limit}'
-          ' classes, numbered from 0; announce the number that the source has'
+          f'A label is {wrong[0]}, but the cache was opened for {limit}'
+          ' classes, numbered from 0. Set num_classes to the number of classes'
+          ' of the source.'
       )
 
 
 def _allocate(file: IO[bytes], size: int) -> bool:
-  """Takes the space of a whole file now; returns whether that is possible.
+  """Reserves the space of a whole file; returns whether that is possible.
 
   Raises:
-    OSError: If there is not so much.
+    OSError: If there is not enough space.
   """
   if not hasattr(os, 'posix_fallocate'):  # On macOS.
     return False
@@ -199,13 +201,13 @@ def _allocate(file: IO[bytes], size: int) -> bool:
 
 
 def _half(features: np.ndarray) -> np.ndarray:
-  """Features in 16 bit, or a reason why not."""
+  """Converts features to float16; raises a ValueError if values overflow."""
   with np.errstate(over='ignore'):
     half = features.astype(np.float16)
   if not np.isfinite(half).all():
     raise ValueError(
-        f'a feature has the size {np.abs(features).max():.3g}, which overflows'
-        ' to inf in float16; a cache holds finite values up to 65504; use an'
-        ' earlier checkpoint of the tokenizer, or another one'
+        f'A feature has the magnitude {np.abs(features).max():.3g}, which is'
+        ' not finite in float16, but a cache holds finite values up to 65504.'
+        ' Use an earlier checkpoint of the tokenizer, or another tokenizer.'
     )
   return half

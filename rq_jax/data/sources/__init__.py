@@ -1,12 +1,13 @@
-"""Where examples come from: random access to images, one dict per example.
+"""Data sources: random access to examples, one dict per example.
 
-Every source has a length and answers `source[i]` with
+Every source has a length, and `source[i]` returns
 
   image   uint8[h, w, 3]
   label   int32[]
 
-and is cheap to copy into the loader's worker processes. `features.Features`
-is the same for the cache that stage 2 reads.
+Sources are cheap to copy into the worker processes of the loader. The source
+`features.Features`, the cache that stage 2 reads, returns 'features' instead of
+'image'.
 """
 
 import importlib
@@ -21,12 +22,12 @@ class Source(Protocol):
 
   @property
   def num_classes(self) -> int:
-    """Classes of the data; labels lie in [0, num_classes)."""
+    """Number of classes of the data; labels lie in [0, num_classes)."""
     ...
 
   @property
   def listing(self) -> str | None:
-    """SHA-256 of the names and labels of its files; None without files."""
+    """SHA-256 of the names and labels of all files; None without files."""
     ...
 
   def __len__(self) -> int:
@@ -34,7 +35,7 @@ class Source(Protocol):
     ...
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """One example, by name."""
+    """One example, as arrays by name."""
     ...
 
 
@@ -42,8 +43,8 @@ def open_source(data: sections.Data, split: str) -> Source:
   """Opens a split of the source that an experiment names.
 
   Args:
-    data: Its section `data`. `data.source` is the name of a module of this
-      package, which has a function `open_split`.
+    data: The section `data` of the experiment. `data.source` is the name of a
+      module of this package, which has a function `open_split`.
     split: 'train' or 'test'.
 
   Raises:
@@ -51,47 +52,47 @@ def open_source(data: sections.Data, split: str) -> Source:
   """
   if data.source not in source_table.SOURCES:
     raise ValueError(
-        f'config.data.source is {data.source!r}; possible are'
-        f' {", ".join(source_table.SOURCES)}; set --config.data.source to one'
-        ' of them'
+        f'config.data.source={data.source!r} is not one of'
+        f' {", ".join(source_table.SOURCES)}. Change --config.data.source.'
     )
   module = importlib.import_module(f'{__name__}.{data.source}')
   return module.open_split(data, split)
 
 
 def check_classes(num_classes: int, train: Source, test: Source) -> str | None:
-  """Refuses labels that a stage-2 model has no class for, in either split.
+  """Checks that a stage-2 model has a class for every label of both splits.
 
-  JAX would train another row of the table with them. A model may have more
-  classes than the data.
+  JAX would look up labels without a class in another row of the embedding
+  table, without an error. A model may have more classes than the data.
 
   Args:
-    num_classes: Classes of the model; 0 if labels do not condition it.
-    train: The training split of its data.
-    test: The held-out split.
+    num_classes: Classes of the model; 0 if it is not conditioned on labels.
+    train: The training split of the data.
+    test: The held-out split of the data.
 
   Returns:
-    A sentence that names classes which no example trains, if there are any.
+    A warning that names classes of the model without training examples; None
+    if there are no such classes.
 
   Raises:
-    ValueError: If the data have more classes than the model.
+    ValueError: If the data has more classes than the model.
   """
   if not num_classes:
-    return None  # Labels are not read.
-  # Most sources count both together.
+    return None  # The model does not read labels.
+  # Most sources count the classes of both splits together.
   counts = {'train': train.num_classes, 'test': test.num_classes}
   for split, count in counts.items():
     if count > num_classes:
       raise ValueError(
-          f'config.model.num_classes={num_classes}, but the {split} split of'
-          f' the data has {count} classes: the model has no class for the'
-          f' labels from {num_classes} to {count - 1}. Set'
+          f'config.model.num_classes={num_classes} is too small: the {split}'
+          f' split of the data has {count} classes, and the model has no class'
+          f' for the labels from {num_classes} to {count - 1}. Set'
           f' --config.model.num_classes={count}, or'
           ' choose other data with --config.data.path.'
       )
   if (count := train.num_classes) < num_classes:
     return (
-        f'The model has {num_classes} classes and the data have {count}: no'
+        f'The model has {num_classes} classes, but the data has {count}: no'
         f' example trains the classes from {count} to {num_classes - 1}.'
     )
   return None

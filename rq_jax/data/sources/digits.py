@@ -1,4 +1,4 @@
-"""Handwritten digits, which come with scikit-learn."""
+"""The handwritten digits that come with scikit-learn."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from rq_jax.data.sources import splits
 class Digits:
   """The 1797 handwritten digits that come with scikit-learn, upscaled.
 
-  Example i of scikit-learn's order is in the test split if i % 5 == 4, else in
-  the training split. The 8x8 pixels (0 to 16) are enlarged once, bicubically,
-  and all images stay in memory.
+  Example i in scikit-learn's order belongs to the test split if i % 5 == 4, and
+  to the training split otherwise. The images of 8x8 pixels (0 to 16) are
+  enlarged once, bicubically, and stay in memory.
 
   Attributes:
     num_classes: 10.
@@ -29,7 +29,7 @@ class Digits:
 
     Args:
       split: 'train' (1438 images) or 'test' (359).
-      image_size: Side of the images, S.
+      image_size: Side length of the images, S.
 
     Raises:
       ValueError: If there is no such split.
@@ -40,8 +40,8 @@ class Digits:
       from sklearn import datasets
     except ImportError as error:
       raise ImportError(
-          "config.data.source='digits' needs scikit-learn; install it with"
-          " `pip install 'rq_jax[quickstart]'`"
+          "config.data.source='digits' needs scikit-learn. Install it with"
+          " `pip install 'rq_jax[quickstart]'`."
       ) from error
     digits = datasets.load_digits()
     chosen = splits.members(len(digits.target), split)
@@ -59,11 +59,11 @@ class Digits:
     return len(self._labels)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """'image', uint8[S, S, 3] with three equal channels, and 'label'."""
+    """'image', uint8[S, S, 3] with three equal channels; 'label', int32[]."""
     image = np.repeat(self._images[index][..., None], 3, axis=-1)
     return {"image": image, "label": self._labels[index]}
 
 
 def open_split(data: sections.Data, split: str) -> Digits:
-  """Opens a split for an experiment; `data` is its section of that name."""
+  """Opens a split for an experiment, given its section `data`."""
   return Digits(split, data.image_size)

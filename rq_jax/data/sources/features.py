@@ -1,11 +1,11 @@
-"""The cache of features that stage 1 writes once and stage 2 reads every epoch.
+"""Reads the cache of features, which `encode` writes once for stage 2.
 
-Features are the encoder's outputs before quantization: the published recipe
+Features are the encoder's outputs before quantization; the published recipe
 draws new codes from them at every step. A cache is a folder on a file system
-that can be memory-mapped, with one folder per split; `layout` describes
-what is in it. `writer.Writer` writes a shard; once all are there, one process
-writes `meta.json`. A split without it is unfinished, whatever else is in its
-folder.
+that supports memory-mapping, with one folder per split; `layout` describes its
+files. `writer.Writer` writes one shard. Once all shards are written, one
+process writes `meta.json`. A split without `meta.json` is unfinished, whatever
+else is in its folder.
 """
 
 import bisect
@@ -23,11 +23,11 @@ class Features:
   """Random access to the features of a split, memory-mapped.
 
   Attributes:
-    fingerprint: Of the tokenizer that encoded.
-    shape: (H, W, C).
-    num_classes: Classes of the data; labels are below. Of a cache that does not
-      record it, one more than the largest label.
-    listing: None: the features are named by `fingerprint`.
+    fingerprint: Fingerprint of the tokenizer that encoded the features.
+    shape: Shape of the features of one example, (H, W, C).
+    num_classes: Number of classes; labels lie in [0, num_classes). If the cache
+      does not record it, one more than the largest label.
+    listing: None, because `fingerprint` identifies the features.
   """
 
   listing = None
@@ -36,7 +36,8 @@ class Features:
     """Opens a split, 'train' or 'test', of the cache at `path`.
 
     Raises:
-      ValueError: If it is missing, unfinished, of another version or damaged.
+      ValueError: If the split is missing, unfinished, damaged, or has another
+        format version.
     """
     folder, meta = layout.read_meta(path, split)
     self._opened = (path, split)
@@ -52,7 +53,7 @@ class Features:
     )
 
   def __reduce__(self):
-    """Worker processes map the files again rather than copy them."""
+    """Lets worker processes map the files again instead of copying them."""
     return type(self), self._opened
 
   def __len__(self) -> int:
@@ -62,7 +63,9 @@ class Features:
   def __getitem__(self, index: int) -> dict[str, Any]:
     """'features', float32[H, W, C], and 'label', int32[]."""
     if not 0 <= index < len(self):
-      raise IndexError(f'example {index} of {len(self)}')
+      raise IndexError(
+          f'Example {index} is out of range: there are {len(self)} examples.'
+      )
     shard = bisect.bisect_right(self._ends, index)
     features, label = self._shards[shard]
     row = index - (self._ends[shard] - len(label))
@@ -70,16 +73,16 @@ class Features:
 
 
 def open_split(data: sections.Data, split: str) -> Features:
-  """Opens a split for an experiment; `data` is its section of that name."""
+  """Opens a split for an experiment, given its section `data`."""
   return Features(data.path, split)
 
 
 def check_fingerprint(path: Path | None, fingerprint: str) -> None:
-  """Refuses a cache that another tokenizer encoded.
+  """Checks that a cache was encoded by a given tokenizer.
 
   Args:
-    path: The cache; each of its splits is checked.
-    fingerprint: Of the tokenizer that is to be used with it.
+    path: The cache. All of its splits are checked.
+    fingerprint: Fingerprint of the tokenizer.
 
   Raises:
     ValueError: If a split has another fingerprint, or there is no split.
@@ -92,18 +95,18 @@ def check_fingerprint(path: Path | None, fingerprint: str) -> None:
     if (encoder := meta['fingerprint']) != fingerprint:
       raise ValueError(
           f'{path} ({split}) was encoded by tokenizer {encoder}, not'
-          f' {fingerprint}; stage 2 needs the one that encoded; set'
-          f' --config.tokenizer to it, or encode again with'
-          f' {layout.COMMAND}'
+          f' {fingerprint}, but stage 2 needs the tokenizer that encoded its'
+          f' data. Set --config.tokenizer to that one, or encode again with'
+          f' {layout.COMMAND}.'
       )
 
 
 def _count_classes(folder: pathlib.Path, labels: list[np.ndarray]) -> int:
-  """One more than the largest label, of a cache that records no number."""
+  """Counts classes from the labels: one more than the largest label."""
   low = min((int(x.min()) for x in labels if len(x)), default=0)
   if low < 0:
     raise ValueError(
-        f'{folder} holds the label {low}; labels number the classes from 0;'
-        f' encode again with {layout.COMMAND}'
+        f'{folder} holds the label {low}, but labels number the classes from 0.'
+        f' Encode again with {layout.COMMAND}.'
     )
   return 1 + max((int(x.max()) for x in labels if len(x)), default=-1)

@@ -15,21 +15,21 @@ from rq_jax.data.sources import splits
 class ImageFolder:
   """Images in folders: JPEG, PNG and WebP files of any size.
 
-  Two layouts of the two splits:
+  The folder may have one of two layouts:
 
-    path/train/..., path/test/... (or val/)   each split in its folder;
-    path/...                                  every fifth file, counted in
-                                              order, is the test split.
+    path/train/..., path/test/... (or val/)   each split has its own folder;
+    path/...                                  every fifth file, in order, is in
+                                              the test split.
 
-  In either, `...` is CLASS/FILE, or FILE alone for images without classes,
-  which all get label 0. Labels number the class names in alphabetical order,
-  the names of both splits together. Other files, deeper folders and folders
-  whose name begins with a dot are ignored. The rotation that a camera notes in
-  a file is ignored too, as in torchvision.
+  In both, `...` is CLASS/FILE, or just FILE for images without classes, which
+  all get label 0. Labels number the class names of both splits together, in
+  alphabetical order. Other files, deeper folders, and folders whose name begins
+  with a dot are ignored. The rotation that a camera stores in a file is
+  ignored, too, as in torchvision.
 
   Attributes:
     classes: Names of the classes; empty if there are none.
-    num_classes: Their number; 1 if there are none.
+    num_classes: Number of classes; 1 if the images have no classes.
   """
 
   def __init__(
@@ -39,22 +39,22 @@ class ImageFolder:
       *,
       max_pixels: int = sections.DEFAULT_MAX_PIXELS,
   ):
-    """Lists the files of a split; none is opened yet.
+    """Lists the files of a split, without opening them.
 
     Args:
       path: The folder, local or remote.
       split: 'train' or 'test'.
-      max_pixels: Larger images are refused when they are read.
+      max_pixels: Limit on width times height. Larger images are refused when
+        they are read.
 
     Raises:
-      ValueError: If there is no such split or folder, or no image in it.
+      ValueError: If there is no such split or folder, or no image in the split.
     """
     splits.check(split)
     if path is None or not epath.Path(path).is_dir():
       raise ValueError(
-          f'config.data.path is {str(path)!r}, which is no folder;'
-          " source 'image_folder' needs a folder of images; set"
-          ' --config.data.path to it'
+          f'config.data.path={str(path)!r} is not a folder, but the source'
+          " 'image_folder' needs a folder of images. Change --config.data.path."
       )
     root = epath.Path(path)
     folders = _split_folders(root)
@@ -70,16 +70,16 @@ class ImageFolder:
     self._max_pixels = max_pixels
     if not files:
       raise ValueError(
-          f'config.data.path is {str(path)!r}, where the {split} split has no'
-          f' image; it needs {", ".join(sorted(image_files.EXTENSIONS))} files'
-          ' in class folders or side by side, and, unless there are folders'
-          ' train/ and test/, at least 5 of them; set --config.data.path to'
-          ' such a folder'
+          f'config.data.path={str(path)!r} has no image in the {split} split.'
+          ' The folder needs'
+          f' {", ".join(sorted(image_files.EXTENSIONS))} files, in class'
+          ' folders or directly in it, and at least 5 of them unless it has'
+          ' folders train/ and test/. Change --config.data.path.'
       )
 
   @property
   def listing(self) -> str:
-    """SHA-256 of the files of the split, by name below `path`, and labels."""
+    """SHA-256 of the split's file names, relative to `path`, and labels."""
     start = len(str(self._root))
     names = [file[start:] for file in self._files]
     listed = json.dumps([names, self._labels.tolist()])
@@ -90,10 +90,10 @@ class ImageFolder:
     return len(self._files)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """'image', uint8[h, w, 3], and 'label'.
+    """'image', uint8[h, w, 3], and 'label', int32[].
 
     Raises:
-      ValueError: If the file cannot be read, see `image_files.read`.
+      ValueError: If the file cannot be read; see `image_files.read`.
     """
     path = self._files[index]
     image = image_files.read(path, max_pixels=self._max_pixels)
@@ -101,13 +101,14 @@ class ImageFolder:
 
 
 def open_split(data: sections.Data, split: str) -> ImageFolder:
-  """Opens a split for an experiment; `data` is its section of that name."""
+  """Opens a split for an experiment, given its section `data`."""
   return ImageFolder(data.path, split, max_pixels=data.max_pixels)
 
 
 def _subfolders(folder: epath.Path) -> list[epath.Path]:
   entries = (e for e in folder.iterdir() if not e.name.startswith('.'))
-  # Most entries are files; their names tell without asking the file system.
+  # Most entries are images. Their extensions show this without a request to the
+  # file system.
   return [
       e
       for e in entries
@@ -116,7 +117,7 @@ def _subfolders(folder: epath.Path) -> list[epath.Path]:
 
 
 def _split_folders(root: epath.Path) -> dict[str, epath.Path]:
-  """The folders of the splits, or nothing if `root` mixes them."""
+  """The folders of the splits by name; empty if `root` has no such folders."""
   names = {folder.name for folder in _subfolders(root)}
   test = next((name for name in ('test', 'val') if name in names), None)
   if test is None or 'train' not in names:
@@ -127,12 +128,12 @@ def _split_folders(root: epath.Path) -> dict[str, epath.Path]:
 def _list_images(
     root: epath.Path, classes: tuple[str, ...]
 ) -> tuple[list[str], np.ndarray]:
-  """Files in order, and their labels, int32[N]."""
+  """Lists the files in order, and their labels, int32[N]."""
   files, labels = [], []
   folders = [root / name for name in classes] or [root]
   for label, folder in enumerate(folders):
     if not folder.is_dir():
-      continue  # A class that only the other split has.
+      continue  # Only the other split has images of this class.
     images = (
         e
         for e in folder.iterdir()

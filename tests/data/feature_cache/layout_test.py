@@ -1,4 +1,4 @@
-"""A split knows its files, which of them are there, and what is not its own."""
+"""A split knows its files, which of them exist, and which are not its own."""
 
 import numpy as np
 import pytest
@@ -56,14 +56,14 @@ def test_the_bytes_of_a_shard_are_those_of_its_files(tmp_path):
 
 def test_clearing_removes_all_of_a_cache_but_what_is_kept(tmp_path):
   split = caches.split(tmp_path, 4, 2)
-  split.clear()  # There is nothing yet.
+  split.clear()  # There are no files yet.
   caches.write(tmp_path, *caches.examples(4), 2)
   for name in (
       'features-00000-of-00002.npy.partial',
       'features-00001-of-00003.npy',
       'label-00002-of-00003.npy.partial',
       'meta.json.0123.partial',
-      'notes.txt',  # Which no writer made.
+      'notes.txt',  # No writer makes this file.
   ):
     (tmp_path / 'train' / name).write_text('')
   split.clear(keep={1})

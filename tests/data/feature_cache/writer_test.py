@@ -1,4 +1,4 @@
-"""A writer reserves its space, and leaves whole files or none."""
+"""A writer reserves its space, and leaves whole files or no files."""
 
 import contextlib
 import errno
@@ -62,7 +62,7 @@ def test_the_space_of_a_shard_is_taken_when_it_is_opened(tmp_path):
 def test_a_disk_without_room_is_named_before_anything_is_written(
     tmp_path, monkeypatch, later
 ):
-  """Of either file: the first one is not left behind."""
+  """The disk is full at the first or second file; no file is left behind."""
   reserve, done = os.posix_fallocate, []
 
   def full(*asked):
@@ -106,7 +106,7 @@ def test_file_systems_that_reserve_nothing_are_written_to(
 
 @pytest.fixture
 def small_disk(tmp_path):
-  """A folder on a disk of 1 MiB, if this process may make one."""
+  """A folder on a disk of 1 MiB; skips if this process may not mount one."""
   folder = tmp_path / 'disk'
   folder.mkdir()
   mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)]
@@ -126,7 +126,7 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
 ):
   if noticed != 'reserved':
     monkeypatch.delattr(os, 'posix_fallocate')
-  if noticed == 'written':  # Another program has taken the space since.
+  if noticed == 'written':  # As if another program had taken the space since.
     monkeypatch.setattr(files, 'require_space', lambda *_: None)
   count = 30_000  # 1.56 MB.
   values, labels = np.zeros((1000, *caches.SHAPE)), np.zeros(1000, int)
@@ -139,9 +139,8 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
       writer.write(values, labels)
   assert not _names(small_disk)
   _write(small_disk, 15_000)  # 0.78 MB.
-  _write(
-      small_disk, 15_000
-  )  # Replaces the former, which it has no room beside.
+  # There is no room for both, so this must remove the shard before.
+  _write(small_disk, 15_000)
   assert _names(small_disk) == _WHOLE
 
 
@@ -189,10 +188,10 @@ def test_labels_that_are_no_class_are_refused(tmp_path, label):
   values, _ = caches.examples(3)
   with caches.open_writer(tmp_path, 3, num_classes=5) as writer:
     with pytest.raises(
-        ValueError, match=f'a label is {label}, but .* 5 classes'
+        ValueError, match=f'A label is {label}, but .* 5 classes'
     ):
       writer.write(values, np.array([0, label, 4]))
-    with pytest.raises(ValueError, match='labels are float64'):
+    with pytest.raises(ValueError, match='The labels are float64'):
       writer.write(values, np.array([0.0, 1.5, 2.0]))
     writer.write(values, np.array([0, 3, 4]))
     writer.close()
@@ -209,7 +208,7 @@ def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
   values, labels = caches.examples(2)
   values[1, 0, 2, 3] = value
   with caches.open_writer(tmp_path, 2) as writer:
-    with pytest.raises(ValueError, match='overflows to inf in float16'):
+    with pytest.raises(ValueError, match='is not finite in float16'):
       writer.write(values, labels)
     values[1, 0, 2, 3] = 65504
     writer.write(values, labels)
@@ -228,5 +227,5 @@ def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
       writer.write(values, labels[:3])
     with pytest.raises(ValueError, match='4 examples .* opened for 3'):
       writer.write(values, labels)
-  with pytest.raises(ValueError, match=r'shard is 2; it must be in \[0, 2\)'):
+  with pytest.raises(ValueError, match=r'shard=2 must lie in \[0, 2\)'):
     caches.open_writer(tmp_path, 3, shard=2, num_shards=2)

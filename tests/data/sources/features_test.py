@@ -1,4 +1,4 @@
-"""The cache gives back what was written, and refuses what is not whole."""
+"""The cache returns what was written, and damaged or unfinished caches fail."""
 
 import json
 import pickle
@@ -114,7 +114,7 @@ def test_a_truncated_shard_is_named(tmp_path, name, size):
   file = tmp_path / 'train' / f'{name}-00001-of-00002.npy'
   content = file.read_bytes()[:size]
   file.write_bytes(content)
-  message = f'{file.name} holds a broken file of {len(content)} bytes'
+  message = f'{file.name} holds {len(content)} bytes that are not a valid array'
   with pytest.raises(ValueError, match=message):
     features.Features(tmp_path, 'train')
 
@@ -146,7 +146,7 @@ def test_features_of_another_tokenizer_are_refused(tmp_path):
 
 
 def _edit_meta(path, **changes):
-  """Sets fields of the meta file, or removes those that are None."""
+  """Sets fields of the meta file; a value of None removes the field."""
   file = path / 'train' / 'meta.json'
   meta = json.loads(file.read_text()) | changes
   kept = {name: value for name, value in meta.items() if value is not None}
@@ -156,13 +156,13 @@ def _edit_meta(path, **changes):
 def test_the_classes_are_those_recorded_or_else_those_of_the_labels(tmp_path):
   _write(tmp_path, 7, 3)
   assert features.Features(tmp_path, 'train').num_classes == 200
-  _edit_meta(tmp_path, num_classes=None)  # As caches of earlier versions.
+  _edit_meta(tmp_path, num_classes=None)  # As in caches of earlier versions.
   source = features.Features(tmp_path, 'train')
   assert source.num_classes == 107
   assert pickle.loads(pickle.dumps(source)).num_classes == 107
   file = tmp_path / 'train' / 'label-00001-of-00003.npy'
   np.save(file, np.array([0, -1], np.int32))
-  with pytest.raises(ValueError, match='train holds the label -1; labels numb'):
+  with pytest.raises(ValueError, match='train holds the label -1, but labels '):
     features.Features(tmp_path, 'train')
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_meta_file_is_named_with_what_it_lacks(tmp_path):
   for text in ('[]', '{}', '3'):
     file.write_text(text)
     with pytest.raises(
-        ValueError, match=r'meta\.json is damaged: it names no f'
+        ValueError, match=r'meta\.json is damaged: it has no format version'
     ):
       features.check_fingerprint(tmp_path, 'abc')
   for text in ('', '{"version": 1,'):

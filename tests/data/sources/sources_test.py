@@ -1,4 +1,4 @@
-"""Sources give every image its pixels, its label and its split."""
+"""Sources return the right pixels, label and split for every image."""
 
 import hashlib
 import pickle
@@ -31,7 +31,7 @@ def _save(path, image, **options):
 
 
 def _save_numbered(folder, names):
-  """PNG files whose every pixel is the file's place in `names`."""
+  """Saves PNG files; all pixels of a file are its index in `names`."""
   for i, name in enumerate(names):
     _save(folder / name, np.full((2, 3, 3), i, np.uint8))
 
@@ -103,7 +103,7 @@ def test_labels_number_the_class_names_in_order(tmp_path):
   test = image_folder.ImageFolder(tmp_path, 'test')
   assert train.classes == ('ant', 'dog')
   assert train.num_classes == 2
-  # In order: ant/0 ... ant/6, dog/10, dog/2. The fifth, ant/4, is for testing.
+  # In order: ant/0 ... ant/6, dog/10, dog/2. The fifth, ant/4, is a test image.
   assert _numbers(train) == [0, 1, 2, 3, 5, 6, 1, 0]
   assert _labels(train) == [0, 0, 0, 0, 0, 0, 1, 1]
   assert (_numbers(test), _labels(test)) == ([4], [0])
@@ -143,18 +143,18 @@ def test_the_listing_names_the_files_and_labels_wherever_they_lie(tmp_path):
   assert listing('here', 'test') != first
   (tmp_path / 'here').rename(tmp_path / 'mounted')
   assert listing('mounted') == first
-  (tmp_path / 'mounted' / 'aardvark').mkdir()  # Labels move, names do not.
+  (tmp_path / 'mounted' / 'aardvark').mkdir()  # Changes labels, but no names.
   assert listing('mounted') != first
   assert digits.Digits('test', 8).listing is None
 
 
 def test_a_missing_or_empty_folder_names_the_flag(tmp_path):
   for path in (None, tmp_path / 'none', tmp_path):
-    with pytest.raises(ValueError, match='set --config.data.path'):
+    with pytest.raises(ValueError, match='Change --config.data.path'):
       image_folder.ImageFolder(path)
   _save_numbered(tmp_path, ['a.png', 'b.png', 'c.png', 'd.png'])
   assert len(image_folder.ImageFolder(tmp_path)) == 4
-  with pytest.raises(ValueError, match='the test split has no image'):
+  with pytest.raises(ValueError, match='has no image in the test split'):
     image_folder.ImageFolder(tmp_path, 'test')
 
 
@@ -185,8 +185,8 @@ def test_open_source_follows_the_config(tmp_path, photos):
   cache = open_source('features', tmp_path / 'cache')
   np.testing.assert_array_equal(cache[0]['features'], [[[0.5, -2.0]]])
 
-  with pytest.raises(ValueError, match='possible are digits, image_folder'):
+  with pytest.raises(ValueError, match='is not one of digits, image_folder'):
     open_source('imagefolder')
   for source in ('digits', 'image_folder'):
-    with pytest.raises(ValueError, match="split is 'dev'; possible are train"):
+    with pytest.raises(ValueError, match="split='dev' is not one of train, te"):
       open_source(source, tmp_path / 'images', split='dev')
