@@ -1,4 +1,4 @@
-"""Texts as token ids, for models that are conditioned on them."""
+"""Converts texts to token ids, for models that are conditioned on texts."""
 
 from rq_jax.text.tokenizer import TextTokenizer
 from rq_jax.text.tokenizer import char_bpe

@@ -1,4 +1,4 @@
-"""Texts as the token ids that a model was trained with."""
+"""Converts texts to the token ids that a model was trained with."""
 
 from collections.abc import Sequence
 import copy
@@ -10,10 +10,10 @@ import numpy as np
 
 from rq_jax import files
 
-_NAME = 'text_tokenizer.json'  # In the folder of a model.
+_NAME = 'text_tokenizer.json'  # The file in the folder of a model.
 _PAD, _UNKNOWN = '[PAD]', '[UNK]'
 _END_OF_WORD = '</w>'
-_QUOTED = 40  # characters of a prompt, in an error
+_QUOTED = 40  # Errors quote this many characters of a prompt.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class TextTokenizer:
 
   Attributes:
     tokenizer: A `tokenizers.Tokenizer` that neither pads nor truncates.
-    pad_id: Fills the condition behind a text.
+    pad_id: Token id that fills the condition after the end of a text.
   """
 
   tokenizer: Any
@@ -32,44 +32,45 @@ class TextTokenizer:
   def load(cls, path: str | epath.Path) -> 'TextTokenizer':
     """Reads a `text_tokenizer.json`, a file of the tokenizers library.
 
-    The padding, truncation and dropout that it sets up are switched off; which
-    token pads is kept.
+    Padding, truncation and dropout that the file configures are switched off,
+    but its padding token is kept.
 
     Args:
       path: The file.
 
     Raises:
-      ValueError: If it is missing, something else, or knows no padding token.
-      ImportError: If tokenizers is not installed.
+      ValueError: If the file is missing, is not a text tokenizer, or defines no
+        padding token.
+      ImportError: If the package tokenizers is not installed.
     """
     path = files.path(path, 'path')
     file = epath.Path(path)
     if not file.is_file():
       raise ValueError(
-          f'{path} is no file, but should be a text tokenizer, in the format of'
-          ' the tokenizers library. Check the path.'
+          f'{path} is not a file, but should be a text tokenizer in the format'
+          ' of the tokenizers library. Check the path.'
       )
     library = _library(path)
     try:
       tokenizer = library.Tokenizer.from_buffer(file.read_bytes())
     except Exception as error:  # The library raises nothing narrower.
       raise ValueError(
-          f'{path} is no file of the tokenizers library: {error}. Write it with'
-          ' the method `save` of a tokenizer.'
+          f'{path} is not a file of the tokenizers library: {error}. Write it'
+          ' with the method `save` of a tokenizer.'
       ) from error
     pad_id = _pad_id(tokenizer, path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if getattr(tokenizer.model, 'dropout', None):
-      # Else a prompt would become other tokens every time.
+      # With dropout, a prompt would give different tokens every time.
       tokenizer.model.dropout = None
     return cls(tokenizer=tokenizer, pad_id=pad_id)
 
   def save(self, path: str | epath.Path) -> None:
-    """Writes a file that `load` reads, so that it is there whole or not."""
+    """Writes a file that `load` reads; it appears whole or not at all."""
     path = files.path(path, 'path')
     padding = copy.deepcopy(self.tokenizer)
-    # Keeps the id; the name stands beside it for readers.
+    # Stores the padding id. The name is only there for readers of the file.
     padding.enable_padding(
         pad_id=self.pad_id,
         pad_token=self.tokenizer.id_to_token(self.pad_id) or _PAD,
@@ -80,18 +81,18 @@ class TextTokenizer:
   def encode(
       self, prompts: Sequence[str], length: int, vocab_size: int
   ) -> np.ndarray:
-    """Token ids of texts, padded on the right: -> int32[B, length].
+    """Converts texts to token ids, padded on the right: -> int32[B, length].
 
-    Neither start nor end tokens are added, and nothing is cut off.
+    Adds neither start nor end tokens, and truncates nothing.
 
     Args:
       prompts: B texts.
-      length: Tokens of the condition of the model.
-      vocab_size: How many tokens the model knows.
+      length: Number of tokens of the model's condition.
+      vocab_size: Number of tokens that the model knows.
 
     Raises:
-      ValueError: If the prompts are something else or do not fit the condition,
-        or the model knows fewer tokens.
+      ValueError: If the prompts are not texts or are too long, or if the model
+        knows fewer tokens than this tokenizer uses.
     """
     rows = []
     for i, prompt in enumerate(_checked(prompts)):
@@ -100,7 +101,7 @@ class TextTokenizer:
       if len(row) > length:
         raise ValueError(
             f'{name} has {len(row)} tokens, but this model reads at most'
-            f' {length}. Shorten it.'
+            f' {length}. Shorten the prompt.'
         )
     largest = max([self.pad_id, *(token for row in rows for token in row)])
     if largest >= vocab_size:
@@ -120,22 +121,22 @@ class TextTokenizer:
       return self.tokenizer.encode(prompt, add_special_tokens=False).ids
     except Exception as error:  # The library raises nothing narrower.
       raise ValueError(
-          f'{name} cannot be turned into tokens: {error}. Write it differently,'
-          ' or give another text tokenizer.'
+          f'{name} cannot be turned into tokens: {error}. Reword the prompt, or'
+          ' give another text tokenizer.'
       ) from error
 
 
 def find(
     folder: epath.Path, given: str | epath.Path | None
 ) -> epath.Path | None:
-  """The file that turns prompts of a model into tokens, if there is one.
+  """Finds the text tokenizer of a model; returns None if there is none.
 
   Args:
-    folder: Of the model, in which it may lie as `text_tokenizer.json`.
-    given: A file to take instead.
+    folder: Folder of the model, which may contain `text_tokenizer.json`.
+    given: A file to use instead.
 
   Raises:
-    ValueError: If the path that is given is empty.
+    ValueError: If `given` is an empty path.
   """
   if given is not None:
     return epath.Path(files.path(given, 'text_tokenizer'))
@@ -146,18 +147,19 @@ def find(
 def char_bpe(
     vocab: str | epath.Path, merges: str | epath.Path
 ) -> TextTokenizer:
-  """Builds a text tokenizer from the two files of the official one.
+  """Builds a text tokenizer from the two files of the official tokenizer.
 
-  Lower case, split at whitespace and punctuation; then characters are merged
-  within words (byte-pair encoding). Unknown characters become [UNK].
+  It converts texts to lower case, splits them at whitespace and punctuation,
+  and merges characters within words (byte-pair encoding). Unknown characters
+  become [UNK].
 
   Args:
-    vocab: A local file, `bpe-16k-vocab.json` for CC3M.
-    merges: A local file, `bpe-16k-merges.txt` for CC3M.
+    vocab: Local file of the vocabulary, `bpe-16k-vocab.json` for CC3M.
+    merges: Local file of the merges, `bpe-16k-merges.txt` for CC3M.
 
   Raises:
-    ValueError: If they are missing or something else.
-    ImportError: If tokenizers is not installed.
+    ValueError: If a file is missing or has other contents.
+    ImportError: If the package tokenizers is not installed.
   """
   vocab = files.path(vocab, 'vocab')
   merges = files.path(merges, 'merges')
@@ -171,20 +173,21 @@ def char_bpe(
     )
   except Exception as error:  # The library raises nothing narrower.
     raise ValueError(
-        f'{vocab} and {merges} are no vocabulary and merges of a byte-pair'
-        f' encoding: {error}. Check the paths.'
+        f'{vocab} and {merges} are not the vocabulary and the merges of a'
+        f' byte-pair encoding: {error}. Check the paths.'
     ) from error
   tokenizer = library.Tokenizer(model)
   special = [_UNKNOWN, _PAD]
   if missing := [s for s in special if tokenizer.token_to_id(s) is None]:
     raise ValueError(
-        f'{vocab} has no token {" and no ".join(missing)}: it is no vocabulary'
-        ' of the official code. Check the path.'
+        f'{vocab} has no token {" and no ".join(missing)}, so it is not a'
+        ' vocabulary of the official code. Check the path.'
     )
   tokenizer.add_special_tokens(special)
   normalizers = library.normalizers
   tokenizer.normalizer = normalizers.Sequence(
-      # Lower case on its own: within the first it would strip accents, too.
+      # A separate step converts to lower case: BertNormalizer would then strip
+      # accents, too.
       [normalizers.BertNormalizer(lowercase=False), normalizers.Lowercase()]
   )
   tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
@@ -193,13 +196,13 @@ def char_bpe(
 
 
 def _library(path: str | epath.Path) -> Any:
-  """The package tokenizers, which not everybody needs."""
+  """Imports the optional package tokenizers."""
   try:
     import tokenizers
   except ImportError as error:
     raise ImportError(
-        f'The text tokenizer {path} needs tokenizers; install it with'
-        " `pip install 'rq_jax[text]'`"
+        f'The text tokenizer {path} needs the package tokenizers. Install it'
+        " with `pip install 'rq_jax[text]'`."
     ) from error
   return tokenizers
 
@@ -212,7 +215,7 @@ def _pad_id(tokenizer: Any, path: str | epath.Path) -> int:
     if pad_id is not None:
       return pad_id
   raise ValueError(
-      f'{path} does not say which token pads a text: it has no section'
+      f'{path} does not define a padding token: it has no section'
       " 'padding' and neither a token [PAD] nor <pad>. Call `enable_padding` of"
       ' its tokenizer with the pad_id of the model, and save it again.'
   )
@@ -225,21 +228,21 @@ def _checked(prompts: Sequence[str]) -> list[str]:
   if isinstance(prompts, str) or not isinstance(prompts, Sequence):
     got = _quote(prompts)
   elif not prompts:
-    got = 'none'
+    got = 'an empty list'
   else:
     wrong = [i for i, text in enumerate(prompts) if not isinstance(text, str)]
     if wrong:
       got = f'prompts[{wrong[0]}]={_quote(prompts[wrong[0]])}'
   if got is not None:
     raise ValueError(
-        "prompts must be a list of texts, such as prompts=['a cat']; got"
+        "prompts must be a list of texts, such as prompts=['a cat'], but got"
         f' {got}.'
     )
   return list(prompts)
 
 
 def _quote(value: Any) -> str:
-  """How an error shows a value: its beginning, if it is long."""
+  """A value as errors show it: only the beginning of a long one."""
   if isinstance(value, str) and len(value) > _QUOTED:
     return f'{value[:_QUOTED]!r}...'
   text = repr(value)

@@ -88,7 +88,7 @@ def test_a_prompt_that_is_too_long_is_refused(sampler):
     sampler.codes(_KEY, prompts=['a cat', 'a cat a dog'])
   assert str(error.value) == (
       "prompts[1]='a cat a dog' has 4 tokens, but this model reads at most 3."
-      ' Shorten it.'
+      ' Shorten the prompt.'
   )
 
 

@@ -1,4 +1,4 @@
-"""Prompts become the ids that a model was trained with, or are refused."""
+"""Prompts become the token ids of a model's training, or are refused."""
 
 import json
 import pathlib
@@ -17,8 +17,9 @@ from rq_jax import text
 
 _RECORDED = pathlib.Path(__file__).parents[1] / 'fixtures' / 'tokenizers'
 _WORDS = ['[UNK]', 'a', 'cat', 'dog', '[PAD]', '[CLS]', 'eel']
-# The words of the recorded texts. How many tokens each has was recorded, but
-# not where they part: `|` is a guess, and changes nothing.
+# The words of the recorded texts. The recording has the number of tokens of
+# each word, but not where the word is split: `|` is a guess, which does not
+# affect the results.
 _RECORDED_WORDS = (
     'a painting of " the pers|ist|ence of memory "',
     'eiffel tower on a desert .',
@@ -34,7 +35,7 @@ _RECORDED_WORDS = (
 
 
 def _tokenizer(words=_WORDS):
-  """Knows some words, in lower case, and whatever a test sets up."""
+  """A tokenizer of some words in lower case, for a test to modify."""
   vocab = {word: i for i, word in enumerate(words)}
   tokenizer = tokenizers.Tokenizer(models.WordLevel(vocab, unk_token='[UNK]'))
   tokenizer.normalizer = normalizers.Lowercase()
@@ -104,10 +105,10 @@ def test_a_token_for_padding_is_known_by_its_name(tmp_path):
     assert _load(tmp_path, _tokenizer(words)).pad_id == pad_id
   message = _error(_load, tmp_path, _tokenizer(['[UNK]', 'a']))
   assert message == (
-      f'{tmp_path / "text_tokenizer.json"} does not say which token pads a'
-      " text: it has no section 'padding' and neither a token [PAD] nor <pad>."
-      ' Call `enable_padding` of its tokenizer with the pad_id of the model,'
-      ' and save it again.'
+      f'{tmp_path / "text_tokenizer.json"} does not define a padding token: it'
+      " has no section 'padding' and neither a token [PAD] nor <pad>. Call"
+      ' `enable_padding` of its tokenizer with the pad_id of the model, and'
+      ' save it again.'
   )
 
 
@@ -142,13 +143,14 @@ def test_what_was_saved_loads_as_it_was(tmp_path, pad_id, name):
         ([list(range(99))], f'prompts[0]={str(list(range(99)))[:80]}...'),
         (7, '7'),
         ({'a'}, "{'a'}"),
-        ([], 'none'),
-        (np.array([], str), 'none'),
+        ([], 'an empty list'),
+        (np.array([], str), 'an empty list'),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused(loaded, prompts, got):
   assert _error(loaded.encode, prompts, 5, 7) == (
-      f"prompts must be a list of texts, such as prompts=['a cat']; got {got}."
+      "prompts must be a list of texts, such as prompts=['a cat'], but got"
+      f' {got}.'
   )
 
 
@@ -156,11 +158,11 @@ def test_a_prompt_beyond_the_context_is_refused(loaded):
   assert loaded.encode(['a a a'], 3, 7).shape == (1, 3)
   assert _error(loaded.encode, ['a', 'a a cat a'], 3, 7) == (
       "prompts[1]='a a cat a' has 4 tokens, but this model reads at most 3."
-      ' Shorten it.'
+      ' Shorten the prompt.'
   )
   assert _error(loaded.encode, [50 * 'cat '], 3, 7) == (
       f"prompts[0]='{10 * 'cat '}'... has 50 tokens, but this model reads at"
-      ' most 3. Shorten it.'
+      ' most 3. Shorten the prompt.'
   )
 
 
@@ -170,7 +172,7 @@ def test_a_prompt_beyond_the_context_is_refused(loaded):
 def test_ids_that_the_model_does_not_know_are_refused(
     loaded, prompt, size, largest
 ):
-  # The first of them is the one that pads.
+  # The first case fails because of the padding token.
   assert loaded.encode([prompt], 2, largest + 1).max() == largest
   assert _error(loaded.encode, [prompt], 2, size) == (
       f'The text tokenizer has 7 tokens and uses the id {largest}, but this'
@@ -183,22 +185,22 @@ def test_a_text_that_has_no_ids_is_refused(tmp_path):
   loaded = _load(tmp_path, _tokenizer(['a', '[PAD]']))
   message = _error(loaded.encode, ['a', 'a cat'], 5, 2)
   assert message.startswith("prompts[1]='a cat' cannot be turned into tokens: ")
-  assert message.endswith(
-      'Write it differently, or give another text tokenizer.'
-  )
+  assert message.endswith('Reword the prompt, or give another text tokenizer.')
 
 
 def test_files_that_hold_no_text_tokenizer_are_refused(tmp_path):
   file = tmp_path / 'text_tokenizer.json'
   for path in (file, tmp_path):
     assert _error(text.TextTokenizer.load, path) == (
-        f'{path} is no file, but should be a text tokenizer, in the format of'
-        ' the tokenizers library. Check the path.'
+        f'{path} is not a file, but should be a text tokenizer in the format'
+        ' of the tokenizers library. Check the path.'
     )
   for content in (b'{}', b'\xff', b''):
     file.write_bytes(content)
     message = _error(text.TextTokenizer.load, file)
-    assert message.startswith(f'{file} is no file of the tokenizers library: ')
+    assert message.startswith(
+        f'{file} is not a file of the tokenizers library: '
+    )
     assert message.endswith('Write it with the method `save` of a tokenizer.')
 
 
@@ -213,13 +215,13 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(ImportError) as error:
       call()
     assert str(error.value) == (
-        f'The text tokenizer {file} needs tokenizers; install it with'
-        " `pip install 'rq_jax[text]'`"
+        f'The text tokenizer {file} needs the package tokenizers. Install it'
+        " with `pip install 'rq_jax[text]'`."
     )
 
 
 def _recording():
-  """Texts, and the ids that the official tokenizer of CC3M gave them."""
+  """The recorded texts, and their ids by the official tokenizer of CC3M."""
   recorded = json.loads((_RECORDED / 'tokens.json').read_text('utf-8'))
   (case,) = (
       case
@@ -230,7 +232,7 @@ def _recording():
 
 
 def _merged(names, vocab, merges):
-  """The merges that make tokens of a word, after those that there are."""
+  """Extends the merges so that they split a word into the given tokens."""
   word = ''.join(names).removesuffix('</w>')
   merges = list(merges)
   while True:
@@ -245,7 +247,7 @@ def _merged(names, vocab, merges):
 
 @pytest.fixture(scope='module')
 def official(tmp_path_factory):
-  """Files as those of the official tokenizer, with what was recorded alone."""
+  """Files like those of the official tokenizer, for only the recorded words."""
   vocab, merges, words = {'[PAD]': 0, '[UNK]': 1}, [], []
   for row_words, row in zip(_RECORDED_WORDS, _recording()[1]):
     row = iter(row)
@@ -273,11 +275,11 @@ def test_official_files_give_the_recorded_ids(official, tmp_path):
   tokenizer.save(tmp_path / 'text_tokenizer.json')
   loaded = text.TextTokenizer.load(tmp_path / 'text_tokenizer.json')
   np.testing.assert_array_equal(loaded.encode(texts, 64, 16384), ids)
-  # There, what goes beyond the context is cut off; here, it is refused.
+  # The official code truncates long texts; here, they are refused.
   message = _error(loaded.encode, texts, 45, 16384)
   assert message == (
       f"prompts[8]='{40 * 'x'}'... has 60 tokens, but this model reads at most"
-      ' 45. Shorten it.'
+      ' 45. Shorten the prompt.'
   )
 
 
@@ -298,8 +300,8 @@ def test_official_files_that_are_something_else_are_refused(official, tmp_path):
   for files in ((missing, merges), (vocab, missing), (merges, vocab)):
     message = _error(text.char_bpe, *files)
     assert message.startswith(
-        f'{files[0]} and {files[1]} are no vocabulary and merges of a byte-pair'
-        ' encoding: '
+        f'{files[0]} and {files[1]} are not the vocabulary and the merges of a'
+        ' byte-pair encoding: '
     )
     assert message.endswith('Check the paths.')
   none = tmp_path / 'merges.txt'
@@ -310,6 +312,6 @@ def test_official_files_that_are_something_else_are_refused(official, tmp_path):
   ):
     missing.write_text(json.dumps(tokens))
     assert _error(text.char_bpe, missing, none) == (
-        f'{missing} has no token {lack}: it is no vocabulary of the official'
-        ' code. Check the path.'
+        f'{missing} has no token {lack}, so it is not a vocabulary of the'
+        ' official code. Check the path.'
     )
