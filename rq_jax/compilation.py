@@ -1,4 +1,4 @@
-"""Compiled programs: kept on disk between runs, and timed."""
+"""Keeps compiled programs on disk between runs, and times compilations."""
 
 from collections.abc import Iterator
 import contextlib
@@ -17,23 +17,24 @@ _ENABLED = 'RQ_JAX_COMPILATION_CACHE'
 
 
 def keep(folder: str | None = None) -> pathlib.Path | None:
-  """Keeps compiled programs on disk, for all that is compiled from now on.
+  """Keeps on disk all programs that JAX compiles from now on.
 
-  Whoever can write to the folder can run code in this process: it is made for
-  this user only, and never used where others may write. A folder that JAX knows
-  already (`JAX_COMPILATION_CACHE_DIR`) stays.
+  Anyone who can write to the folder can run code in this process. So the folder
+  is created for this user only, and a folder that others can write to is never
+  used. A folder that JAX already uses (`JAX_COMPILATION_CACHE_DIR`) is kept.
 
   Args:
-    folder: Where; `RQ_JAX_COMPILATION_CACHE` if None, and else a folder in the
-      user's cache. If that last one cannot be used, a warning says why, and
-      nothing is kept. `off` keeps nothing.
+    folder: The folder; 'off' keeps nothing. None uses the environment variable
+      `RQ_JAX_COMPILATION_CACHE` or, if it is not set, a folder in the user's
+      cache. If the folder in the user's cache cannot be used, a warning gives
+      the reason, and nothing is kept.
 
   Returns:
-    The folder, or None.
+    The folder, or None if nothing is kept.
 
   Raises:
-    ValueError: If the folder that is given, here or by the environment, cannot
-      be made or written, others may write to it, or it belongs to another user.
+    ValueError: If a folder is given by `folder` or the environment, but cannot
+      be created or written, belongs to another user, or others can write to it.
   """
   if folder is None and jax.config.jax_compilation_cache_dir:
     return pathlib.Path(jax.config.jax_compilation_cache_dir)
@@ -45,10 +46,10 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   except ValueError as error:
     if given:
       raise
-    console.warn(f'Compiled programs are not kept: {error}')
+    console.warn(f'Compiled programs are not kept on disk. {error}')
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
-  # Small programs, too: there are dozens of them.
+  # Small programs are kept, too, because there are dozens of them.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   return path
@@ -60,43 +61,44 @@ def _default() -> str:
     base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   except RuntimeError as error:
     raise ValueError(
-        f'there is no home folder. Set {_ENABLED} to a folder, or to off.'
+        f'There is no home folder. Set {_ENABLED} to a folder, or to off.'
     ) from error
   return os.path.join(base, 'rq_jax', 'xla')
 
 
 def _usable(folder: str) -> pathlib.Path:
-  """Makes the folder, and refuses one that cannot be written or trusted."""
-  path = pathlib.Path(files.path(folder, 'the folder of compiled programs'))
+  """Creates the folder, and checks that it can be written and trusted."""
+  path = pathlib.Path(files.path(folder, _ENABLED))
   try:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
   except OSError as error:
     raise ValueError(
-        f'{path}, for compiled programs, cannot be made: {error.strerror}. Set'
-        f' {_ENABLED} to another folder, or to off.'
+        f'The folder {path} for compiled programs cannot be created:'
+        f' {error.strerror}. Set {_ENABLED} to another folder, or to off.'
     ) from error
   status = path.stat()
   own = status.st_uid == os.getuid()
   if not own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
     mend = f'Run chmod 700 {path}, or set' if own else 'Set'
     raise ValueError(
-        f'{path} is no place for compiled programs: others may write to it, and'
-        f' so run code here. {mend} {_ENABLED} to another folder, or to off.'
+        f'The folder {path} for compiled programs is not safe: other users can'
+        ' write to it, and so could run code in this process.'
+        f' {mend} {_ENABLED} to another folder, or to off.'
     )
   if not os.access(path, os.W_OK | os.X_OK):
     raise ValueError(
-        f'{path}, for compiled programs, cannot be written. Set {_ENABLED} to'
-        ' another folder, or to off.'
+        f'The folder {path} for compiled programs cannot be written. Set'
+        f' {_ENABLED} to another folder, or to off.'
     )
   return path
 
 
 @dataclasses.dataclass
 class Clock:
-  """Time spent compiling, or reading compiled programs from disk.
+  """Time spent on compiling, or on reading compiled programs from disk.
 
   Attributes:
-    seconds: So far.
+    seconds: Seconds so far.
   """
 
   seconds: float = 0.0
@@ -104,7 +106,7 @@ class Clock:
 
 @contextlib.contextmanager
 def clock() -> Iterator[Clock]:
-  """Measures the compilations inside of a `with` block, of all threads."""
+  """Measures the compilations of all threads during a `with` block."""
   found = Clock()
 
   def note(event: str, seconds: float, **_):

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, on disks that may be full.
+"""Reads and writes files that appear whole or not at all, even on full disks.
 
-The lowest layer: whoever writes or reads a file that a later start depends on
-does it through these functions.
+This is the lowest layer: all files that a later start depends on are read and
+written by these functions.
 """
 
 from collections.abc import Iterator
@@ -18,62 +18,68 @@ import uuid
 from etils import epath
 import numpy as np
 
-PARTIAL = '.partial'  # The end of the name of a file that is being written.
+PARTIAL = '.partial'  # The suffix of files that are being written.
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# How the libraries below Orbax report the same.
+# How the libraries below Orbax report the same errors.
 _FULL_TEXTS = ('No space left on device', 'Disk quota exceeded')
 
 
 class DiskFullError(OSError):
-  """There is no room for what is to be written.
+  """The disk has no room for a file or folder.
 
   Attributes:
-    needs: Bytes that are needed, if known.
+    needs: Bytes that are needed; None if unknown.
   """
 
   def __init__(self, path: epath.PathLike, needs: int | None = None):
-    """Says which disk is full, and how much is missing if that is known."""
+    """Creates the message: which disk is full, and how much space is missing.
+
+    Args:
+      path: The file or folder that was to be written.
+      needs: Bytes that it needs; None if unknown.
+    """
     super().__init__(_full_disk(path, needs))
     self.needs = needs
 
 
 def path(value: epath.PathLike, name: str) -> str:
-  """The path that somebody gave: `~` and `~user` become their home folders.
+  """Checks a path from the user, and expands `~` and `~user`.
 
   Args:
-    value: Local or remote.
-    name: How errors call it, such as '--workdir'.
+    value: The path, local or remote.
+    name: Name of the flag or argument for errors, such as '--workdir'.
 
   Raises:
-    ValueError: If it is empty or blank, or there is no such home folder.
+    ValueError: If the path is empty or blank, or there is no such home folder.
   """
   given = os.fspath(value)
   if not given.strip():
     raise ValueError(
-        f'{name}={given!r} names no file or folder: give a path. If it came'
-        ' from a shell variable, that one is not set.'
+        f'{name}={given!r} names no file or folder. Give a path. If it came'
+        ' from a shell variable, that variable is not set.'
     )
   expanded = os.path.expanduser(given)
   if given.startswith('~') and expanded == given:
     home = given.partition('/')[0]
     raise ValueError(
-        f'{name}={given}: there is no home folder {home}. Write the path in'
-        f' full, or ./{home} for a name that begins so.'
+        f'{name}={given} cannot be used: there is no home folder {home}. Write'
+        f' the path in full, or write ./{home} if the name itself begins with'
+        ' ~.'
     )
   return expanded
 
 
 def read_json(path: epath.PathLike) -> Any:
-  """The value in a JSON file.
+  """Reads the value in a JSON file.
 
   Raises:
-    ValueError: If the file cannot be read as JSON; the message names it.
-    OSError: If it cannot be opened.
+    ValueError: If the file is not valid JSON; the message names the file.
+    OSError: If the file cannot be opened.
   """
   try:
     return json.loads(epath.Path(path).read_text())
-  except ValueError as error:  # Not JSON, or not even text.
+  except ValueError as error:  # The file is not JSON, or not even text.
     raise ValueError(
         f'{path} is damaged: it cannot be read as JSON ({error}). Restore the'
         ' file from a copy, or write it again.'
@@ -81,11 +87,11 @@ def read_json(path: epath.PathLike) -> Any:
 
 
 def read_json_object(path: epath.PathLike) -> dict[str, Any]:
-  """The object in a JSON file; see `read_json`.
+  """Reads the object in a JSON file; see `read_json`.
 
   Raises:
-    ValueError: If the file holds anything else; the message names it.
-    OSError: If it cannot be opened.
+    ValueError: If the file holds anything else; the message names the file.
+    OSError: If the file cannot be opened.
   """
   if isinstance(value := read_json(path), dict):
     return value
@@ -96,11 +102,11 @@ def read_json_object(path: epath.PathLike) -> dict[str, Any]:
 
 
 def npy_header(dtype: Any, shape: tuple[int, ...]) -> bytes:
-  """How a .npy file of an array begins, just as `np.save` writes it.
+  """The header of a .npy file, exactly as `np.save` writes it.
 
   Args:
-    dtype: Type of the array, as NumPy understands it.
-    shape: Shape of the array, which follows in C order.
+    dtype: Type of the array, in any form that NumPy accepts.
+    shape: Shape of the array, whose values follow the header in C order.
   """
   header = io.BytesIO()
   fields = {
@@ -114,17 +120,17 @@ def npy_header(dtype: Any, shape: tuple[int, ...]) -> bytes:
 
 @contextlib.contextmanager
 def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
-  """Opens a binary file that gets its name once all of it is written.
+  """Opens a binary file that gets its final name once it is fully written.
 
-  Until then its name is one that no other writer uses, even if the same program
-  runs twice at a time. After an error nothing is left behind.
+  Until then, the file has a temporary name that no other writer uses, even if
+  the same program runs twice at the same time. An error leaves nothing behind.
 
   Args:
     path: The file, local or remote.
-    needs: Bytes that will be written, if known, for the message.
+    needs: Bytes that will be written, for the error; None if unknown.
 
   Raises:
-    DiskFullError: If there is no room for it.
+    DiskFullError: If there is no room for the file.
   """
   path = epath.Path(path)
   partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PARTIAL}')
@@ -142,18 +148,19 @@ def whole(path: epath.PathLike, *, needs: int | None = None) -> Iterator[IO]:
 def whole_folder(
     path: epath.PathLike, *, replace: bool = False
 ) -> Iterator[epath.Path]:
-  """Gives a folder to write to, which gets its name once nothing failed.
+  """Creates a folder that gets its final name once it is fully written.
 
-  After an error nothing is left behind. What a process that was killed left is
-  removed by the next that writes the same folder.
+  The `with` block writes to a temporary folder. An error leaves nothing behind.
+  If a process is killed, its temporary folder is removed by the next process
+  that writes the same folder.
 
   Args:
-    path: The folder. Unless `replace`, it is new or empty.
-    replace: Whether a folder that is there is replaced.
+    path: The folder. It must not exist or be empty, unless `replace` is true.
+    replace: Whether to replace an existing folder.
 
   Raises:
-    DiskFullError: If there is no room for it.
-    ValueError: If there is a folder that is not empty, and not to be replaced.
+    DiskFullError: If there is no room for the folder.
+    ValueError: If the folder exists and is not empty, and `replace` is false.
   """
   path = epath.Path(path)
   partial = path.with_name(f'{path.name}{PARTIAL}')
@@ -177,11 +184,11 @@ def whole_folder(
 def naming_a_full_disk(
     path: epath.PathLike, *, needs: int | None = None
 ) -> Iterator[None]:
-  """Rewords the errors of a full disk while something is written.
+  """Converts all errors of a full disk to DiskFullErrors that name the path.
 
   Args:
-    path: What is written, a file or a folder.
-    needs: Bytes that it needs in all, if known.
+    path: The file or folder that the `with` block writes.
+    needs: Total bytes that the file or folder needs; None if unknown.
 
   Raises:
     DiskFullError: If the disk is full.
@@ -195,12 +202,12 @@ def naming_a_full_disk(
 
 
 def require_space(path: epath.PathLike, needs: int) -> None:
-  """Refuses to begin what the disk has no room for.
+  """Checks that the disk has room for a file or folder.
 
   Args:
-    path: What is to be written; neither it nor its parents need to exist.
-      Nothing is known of remote ones, which pass.
-    needs: Bytes.
+    path: The file or folder; neither it nor its parents need to exist. Remote
+      paths always pass, because their free space is unknown.
+    needs: Bytes that are needed.
 
   Raises:
     DiskFullError: If fewer bytes are free.
@@ -211,7 +218,7 @@ def require_space(path: epath.PathLike, needs: int) -> None:
 
 
 def free_bytes(path: epath.PathLike) -> int | None:
-  """Bytes that are free where `path` is or will be; None if it is remote."""
+  """Free bytes on the disk where `path` is or will be; None if it is remote."""
   if not is_local(path):
     return None
   folder = pathlib.Path(os.path.abspath(path))
@@ -221,12 +228,12 @@ def free_bytes(path: epath.PathLike) -> int | None:
 
 
 def is_local(path: epath.PathLike) -> bool:
-  """Whether a path names a local or mounted file, as opposed to gs://."""
+  """Whether a path is on a local or mounted disk, unlike gs:// for example."""
   return '://' not in os.fspath(path)
 
 
 def readable(count: int) -> str:
-  """A number of bytes for people, such as '1.5 GB'."""
+  """Formats a number of bytes for people, such as '1.5 GB'."""
   size, units = float(count), ['bytes', 'kB', 'MB', 'GB', 'TB']
   while size >= 1000 and len(units) > 1:
     size, units = size / 1000, units[1:]
@@ -235,7 +242,7 @@ def readable(count: int) -> str:
 
 def _is_full(error: BaseException) -> bool:
   if isinstance(error, DiskFullError):
-    return False  # It says all there is to say.
+    return False  # It already has the right message.
   if isinstance(error, OSError) and error.errno in _FULL:
     return True
   return any(text in str(error) for text in _FULL_TEXTS)
@@ -245,13 +252,13 @@ def _full_disk(path: epath.PathLike, needs: int | None) -> str:
   free = free_bytes(path)
   if free is None:
     return (
-        f'The storage of {path} is full. Free some space there and run the same'
-        ' command again.'
+        f'The storage of {path} is full. Free some space there, and run the'
+        ' same command again.'
     )
   where = f'The disk of {path} is full: {readable(free)} are free'
   if needs is None:
-    return f'{where}. Make room and run the same command again.'
-  if free >= needs:  # The disk is not full, and yet refuses to take more.
+    return f'{where}. Free some space, and run the same command again.'
+  if free >= needs:  # The disk is not full, but still refuses to write more.
     return (
         f'The disk of {path} is full, or your quota on it is used up:'
         f' {readable(free)} are free on it, and {readable(needs)} are needed.'
@@ -265,7 +272,7 @@ def _full_disk(path: epath.PathLike, needs: int | None) -> str:
 
 
 def _size(folder: epath.Path) -> int:
-  """Bytes of all files in a local folder; 0 for a remote one."""
+  """Bytes of all files in a local folder; 0 for a remote folder."""
   if not is_local(folder):
     return 0
   paths = pathlib.Path(folder).rglob('*')

@@ -1,6 +1,6 @@
-"""Names of the types and of the dimensions used throughout the package.
+"""The types of the package, and the letters that its shapes are written with.
 
-Shapes are written with these letters, in docstrings and in trailing comments:
+Docstrings and trailing comments use these letters:
 
   B  batch                      K  codebook size (= vocabulary)
   H W  code map                 C  channels of a codeword
@@ -21,5 +21,5 @@ Array: TypeAlias = jax.Array | np.ndarray
 Variables: TypeAlias = Mapping[str, Any]
 # One batch of examples, by name: {'image': [B, ...], 'label': [B]}.
 Batch: TypeAlias = Mapping[str, jax.Array | np.ndarray]
-# Scalars of one step, by name.
+# The scalar metrics of one step, by name.
 Metrics: TypeAlias = dict[str, jax.Array]

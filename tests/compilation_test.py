@@ -1,4 +1,4 @@
-"""Compiled programs are kept in a private folder, and timed."""
+"""Compiled programs are kept where only their user can write, and timed."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ _OPTIONS = (
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
-  """JAX starts without a folder; its settings are restored afterwards."""
+  """Starts without a folder in JAX, and restores its settings afterwards."""
   before = {name: getattr(jax.config, name) for name in _OPTIONS}
   monkeypatch.delenv('RQ_JAX_COMPILATION_CACHE', raising=False)
   jax.config.update('jax_compilation_cache_dir', None)
@@ -91,9 +91,10 @@ def test_a_folder_that_others_may_write_is_refused(mode, tmp_path):
   with pytest.raises(ValueError) as error:
     compilation.keep(str(folder))
   assert str(error.value) == (
-      f'{folder} is no place for compiled programs: others may write to it, and'
-      f' so run code here. Run chmod 700 {folder}, or set'
-      ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+      f'The folder {folder} for compiled programs is not safe: other users can'
+      ' write to it, and so could run code in this process. Run chmod 700'
+      f' {folder}, or set RQ_JAX_COMPILATION_CACHE to another folder, or to'
+      ' off.'
   )
   assert jax.config.jax_compilation_cache_dir is None
   folder.chmod(0o755)  # Others may read it.
@@ -104,10 +105,10 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'getuid', lambda: tmp_path.stat().st_uid + 1)
   with pytest.raises(ValueError) as error:
     compilation.keep(str(tmp_path))
-  # Only that user can change its mode.
+  # There is no advice to change its mode, which only its owner can do.
   assert str(error.value).endswith(
-      'so run code here. Set RQ_JAX_COMPILATION_CACHE to another folder, or to'
-      ' off.'
+      'so could run code in this process. Set RQ_JAX_COMPILATION_CACHE to'
+      ' another folder, or to off.'
   )
 
 
@@ -121,14 +122,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(ValueError) as error:
       compilation.keep(str(folder))
     assert str(error.value) == (
-        f'{folder}, for compiled programs, cannot be made: {reason}. Set'
-        ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+        f'The folder {folder} for compiled programs cannot be created:'
+        f' {reason}. Set RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
     )
 
 
 @pytest.fixture
 def warnings(monkeypatch):
-  """The warnings that are printed."""
+  """Collects warnings."""
   found = []
   monkeypatch.setattr(console, 'warn', found.append)
   return found
@@ -142,7 +143,7 @@ def test_without_a_home_folder_nothing_is_kept(monkeypatch, warnings):
   monkeypatch.setattr(pathlib.Path, 'home', home)
   assert compilation.keep() is None
   assert warnings == [
-      'Compiled programs are not kept: there is no home folder. Set'
+      'Compiled programs are not kept on disk. There is no home folder. Set'
       ' RQ_JAX_COMPILATION_CACHE to a folder, or to off.'
   ]
   assert jax.config.jax_compilation_cache_dir is None
@@ -157,9 +158,10 @@ def test_in_a_home_that_cannot_be_written_nothing_is_kept(
   assert compilation.keep() is None
   (sentence,) = warnings
   assert sentence == (
-      f'Compiled programs are not kept: {tmp_path}/file/.cache/rq_jax/xla, for'
-      ' compiled programs, cannot be made: Not a directory. Set'
-      ' RQ_JAX_COMPILATION_CACHE to another folder, or to off.'
+      'Compiled programs are not kept on disk. The folder'
+      f' {tmp_path}/file/.cache/rq_jax/xla for compiled programs cannot be'
+      ' created: Not a directory. Set RQ_JAX_COMPILATION_CACHE to another'
+      ' folder, or to off.'
   )
   assert jax.config.jax_compilation_cache_dir is None
 
@@ -167,12 +169,12 @@ def test_in_a_home_that_cannot_be_written_nothing_is_kept(
 def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
     tmp_path, monkeypatch, warnings
 ):
-  # The superuser, who may run these tests, ignores permissions.
+  # The superuser, who may run these tests, can write despite permissions.
   monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   assert compilation.keep() is None
   assert len(warnings) == 1
-  refused = 'given, for compiled programs, cannot be written. Set'
+  refused = 'given for compiled programs cannot be written. Set'
   with pytest.raises(ValueError, match=refused):
     compilation.keep(str(tmp_path / 'given'))
   monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', str(tmp_path / 'given'))
@@ -183,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_refused_if_it_was_given(
 
 _PROGRAM = """
 import jax
-jax.jit(lambda x: x - 1)(0.0)  # Compiled before, so not kept.
+jax.jit(lambda x: x - 1)(0.0)  # Not kept, because it is compiled before.
 from rq_jax import compilation
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
@@ -231,7 +233,7 @@ def test_a_clock_counts_compilations_alone():
     program(numbers)
   assert second.seconds == 0
   taken = first.seconds
-  program(jnp.ones(5))  # No clock is running.
+  program(jnp.ones(5))  # No clock counts this compilation.
   assert (first.seconds, second.seconds) == (taken, 0)
 
 

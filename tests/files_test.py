@@ -1,4 +1,4 @@
-"""Files are whole or absent, and errors say how much space a disk lacks."""
+"""Files appear whole or not at all, and full disks are reported."""
 
 import collections
 import errno
@@ -107,8 +107,8 @@ def test_an_empty_path_is_refused_by_name(given):
   with pytest.raises(ValueError) as error:
     files.path(given, '--workdir')
   assert str(error.value) == (
-      f'--workdir={given!r} names no file or folder: give a path. If it came'
-      ' from a shell variable, that one is not set.'
+      f'--workdir={given!r} names no file or folder. Give a path. If it came'
+      ' from a shell variable, that variable is not set.'
   )
 
 
@@ -116,8 +116,9 @@ def test_a_home_folder_that_is_not_there_is_refused():
   with pytest.raises(ValueError) as error:
     files.path('~no-such-user/a', 'dst')
   assert str(error.value) == (
-      'dst=~no-such-user/a: there is no home folder ~no-such-user. Write the'
-      ' path in full, or ./~no-such-user for a name that begins so.'
+      'dst=~no-such-user/a cannot be used: there is no home folder'
+      ' ~no-such-user. Write the path in full, or write ./~no-such-user if the'
+      ' name itself begins with ~.'
   )
 
 
@@ -212,7 +213,7 @@ def test_space_is_required_where_a_path_will_be(tmp_path, monkeypatch):
   assert asked == [tmp_path]
   with pytest.raises(files.DiskFullError, match='11 bytes are needed'):
     files.require_space(tmp_path / 'not' / 'there', 11)
-  # The free space there is unknown.
+  # The free space of remote storage is unknown.
   files.require_space('gs://bucket/run', 10**18)
 
 

@@ -74,9 +74,9 @@ def test_an_empty_path_is_refused_in_every_flag(name, flag, capsys):
   for given in ('', ' '):
     assert main_lib.main([name, f'--{flag}={given}']) == 1
     assert capsys.readouterr().err == (
-        f'Error: --{flag}={given!r} names no file or folder: give a path. If it'
-        ' came from a shell variable, that one is not set. See python -m rq_jax'
-        f' {name} --help.\n'
+        f'Error: --{flag}={given!r} names no file or folder. Give a path. If it'
+        ' came from a shell variable, that variable is not set. See python -m'
+        f' rq_jax {name} --help.\n'
     )
 
 
