@@ -1,1 +1,1 @@
-"""Figures that tell how good reconstructions and samples are."""
+"""Metrics of the quality of reconstructions."""

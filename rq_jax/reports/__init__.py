@@ -1,1 +1,1 @@
-"""Pictures, charts and pages that show what was trained and drawn."""
+"""Pictures, charts and pages that show the results of training and sampling."""

@@ -1,7 +1,7 @@
 """Charts as SVG and HTML: curves, shares and frequencies.
 
-Series and phases have the classes c0, c1, ... in the order they are given. On a
-page its style sheet colours them; `panels` makes files that bring their own.
+Series and phases have the CSS classes c0, c1, ... in the given order. The style
+sheet of a page colours them. `panels` makes files with their own style sheet.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +14,22 @@ from rq_jax.reports import numerals
 Curve = Sequence[tuple[float, float]]
 
 COLOURS = 9
-_INK = ('#bc4c00', '#0969da')  # Of the series of `panels`.
+_INK = ('#bc4c00', '#0969da')  # Colours of the series of `panels`.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frame:
-  """Where the axes of a chart lie in its SVG, in the units of that.
+  """Where the axes of a chart lie in its SVG, in SVG units.
 
   Attributes:
-    width: Of the whole chart.
-    height: Of the whole chart.
-    left: Room for the numbers of the y axis.
-    right: Margin.
-    top: Margin, with the title if the SVG holds it.
-    bottom: Room for the numbers of the x axis.
-    tick: Length of the marks above those numbers; 0 draws none.
-    dot: Radius of points that are marked.
+    width: Width of the whole chart.
+    height: Height of the whole chart.
+    left: Left margin, with the numbers of the y axis.
+    right: Right margin.
+    top: Top margin, with the title if the SVG contains it.
+    bottom: Bottom margin, with the numbers of the x axis.
+    tick: Length of the tick marks of the x axis; 0 draws none.
+    dot: Radius of marked points.
   """
 
   width: int
@@ -43,7 +43,7 @@ class Frame:
 
   @property
   def foot(self) -> int:
-    """The height of the x axis."""
+    """The y coordinate of the x axis."""
     return self.height - self.bottom
 
 
@@ -57,7 +57,7 @@ PANEL = Frame(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Axis:
-  """Values along a side of a frame: `low` lies at `start`, `high` at `end`."""
+  """An axis that maps the values [low, high] to places from start to end."""
 
   low: float
   high: float
@@ -78,17 +78,18 @@ class _Axis:
 
 
 def line_chart(title: str, series: Mapping[str, Curve]) -> str:
-  """A figure of curves over steps, each named with its last value.
+  """Draws curves over steps; the legend shows the last value of each.
 
-  The value axis is logarithmic where positive values span a factor above 20.
-  Values that are not finite are left out; so is a series of nothing else.
+  The value axis is logarithmic if all values are positive and span a factor
+  above 20. Values that are not finite are left out, and so is a series without
+  finite values.
 
   Args:
-    title: Printed above the chart.
-    series: (step, value) pairs by name.
+    title: Title above the chart.
+    series: Curves by name, as (step, value) pairs.
 
   Returns:
-    An HTML figure, or '' where there is nothing to draw.
+    An HTML figure, or '' if there is nothing to draw.
   """
   kept = {
       name: [(s, float(v)) for s, v in curve if math.isfinite(v)]
@@ -115,11 +116,11 @@ def line_chart(title: str, series: Mapping[str, Curve]) -> str:
 
 
 def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
-  """Charts side by side that share their series and x axis: a file of SVG.
+  """An SVG file of charts side by side that share their series and x axis.
 
   Args:
-    figures: Title of a chart -> name of a series -> its points (x, y). At most
-      two series have colours.
+    figures: Title of a chart -> name of a series -> points (x, y) of the
+      series. There are colours for at most two series.
     axis: Name of the x axis.
   """
   names = list(next(iter(figures.values())))
@@ -141,7 +142,7 @@ def panels(figures: Mapping[str, Mapping[str, Curve]], axis: str) -> str:
       ' font-family="sans-serif" font-size="13" fill="#333">'
       '<style>polyline{fill:none;stroke:currentColor;stroke-width:2}'
       f'circle{{fill:currentColor}}.rule{{stroke:#ddd}}{colours}</style>'
-      # Pages may be dark: the chart brings its own paper.
+      # Pages may be dark, so the chart has a white background.
       '<rect width="100%" height="100%" rx="8" fill="#fff"/>'
       f'{legend}{"".join(drawn)}</svg>\n'
   )
@@ -151,7 +152,7 @@ def _panel(title: str, series: Mapping[str, Curve], axis: str) -> str:
   (first, last), (low, high) = _ranges(series.values())
   x = _x_axis(PANEL, first, last)
   ticks = numerals.linear_ticks(low, high)
-  # The x axis is a tick, too, below the lowest point.
+  # The x axis lies at a tick below the lowest point.
   y = _y_axis(PANEL, min(low, 2 * ticks[0] - ticks[1]), high)
   return (
       f'<text x="{PANEL.left}" y="{PANEL.top - 14}" font-weight="bold">'
@@ -167,7 +168,7 @@ def _panel(title: str, series: Mapping[str, Curve], axis: str) -> str:
 
 
 def share_bar(seconds: Mapping[str, float]) -> str:
-  """A horizontal bar of phases, as wide as each is long, and their table."""
+  """An HTML bar of phases, each as wide as it is long, and a table of them."""
   total = sum(seconds.values())
   bar, rows = [], []
   for i, (name, spent) in enumerate(seconds.items()):
@@ -190,9 +191,9 @@ def share_bar(seconds: Mapping[str, float]) -> str:
 
 
 def frequency_strip(counts: Sequence[int]) -> str:
-  """Bars of how often each code is used, most used first: int[K] -> SVG.
+  """Draws a bar for the use of each code, most used first: int[K] -> SVG.
 
-  A dashed line marks the height of equal use.
+  A dashed line marks the height of equal use. Returns '' if no code is used.
   """
   ordered = sorted((int(c) for c in counts), reverse=True)
   if not ordered or not ordered[0]:
@@ -225,9 +226,9 @@ def _legend(values: Mapping[str, str]) -> str:
 
 
 def _ranges(curves: Iterable[Curve]) -> list[tuple[float, float]]:
-  """The least and the largest x, and the least and the largest y.
+  """The smallest and largest x, and the smallest and largest y.
 
-  A flat curve gets margins, as it would have no scale without.
+  A flat curve gets margins, because an axis of length 0 would have no scale.
   """
   xs, ys = zip(*(point for curve in curves for point in curve))
   low, high = min(ys), max(ys)
@@ -256,7 +257,7 @@ def _y_axis(
 def _polyline(
     frame: Frame, index: int, x: _Axis, y: _Axis, curve: Curve, *, marked: Curve
 ) -> str:
-  """A curve, with dots at those of its points that are marked."""
+  """Draws a curve, with dots at the points in `marked`."""
   colour = f'c{index % COLOURS}'
   joined = ' '.join(f'{x.place(a):.1f},{y.place(b):.1f}' for a, b in curve)
   dots = (
@@ -268,7 +269,7 @@ def _polyline(
 
 
 def _axes(frame: Frame, x: _Axis, y: _Axis, x_ticks: Sequence[float]) -> str:
-  """Rules and numbers of the y axis, marks and numbers of the x axis."""
+  """Draws grid lines of the y axis, ticks of the x axis, and their numbers."""
   parts = [
       f'<line class="rule" x1="{x.start}" x2="{x.end}" y1="{y.place(t):.1f}"'
       f' y2="{y.place(t):.1f}"/><text x="{x.start - 8}"'

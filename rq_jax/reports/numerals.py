@@ -1,4 +1,4 @@
-"""Numbers as people read them: on axes, in tables, as durations."""
+"""Formats numbers for people: on axes, in tables, as durations."""
 
 import math
 
@@ -16,7 +16,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-  """Powers of ten in [low, high]; up to 3 decades 2 and 5 times them too."""
+  """Powers of ten in [low, high]; over at most 3 decades also times 2 and 5."""
   wide = math.log10(high / low) > 3
   powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
   ticks = (m * 10.0**p for p in powers for m in ((1,) if wide else (1, 2, 5)))
@@ -24,7 +24,9 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-  """A number in at most four significant digits, as people write it.
+  """Formats a number for people, in three or four significant digits.
+
+  Numbers from 1000 to a million are rounded to integers.
 
   >>> number(0.25), number(1200), number(0.00002)
   ('0.25', '1200', '2e-05')
@@ -36,7 +38,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-  """Seconds as people say them: 0.4 s, 42 s, 3 min 05 s, 1 h 02 min."""
+  """Formats a duration: 0.4 s, 42 s, 3 min 05 s, 1 h 02 min."""
   if seconds < 9.95:
     return f'{seconds:.1f} s'
   whole = round(seconds)

@@ -1,6 +1,7 @@
-"""Pages of what was trained: one HTML file each, nothing loaded from afar.
+"""Reports as HTML pages: single files that load nothing from elsewhere.
 
-The style sheet and the frame of a page are in page.html beside this file.
+The template page.html, in this folder, holds the style sheet and frame of a
+page.
 """
 
 import base64
@@ -18,15 +19,15 @@ from rq_jax.reports import pictures
 
 
 def write(path: epath.PathLike, title: str, sections: Iterable[str]) -> None:
-  """Writes a page, whole or not at all; makes its folder where it is missing.
+  """Writes a page, whole or not at all; creates its folder if it is missing.
 
   Args:
     path: The file.
-    title: Name of the page, as text.
-    sections: HTML elements from top to bottom; empty ones are left out.
+    title: Title of the page, as plain text.
+    sections: HTML elements from top to bottom. Empty ones are left out.
 
   Raises:
-    DiskFullError: If there is no room for it.
+    DiskFullError: If there is no room for the file.
   """
   path = epath.Path(path)
   frame = resources.files(__package__).joinpath('page.html').read_text('utf-8')
@@ -40,22 +41,23 @@ def write(path: epath.PathLike, title: str, sections: Iterable[str]) -> None:
 
 
 def section(title: str, text: str, content: str) -> str:
-  """A part of a page: a title, a sentence or two below it, and its content.
+  """A section of a page: a title, a sentence or two below it, and its content.
 
   Args:
-    title: HTML.
-    text: HTML.
-    content: HTML elements.
+    title: Title, as HTML.
+    text: Sentences below the title, as HTML.
+    content: Content of the section, as HTML elements.
   """
   return f'<section><h2>{title}</h2><p>{text}</p>{content}</section>'
 
 
 def picture(pixels: np.ndarray, description: str) -> str:
-  """An image element that holds its own PNG.
+  """An image element that contains its own PNG file.
 
   Args:
-    pixels: uint8[h, w, 3] or uint8[h, w], see `pictures.png_bytes`.
-    description: Read to those who do not see it; text.
+    pixels: uint8[h, w, 3] or uint8[h, w]; see `pictures.png_bytes`.
+    description: Alternative text for people who cannot see the image, as plain
+      text.
   """
   height, width = pixels.shape[:2]
   data = base64.b64encode(pictures.png_bytes(pixels)).decode()
@@ -66,11 +68,11 @@ def picture(pixels: np.ndarray, description: str) -> str:
 
 
 def notes(tables: Mapping[str, Mapping[str, Any]]) -> str:
-  """Tables of settings and the like, side by side.
+  """Tables of names and values, such as settings, side by side.
 
   Args:
-    tables: Title -> name -> anything printable, or a mapping of such; the names
-      inside of a mapping follow its own behind a dot.
+    tables: Title -> name -> value. A value may be a nested mapping, whose names
+      are shown with dots, such as 'a.b'.
   """
   cards = (
       f'<div class="card"><b>{html.escape(title)}</b><table>'

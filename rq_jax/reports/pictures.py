@@ -1,4 +1,4 @@
-"""Pictures of batches: grids of images, and PNG files."""
+"""Grids of images, and PNG files."""
 
 import io
 
@@ -8,31 +8,32 @@ from PIL import Image
 
 from rq_jax import files
 
-# Neutral against light, dark and coloured images alike.
+# A grey that stands out from light, dark and coloured images alike.
 BORDER = 56
 
 
 def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
-  """One picture of many images, row by row: uint8[N, H, W, C] -> uint8[...].
+  """Arranges images in one picture, row by row.
 
   Args:
     images: uint8[N, H, W, C], N >= 1.
-    columns: Images in a row. Places left in the last row stay grey.
+    columns: Images per row. Free places in the last row stay grey.
     padding: Width of the grey border around every image, in pixels.
 
   Returns:
     uint8[rows * (H + padding) + padding, columns * (W + padding) + padding, C].
 
   Raises:
-    ValueError: If the images are of another type or shape, or there are none.
+    ValueError: If the images have another type or shape, if there are none, or
+      if `columns` is less than 1.
   """
   if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
     raise ValueError(
-        f'images are {images.dtype}{list(images.shape)}; a grid needs'
-        ' uint8[N, H, W, C] with at least one image'
+        f'The images are {images.dtype}{list(images.shape)}, but a grid needs'
+        ' uint8[N, H, W, C] with at least one image. Convert them.'
     )
   if columns < 1:
-    raise ValueError(f'columns is {columns}; a grid needs at least 1')
+    raise ValueError(f'columns={columns} must be at least 1. Change columns.')
   n, height, width, channels = images.shape
   rows = -(-n // columns)
   cells = np.full(
@@ -45,7 +46,7 @@ def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
   picture = picture.transpose(0, 2, 1, 3, 4).reshape(
       rows * (height + padding), columns * (width + padding), channels
   )
-  # Every cell brings its upper and left border; these are the other two.
+  # Every cell has its upper and left border; this adds the lower and right one.
   return np.pad(
       picture,
       ((0, padding), (0, padding), (0, 0)),
@@ -54,20 +55,20 @@ def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-  """A picture as the contents of a PNG file.
+  """Encodes a picture as the contents of a PNG file.
 
   Args:
     image: uint8[H, W] or uint8[H, W, 1] (grey), or uint8[H, W, 3] (RGB).
 
   Raises:
-    ValueError: If the image is of another type or shape.
+    ValueError: If the image has another type or shape.
   """
   shape = image.shape
   grey = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
   if image.dtype != np.uint8 or not (grey or shape[2:] == (3,)):
     raise ValueError(
-        f'the image is {image.dtype}{list(shape)}; a PNG file is written from'
-        ' uint8[H, W], uint8[H, W, 1] or uint8[H, W, 3]'
+        f'The image is {image.dtype}{list(shape)}, but a PNG file needs'
+        ' uint8[H, W], uint8[H, W, 1] or uint8[H, W, 3]. Convert it.'
     )
   pixels = image.reshape(shape[:2]) if grey else image
   buffer = io.BytesIO()
@@ -76,12 +77,16 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def write_png(path: epath.PathLike, image: np.ndarray) -> None:
-  """Writes a picture (see `png_bytes`) to a local or remote PNG file.
+  """Writes a picture to a local or remote PNG file, whole or not at all.
 
-  Its folder is made where it is missing. The file appears whole or not at all.
+  Creates the folder if it is missing.
+
+  Args:
+    path: The file.
+    image: The picture; see `png_bytes`.
 
   Raises:
-    DiskFullError: If there is no room for it.
+    DiskFullError: If there is no room for the file.
   """
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)

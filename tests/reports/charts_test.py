@@ -1,4 +1,4 @@
-"""Charts place points, ticks and shares where arithmetic says."""
+"""Charts place points, ticks and shares where arithmetic predicts them."""
 
 import math
 import re
@@ -15,7 +15,7 @@ PLOT_TOP, PLOT_FOOT = charts.PAGE.top, charts.PAGE.foot
 
 
 def _points(chart):
-  """The points of every line: a list of float[n, 2]."""
+  """The points of all lines: a list of float[n, 2]."""
   return [
       np.array([p.split(',') for p in line.split()], float)
       for line in re.findall(r'points="([^"]*)"', chart)
@@ -95,7 +95,7 @@ def test_codes_are_sorted_by_use_over_a_line_of_equal_use():
 
 
 def panels(curves):
-  """Each panel of a chart as (polylines, number at each height)."""
+  """Each panel of a chart as (polylines, heights of numbers at the y axis)."""
   root = ElementTree.fromstring(charts.panels(curves, 'scale'))
   for panel in root.iter(f'{SVG}g'):
     lines = [
@@ -147,7 +147,7 @@ def test_a_chart_of_panels_colours_its_series_and_bears_any_name():
   lines = [line.get('class') for line in root.iter(f'{SVG}polyline')]
   dots = [dot.get('class') for dot in root.iter(f'{SVG}circle')]
   assert lines == ['c0', 'c1']
-  # One in the legend, one at each point.
+  # One dot is in the legend, and one at each point.
   assert [dots.count(name) for name in lines] == [3, 3]
   assert len(set(colours[name] for name in lines)) == 2
 

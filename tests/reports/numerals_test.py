@@ -1,4 +1,4 @@
-"""Ticks are round, numbers and durations short."""
+"""Ticks are round numbers, and numbers and durations are short."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pages hold what they are given, and nothing that is given can break them."""
+"""Pages contain the given sections, and no input can break their HTML."""
 
 import base64
 import html.parser

@@ -1,4 +1,4 @@
-"""Grids and PNG files hold exactly the pixels they were given."""
+"""Grids and PNG files contain exactly the given pixels."""
 
 import io
 
@@ -41,7 +41,7 @@ def test_grid_of_one_image_without_padding_is_that_image():
         (np.zeros((2, 4, 4, 3), np.float32), 2, 'float32'),
         (np.zeros((4, 4, 3), np.uint8), 2, r'\[4, 4, 3\]'),
         (np.zeros((0, 4, 4, 3), np.uint8), 2, 'at least one image'),
-        (np.zeros((2, 4, 4, 3), np.uint8), 0, 'columns is 0'),
+        (np.zeros((2, 4, 4, 3), np.uint8), 0, 'columns=0 must be at least 1'),
     ],
 )
 def test_grid_refuses_what_it_cannot_arrange(batch, columns, message):
