@@ -1,4 +1,4 @@
-"""Every configuration file can be built, and its commands can be parsed."""
+"""Every configuration file builds, and the commands in its docstring parse."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILES = sorted(
     str(file.relative_to(ROOT)) for file in (ROOT / 'configs').rglob('*.py')
 )
-# What may follow these files after a colon.
+# Arguments that these files accept after a colon.
 ARGUMENTS = {
     'configs/imagenet256/rqtransformer.py': ('480m', '821m', '1.4b', '3.8b'),
     'configs/text256/rqtransformer.py': ('32', '64'),
@@ -50,7 +50,7 @@ CONFIGS = FILES + [
     for file, arguments in ARGUMENTS.items()
     for argument in arguments
 ]
-# Published numbers; those of the text model follow from its 3.9 billion.
+# The published numbers of parameters; the text model is published as 3.9B.
 SIZES = {
     'ffhq256/rqvae.py': 100_207_491,
     'lsun_church256/rqvae.py': 100_207_491,
@@ -98,13 +98,13 @@ TOKENIZERS = {
 
 
 def load(path):
-  """The checked experiment of a file under the root, `FILE[:ARGUMENT]`."""
+  """Loads the checked experiment of `FILE[:ARGUMENT]`, relative to the root."""
   return config_lib.load(str(ROOT / path), with_data=False)
 
 
 @functools.cache
 def shapes_of(model):
-  """Shapes of a model's variables; many experiments share a model."""
+  """Sizes of a model's variables; cached, because experiments share models."""
   made = (
       build.rqtransformer_variables(model)
       if hasattr(model, 'depth_layers')
@@ -121,6 +121,14 @@ def model_of(config):
   if config.stage == 1:
     return build.rqvae(config.model)
   return build.rqtransformer(config.model)
+
+
+def commands(text):
+  """The shell commands `python -m rq_jax ...` in a text, split into words."""
+  joined = re.sub(r'\\\n\s*', ' ', text)
+  command = r'^ *(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$'
+  found = re.findall(command, joined, re.M)
+  return [shlex.split(line.split('  #')[0]) for line in found]
 
 
 @pytest.mark.parametrize('path', CONFIGS)
@@ -144,7 +152,7 @@ def test_size_is_the_published_one(path):
 )
 def test_the_codebook_has_no_row_for_padding(path, words):
   shapes = shapes_of(model_of(load(f'configs/{path}')))
-  # Codewords, the averaged counts, and the averaged sums.
+  # Codewords, their usage, and the sums of the vectors that chose them.
   assert sorted(shapes['codebook']) == [words, words * 256, words * 256]
 
 
@@ -172,7 +180,7 @@ def test_the_paper_has_no_null_class_and_no_average(path):
         ('studies/rqvae.py:8x8', '8x8x4-k16384'),
         ('benchmark/rqtransformer.py:tiny-f32-d4-k16384', 'vqgan_huge'),
         ('benchmark/rqtransformer.py:vqgan_huge-f32-d4-k1', 'f16-d1-k16384'),
-        ('ffhq256/rqvae.py:350m', 'takes nothing after its name'),
+        ('ffhq256/rqvae.py:350m', 'takes no argument'),
     ],
 )
 def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
@@ -186,7 +194,7 @@ def test_an_unknown_argument_is_refused_in_one_line(argument, message, capsys):
 
 @pytest.fixture
 def no_plans(monkeypatch):
-  """Leaves out the part of `--dry_run` that `jobs/plan/table_test.py` tests."""
+  """Skips the plans of `--dry_run`, which `jobs/plan/table_test.py` tests."""
   monkeypatch.setattr(estimate, 'make', lambda *_: None)
   monkeypatch.setattr(table, 'text', lambda _: '')
 
@@ -206,5 +214,5 @@ def check_commands(shown):
     if name == 'train':
       assert main_lib.main([name, *words, '--dry_run']) == 0
     else:
-      # These have no dry run: only their flags and the named files are checked.
+      # These commands have no dry run; this checks flags and the files in them.
       assert main_lib.main([name, *words, '--help']) == 0

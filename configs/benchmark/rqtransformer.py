@@ -1,10 +1,11 @@
-r"""RQ-Transformers whose sampling the paper times, of ImageNet's classes.
+r"""RQ-Transformers whose sampling speed the paper measures, on ImageNet.
 
-The argument is SIZE-f{8,16,32}-d{depth}-k{codebook size}, as in
-huge-f32-d4-k16384, which takes 0.02 s an image on an A100 at batch 500 in the
-paper. Sizes are small, medium, large and huge. With d1, all layers are spatial.
-vqgan_large and vqgan_huge are the transformers of VQ-GAN, for f16-d1-k1024 and
-f16-d1-k16384. The tokenizers are those of configs/benchmark/rqvae.py.
+The argument is SIZE-f{8,16,32}-d{depth}-k{codebook size}. SIZE is small,
+medium, large or huge; f is the width of a position in pixels. With d1, all
+layers are spatial. In the paper, huge-f32-d4-k16384 takes 0.02 s per image on
+an A100 at batch size 500. The transformers of VQ-GAN are
+vqgan_large-f16-d1-k1024 and vqgan_huge-f16-d1-k16384. The tokenizers are those
+of configs/benchmark/rqvae.py.
 
   python -m rq_jax benchmark sampling --batch_size=100,200,500 \
       --config=configs/benchmark/rqtransformer.py:huge-f32-d4-k16384
@@ -20,7 +21,7 @@ f16-d1-k16384. The tokenizers are those of configs/benchmark/rqvae.py.
 
 from rq_jax.config import recipes
 
-# Width, heads, layers of the spatial and of the depth transformer.
+# Width, heads, layers of the spatial transformer, layers of the depth one.
 SIZES = {
     'small': (512, 8, 24, 4),
     'medium': (1024, 16, 24, 4),
@@ -35,8 +36,8 @@ VQGAN = {'vqgan_large': 'f16-d1-k1024', 'vqgan_huge': 'f16-d1-k16384'}
 def get_config(model='huge-f32-d4-k16384'):
   size, _, codes = model.partition('-')
   width, heads, spatial, depth = recipes.choose('size', size, SIZES)
-  if size in VQGAN:  # Its shape of codes alone.
-    recipes.choose('shape of codes', codes, {VQGAN[size]: ()})
+  if size in VQGAN:  # These models have only one code shape.
+    recipes.choose('code shape', codes, {VQGAN[size]: ()})
   shape = recipes.parse(
       r'f(8|16|32)-d([1-9]\d*)-k([1-9]\d*)', codes, 'f32-d4-k16384'
   )

@@ -1,8 +1,8 @@
-r"""RQ-VAEs whose decoding the paper times: 8, 16 or 32 pixels a position.
+r"""RQ-VAEs whose decoding speed the paper measures.
 
-The argument is f{8,16,32}-d{depth}-k{codebook size}; f32-d4-k16384 is the
-paper's RQ-VAE. They are there to be timed, with weights as initialised, and to
-be planned:
+The argument is f{8,16,32}-d{depth}-k{codebook size}; f is the width of a
+position in pixels, and f32-d4-k16384 is the paper's RQ-VAE. `rq_jax benchmark`
+times them with random weights. To print a plan:
 
   python -m rq_jax train --config=configs/benchmark/rqvae.py:f16-d1-k1024 \
       --config.loss.perceptual_path=checkpoints/lpips --dry_run

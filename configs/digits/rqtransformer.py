@@ -1,8 +1,9 @@
 r"""RQ-Transformer on the 4x4x4 codes of handwritten digits, by class.
 
 A tenth of the labels is replaced by the null class, so that guidance is
-possible. About four minutes on two CPU cores. Trained by `python -m rq_jax
-quickstart`, or, after the RQ-VAE of `configs/digits/rqvae.py`, by:
+possible. Training takes about four minutes on two CPU cores. `python -m rq_jax
+quickstart` runs this experiment. To run it by hand, after the RQ-VAE of
+`configs/digits/rqvae.py`:
 
   python -m rq_jax encode \
       --config=configs/digits/rqvae.py --tokenizer=runs/digits/rqvae \
@@ -12,9 +13,10 @@ quickstart`, or, after the RQ-VAE of `configs/digits/rqvae.py`, by:
       --config.tokenizer=runs/digits/rqvae --config.data.path=cache/digits \
       --workdir=runs/digits/rqtransformer
 
-The temperature of the soft targets depends on the scale of the features: the
-paper's 0.5 suits its own. Here 0.12 is about 0.06 of their variance, summed
-over channels; 0.06 to 0.1 of it gave digits alike.
+The right temperature of the soft targets depends on the scale of the features;
+the paper's 0.5 suits the features of the paper. Here, 0.12 is about 0.06 times
+the variance of the features, summed over channels. Factors from 0.06 to 0.1
+gave equally good digits.
 """
 
 from ml_collections import config_dict

@@ -15,11 +15,11 @@ After the RQ-VAE of configs/ffhq256/rqvae.py:
       --checkpoint=runs/ffhq256/rqtransformer --num_images=50000 \
       --top_k=250 --out=samples/ffhq256
 
-The run takes 199 x 10^9 operations an image and 2.4e18 in all: at 40 % of the
-peak of a chip, about 2 hours of an H100, 5 of an A100 or 6 of a TPU v4.
+The run takes 199 x 10^9 operations per image and 2.4e18 in all. At 40 % of a
+chip's peak, this is about 2 hours on an H100, 5 on an A100, or 6 on a TPU v4.
 
-The cache holds one view of each image, its center; the authors crop and flip
-anew in every epoch, as here do images that are encoded in the step:
+The cache holds one view of each image, its center. The authors crop and flip
+again in every epoch. To do the same, encode the images in the training step:
 --config.data.source=image_folder --config.data.path=data/ffhq
 --config.data.crop=random_resized --config.data.flip=True.
 """

@@ -1,6 +1,7 @@
 r"""RQ-VAE on FFHQ, 256x256: 8x8 positions, 4 of 2048 codes at each.
 
-The paper's tokenizer of faces, of 150 epochs. It attends at 16x16.
+The paper's tokenizer of faces, trained for 150 epochs. It has self-attention at
+the resolution 16x16.
 
   python -m rq_jax train \
       --config=configs/ffhq256/rqvae.py --config.data.path=data/ffhq \
@@ -9,12 +10,13 @@ The paper's tokenizer of faces, of 150 epochs. It attends at 16x16.
 
 The folder has 60000 images in train/ and 10000 in test/.
 
-The run takes 1324 x 10^9 operations an image and 1.2e19 in all: at 40 % of the
-peak of a chip, about 17 hours of an H100, 53 of an A100 or 30 of a TPU v4.
+The run takes 1324 x 10^9 operations per image and 1.2e19 in all. At 40 % of a
+chip's peak, this is about 17 hours on an H100, 53 on an A100, or 30 on a TPU
+v4.
 
-The authors' batch is 32 images a process; how many processes they ran is not
-published, and four are our choice. What else differs is told in
-configs/imagenet256/rqvae.py.
+The authors' batch is 32 images per process. How many processes they ran is not
+published; four, for a batch of 128, are our choice. For all other differences,
+see configs/imagenet256/rqvae.py.
 """
 
 from rq_jax.config import recipes

@@ -1,7 +1,7 @@
 r"""RQ-Transformers on ImageNet 256x256, by class: 480M to 3.8B parameters.
 
-FID of 50000 images in the paper; in brackets, after rejection sampling that
-accepts 5 %:
+FID of 50000 images in the paper. The values in brackets are after rejection
+sampling with an acceptance rate of 5 %.
 
   size   RQ-VAE of 10 epochs   RQ-VAE of 50 epochs
   480m   15.72
@@ -23,21 +23,22 @@ After the RQ-VAE of configs/imagenet256/rqvae.py:
       --checkpoint=runs/imagenet256/rqtransformer_1.4b --num_images=50000 \
       --top_p=0.92 --out=samples/imagenet256
 
-Training takes about, at 40 % of the peak of a chip:
+Approximate hours of training on one chip, at 40 % of its peak:
 
-  size   10^9 operations an image   hours of an H100     A100   TPU v4
-  480m                          364                 33      100      120
-  821m                          495                 45      140      160
-  1.4b                          780                 70      220      250
-  3.8b                         2068                190      590      670
+  size   10^9 operations per image   H100   A100   TPU v4
+  480m                         364     33    100      120
+  821m                         495     45    140      160
+  1.4b                         780     70    220      250
+  3.8b                        2068    190    590      670
 
-The cache holds one view of each image, its center; the authors crop and flip
-anew in every epoch, as here do images that are encoded in the step:
+The cache holds one view of each image, its center. The authors crop and flip
+again in every epoch. To do the same, encode the images in the training step:
 --config.data.source=image_folder --config.data.path=data/imagenet
 --config.data.crop=random --config.data.flip=True. The published models have no
 null class; for guidance, train with --config.model.null_class=True
---config.loss.label_dropout=0.1. The larger two are split over all devices;
---config.mesh.data=-1 --config.mesh.fsdp=16 makes groups of 16.
+--config.loss.label_dropout=0.1. The parameters of the two larger models are
+split over all devices; --config.mesh.data=-1 --config.mesh.fsdp=16 splits them
+over groups of 16.
 """
 
 from rq_jax.config import recipes

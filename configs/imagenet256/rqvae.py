@@ -1,20 +1,23 @@
 r"""RQ-VAE on ImageNet, 256x256: 8x8 positions, 4 of 16384 codes at each.
 
-The paper's tokenizer, of 10 epochs; its best results stand on one of 50:
---config.train.epochs=50.
+The paper's tokenizer, trained for 10 epochs. The paper's best results use one
+that was trained for 50: --config.train.epochs=50.
 
   python -m rq_jax train \
       --config=configs/imagenet256/rqvae.py --config.data.path=data/imagenet \
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/imagenet256/rqvae
 
-The run takes 1317 x 10^9 operations an image and 1.7e19 in all: at 40 % of the
-peak of a chip, about 24 hours of an H100, 75 of an A100 or 43 of a TPU v4.
+The run takes 1317 x 10^9 operations per image and 1.7e19 in all. At 40 % of a
+chip's peak, this is about 24 hours on an H100, 75 on an A100, or 43 on a TPU
+v4.
 
-The authors' batch is 32 images a process, of which we take four. Theirs are
-float32 and recompute blocks in the backward pass; --config.model.dtype=bfloat16
-and --config.model.remat=True are there to choose. Their codebook moves after
-every depth, ours once a step (--config.model.codebook_update=depth for theirs).
+The authors train with 32 images per process; the batch of 128 here is that of
+four processes. They recompute blocks in the backward pass, which
+--config.model.remat=True does here. They train in float32, as is the default
+here; you can choose --config.model.dtype=bfloat16 instead. Their codebook moves
+after every depth. Here, it moves once per step; for the authors' order, set
+--config.model.codebook_update=depth.
 """
 
 from rq_jax.config import recipes

@@ -17,11 +17,12 @@ After the RQ-VAE of configs/lsun_cat256/rqvae.py:
       --checkpoint=runs/lsun_cat256/rqtransformer --num_images=50000 \
       --top_k=250 --out=samples/lsun_cat256
 
-The run takes 369 x 10^9 operations an image and 6.1e19 in all: at 40 % of the
-peak of a chip, about 43 hours of an H100, 140 of an A100 or 150 of a TPU v4.
+The run takes 369 x 10^9 operations per image and 6.1e19 in all. At 40 % of a
+chip's peak, this is about 43 hours on an H100, 140 on an A100, or 150 on a TPU
+v4.
 
-The authors train on all images and evaluate on the same; here, every fifth is
-held out of a folder that is not divided into train/ and test/.
+The authors train on all images and evaluate on the same images. Here, every
+fifth image is held out if the folder has no subfolders train/ and test/.
 """
 
 from rq_jax.config import recipes

@@ -9,12 +9,14 @@ One epoch over 126 thousand images of churches, from the RQ-VAE of ImageNet.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/lsun_church256/rqvae
 
-The run takes 1317 x 10^9 operations an image and 1.7e17 in all: at 40 % of the
-peak of a chip, about 0.2 hours of an H100, 0.7 of an A100 or 0.4 of a TPU v4.
+The run takes 1317 x 10^9 operations per image and 1.7e17 in all. At 40 % of a
+chip's peak, this is about 0.2 hours on an H100, 0.7 on an A100, or 0.4 on a TPU
+v4.
 
-The authors' batch is 32 images a process; how many processes they ran is not
-published, and four are our choice. That so short a run starts from ImageNet is
-our reading. What else differs is told in configs/imagenet256/rqvae.py.
+The authors' batch is 32 images per process. How many processes they ran is not
+published; four, for a batch of 128, are our choice. Starting from the RQ-VAE of
+ImageNet is our reading of the paper, because the run is so short. For all other
+differences, see configs/imagenet256/rqvae.py.
 """
 
 from rq_jax.config import recipes

@@ -1,8 +1,9 @@
 r"""RQ-VAEs of the paper's study of code shapes, on ImageNet 256x256.
 
-How deep stacks and how large a codebook should be: the argument tells both, as
-in `8x8x4-k16384`. Stacks have 1, 2, 4, 8 or 16 codes; k, 16384 if it is not
-told, goes up to 131072. The paper's rFID of 8x8x16 is 1.83.
+The study varies the depth of the code stacks and the size of the codebook. The
+argument sets both, as in `8x8x4-k16384`: stacks have 1, 2, 4, 8 or 16 codes,
+and k is the codebook size, by default 16384 and in the paper up to 131072. The
+paper's rFID with 8x8x16 codes is 1.83.
 
   python -m rq_jax train \
       --config=configs/studies/rqvae.py:8x8x2 --config.data.path=data/imagenet \
@@ -14,8 +15,9 @@ told, goes up to 131072. The paper's rFID of 8x8x16 is 1.83.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/studies/8x8x1-k131072
 
-The recipe, its cost and what differs from the paper are those of
-configs/imagenet256/rqvae.py: the search for codes is a small part of a step.
+For the recipe, its cost and its differences from the paper, see
+configs/imagenet256/rqvae.py. The cost is about the same for all shapes, because
+the search for codes is a small part of a step.
 """
 
 from rq_jax.config import recipes
