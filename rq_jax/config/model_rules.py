@@ -143,7 +143,7 @@ def _null_class(model: 'RQTransformerConfig') -> None:
   require(
       not model.null_class or model.num_classes + model.text_vocab_size > 0,
       'config.model.null_class=True',
-      'needs a model with a condition: the null class stands for no condition',
+      'needs a model that is conditioned on labels or texts',
       '--config.model.null_class to False',
   )
 

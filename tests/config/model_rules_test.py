@@ -129,7 +129,7 @@ _RULES = [
     (
         2,
         dict(model__null_class=True),
-        ['null_class=True', 'needs a model with a condition'],
+        ['null_class=True', 'needs a model that is conditioned on labels or'],
         ['model.null_class to False'],
         dict(model__null_class=True, model__num_classes=5),
     ),
