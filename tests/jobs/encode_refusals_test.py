@@ -15,7 +15,10 @@ REFUSED = [
         "source='features' has no images.*'digits' or 'image_folder'.*"
         '--config.data.source',
     ),
-    (dict(source='image_folder'), "path is 'None'.* set --config.data.path"),
+    (
+        dict(source='image_folder'),
+        "path='None' is not a folder.* Change --config.data.path",
+    ),
     (dict(image_size=32), 'image_size=32, but .* 16x16.*data.image_size'),
 ]
 
