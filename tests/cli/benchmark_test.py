@@ -60,7 +60,7 @@ def asked(monkeypatch):
         ),
         (
             ['sampling', PRIOR, '--tokenizer_config=no.py'],
-            'Error: --tokenizer_config=no.py: there is no file',
+            'Error: --tokenizer_config=no.py cannot be read: there is no file',
         ),
         (['filters', '--config.model.width=3'], 'width has no meaning here'),
         (

@@ -189,7 +189,7 @@ def test_an_error_ends_the_program_whatever_its_threads_wait_for():
   code = 'print("said"); __main__.program()'
   done = program(code, 'train', '--config=no/such.py', '--workdir=x')
   assert (done.returncode, done.stdout) == (1, 'said\n')
-  assert done.stderr.startswith('Error: --config=no/such.py: there is no file')
+  assert done.stderr.startswith('Error: --config=no/such.py cannot be read: ')
 
 
 def test_a_bug_ends_the_program_with_its_trace():
