@@ -21,13 +21,14 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
 
   Anyone who can write to the folder can run code in this process. So the folder
   is created for this user only, and a folder that others can write to is never
-  used. A folder that JAX already uses (`JAX_COMPILATION_CACHE_DIR`) is kept.
+  used.
 
   Args:
-    folder: The folder; 'off' keeps nothing. None uses the environment variable
-      `RQ_JAX_COMPILATION_CACHE` or, if it is not set, a folder in the user's
-      cache. If the folder in the user's cache cannot be used, a warning gives
-      the reason, and nothing is kept.
+    folder: The folder; 'off' keeps nothing. None uses the folder that JAX
+      already uses (`JAX_COMPILATION_CACHE_DIR`), or else that of the
+      environment variable `RQ_JAX_COMPILATION_CACHE`, or else a folder in the
+      user's cache. If the folder in the user's cache cannot be used, a warning
+      gives the reason, and nothing is kept.
 
   Returns:
     The folder, or None if nothing is kept.

@@ -57,7 +57,7 @@ PANEL = Frame(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Axis:
-  """An axis that maps the values [low, high] to places from start to end."""
+  """An axis that maps values from low to high to places from start to end."""
 
   low: float
   high: float
