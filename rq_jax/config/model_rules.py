@@ -100,7 +100,8 @@ def _groups(model: 'RQVAEConfig') -> None:
         False,
         f'config.model.norm_groups={model.norm_groups}',
         'must divide the number of channels of every level, but does not divide'
-        f' {bad[0]}. Possible are the divisors of {math.gcd(*widths)}',
+        f' {bad[0]}. Possible values are the divisors of'
+        f' {math.gcd(*widths)}',
         '--config.model.norm_groups',
     )
 
