@@ -123,14 +123,6 @@ def model_of(config):
   return build.rqtransformer(config.model)
 
 
-def commands(text):
-  """The shell commands `python -m rq_jax ...` in a text, split into words."""
-  joined = re.sub(r'\\\n\s*', ' ', text)
-  command = r'^ *(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$'
-  found = re.findall(command, joined, re.M)
-  return [shlex.split(line.split('  #')[0]) for line in found]
-
-
 @pytest.mark.parametrize('path', CONFIGS)
 def test_model_builds(path):
   assert sum(shapes_of(model_of(load(path)))['params']) > 0
