@@ -3,10 +3,53 @@
 from typing import Any
 
 from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQTransformerExperiment
+from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
 
 _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
+
+
+def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
+  """All reasons why the official code cannot build a model, as sentences.
+
+  Each sentence names the fields, their values and what the official code has.
+  There are none if the official code can build the model.
+  """
+  found = []
+  if isinstance(model, RQTransformerConfig):
+    if model.null_class and model.text_length:
+      found.append(
+          'The RQ-Transformer has config.model.null_class=True and'
+          f' config.model.text_length={model.text_length}, but the official'
+          ' code has no null class in models of texts.'
+      )
+    return tuple(found)
+  if model.norm_groups != 32:
+    found.append(
+        f'The RQ-VAE has config.model.norm_groups={model.norm_groups}, but the'
+        ' official code has 32 groups in every GroupNorm.'
+    )
+  if _one_number(model.res_blocks) is None:
+    found.append(
+        f'The RQ-VAE has config.model.res_blocks={model.res_blocks}, but the'
+        ' official code has the same number of residual blocks in every level.'
+    )
+  return tuple(found)
+
+
+def check(*models: RQVAEConfig | RQTransformerConfig) -> None:
+  """Checks that the official code can build all of these models.
+
+  Raises:
+    ValueError: If it cannot; lists all reasons.
+  """
+  if found := [reason for model in models for reason in obstacles(model)]:
+    raise ValueError(
+        f'--to=official cannot export this model. {" ".join(found)} Use'
+        ' --to=safetensors, which exports any model.'
+    )
 
 
 def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
@@ -19,32 +62,16 @@ def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
   Raises:
     ValueError: If the official code cannot build such a model.
   """
+  check(config.model)
   if isinstance(config, RQVAEExperiment):
     return _write_stage1(config, discriminator)
   return _write_stage2(config)
-
-
-def _require(holds: bool, what: str) -> None:
-  if not holds:
-    raise ValueError(
-        f'The official code cannot build this model: {what}. It stays in the'
-        ' layout of rq_jax.'
-    )
 
 
 def _write_stage1(
     config: RQVAEExperiment, discriminator: bool
 ) -> dict[str, Any]:
   model = config.model
-  _require(
-      model.norm_groups == 32,
-      f'it normalizes in 32 groups, not model.norm_groups={model.norm_groups}',
-  )
-  blocks = _one_number(model.res_blocks)
-  _require(
-      blocks is not None,
-      f'it has as many residual blocks in every level, not {model.res_blocks}',
-  )
   side = model.image_size // 2 ** (len(model.channel_multipliers) - 1)
   raw = {
       'dataset': _dataset(config),
@@ -71,7 +98,7 @@ def _write_stage1(
               'out_ch': 3,
               'ch': model.channels,
               'ch_mult': list(model.channel_multipliers),
-              'num_res_blocks': blocks,
+              'num_res_blocks': _one_number(model.res_blocks),
               'attn_resolutions': list(model.attention_resolutions),
               'dropout': model.dropout,
           },
@@ -94,10 +121,6 @@ def _write_stage1(
 
 def _write_stage2(config: RQTransformerExperiment) -> dict[str, Any]:
   model = config.model
-  _require(
-      not (model.null_class and model.text_length),
-      'it has no null class beside a text',
-  )
   # A null class is one more class there, the last.
   classes = max(model.num_classes, model.text_vocab_size, 1) + model.null_class
   block = {

@@ -10,6 +10,7 @@ import yaml
 
 from rq_jax import files
 from rq_jax.checkpoints import stored
+from rq_jax.config import Experiment
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
@@ -29,10 +30,12 @@ def to_official(
     step: int | None = None,
     ema: bool = True,
 ) -> None:
-  """Writes `stage1/` and, of an RQ-Transformer, `stage2/`, as in the archives.
+  """Writes `stage1/` and, for an RQ-Transformer, `stage2/`, as in the archives.
 
   Each holds `config.yaml` and `model.pt` or `model.safetensors`, with arrays
-  under official names and in official layouts.
+  under official names and in official layouts. The layout 'safetensors' takes
+  any model: one that the official code cannot build is described by our
+  `config.json` in place of `config.yaml`.
 
   Args:
     src: A run's folder, or a converted checkpoint.
@@ -42,8 +45,9 @@ def to_official(
     ema: Whether to take averaged parameters, where the run kept them.
 
   Raises:
-    ValueError: If the official code cannot build the model, `src` holds none,
-      or safetensors is not installed and would be needed.
+    ValueError: If `src` holds no model, the layout is 'official' and the
+      official code cannot build the model, or the layout is 'safetensors' and
+      that package is not installed.
   """
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   config = stored.read_config(src)
@@ -56,8 +60,9 @@ def to_official(
         '--to=safetensors needs a package that is missing: pip install'
         ' safetensors. --to=official does without.'
     )
-  for path, _ in stages.values():
-    writer.write(stored.read_config(path))
+  models = [stored.read_config(stages[s][0]).model for s in sorted(stages)]
+  if layout == 'official':
+    writer.check(*models)
   with from_official.written_whole(dst) as partial:
     for stage, (path, step) in sorted(stages.items()):
       _write(path, partial / f'stage{stage}', layout, step, ema)
@@ -85,14 +90,28 @@ def _write(
   del variables, leaves  # So that each is freed once it is copied.
   files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
-  raw = writer.write(config, discriminator=has_discriminator)
-  (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
+  _describe(folder, config, has_discriminator)
   if layout == 'official':
     tree = _tree(arrays)
     writing.write(folder / 'model.pt', tree)
     _compare_torch(folder / 'model.pt', tree)
   else:
     _write_safetensors(folder / 'model.safetensors', arrays)
+
+
+def _describe(
+    folder: pathlib.Path, config: Experiment, discriminator: bool
+) -> None:
+  """Writes `config.yaml`, or our `config.json` if that cannot be."""
+  if writer.obstacles(config.model):
+    console.tell(
+        f'The official code cannot build this {from_official.kind(config)}:'
+        ' config.json describes it in place of config.yaml.'
+    )
+    stored.write_config(folder, config)
+  else:
+    raw = writer.write(config, discriminator=discriminator)
+    (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

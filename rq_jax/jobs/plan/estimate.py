@@ -6,12 +6,14 @@ neither data nor weights need to exist, nor the devices.
 
 from collections.abc import Mapping
 import dataclasses
+import itertools
 import math
 
 import flax.linen as nn
 import jax
 
 from rq_jax.config import Experiment
+from rq_jax.conversion.configs import writer
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import flops
 from rq_jax.jobs.plan import problem as problem_lib
@@ -76,6 +78,10 @@ class Plan:
     step_flops: Of one image in a training step, what is computed twice
       included.
     notes: Sentences about what is missing, or not counted.
+    export: Whether the official code can hold the model, and its tokenizer if
+      it has one: 'yes' or 'no', and 'yes, if ...' if the tokenizer does not
+      exist yet.
+    obstacles: If it cannot, all reasons, as sentences.
   """
 
   mesh: Mapping[str, int]
@@ -88,6 +94,8 @@ class Plan:
   forward_flops: float
   step_flops: float
   notes: tuple[str, ...]
+  export: str
+  obstacles: tuple[str, ...]
 
 
 def make(config: Experiment, devices: int) -> Plan:
@@ -103,6 +111,7 @@ def make(config: Experiment, devices: int) -> Plan:
   state = partitioning.unbox(boxed)
   size = config.data.batch_size
   step = flops.count(problem.train_step, task, state, problem.batch) / size
+  export, obstacles = _export(config)
   others = {}
   if config.stage == 1:
     others = {
@@ -122,7 +131,21 @@ def make(config: Experiment, devices: int) -> Plan:
       forward_flops=flops.count(problem.forward, task, state),
       step_flops=step,
       notes=problem.notes,
+      export=export,
+      obstacles=obstacles,
   )
+
+
+def _export(config: Experiment) -> tuple[str, tuple[str, ...]]:
+  """Whether the official code can hold the models, and all reasons if not."""
+  models = [config.model]
+  if config.stage == 2:
+    models.insert(0, problem_lib.known_tokenizer(config))
+  found = [writer.obstacles(model) for model in models if model is not None]
+  obstacles = tuple(itertools.chain.from_iterable(found))
+  if not obstacles and None in models:
+    return 'yes, if its tokenizer can be exported', ()
+  return 'no' if obstacles else 'yes', obstacles
 
 
 def _size(tree: PyTree) -> int:

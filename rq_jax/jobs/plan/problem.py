@@ -13,6 +13,7 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
+from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
 from rq_jax.config import source_table
 from rq_jax.distributed import partitioning
@@ -134,14 +135,21 @@ def _provided(name: str) -> bool:
   return any(name in row.provides for row in source_table.SOURCES.values())
 
 
+def known_tokenizer(config: RQTransformerExperiment) -> RQVAEConfig | None:
+  """Description of the tokenizer of a prior; None if it does not exist yet."""
+  folder = config.tokenizer
+  if folder and (epath.Path(folder) / 'config.json').exists():
+    return stored.read_model(folder, stage=1)
+  return None
+
+
 def _tokenizer(config: RQTransformerExperiment) -> tuple[rqvae.RQVAE, bool]:
   """The RQ-VAE of a prior, and whether it is known or only stands in.
 
   The stand-in has the right codes and a network of one level.
   """
-  folder = config.tokenizer
-  if folder and (epath.Path(folder) / 'config.json').exists():
-    return build.rqvae(stored.read_model(folder, stage=1)), True
+  if (known := known_tokenizer(config)) is not None:
+    return build.rqvae(known), True
   model = config.model
   high, wide, _ = model.code_shape
   side = math.lcm(high, wide)

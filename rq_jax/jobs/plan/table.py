@@ -1,6 +1,7 @@
 """Writes a plan as text, for a terminal 80 columns wide."""
 
 from collections.abc import Iterable
+import textwrap
 
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import estimate as plan_lib
@@ -10,6 +11,7 @@ CHIPS = ('H100', 'A100', 'TPU v4', 'TPU v5p')
 UTILISATION = 0.4
 # Rows of the table of arrays; the rest is summed up.
 _ROWS = 12
+_SAFETENSORS = '`convert --to=safetensors` exports any model.'
 
 
 def text(plan: plan_lib.Plan) -> str:
@@ -20,6 +22,7 @@ def text(plan: plan_lib.Plan) -> str:
       _arrays(plan.arrays),
       _memory(plan),
       _operations(plan),
+      _export(plan),
   )
   return '\n\n'.join('\n'.join(lines) for lines in sections)
 
@@ -94,6 +97,15 @@ def _operations(plan: plan_lib.Plan) -> Iterable[str]:
       f' {plan.dtype}:'
   )
   yield f'  {rates}.'
+
+
+def _export(plan: plan_lib.Plan) -> Iterable[str]:
+  yield f'Export to the official code: {plan.export}'
+  if plan.obstacles:
+    for sentence in (*plan.obstacles, _SAFETENSORS):
+      yield from textwrap.wrap(
+          sentence, 80, initial_indent='  ', subsequent_indent='    '
+      )
 
 
 def _billions(number: float) -> str:

@@ -75,24 +75,61 @@ def test_a_discriminator_is_described_where_it_is_written(norm):
   assert description.config.discriminator == config.discriminator
 
 
+GROUPS = (
+    'The RQ-VAE has config.model.norm_groups=4, but the official code has 32'
+    ' groups in every GroupNorm.'
+)
+BLOCKS = (
+    'The RQ-VAE has config.model.res_blocks=(1, 2), but the official code has'
+    ' the same number of residual blocks in every level.'
+)
+TEXTS = (
+    'The RQ-Transformer has config.model.null_class=True and'
+    ' config.model.text_length=4, but the official code has no null class in'
+    ' models of texts.'
+)
+
+
+def _stage1(**model):
+  return tiny.stage1_config(model=dict(channels=32) | model)
+
+
+def _texts():
+  model = dict(num_classes=0, text_length=4, text_vocab_size=9)
+  return tiny.stage2_config(model=model)
+
+
 @pytest.mark.parametrize(
-    ('config', 'message'),
+    ('config', 'obstacles'),
     [
-        (tiny.stage1_config(), 'in 32 groups, not model.norm_groups=4'),
-        (
-            tiny.stage1_config(
-                model=dict(channels=32, norm_groups=32, res_blocks=(1, 2))
-            ),
-            r'as many residual blocks in every level, not \(1, 2\)',
-        ),
-        (
-            tiny.stage2_config(
-                model=dict(num_classes=0, text_length=4, text_vocab_size=9)
-            ),
-            'no null class beside a text',
-        ),
+        (_stage1(norm_groups=32, res_blocks=(2, 2)), ()),
+        (_stage1(norm_groups=4), (GROUPS,)),
+        (_stage1(norm_groups=32, res_blocks=(1, 2)), (BLOCKS,)),
+        (_stage1(norm_groups=4, res_blocks=(1, 2)), (GROUPS, BLOCKS)),
+        (tiny.stage2_config(), ()),
+        (_texts(), (TEXTS,)),
     ],
 )
-def test_what_the_official_code_cannot_build_is_refused(config, message):
-  with pytest.raises(ValueError, match=message):
-    writer.write(config)
+def test_all_obstacles_of_a_model_are_listed(config, obstacles):
+  assert writer.obstacles(config.model) == obstacles
+  if obstacles:
+    with pytest.raises(ValueError) as caught:
+      writer.write(config)
+    assert str(caught.value) == _refusal(*obstacles)
+  else:
+    assert writer.write(config)
+
+
+def _refusal(*obstacles):
+  return (
+      f'--to=official cannot export this model. {" ".join(obstacles)} Use'
+      ' --to=safetensors, which exports any model.'
+  )
+
+
+def test_one_error_lists_the_obstacles_of_several_models():
+  stage1 = _stage1(norm_groups=4, res_blocks=(1, 2))
+  with pytest.raises(ValueError) as caught:
+    writer.check(stage1.model, tiny.stage2_config().model, _texts().model)
+  assert str(caught.value) == _refusal(GROUPS, BLOCKS, TEXTS)
+  writer.check(tiny.stage2_config().model)

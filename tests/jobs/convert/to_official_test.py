@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
+from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import stored
+from rq_jax.conversion import mapping
+from rq_jax.conversion import official_model
 from rq_jax.conversion.configs import reader
+from rq_jax.conversion.configs import writer
 from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format import writing
 from rq_jax.jobs.convert import from_official
@@ -125,14 +129,87 @@ def test_a_discriminator_comes_along_and_goes_back(norm, tmp_path):
   _assert_same(_read(back), official.weights('rqvae_shared'))
 
 
-def test_a_model_that_cannot_go_back_is_refused_before_anything(tmp_path):
-  tokenizer = tiny.untrained_tokenizer()
-  inference_copy.export(
-      tmp_path / 'src', tiny.stage1_config(), tokenizer.variables
+def _drawn(config):
+  """Variables of the model of an experiment, drawn; without compiling it."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+      lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
+      official_model.model_table(config.model)[0],
   )
-  with pytest.raises(ValueError, match='cannot build this model: .*32 groups'):
+
+
+def _generator(folder, prior, tokenizer):
+  """Writes an RQ-Transformer, with its tokenizer in it, of drawn weights."""
+  inference_copy.export(folder, prior, _drawn(prior))
+  inference_copy.export(folder / 'tokenizer', tokenizer, _drawn(tokenizer))
+  return folder
+
+
+def test_one_error_lists_why_both_stages_cannot_go_back(tmp_path):
+  texts = dict(num_classes=0, text_length=4, text_vocab_size=9)
+  _generator(
+      tmp_path / 'src',
+      tiny.stage2_config(model=texts),
+      tiny.stage1_config(model=dict(res_blocks=(0, 1))),
+  )
+  with pytest.raises(ValueError) as caught:
     to_official.to_official(str(tmp_path / 'src'), str(tmp_path / 'dst'))
+  assert str(caught.value) == (
+      '--to=official cannot export this model. The RQ-VAE has'
+      ' config.model.norm_groups=4, but the official code has 32 groups in'
+      ' every GroupNorm. The RQ-VAE has config.model.res_blocks=(0, 1), but the'
+      ' official code has the same number of residual blocks in every level.'
+      ' The RQ-Transformer has config.model.null_class=True and'
+      ' config.model.text_length=4, but the official code has no null class in'
+      ' models of texts. Use --to=safetensors, which exports any model.'
+  )
   assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+def _tiny_texts():
+  texts = dict(num_classes=0, text_length=4, text_vocab_size=9)
+  return tiny.stage2_config(model=texts), tiny.stage1_config()
+
+
+def _digits():
+  return tuple(
+      config_lib.load(f'configs/digits/{name}.py', with_data=False)
+      for name in ('rqtransformer', 'rqvae')
+  )
+
+
+@pytest.mark.parametrize('experiments', [_digits, _tiny_texts])
+def test_safetensors_take_what_the_official_code_cannot_build(
+    experiments, tmp_path, capsys
+):
+  numpy_files = pytest.importorskip('safetensors.numpy')
+  prior, tokenizer = experiments()
+  src = _generator(tmp_path / 'src', prior, tokenizer)
+  dst = tmp_path / 'dst'
+  to_official.to_official(str(src), str(dst), layout='safetensors')
+  for config, name in ((tokenizer, 'stage1'), (prior, 'stage2')):
+    arrays = numpy_files.load_file(dst / name / 'model.safetensors')
+    abstract, rows = official_model.model_table(config.model)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    mapping.check(rows, mapping.shapes(abstract), shapes, name)
+    expected = mapping.flatten(_drawn(config))
+    dtypes = {name: leaf.dtype for name, leaf in expected.items()}
+    found = dict(mapping.to_ours(rows, arrays.__getitem__, dtypes))
+    assert set(found) == set(expected)
+    for path, array in expected.items():
+      np.testing.assert_array_equal(found[path], array, path, strict=True)
+    described = {file.name for file in (dst / name).iterdir()}
+    described.remove('model.safetensors')
+    if writer.obstacles(config.model):
+      assert described == {'config.json'}
+      assert stored.read_config(dst / name).model == config.model
+    else:
+      assert described == {'config.yaml'}
+  assert writer.obstacles(tokenizer.model)
+  assert (
+      'The official code cannot build this RQ-VAE: config.json describes it in'
+      ' place of config.yaml.'
+  ) in capsys.readouterr().out
 
 
 def test_a_run_gives_averaged_or_plain_parameters_of_a_step(

@@ -10,6 +10,7 @@ import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import stored
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import estimate
 from rq_jax.jobs.plan import table
@@ -160,6 +161,59 @@ def test_text_shows_every_figure(planned):
     for name in made.memory:
       assert name in text
   assert 'embed:fsdp' in table.text(planned[2])
+
+
+def _export(config):
+  """What the plan of an experiment shows of its export."""
+  text = table.text(estimate.make(config, 1))
+  return text[text.index('Export') :].splitlines()
+
+
+YES = 'Export to the official code: yes'
+NO = 'Export to the official code: no'
+GROUPS = [
+    '  The RQ-VAE has config.model.norm_groups=4, but the official code has 32'
+    ' groups',
+    '    in every GroupNorm.',
+]
+BLOCKS = [
+    '  The RQ-VAE has config.model.res_blocks=(1, 0), but the official code has'
+    ' the',
+    '    same number of residual blocks in every level.',
+]
+TEXTS = [
+    '  The RQ-Transformer has config.model.null_class=True and',
+    '    config.model.text_length=3, but the official code has no null class in'
+    ' models',
+    '    of texts.',
+]
+SAFETENSORS = ['  `convert --to=safetensors` exports any model.']
+
+
+def _stage1(**model):
+  return tiny.stage1_config(model=dict(channels=32, norm_groups=32) | model)
+
+
+def test_a_plan_shows_whether_the_official_code_can_hold_a_tokenizer():
+  both = _stage1(norm_groups=4, res_blocks=(1, 0))
+  assert _export(_stage1()) == [YES]
+  assert _export(both) == [NO, *GROUPS, *BLOCKS, *SAFETENSORS]
+
+
+def test_a_plan_shows_whether_the_official_code_can_hold_a_generator(tmp_path):
+  texts = dict(num_classes=0, text_vocab_size=20, text_length=3)
+  unknown = tiny.stage2_config()
+  assert _export(unknown) == [f'{YES}, if its tokenizer can be exported']
+  assert _export(tiny.stage2_config(model=texts)) == [NO, *TEXTS, *SAFETENSORS]
+  folders = {}
+  for name, model in (('some', {}), ('none', dict(norm_groups=4))):
+    folders[name] = tmp_path / name
+    folders[name].mkdir()
+    stored.write_config(folders[name], _stage1(**model))
+  known = tiny.stage2_config(tokenizer=str(folders['some']))
+  assert _export(known) == [YES]
+  refused = tiny.stage2_config(tokenizer=str(folders['none']), model=texts)
+  assert _export(refused) == [NO, *GROUPS, *TEXTS, *SAFETENSORS]
 
 
 def test_a_billion_parameters_are_planned_without_making_any(capsys):
