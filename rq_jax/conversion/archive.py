@@ -1,7 +1,7 @@
-"""Finds official checkpoints: in an archive, in a folder, or alone.
+"""Finds official checkpoints in archives, in folders and in single files.
 
-What a file is, its first bytes say. Only where they say nothing its name does,
-so that the message about a damaged file speaks of what it was meant to be.
+The first bytes of a file decide which kind it is. Its name decides only if they
+do not, so that the error about a damaged file names the kind that was intended.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from rq_jax.conversion import tarball
 from rq_jax.conversion.torch_format import reading
 
 _TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
-# As files of torch.save are called; the first as in the releases.
+# Suffixes of files of torch.save. The releases use the first one.
 _SUFFIXES = ('.pt', '.pth', '.ckpt', '.bin')
 _MAX_DEPTH = 32
 _MAX_TEXT = 4096
@@ -45,17 +45,19 @@ def open_source(
     limit: int = 64 * 2**30,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[OfficialFiles]:
-  """The checkpoints in `src`, as long as the context lasts.
+  """The checkpoints in `src`; the files exist while the context is open.
 
   Args:
     src: One of these. A .tar.gz or .tar file as released, which holds
-      `NAME/stage1/model.pt`, its `config.yaml`, and the same in `stage2`; a
-      folder laid out so; a folder with one file *.pt, *.pth, *.ckpt or *.bin
-      and a `config.yaml`; a file of `torch.save` of any name with a
+      `NAME/stage1/model.pt`, its `config.yaml`, and the same files in `stage2`;
+      a folder with the same layout; a folder with one file *.pt, *.pth, *.ckpt
+      or *.bin and a `config.yaml`; a file of `torch.save` with any name and a
       `config.yaml` beside it. Either stage may be missing.
-    scratch: Folder for what an archive is unpacked to; removed in the end.
-    limit: How many bytes an archive may have, decompressed.
-    progress: Is told how many bytes of an archive were read, of how many.
+    scratch: Folder in which an archive is unpacked. The unpacked files are
+      removed when the context ends.
+    limit: Largest size of an archive, in bytes after decompression.
+    progress: Called with the number of bytes read from an archive so far, and
+      with their total.
 
   Raises:
     ValueError: If `src` is none of these.
@@ -85,7 +87,8 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
   """Reads a `config.yaml`: dicts, lists, strings and numbers.
 
   Raises:
-    ValueError: If it is none, or not as small and plain as a config is.
+    ValueError: If the file is not YAML, or is too large or too complex for such
+      a config.
   """
   with open(path, 'rb') as file:
     text = file.read(tarball.MAX_CONFIG + 1)
@@ -95,20 +98,20 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     try:
       problem = _trap(text)
       config = None if problem else yaml.safe_load(text)
-    # Dates and numbers that do not exist raise errors of many other kinds.
+    # Impossible dates and numbers raise errors of many other types.
     except Exception as error:
       problem = ' '.join(str(error).split())
   if not isinstance(config, dict):
     raise ValueError(
-        f'{path} is no config of an official checkpoint:'
-        f' {problem or "it holds no dict"}. Take the one that came with the'
+        f'{path} is not a config of an official checkpoint:'
+        f' {problem or "it holds no dict"}. Use the config that came with the'
         ' checkpoint.'
     )
   return config
 
 
 def _trap(text: bytes) -> str | None:
-  """What would make reading a small text long or deep, or None."""
+  """Why a small text would be slow to parse or deeply nested, or None."""
   depth = 0
   for event in yaml.parse(text, yaml.SafeLoader):
     if isinstance(event, yaml.AliasEvent):
@@ -118,12 +121,12 @@ def _trap(text: bytes) -> str | None:
     depth += isinstance(event, yaml.CollectionStartEvent)
     depth -= isinstance(event, yaml.CollectionEndEvent)
     if depth > _MAX_DEPTH:
-      return f'it is nested more than {_MAX_DEPTH} deep'
+      return f'it is nested more than {_MAX_DEPTH} levels deep'
   return None
 
 
 def _in_folder(folder: pathlib.Path) -> OfficialFiles:
-  """The checkpoints in a folder, or in the one folder in it that has stages."""
+  """The checkpoints in a folder, or in its only subfolder with stages."""
   children = sorted(child for child in folder.iterdir() if child.is_dir())
   staged = [child for child in (folder, *children) if _has_stages(child)]
   if staged and staged[0] == folder:
@@ -140,7 +143,7 @@ def _in_folder(folder: pathlib.Path) -> OfficialFiles:
       for path in folder.iterdir()
       if path.is_file() and not path.name.startswith('._')
   )
-  # The name of the releases comes first: other tools leave *.bin beside it.
+  # The suffix of the releases comes first: other tools leave *.bin beside it.
   released = [path for path in files if path.suffix == _SUFFIXES[0]]
   models = released or [path for path in files if path.suffix in _SUFFIXES]
   if len(models) != 1:
@@ -148,7 +151,7 @@ def _in_folder(folder: pathlib.Path) -> OfficialFiles:
     raise ValueError(
         f'{folder} holds neither stage1 nor stage2, and {len(models)} files'
         f' {kinds}: {[path.name for path in models][:10]}. Give the path of a'
-        ' folder with stages, or of one such file.'
+        ' folder that holds stage1 or stage2, or of one such file.'
     )
   return _alone(models[0])
 
@@ -166,32 +169,32 @@ def _staged(folder: pathlib.Path, src: pathlib.Path) -> OfficialFiles:
     for file in tarball.FILES:
       if not (folder / stage / file).is_file():
         raise ValueError(
-            f'{src} holds {stage}, but not {stage}/{file}. Add what is missing;'
-            ' a checkpoint is converted together with its config.'
+            f'{src} holds {stage}, but not {stage}/{file}. Add that file: a'
+            ' checkpoint is converted together with its config.'
         )
     model = folder / stage / 'model.pt'
     found[stage] = model
     if _stage(model.with_name('config.yaml')) != stage:
       raise ValueError(
-          f'{src} holds a config of the other stage in {stage}/config.yaml: RQ-'
-          'VAEs belong into stage1, RQ-Transformers into stage2. Move them.'
+          f'{src} holds a config of the other stage in {stage}/config.yaml. Put'
+          ' RQ-VAEs into stage1 and RQ-Transformers into stage2.'
       )
   if not found:
     raise ValueError(
         f'{src} holds neither stage1/model.pt nor stage2/model.pt. Give an'
-        ' archive or a folder as the authors released it.'
+        ' archive as the authors released it, or a folder with its layout.'
     )
   return OfficialFiles(**found)
 
 
 def _alone(model: pathlib.Path) -> OfficialFiles:
-  """A checkpoint whose stage only its config tells."""
+  """A single checkpoint; its stage is known only from its config."""
   config = model.with_name('config.yaml')
   if not config.is_file():
     hint = '' if model.suffix in _SUFFIXES else ' Unpack it if it is a release.'
     raise ValueError(
-        f'{model} has no config.yaml beside it. Put the one there that came'
-        f' with the checkpoint.{hint}'
+        f'{model} has no config.yaml beside it. Put the config.yaml that came'
+        f' with the checkpoint there.{hint}'
     )
   return OfficialFiles(**{_stage(config): model})
 
@@ -202,7 +205,7 @@ def _stage(config: pathlib.Path) -> str:
   stage = _TYPES.get(kind) if isinstance(kind, str) else None
   if stage is None:
     raise ValueError(
-        f'{config} has the arch.type {ascii(kind)[:80]}; it has to be one of'
-        f' {sorted(_TYPES)}. Take the config that came with the checkpoint.'
+        f'{config} has arch.type={ascii(kind)[:80]}, which must be one of'
+        f' {sorted(_TYPES)}. Use the config that came with the checkpoint.'
     )
   return stage

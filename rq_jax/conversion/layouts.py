@@ -1,8 +1,8 @@
-"""Layouts of arrays, ours and the official ones, in both directions.
+"""Layouts: how official arrays are rearranged into ours, and back.
 
-A layout is a pair of functions between lists of arrays, inverse to each other,
-bit by bit. They move values and never compute with them, so they work on any
-dtype, and on arrays that only stand for a shape.
+A layout is a pair of functions between lists of arrays, which are inverse to
+each other, bit by bit. They move values and never compute with them, so they
+work on any dtype, and on placeholders that only have a shape.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Arrays = Sequence[np.ndarray]
 
 
 class Layout(NamedTuple):
-  """How some official arrays become some of ours, and back."""
+  """Two functions: official arrays to ours, and ours to official ones."""
 
   to_ours: Callable[[Arrays], list[np.ndarray]]
   to_theirs: Callable[[Arrays], list[np.ndarray]]
@@ -24,7 +24,7 @@ def _each(
     to_ours: Callable[[np.ndarray], np.ndarray],
     to_theirs: Callable[[np.ndarray], np.ndarray],
 ) -> Layout:
-  """A layout of arrays one by one."""
+  """A layout that rearranges each array on its own."""
   return Layout(
       lambda arrays: [to_ours(a) for a in arrays],
       lambda arrays: [to_theirs(a) for a in arrays],
@@ -39,7 +39,7 @@ CONV = _each(
     lambda a: np.transpose(a, (2, 3, 1, 0)),
     lambda a: np.transpose(a, (3, 2, 0, 1)),
 )
-# A leading axis of size 1 that we do not have.
+# Official arrays have a leading axis of size 1 that ours do not have.
 LEADING = _each(lambda a: np.squeeze(a, 0), lambda a: a[None])
 # One value for each channel: [1, C, 1, 1] <-> [C].
 CHANNELS = _each(
@@ -49,11 +49,11 @@ CHANNELS = _each(
 
 def _without_padding(a: np.ndarray) -> np.ndarray:
   if np.any(a[-1]):
-    raise ValueError('the last row stands for padding and should be zero')
+    raise ValueError('the last row is padding and should be zero')
   return a[:-1]
 
 
-# The last row of an official codebook stands for padding and is zero.
+# The last row of an official codebook is padding and zero.
 PADDED = _each(
     _without_padding,
     lambda a: np.concatenate([a, np.zeros_like(a[:1])]),
@@ -61,20 +61,20 @@ PADDED = _each(
 
 
 def copies(count: int, layout: Layout = SAME) -> Layout:
-  """One array of ours that is listed `count` times in an official file."""
+  """One of our arrays, which an official file lists `count` times."""
 
   def to_ours(arrays):
     if any(a is not arrays[0] for a in arrays) and not all(
         np.array_equal(a, arrays[0], equal_nan=True) for a in arrays
     ):
-      raise ValueError('they should be copies of one array, but differ')
+      raise ValueError('they should be copies of one array, but they differ')
     return layout.to_ours(arrays[:1])
 
   return Layout(to_ours, lambda arrays: layout.to_theirs(arrays) * count)
 
 
 def stacked(layout: Layout, *, layers: int) -> Layout:
-  """One array [L, ...] for what is listed layer by layer."""
+  """One of our arrays [L, ...] for official arrays listed layer by layer."""
 
   def to_ours(arrays):
     each = len(arrays) // layers
@@ -108,7 +108,7 @@ def fused(*, heads: int) -> Layout:
 
 
 def merged(*, heads: int) -> Layout:
-  """The projection that merges the heads: [E, E] <-> [N, E/N, E]."""
+  """The projection after attention: [E, E] <-> [N, E/N, E]."""
   return _each(
       lambda a: a.T.reshape(heads, -1, a.shape[0]),
       lambda a: a.reshape(-1, a.shape[-1]).T,
@@ -116,7 +116,7 @@ def merged(*, heads: int) -> Layout:
 
 
 def per_depth(sizes: Sequence[int]) -> Layout:
-  """Tables [K, E] of all depths <-> one [sum of K, E] and where each starts."""
+  """Tables [K, E] by depth <-> one [sum of K, E], and where each starts."""
   starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
 
   def to_ours(arrays):
@@ -132,11 +132,11 @@ def per_depth(sizes: Sequence[int]) -> Layout:
 
 
 def _batch_statistics_to_ours(arrays):
-  mean, var, _ = arrays  # The last counts batches, which nothing reads.
+  mean, var, _ = arrays  # The last one counts batches; nothing reads it.
   return [mean, var]
 
 
-# Statistics of BatchNorm; a count of batches comes with the official ones.
+# Statistics of BatchNorm. The official ones include a count of batches.
 BATCH_STATISTICS = Layout(
     _batch_statistics_to_ours,
     lambda arrays: [*arrays, np.zeros((), np.int64)],
@@ -156,5 +156,5 @@ def _act_norm_to_theirs(arrays):
   return [*sums, np.asarray(fitted, np.uint8)]
 
 
-# ActNorm: ours keeps where it started apart from what training added to it.
+# ActNorm. Ours stores its start and the changes by training separately.
 ACT_NORM = Layout(_act_norm_to_ours, _act_norm_to_theirs)

@@ -1,7 +1,7 @@
-"""Renames and lays out arrays by a table, strictly and in both directions.
+"""Renames and rearranges arrays by a table, strictly and in both directions.
 
-Nothing is left over on either side: every name is used exactly once, and every
-array has the shape that the model needs, or one error lists all that differ.
+Every name on both sides is used exactly once, and every array has the shape
+that the model needs. Otherwise, one error lists all names that differ.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 from rq_jax.typing import PyTree
 
-_LISTED = 12  # Names of each kind that an error spells out.
+_LISTED = 12  # At most so many names of each kind appear in an error.
 
 
 def flatten(tree: PyTree) -> dict[str, object]:
-  """Leaves by path, such as 'params/encoder/conv_in/conv/kernel'."""
+  """Leaves of a tree by path, such as 'params/encoder/conv_in/conv/kernel'."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
       jax.tree_util.keystr(path, simple=True, separator='/'): leaf
@@ -44,10 +44,10 @@ def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
 def official_shapes(
     rows: Sequence[Row], ours: Shapes
 ) -> dict[str, tuple[int, ...]]:
-  """Shapes of the official arrays that hold ours, from shapes alone."""
+  """Shapes of the official arrays, computed only from the shapes of ours."""
   expected = {}
   for row in rows:
-    # One zero, seen as an array: layouts move it without storing it.
+    # A single zero, broadcast: layouts rearrange it without using memory.
     stand_ins = [np.broadcast_to(np.int8(0), ours[name]) for name in row.ours]
     arrays = row.layout.to_theirs(stand_ins)
     expected |= {
@@ -69,7 +69,8 @@ def check(
     source: Path of the file, for the error.
 
   Raises:
-    ValueError: Listing all names that are missing, unexpected or mis-shaped.
+    ValueError: If any name is missing, unexpected or has another shape; lists
+      them all.
   """
   expected = official_shapes(rows, ours)
   problems = {
@@ -103,10 +104,10 @@ def to_ours(
   Args:
     rows: The table of the model.
     read: Reads one official array.
-    dtypes: Of our arrays, by path; narrower numbers are widened exactly.
+    dtypes: Types of our arrays, by path. Narrower numbers are widened exactly.
 
   Yields:
-    Path and array.
+    The path and the values of each of our arrays.
 
   Raises:
     ValueError: If values contradict each other, such as copies that differ.
@@ -119,8 +120,9 @@ def to_ours(
     for name, array in zip(row.ours, arrays, strict=True):
       if not np.can_cast(array.dtype, dtypes[name], 'safe'):
         raise ValueError(
-            f'{_some(row.theirs)} is {array.dtype}, which does not fit in'
-            f' {np.dtype(dtypes[name])} without loss.'
+            f'{_some(row.theirs)} is {array.dtype}, which does not fit into'
+            f' {np.dtype(dtypes[name])} without loss. Convert a file that holds'
+            f' {np.dtype(dtypes[name])}.'
         )
       yield name, np.array(array, dtypes[name], order='C', copy=None)
 
@@ -135,7 +137,7 @@ def to_theirs(
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-  """Whether two arrays are equal bit by bit, shapes and dtypes included."""
+  """Whether two arrays have the same bits, shape and dtype."""
   if (a.shape, a.dtype) != (b.shape, b.dtype):
     return False
   bits = [

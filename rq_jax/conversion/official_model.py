@@ -1,4 +1,4 @@
-"""A model in an official file: what it is, and its arrays as ours."""
+"""Opens a model in an official file and reads its arrays in our layout."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -21,7 +21,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.typing import PyTree, Variables
 
-# Called with the number of bytes just read.
+# Called with the number of bytes of each array, before it is read.
 Progress = Callable[[int], None]
 
 
@@ -32,12 +32,13 @@ class OfficialModel:
   Attributes:
     source: Path of the file.
     config: The experiment that its `config.yaml` describes.
-    unknown: Fields of its architecture that mean nothing to us.
-    abstract: Shapes of our variables; those of a discriminator, too, where the
-      file has one.
-    rows: The table between both sides.
-    file: Reads the official arrays.
-    tensors: Those arrays by name, not read yet.
+    unknown: Fields of the architecture in `config.yaml` that rq_jax does not
+      know.
+    abstract: Shapes of our variables, including those of the discriminator if
+      the file has one.
+    rows: The table of official names and ours.
+    file: The opened file, from which arrays are read.
+    tensors: The official arrays by name, not read yet.
   """
 
   source: pathlib.Path
@@ -54,7 +55,7 @@ class OfficialModel:
     return sum(t.nbytes for t in self.tensors.values())
 
   def arrays(self, progress: Progress) -> Iterator[tuple[str, np.ndarray]]:
-    """Reads all arrays, as ours: yields path and array, a row at a time."""
+    """Reads and converts all arrays, row by row; yields our path and array."""
 
     def read(name: str) -> np.ndarray:
       tensor = self.tensors[name]
@@ -66,7 +67,7 @@ class OfficialModel:
     return mapping.to_ours(self.rows, read, dtypes)
 
   def variables(self, progress: Progress) -> Variables:
-    """Reads the variables of the model, on the host.
+    """Reads the variables of the model into host memory.
 
     Raises:
       ValueError: If a number is not finite.
@@ -76,7 +77,8 @@ class OfficialModel:
       if not np.all(np.isfinite(array)):
         raise ValueError(
             f'{self.source}: {name} has numbers that are not finite. The file'
-            ' is damaged, or its training had diverged; get it again.'
+            ' is damaged, or the training had diverged. Download or copy it'
+            ' again.'
         )
       leaves[name] = array
     return mapping.unflatten(self.abstract, leaves)
@@ -90,16 +92,18 @@ def open_model(
 
   Args:
     path: The file of `torch.save`.
-    ema: Whether to take its averaged parameters.
+    ema: Whether to read the averaged parameters.
 
   Raises:
-    ValueError: If either file is missing or damaged, or they do not fit.
+    ValueError: If either file is missing or damaged, or if they do not belong
+      together.
   """
   file = path.with_name('config.yaml')
   if not file.exists():
     raise ValueError(
-        f'There is no config.yaml beside {path}. Put the one there that was'
-        ' released with the weights: it says how large the model is.'
+        f'{path} has no config.yaml beside it, which describes the'
+        ' architecture. Put the config.yaml that was released with the weights'
+        ' there.'
     )
   description = reader.read(archive.read_config(file), str(file))
   with reading.TorchFile(path) as file:
@@ -125,12 +129,12 @@ def open_model(
 
 
 def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
-  """The state dicts of the model and of the discriminator, if any."""
+  """The state dicts of the model and, if there is one, the discriminator."""
   key = 'state_dict_ema' if ema else 'state_dict'
   if not isinstance(tree, Mapping) or tree.get(key) is None:
     has = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree)
-    hint = ' Leave out --ema.' if ema else ''
-    raise ValueError(f'{path} has no {key}; it holds {has}.{hint}')
+    hint = 'Leave out --ema.' if ema else 'Give an official checkpoint.'
+    raise ValueError(f'{path} has no {key}; it holds {has}. {hint}')
   parts = {'model': tree[key]}
   if tree.get('discriminator') is not None:
     parts['discriminator'] = tree['discriminator']
@@ -138,7 +142,9 @@ def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
     entries = part.items() if isinstance(part, Mapping) else [('?', part)]
     for name, value in entries:
       if not isinstance(value, reading.LazyTensor):
-        raise ValueError(f'{path}: {name} should be a tensor.')
+        raise ValueError(
+            f'{path}: {name} should be a tensor. Give an official checkpoint.'
+        )
   return parts
 
 
@@ -149,9 +155,9 @@ def model_table(
   """Shapes of the variables of a model, and its table.
 
   Args:
-    description: Of the model.
-    discriminator: Of the discriminator of an RQ-VAE, if its variables come
-      along.
+    description: Description of the model.
+    discriminator: Description of the discriminator of an RQ-VAE; None to leave
+      the discriminator out.
   """
   if isinstance(description, RQVAEConfig):
     model = build.rqvae(description)

@@ -1,8 +1,8 @@
-"""Which official arrays are which of ours: one table for each model.
+"""Tables of the names of official arrays and of ours, one for each model.
 
 Official names are those of rqvae/models in kakaobrain/rq-vae-transformer, and
-of the VGG16 of torchvision. Ours are paths in the variables, such as
-'params/encoder/conv_in/conv/kernel'. Tables are read in both directions.
+of torchvision's VGG16. Our names are paths in the variables, such as
+'params/encoder/conv_in/conv/kernel'. Tables are used in both directions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Row(NamedTuple):
-  """Some of our arrays, and the official ones that hold the same values."""
+  """Some of our arrays, and the official arrays with the same values."""
 
   ours: tuple[str, ...]
   theirs: tuple[str, ...]
   layout: Layout
 
 
-# Names of the RQ-VAE's modules, rewritten one after the other.
+# Rewrites names of the RQ-VAE's modules, by all patterns in this order.
 _RQVAE_MODULES = (
     (r'^to_features/', 'quant_conv/'),
     (r'^from_features/', 'post_quant_conv/'),
@@ -56,7 +56,7 @@ _CODEBOOK = {
 
 
 def rqvae(shapes: Shapes, *, depth: int) -> list[Row]:
-  """Rows of an RQ-VAE with variables of these shapes, and D codes deep."""
+  """Rows of an RQ-VAE with variables of these shapes and D depths."""
   rows = []
   for ours in shapes:
     collection, _, name = ours.partition('/')
@@ -115,9 +115,9 @@ def rqtransformer(
   """Rows of an RQ-Transformer with variables of these shapes.
 
   Args:
-    shapes: By path.
-    heads: Attention heads, N.
-    sizes: Codewords at each depth.
+    shapes: Shapes of the variables, by path.
+    heads: Number of attention heads, N.
+    sizes: Number of codewords at each depth.
   """
   block = _block_rows(heads)
   rows, embeddings = [], []
@@ -134,7 +134,7 @@ def rqtransformer(
     elif name.startswith('code_embedding_'):
       embeddings.append(ours)
     elif name == 'classifier/kernel':
-      # Upstream keeps those of each depth as [D, in, out], as we do.
+      # Official kernels per depth are [D, in, out], as ours.
       layout = layouts.DENSE if len(shape) == 2 else layouts.SAME
       rows.append(Row((ours,), ('classifier.linear.weight',), layout))
     else:
@@ -176,12 +176,12 @@ def discriminator(*, layers: int, norm: str) -> list[Row]:
   """Rows of a patch discriminator; see `models.discriminator`.
 
   Args:
-    layers: Its convolutions that halve the resolution.
+    layers: Number of convolutions that halve the resolution.
     norm: 'batch' or 'act'.
   """
   rows = []
   for i in range(layers + 2):
-    # Convolution, normalization, activation; the first has no normalization.
+    # Convolution, normalization, activation; normalization starts at i = 1.
     conv = f'main.{3 * i - 1 if i else 0}'
     inner = 0 < i <= layers
     ours = f'disc_params/conv_{i}'
@@ -212,7 +212,7 @@ def _norm_rows(norm: str, ours: str, theirs: str) -> list[Row]:
   ]
 
 
-# Convolutions of torchvision's VGG16, as numbers of its layers.
+# Indices of the convolutions among the layers of torchvision's VGG16.
 _VGG16 = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
@@ -231,7 +231,7 @@ def lpips() -> list[Row]:
   ]
 
 
-# Parts of official names in the order in which a state dict lists them.
+# Parts of official names, in the order in which state dicts list them.
 _ORDER = (
     'pos_emb_cond', 'pos_emb_hw', 'pos_emb_d', 'cond_emb', 'input_mlp',
     'head_mlp', 'tok_emb', 'body_transformer', 'head_transformer',
@@ -248,6 +248,6 @@ _RANK = {name: rank for rank, name in enumerate(_ORDER)}
 
 
 def official_order(name: str) -> tuple[int, ...]:
-  """Sorts names as the official state dicts list them."""
+  """A key that sorts names in the order of the official state dicts."""
   parts = name.split('.')
   return tuple(int(p) if p.isdigit() else _RANK.get(p, -1) for p in parts)

@@ -1,9 +1,10 @@
-"""Takes the checkpoints out of an archive as the authors released them.
+"""Extracts the checkpoints from an archive of the authors' releases.
 
-Of `NAME/stage1/model.pt`, `NAME/stage1/config.yaml` and the same of `stage2`,
-what is there is written, under names of ours: no name in the archive is ever a
-path on this machine. Other files are passed over. Links, devices and names that
-lead elsewhere do not occur in a release, so an archive with one is refused.
+It extracts `NAME/stage1/model.pt`, `NAME/stage1/config.yaml` and the same files
+of `stage2`, if they exist, to fixed names: no name in the archive ever becomes
+a path on this machine. Other files are skipped. Releases contain no links,
+devices or names that lead out of the archive, so an archive with any of them is
+refused.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import tarfile
 STAGES = ('stage1', 'stage2')
 FILES = ('model.pt', 'config.yaml')
 
-# A config has one or two KiB, a release some ten members.
+# A config has one or two KiB, and a release has about ten members.
 MAX_CONFIG = 2**20
 MAX_MEMBERS = 1000
 _CHUNK = 2**20
@@ -25,7 +26,9 @@ _BLOCK = 512
 _GZIP = b'\x1f\x8b'
 
 _AGAIN = 'Download or copy it again'
-_LIMIT = 'No release has so many; raise the limit if you trust it'
+_LIMIT = (
+    'No release is so large. If you trust it, unpack it and give the folder'
+)
 
 
 def is_archive(path: str | os.PathLike) -> bool:
@@ -42,16 +45,18 @@ def extract(
     limit: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-  """Writes `stage1/model.pt` and so on into a folder.
+  """Extracts `stage1/model.pt` and so on to a folder.
 
   Args:
     path: A .tar file, or a .tar.gz file.
-    folder: Where to; it exists and is empty.
-    limit: How many bytes the archive may have, decompressed.
-    progress: Is told how many bytes of the file were read, and of how many.
+    folder: Folder to write to; it exists and is empty.
+    limit: Largest size of the archive, in bytes after decompression.
+    progress: Called with the number of bytes read from the file so far, and
+      with their total.
 
   Raises:
-    ValueError: If the archive is damaged, or holds what no release does.
+    ValueError: If the archive is damaged, or differs from a release, for
+      example by a link.
   """
   size = os.path.getsize(path)
   try:
@@ -64,25 +69,25 @@ def extract(
         for _ in _write(member, forward, folder / target, limit):
           if progress is not None:
             progress(raw.tell(), size)
-      # Only at its end is a compressed file compared with its checksum.
+      # gzip compares the checksum only at the end of the file.
       while forward.read(_CHUNK):
         pass
     if progress is not None:
       progress(size, size)
   except _RefusedError as refusal:
     raise ValueError(f'{path} {refusal}') from None
-  # What tarfile and zlib make of damage differs from one Python to the next.
+  # The errors of tarfile and zlib for damage differ between Python versions.
   except Exception as error:
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
       raise  # Of the disk, not of the archive.
     raise ValueError(
-        f'{path} is damaged, or no .tar or .tar.gz file: {error}. Download it'
-        ' again.'
+        f'{path} is damaged, or is no .tar or .tar.gz file: {error}.'
+        f' {_AGAIN}.'
     ) from error
 
 
 class _RefusedError(Exception):
-  """What is wrong with an archive, to follow its path, and what to do."""
+  """What is wrong with an archive, and what to do; to follow its path."""
 
   def __init__(self, what: str, advice: str = ''):
     advice = advice or (
@@ -95,8 +100,8 @@ class _RefusedError(Exception):
 class _Forward:
   """The decompressed bytes of an archive, read forward and in small pieces.
 
-  `tarfile` alone would read a header of any length into memory, go back to
-  where it was before, and pass over a member of any size.
+  Without this, `tarfile` would read a header of any length into memory, seek
+  backwards, and skip over a member of any size.
   """
 
   def __init__(self, stream: io.BufferedIOBase, limit: int):
@@ -125,7 +130,7 @@ class _Forward:
     self._position += len(self.last)
     if self._position > self._limit:
       raise _RefusedError(
-          f'has more than {self._limit} bytes once it is decompressed', _LIMIT
+          f'has more than {self._limit} bytes after decompression', _LIMIT
       )
     return self.last
 
@@ -145,7 +150,9 @@ def _wanted(forward: _Forward) -> Iterator[tuple[tarfile.TarInfo, str]]:
         continue
       roots.add(root)
       if (stage, file) in seen or len(roots) > 1:
-        raise _RefusedError(f'holds several files {stage}/{file}, or models')
+        raise _RefusedError(
+            f'holds several files {stage}/{file}, or several models'
+        )
       if file == 'config.yaml' and member.size > MAX_CONFIG:
         raise _RefusedError(f'has a config.yaml of {member.size} bytes')
       seen.add((stage, file))
@@ -159,10 +166,10 @@ def _parts(member: tarfile.TarInfo) -> tuple[str, ...]:
   shown = ascii(member.name[:80])
   regular = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
   if not (regular or member.isdir()) or member.issparse():
-    raise _RefusedError(f'holds a link, a device or the like, {shown}')
+    raise _RefusedError(f'holds a link, a device or the like: {shown}')
   parts = pathlib.PurePosixPath(member.name).parts
   if member.name.startswith('/') or '..' in parts or '\\' in member.name:
-    raise _RefusedError(f'holds a file that would lie outside of it, {shown}')
+    raise _RefusedError(f'holds a file that would lie outside of it: {shown}')
   return parts
 
 
@@ -173,7 +180,8 @@ def _write(
   forward.seek(member.offset_data)
   if forward.tell() + member.size > limit:
     raise _RefusedError(
-        f'holds a file of {member.size} bytes; {limit} are the limit for all',
+        f'holds a file of {member.size} bytes, but at most {limit} bytes are'
+        ' allowed for all files',
         _LIMIT,
     )
   target.parent.mkdir(exist_ok=True)
@@ -182,7 +190,7 @@ def _write(
     raise _RefusedError(
         f'needs {member.size} bytes in {target.parent.parent}, and {free} are'
         ' free',
-        'Make room, or choose another folder for temporary files',
+        'Free some space, or choose --dst on another disk',
     )
   with open(target, 'xb') as file:
     remaining = member.size

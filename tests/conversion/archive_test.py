@@ -1,4 +1,4 @@
-"""Checkpoints are found wherever they lie, and configs are only read."""
+"""Checkpoints are found in folders and archives; configs are not executed."""
 
 import os
 import tarfile
@@ -26,7 +26,7 @@ def lay_out(folder, files):
 
 
 def found(src, scratch):
-  """What is in the files that were found, by stage."""
+  """The contents of the files that were found, by stage."""
   with archive.open_source(src, scratch) as source:
     for path in (source.stage1, source.stage2):
       assert path is None or path.with_name('config.yaml').is_file()
@@ -83,7 +83,7 @@ def test_an_archive_is_unpacked_for_as_long_as_it_is_open(tmp_path, suffix):
         ({'a/stage1/x': '', 'b/stage1/x': ''}, r"several models: \['a', 'b'\]"),
         ({'a.pt': '', 'config.yaml': 'arch: {type: vq-gan}'}, "'vq-gan'"),
         ({'a.pt': '', 'config.yaml': 'arch: {type: [1]}'}, r'\[1\]'),
-        ({'a.pt': '', 'config.yaml': 'arch: 7'}, 'arch.type None'),
+        ({'a.pt': '', 'config.yaml': 'arch: 7'}, 'arch.type=None'),
     ],
 )
 def test_a_folder_that_is_none_of_these_is_refused(tmp_path, files, message):
@@ -105,8 +105,8 @@ def test_what_macos_leaves_beside_files_is_passed_over(tmp_path):
   assert found(lay_out(tmp_path, files), tmp_path) == ['one', None]
 
 
-# The first bytes of files of torch.save: of today, of before 1.6, and a tar
-# file of the first releases, which is refused where it is read.
+# The first bytes of files of torch.save: today, before 1.6, and in the first
+# releases, whose tar files are found but refused when they are read.
 HEADS = ['PK\3\4', pickles.MAGIC, 'sys_info'.ljust(257, '\0') + 'ustar']
 
 
@@ -174,9 +174,9 @@ ALIASES = 'a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n'
         ('a: ' + '1:1' * 3000, 'more than 4096 characters'),
         ('a: [', 'parsing'),
         ('a: 2024-99-99', 'month'),
-        ('a: !!timestamp x', 'no config'),
-        ('a: !!int ""', 'no config'),
-        ('\0', 'no config'),
+        ('a: !!timestamp x', 'not a config'),
+        ('a: !!int ""', 'not a config'),
+        ('\0', 'not a config'),
         ('- a', 'no dict'),
         ('', 'no dict'),
         ('#' * (2**20 + 1), 'more than 1048576 bytes'),

@@ -16,7 +16,7 @@ from tests import official
 
 
 def raw(name):
-  """The config of a recorded model, as its file holds it."""
+  """The config of a recorded model, as in its file."""
   text = (official.FIXTURES / name / 'config.yaml').read_text()
   return yaml.safe_load(text)
 
@@ -34,7 +34,7 @@ def partner_raw():
 
 @functools.cache
 def partner():
-  """Its state dict, drawn."""
+  """Random weights for `partner_raw`, as a state dict."""
   config = reader.read(partner_raw(), 'partner').config
   abstract, rows = official_model.model_table(config.model)
   rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def write(folder, config, state, *, name='model.pt', **others):
 
 
 def write_both(folder, **others):
-  """Writes an archive's folder with the stages of a model of classes."""
+  """Writes both stages of a class-conditional model, laid out as released."""
   name = 'rqtransformer_unshared'
   write(folder / 'stage1', partner_raw(), partner())
   write(folder / 'stage2', raw(name), official.weights(name), **others)

@@ -1,7 +1,8 @@
-"""Whatever the bytes are, reading them ends in a value or in a ValueError.
+"""Reading any bytes ends in a value or in a ValueError.
 
-Short and the same every time; with a number in the variable RQ_JAX_FUZZ, that
-many random examples of each kind. What was found so is kept as examples.
+By default there are few examples, the same in every run. Set RQ_JAX_FUZZ to a
+number to run as many random examples of each kind. Failures found so are kept as
+explicit examples.
 """
 
 import io
@@ -32,7 +33,7 @@ fuzz = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
-# A mutation: where, how many bytes go, and which come.
+# A mutation: its position, the number of bytes removed, and the bytes inserted.
 MUTATIONS = st.lists(
     st.tuples(
         st.floats(0, 1),
@@ -57,7 +58,7 @@ def mutated(data, mutations):
 
 
 def read_all(path):
-  """Reads whatever a file holds; a ValueError is a fine answer."""
+  """Reads all values of a file; a ValueError is allowed."""
   try:
     with reading.TorchFile(path) as file:
       waiting = [file.tree]
@@ -71,7 +72,7 @@ def read_all(path):
           array = file.read(value)
           assert array.shape == value.shape and array.dtype == value.dtype
   except ValueError as error:
-    # One plain sentence that names the file.
+    # A short error that starts with the path of the file.
     assert type(error) is ValueError
     assert str(error).startswith(str(path)) and len(str(error)) < 1000
     str(error).encode()
@@ -84,7 +85,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def valid(folder):
-  """The bytes of a small file with a bit of everything."""
+  """The bytes of a small file that holds values of all kinds."""
   weight = np.arange(4, dtype=np.float32).reshape(2, 2)
   tree = {
       'epoch': 7,
@@ -97,7 +98,7 @@ def valid(folder):
 
 @pytest.fixture(scope='module')
 def legacy(folder):
-  """The bytes of a file of before PyTorch 1.6, with two storages."""
+  """The bytes of a file from before PyTorch 1.6, with two storages."""
   more = pickles.storage('BoolStorage', '1', 1, more=(pickle.NONE,))
   state = pickle.EMPTY_DICT + pickles.old_text(b'a') + pickles.tensor()
   state += pickle.SETITEM + pickles.text('b')
@@ -115,7 +116,7 @@ def test_any_bytes_in_a_file_of_the_older_format(folder, legacy, mutations):
   path = folder / 'mutated.pt'
   path.write_bytes(mutated(legacy, mutations))
   read_all(path)
-  # Behind the magic number and the version, which few mutations leave alone.
+  # After the magic number and the version, which most mutations would damage.
   at = legacy.index(pickles.SYSTEM)
   path.write_bytes(legacy[:at] + mutated(legacy[at:], mutations))
   read_all(path)
@@ -240,7 +241,7 @@ def test_any_bytes_in_an_archive(folder, header, fields, mutations, sound):
   data = bytearray(_tar())
   for offset, value in fields:
     data[header + offset : header + offset + len(value)] = value
-  # A checksum that is right lets tarfile go further.
+  # With a correct checksum, tarfile reads further.
   data[header + 148 : header + 156] = b' ' * 8
   checksum = b'%06o\0 ' % sum(data[header : header + 512])
   data[header + 148 : header + 156] = checksum

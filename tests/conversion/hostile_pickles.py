@@ -1,4 +1,4 @@
-"""Pickles that must be refused, and what the refusal says."""
+"""Pickles that must be refused, each with a part of the error."""
 
 import pickle
 
@@ -13,7 +13,7 @@ def _nested(depth):
 
 
 def _bomb(levels):
-  """A pair of twice the same pair, and so on: 2 ** levels pairs in all."""
+  """Nested pairs, each holding one pair twice: 2 ** levels pairs in all."""
   code = pickle.EMPTY_TUPLE
   for level in range(levels):
     put, get = (op + bytes([level]) for op in (pickle.BINPUT, pickle.BINGET))
@@ -30,7 +30,7 @@ GETATTR = pickles.name('__builtin__', 'getattr') + pickles.together(
 )
 DICT = pickles.name('collections', 'OrderedDict') + pickles.EMPTY
 
-# By name: a pickle without its frame, and what the refusal says.
+# By name: a pickle without its frame, and a part of the error.
 HOSTILE = {
     'os.system': (pickles.name('os', 'system') + CALL, 'os.system'),
     'posix.system': (pickles.name('posix', 'system') + CALL, 'posix.system'),
@@ -98,7 +98,7 @@ HOSTILE = {
             DICT,
         )
         + pickle.REDUCE,
-        'sizes are no integers',
+        'sizes are not integers',
     ),
     'class as a value': (pickles.name('torch', 'Size'), 'outside of any'),
     'storage as a value': (pickles.storage(), 'outside of any tensor'),
@@ -126,15 +126,15 @@ HOSTILE = {
     ),
     'storage that is missing': (
         pickles.tensor(pickles.storage(key='1')),
-        "storage '1' should have 16 bytes, and it has none",
+        "storage '1' should have 16 bytes, but it has none",
     ),
     'storage outside of its folder': (
         pickles.tensor(pickles.storage(key='../../../etc/passwd')),
-        'and it has none',
+        'but it has none',
     ),
     'storage larger than its file': (
         pickles.tensor(pickles.storage(numel=2**40)),
-        'and it has 16',
+        'but it has 16',
     ),
     'tensor larger than its storage': (
         pickles.tensor(shape=(5,)),
@@ -202,11 +202,11 @@ HOSTILE = {
     ),
     'dict of what are no pairs': (
         pickles.ordered_dict(pickle.EMPTY_TUPLE),
-        'of what are no pairs',
+        'from items that are not pairs',
     ),
     'dict of texts of two letters': (
         pickles.ordered_dict(pickles.text('ab')),
-        'of what are no pairs',
+        'from items that are not pairs',
     ),
     'dict with a list as a key': (
         pickles.ordered_dict(pickle.EMPTY_LIST + pickle.NONE + pickle.TUPLE2),
@@ -214,13 +214,13 @@ HOSTILE = {
     ),
     'two dicts of one list': (
         pickles.two_dicts_of_one_list(),
-        'two dicts of one',
+        'two dicts from one list',
     ),
     'device with a long name': (
         pickles.name('torch', 'device')
         + pickles.together(pickles.text('cuda' * 100))
         + pickle.REDUCE,
-        'a device by 400 letters',
+        'a device with 400 letters',
     ),
     'negated view': (
         pickles.tensor(more=(pickle.EMPTY_DICT,)),
@@ -266,7 +266,7 @@ HOSTILE = {
         pickle.BINUNICODE + b'\xff\xff\xff\xff',
         'cut off or wrong in an instruction BINUNICODE',
     ),
-    # Python's pickletools would warn of these, and decode the second one.
+    # Python's pickletools would warn of these two, and decode the second.
     'name with a backslash': (
         pickles.name('torch', '\\oStorage'),
         'torch.\\\\oStorage',

@@ -1,4 +1,4 @@
-"""Layouts against what they say in words, element by element."""
+"""Layouts are compared with their descriptions, element by element."""
 
 import numpy as np
 import pytest
@@ -153,7 +153,7 @@ def test_act_norm_starts_at_the_official_values_and_keeps_what_is_learnt():
     ],
 )
 def test_values_pass_bit_by_bit(layout, shape, count):
-  # Not a number, negative zero and the smallest value included.
+  # NaN, negative zero, the smallest positive value, and an infinity.
   odd = np.array([np.nan, -0.0, 1e-45, -np.inf], np.float32)
   theirs = [odd.reshape(shape)] * count
   again = layout.to_theirs(layout.to_ours(theirs))

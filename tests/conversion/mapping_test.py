@@ -1,4 +1,4 @@
-"""Tables are applied strictly: every name once, every shape as it must be."""
+"""Tables are applied strictly: every name once, every shape as required."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files of PyTorch put together instruction by instruction, good or bad."""
+"""Builds files of PyTorch instruction by instruction, valid or not."""
 
 import pickle
 import struct
@@ -55,7 +55,7 @@ def tensor(view=None, *, offset=0, shape=(4,), stride=(1,), more=()):
 
 
 def old_text(value):
-  """As Python 2 wrote it."""
+  """A text as Python 2 wrote it."""
   if len(value) < 256:
     return pickle.SHORT_BINSTRING + bytes([len(value)]) + value
   return pickle.BINSTRING + struct.pack('<i', len(value)) + value
@@ -67,7 +67,7 @@ def whole(*instructions):
 
 
 def ordered_dict(*items):
-  """As Python 2 wrote it: called with a list of pairs."""
+  """An OrderedDict as Python 2 wrote it: called with a list of pairs."""
   pairs = pickle.EMPTY_LIST + pickle.MARK + b''.join(items) + pickle.APPENDS
   function = name('collections', 'OrderedDict')
   return function + pairs + pickle.TUPLE1 + pickle.REDUCE
@@ -127,9 +127,9 @@ def state_of_parameters():
 
 
 def write(path, pickled, storages=None, *, files=(), compress=False):
-  """An archive as PyTorch writes it, by default with one storage of 1 to 4.
+  """Writes an archive like PyTorch, by default with one storage of 1 to 4.
 
-  `files` are further members, or such that replace one: (name, data).
+  `files` are more members, (name, data); they replace members of that name.
   """
   storages = {'0': VALUES} if storages is None else storages
   members = [('archive/data.pkl', pickled), ('archive/byteorder', b'little')]
@@ -155,10 +155,10 @@ SYSTEM = whole(ENDIAN + pickle.NEWTRUE + pickle.SETITEM)
 def write_legacy(
     path, pickled, storages=None, *, keys=None, head=(MAGIC, VERSION, SYSTEM)
 ):
-  """A file as PyTorch before 1.6 wrote it, with one storage of four elements.
+  """Writes a file like PyTorch before 1.6, by default with one storage.
 
-  `storages` are pairs of the number of elements, as the file says, and bytes,
-  by key. `keys` is the pickle of their list where it is another one.
+  `storages` maps keys to the number of elements that the file states, and the
+  bytes. `keys` is the pickle of the list of keys, if it is not the usual one.
   """
   storages = {'0': (4, VALUES)} if storages is None else storages
   items = pickle.MARK + b''.join(map(text, storages)) + pickle.APPENDS

@@ -1,8 +1,9 @@
-"""No official weight is read in vain, none at a wrong place.
+"""Every official weight is used, and in the right place.
 
-One element of each array of a recorded model is changed. Converted, it must be
-another model, or be refused; and the changed model must differ from what was
-recorded, except for arrays whose values nothing in a recording depends on.
+Each test changes one element of an array of a recorded model. The conversion
+must give another model or refuse the change, and the outputs of the changed
+model must differ from the recording, except for arrays that no recorded output
+depends on.
 """
 
 import dataclasses
@@ -24,23 +25,23 @@ from tests import official
 RQVAES = official.RQVAES
 RQTRANSFORMERS = [f'rqtransformer_{name}' for name in official.RQTRANSFORMERS]
 
-# Arrays that nothing recorded depends on.
+# Arrays that no recorded output depends on.
 INVISIBLE = (
-    # Added to all scores of a query alike, which the softmax over keys ignores.
+    # Adds the same number to all scores of a query, which the softmax ignores.
     r'\.(k|key)\.bias$',
-    # Training alone reads the averages of the codebook.
+    # Only training reads the averages of the codebook.
     r'\.(cluster_size_ema|embed_ema)$',
-    # Training alone asks whether an ActNorm has been fitted, and nothing how
+    # Only training reads whether an ActNorm has been fitted. Nothing reads how
     # many batches a BatchNorm has seen.
     r'\.(initialized|num_batches_tracked)$',
 )
-# Biases that are added to whole channels, all readers of which subtract the
-# mean: GroupNorm does where a group is one channel, as it is of 32 channels.
+# Biases that are added to whole channels whose readers all subtract the mean.
+# GroupNorm does so for 32 channels, where each group is one channel.
 INVISIBLE_IN_32_CHANNELS = (
     r'\.conv1\.bias$',
-    # The map of the lowest level of the encoder and of the highest of the
-    # decoder, from the convolution that resamples it to the last normalization.
-    # At other levels the zeros show that the next resampling pads with.
+    # Feature maps of the encoder's lowest and the decoder's highest level, from
+    # the convolution that resamples them to the last normalization. At other
+    # levels, the zero padding of the next resampling makes the bias visible.
     r'^(encoder\.(down\.2|mid)|decoder\.up\.0)\.'
     r'.*\.(conv2|nin_shortcut|v|proj_out)\.bias$',
     r'^(encoder\.down\.1\.down|decoder\.up\.1\.up)sample\.conv\.bias$',
@@ -55,7 +56,7 @@ def _is_invisible(name, array):
 
 
 def _changed(name, array, row=0):
-  """A copy with one element changed, in this row if there are rows."""
+  """A copy with one element changed, in the given row if there are rows."""
   rng = np.random.default_rng(sum(map(ord, name)) + row)
   index = tuple(int(rng.integers(n)) for n in array.shape)
   index = (row, *index[1:]) if index else index
@@ -109,8 +110,8 @@ def test_a_change_of_any_official_array_is_a_change_of_ours(name):
       try:
         after = dict(_rows(name, changed, [row]))
       except ValueError as error:
-        # Copies of a shared codebook must agree, and tables start where they
-        # must.
+        # Refused: copies of a shared codebook that differ, and tables that do
+        # not start at the right offsets.
         assert 'quantizer.codebooks' in theirs or 'tok_emb.offsets' in theirs
         assert theirs.rsplit('.', 1)[0] in str(error)
         continue
@@ -122,7 +123,7 @@ def test_a_change_of_any_official_array_is_a_change_of_ours(name):
 
 @functools.cache
 def _rqvae_outputs(name):
-  """Makes of variables what was recorded, by its recorded name."""
+  """A function from variables to the recorded outputs, by recorded name."""
   model = build.rqvae(official.config(name).model)
   recorded = official.recording(name)
   images, codes = official.images(recorded['x']), recorded['rand_codes']
@@ -141,7 +142,7 @@ def _rqvae_outputs(name):
 
 @functools.cache
 def _rqtransformer_outputs(name):
-  """Makes of variables what was recorded, by its recorded name."""
+  """A function from variables to the recorded outputs, by recorded name."""
   model = build.rqtransformer(official.config(name).model)
   recorded = official.recording(name)
   codes = recorded['codes']
@@ -163,7 +164,7 @@ def _rqtransformer_outputs(name):
 
 @functools.cache
 def _discriminator_outputs(name):
-  """Makes of variables what was recorded, by its recorded name."""
+  """A function from variables to the recorded outputs, by recorded name."""
   norm = DISCRIMINATORS[name]
   model = discriminator.PatchDiscriminator(channels=16, norm=norm)
   images = official.images(official.recording('discriminator')['fake'])
@@ -188,7 +189,7 @@ def _outputs(name):
 
 
 def _as_recorded(name, state):
-  """Whether a model makes what was recorded, at the tolerance of parity."""
+  """Whether a model gives the recorded outputs, within the parity tolerance."""
   abstract, rows = _table(name)
   variables = mapping.unflatten(abstract, dict(_rows(name, state, rows)))
   made = _outputs(name)(variables)
@@ -199,7 +200,7 @@ def _as_recorded(name, state):
 def _close(name, made, recorded):
   made = np.asarray(made)[: len(recorded)]
   if name == 'rqtransformer_unshared_vocabs':
-    # Of codewords that there are not; upstream forgets to mask their logits.
+    # Logits of missing codewords, which the official code does not mask.
     made = np.where(made < -1e8, recorded, made)
   return np.allclose(made, recorded, rtol=1e-5, atol=1e-5)
 
@@ -224,7 +225,7 @@ def test_a_change_of_any_array_is_seen_but_of_those_listed(name):
   unseen, listed = [], []
   for theirs, array in state.items():
     if theirs.endswith('offsets'):
-      continue  # They cannot differ: conversion refuses to.
+      continue  # The conversion refuses any change of them.
     changed = _changed(theirs, array, _visible_row(name, theirs))
     alike = [n for n in state if state[n] is array or _is_copy(n, theirs, name)]
     if _as_recorded(name, state | dict.fromkeys(alike, changed)):
@@ -235,7 +236,7 @@ def test_a_change_of_any_array_is_seen_but_of_those_listed(name):
 
 
 def _is_copy(a, b, name):
-  """Whether two names are of one shared codebook."""
+  """Whether two names belong to the same shared codebook."""
   shared = name in RQVAES and official.config(name).model.shared_codebook
   parts = [n.split('.') for n in (a, b)]
   return (
@@ -261,7 +262,7 @@ def test_a_change_of_any_weight_of_lpips_is_seen():
 
   assert is_as_recorded(state)
   for name, array in state.items():
-    # Some channels are dark in both images: one of a few elements is seen.
+    # Some channels are zero for both images, so three elements are tried.
     assert not all(
         is_as_recorded(state | {name: _changed(name, array, row)})
         for row in (0, len(array) // 2, len(array) - 1)

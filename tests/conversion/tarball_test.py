@@ -1,4 +1,4 @@
-"""Nothing that an archive holds is written anywhere else than it should be."""
+"""An archive is unpacked only to the intended places, or refused."""
 
 import gzip
 import io
@@ -39,7 +39,7 @@ def write(path, entries, *, form=tarfile.PAX_FORMAT, end=True):
 
 
 def listing(folder):
-  """All that is in a folder, with contents: what a test compares."""
+  """The contents of all files in a folder, by path; '' for folders."""
   return {
       str(path.relative_to(folder)): path.read_bytes() if path.is_file() else ''
       for path in sorted(folder.rglob('*'))
@@ -105,7 +105,7 @@ DEVICE = {'devmajor': 1, 'devminor': 3}
 SPARSE = {'GNU.sparse.major': '1', 'GNU.sparse.minor': '0'}
 MANY = [entry(f'net/{i}') for i in range(tarball.MAX_MEMBERS + 1)]
 
-# By name: what is in the archive, and what the refusal says.
+# By name: entries of the archive, and a part of the error.
 HOSTILE = {
     'traversal': ([entry('../stage1/model.pt', b'x')], 'outside of it'),
     'traversal within': (
@@ -176,7 +176,7 @@ def _refused(src, tmp_path, message, **options):
   with pytest.raises(ValueError, match=message) as refusal:
     unpacked(src, tmp_path / 'scratch', **options)
   assert type(refusal.value) is ValueError
-  # A config is named by where it lies.
+  # An error about a config starts with the path of the config.
   assert str(refusal.value).startswith(str(tmp_path))
   assert listing(tmp_path) == before
 
@@ -205,7 +205,7 @@ def test_a_hostile_archive_is_refused_and_writes_nothing(
 def test_a_decompression_bomb_is_refused_at_the_limit(tmp_path, entries):
   src = write(tmp_path / 'net.tar.gz', entries)
   assert src.stat().st_size < LIMIT // 100
-  _refused(src, tmp_path, '1048576.*raise the limit', limit=LIMIT)
+  _refused(src, tmp_path, '1048576.*unpack it and give the folder', limit=LIMIT)
 
 
 def test_what_follows_the_end_counts_as_well(tmp_path):

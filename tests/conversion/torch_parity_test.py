@@ -1,4 +1,4 @@
-"""PyTorch reads what is written here, and reads the same as is read here.
+"""PyTorch reads our files, and reads other files as we do.
 
 Skipped where PyTorch is not installed.
 """
@@ -24,7 +24,7 @@ CHECKPOINTS = sorted(FIXTURES.glob('*/model*.pt'))
 
 
 def to_numpy(tensor):
-  """The values of a tensor of PyTorch, bfloat16 among them."""
+  """The values of a PyTorch tensor of any type, including bfloat16."""
   tensor = tensor.detach().contiguous()
   if tensor.dtype == torch.bfloat16:
     return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
@@ -69,7 +69,7 @@ def test_official_checkpoints_are_read_alike(path):
 
 
 def training_archive():
-  """What the official trainer saves, of a small network."""
+  """A tree like the one the official trainer saves, for a small network."""
   torch.manual_seed(0)
   model = torch.nn.Sequential(
       torch.nn.Conv2d(3, 4, 3),

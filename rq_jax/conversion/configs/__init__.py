@@ -1,1 +1,1 @@
-"""Official `config.yaml` files: read into ours, and written from them."""
+"""Official `config.yaml` files: read into experiments, and written."""

@@ -1,8 +1,8 @@
-"""Official `config.yaml` files, read into experiments and written from them.
+"""Reads official `config.yaml` files into experiments; see `writer`, too.
 
 Fields and defaults are those of rqvae/models/rqtransformer/configs.py and
-rqvae/utils/config.py. What the architecture of a checkpoint is, only the file
-that was released with it says: those in the official repository differ.
+rqvae/utils/config.py. Only the file that was released with a checkpoint
+describes its architecture: the files in the official repository differ.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from rq_jax import config as config_lib
 from rq_jax.config import Experiment
 
 _GELU = {'v1': 'exact', 'v2': 'sigmoid'}
-# Upstream reads these, but nothing depends on them in a trained model.
+# The official code reads these, but no trained model depends on them.
 _INERT = (
     'type', 'ema', 'ar_hierarchy', 'use_padding_emb', 'scaled_head_emb_vqvae',
     'code_hier', 'checkpointing', 'hparams.bottleneck_type',
@@ -26,13 +26,13 @@ _INERT = (
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What an official file says of a checkpoint.
+  """The contents of an official config.
 
   Attributes:
-    config: The model, and what else an experiment says of it; not enough to
-      train it.
-    discriminator: Whether its training had a discriminator, too.
-    unknown: Names of architecture fields that mean nothing to us.
+    config: An experiment with the model and the fields that the file sets. It
+      is incomplete and cannot be trained.
+    discriminator: Whether the model was trained with a discriminator.
+    unknown: Names of architecture fields that rq_jax does not know.
   """
 
   config: Experiment
@@ -41,7 +41,7 @@ class Description:
 
 
 class _Fields:
-  """Fields of a section by dotted name; remembers which were asked for."""
+  """Fields of a section by dotted name; remembers which ones were read."""
 
   def __init__(self, section: Mapping[str, Any], source: str):
     self._values = dict(_flatten(section, ''))
@@ -56,18 +56,19 @@ class _Fields:
     value = self.get(name)
     if value is None:
       raise ValueError(
-          f'{self._source} has no arch.{name}, without which the model cannot'
-          ' be built. Use the config.yaml that was released with the weights.'
+          f'{self._source} has no arch.{name}, which the model needs. Use the'
+          ' config.yaml that was released with the weights.'
       )
     return value
 
   def must_be(self, name: str, *possible: Any) -> None:
-    """Refuses what we cannot build; the first value is the default."""
+    """Refuses values that rq_jax cannot build; the first one is the default."""
     value = self.get(name, possible[0])
     if value not in possible:
       raise ValueError(
-          f'{self._source}: arch.{name}={value!r}, but rq_jax builds'
-          f' {" or ".join(map(repr, possible))} alone.'
+          f'{self._source}: arch.{name}={value!r}, but rq_jax builds only'
+          f' {" or ".join(map(repr, possible))}. This checkpoint cannot be'
+          ' converted.'
       )
 
   def unknown(self) -> tuple[str, ...]:
@@ -83,10 +84,10 @@ def _flatten(section: Mapping[str, Any], prefix: str):
 
 
 def stage_of(raw: Any, source: str) -> int:
-  """Which stage a parsed file describes.
+  """The stage that a parsed file describes, 1 or 2.
 
   Raises:
-    ValueError: If neither.
+    ValueError: If it describes neither stage.
   """
   arch = raw.get('arch') if isinstance(raw, Mapping) else None
   kind = arch.get('type') if isinstance(arch, Mapping) else None
@@ -103,11 +104,11 @@ def read(raw: Mapping[str, Any], source: str) -> Description:
   """Reads a parsed `config.yaml`.
 
   Args:
-    raw: What is in the file.
-    source: Its path, for errors.
+    raw: The contents of the file.
+    source: Path of the file, for errors.
 
   Raises:
-    ValueError: If a field is missing or means a model that we do not build.
+    ValueError: If a field is missing, or has a value that rq_jax cannot build.
   """
   if stage_of(raw, source) == 1:
     return _read_stage1(raw, source)
@@ -134,7 +135,7 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
       codebook_size=fields.need('hparams.n_embed'),
       shared_codebook=fields.get('hparams.shared_codebook', False),
       decay=fields.get('hparams.decay', 0.99),
-      # As the official code trains codebooks.
+      # The official code trains codebooks so.
       codebook_update='depth',
       restart='absolute' if restart else 'off',
       restart_threshold=1.0,
@@ -157,7 +158,8 @@ def _check_latent_shape(model, latent_shape, source):
   if latent_shape is not None and list(latent_shape) != expected:
     raise ValueError(
         f'{source}: arch.hparams.latent_shape={list(latent_shape)} contradicts'
-        f' arch.ddconfig and embed_dim, which give {expected}.'
+        f' arch.ddconfig and arch.hparams.embed_dim, which give {expected}. Use'
+        ' the config.yaml that was released with the weights.'
     )
   if model['shared_codebook']:
     for name in ('codebook_size', 'decay'):
@@ -166,19 +168,19 @@ def _check_latent_shape(model, latent_shape, source):
 
 
 def _one_for_all(value, name: str, source: str):
-  """One number for a list that repeats it, as a shared codebook may have."""
+  """The number that a list for a shared codebook repeats."""
   if not isinstance(value, list | tuple):
     return value
   if len(set(value)) != 1:
     raise ValueError(
         f'{source}: {name}={list(value)} differs by depth, but the codebook is'
-        ' shared.'
+        ' shared. Use the config.yaml that was released with the weights.'
     )
   return value[0]
 
 
 def _read_discriminator(raw: Mapping[str, Any]) -> dict[str, Any]:
-  """Fields of the discriminator; none if there is none."""
+  """Fields of the discriminator; empty if there is no discriminator."""
   section = raw.get('gan') or {}
   arch = (section.get('disc') or {}).get('arch')
   if arch is None:
@@ -192,7 +194,8 @@ def _read_discriminator(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
   fields = _Fields(raw['arch'], source)
-  # Shipped files keep this one under `dataset`, where upstream looks in vain.
+  # Released files have this one under `dataset`, not where the official code
+  # reads it.
   shipped = (raw.get('dataset') or {}).get('vocab_size')
   codebook_size = fields.get('vocab_size', shipped) or fields.need('vocab_size')
   length = max(fields.get('block_size_cond', 0), 1)
@@ -208,7 +211,7 @@ def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
     ):
       _same_in_both(fields, name, source)
   else:
-    # Nothing is built of these.
+    # The block is not built, so its fields are read and ignored.
     for name in ('n_head', 'gelu', *_BLOCK_DEFAULTS):
       fields.get(f'head.block.{name}')
   model = dict(
@@ -242,10 +245,10 @@ def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
 
 
 def _parse(source: str, **raw: Any) -> Experiment:
-  """The experiment of what a file says.
+  """The experiment with these fields.
 
   Raises:
-    ValueError: If its model cannot be built; names the file.
+    ValueError: If its model cannot be built; names the file `source`.
   """
   try:
     return config_lib.parse(raw)
@@ -274,7 +277,8 @@ def _same_in_both(fields: _Fields, name: str, source: str) -> None:
   if body != head:
     raise ValueError(
         f'{source}: arch.body.block.{name}={body}, but arch.head.block.{name}='
-        f'{head}; rq_jax builds both transformers with the same.'
+        f'{head}. rq_jax builds both transformers with the same value, so this'
+        ' checkpoint cannot be converted.'
     )
 
 
@@ -288,7 +292,7 @@ def _input(from_codebook: bool) -> str:
 
 
 def _data(raw: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-  """What the checkpoint was trained on, by its official name."""
+  """The dataset of a checkpoint, under its official name."""
   dataset = raw.get('dataset') or {}
   name = dataset.get('type') or dataset.get('dataset') or 'unknown'
   return dict(source='image_folder', path=str(name), image_size=image_size)

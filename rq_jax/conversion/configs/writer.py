@@ -1,4 +1,4 @@
-"""Official `config.yaml` files of our experiments; see `reader`."""
+"""Writes official `config.yaml` files of our experiments; see `reader`, too."""
 
 from typing import Any
 
@@ -53,14 +53,14 @@ def check(*models: RQVAEConfig | RQTransformerConfig) -> None:
 
 
 def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
-  """What an official `config.yaml` says of the model of an experiment.
+  """The contents of an official `config.yaml` for the model of an experiment.
 
   Args:
     config: A checked experiment.
-    discriminator: Whether its discriminator is described, too.
+    discriminator: Whether to describe its discriminator, too.
 
   Raises:
-    ValueError: If the official code cannot build such a model.
+    ValueError: If the official code cannot build the model.
   """
   check(config.model)
   if isinstance(config, RQVAEExperiment):
@@ -121,7 +121,7 @@ def _write_stage1(
 
 def _write_stage2(config: RQTransformerExperiment) -> dict[str, Any]:
   model = config.model
-  # A null class is one more class there, the last.
+  # A null class becomes one more class, the last one.
   classes = max(model.num_classes, model.text_vocab_size, 1) + model.null_class
   block = {
       'n_head': model.heads,
@@ -166,7 +166,7 @@ def _dataset(config: Experiment) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-  """A number, or a list as YAML knows it."""
+  """A number, or a list in place of a tuple, which YAML does not have."""
   return list(value) if isinstance(value, tuple) else value
 
 

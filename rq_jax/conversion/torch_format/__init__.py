@@ -1,1 +1,1 @@
-"""Files of `torch.save`: read and written without PyTorch."""
+"""Reads and writes files of `torch.save` without PyTorch."""

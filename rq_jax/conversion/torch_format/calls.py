@@ -1,8 +1,8 @@
 """The classes and functions that a checkpoint may name, and what they become.
 
-Python's own pickle machine imports what a pickle names, and calls it. Here a
-name is a text, and each call that checkpoints need builds a value of ours.
-There are no other names and no other calls.
+Python's own pickle machine imports and calls the functions that a pickle names.
+Here a name is only a text, and each call that checkpoints need builds a value
+of our own. All other names and calls are refused.
 """
 
 import collections
@@ -15,23 +15,23 @@ from rq_jax.conversion.torch_format.tensors import Storage
 
 _MAX_DEVICE = 64
 
-# With a space between module and name, as in pickletools.
+# With a space between module and name, as pickletools writes them.
 STORAGES = {
     f'torch {name}': dtype for name, dtype in tensors.STORAGE_TYPES.items()
 }
 
 
 class Name(str):
-  """What a pickle would import: a text that is told from strings."""
+  """A name that a pickle would import; a type of its own, unlike strings."""
 
 
 def shown(text: str) -> str:
-  """A text from a file, short and plain enough for a message."""
+  """A text from a file, shortened and escaped for an error."""
   return ascii(text if len(text) <= 80 else f'{text[:80]}...')
 
 
 def are(values: Any, *types: Any) -> bool:
-  """Whether this is a tuple of values of these types, in this order."""
+  """Whether `values` is a tuple whose items have these types, in order."""
   return (
       type(values) is tuple
       and len(values) == len(types)
@@ -52,14 +52,14 @@ class Calls:
     self._copied: dict[int, list] = {}
 
   def value(self, function: Any, arguments: Any) -> Any:
-    """What stands for the result of a call.
+    """The value that represents the result of a call.
 
     Args:
-      function: What is called; a `Name` if the pickle is well-formed.
-      arguments: What it is called with.
+      function: The called function; a `Name` if the pickle is well-formed.
+      arguments: A tuple of its arguments, if the pickle is well-formed.
 
     Raises:
-      ValueError: From `refuse`, if checkpoints need no such call.
+      ValueError: From `refuse`, if checkpoints do not need this call.
     """
     if not isinstance(function, Name):
       self._refuse(f'calls a {type(function).__name__}')
@@ -70,41 +70,42 @@ class Calls:
 
   def _tensor(self, storage, offset, shape, stride, *_) -> LazyTensor:
     if not all(type(value) is int for value in (*shape, *stride)):
-      self._refuse('has a tensor whose sizes are no integers')
+      self._refuse('has a tensor whose sizes are not integers')
     tensor = LazyTensor(storage.dtype, shape, stride, offset, storage.key)
     if problem := tensors.misfit(tensor, storage.numel):
       self._refuse(f'has a tensor that {problem}')
     return tensor
 
   def _ordered(self, pairs: list) -> collections.OrderedDict:
-    """A dict of pairs, as Python 2 wrote it."""
-    # A long list, given again and again, would make a small file large.
+    """A dict from a list of pairs, as Python 2 wrote it."""
+    # A long list that is used again and again would make a small file large.
     if id(pairs) in self._copied:
-      self._refuse('makes two dicts of one list')
+      self._refuse('makes two dicts from one list')
     self._copied[id(pairs)] = pairs
     for pair in pairs:
       if type(pair) not in (list, tuple) or len(pair) != 2:
-        self._refuse('makes a dict of what are no pairs')
+        self._refuse('makes a dict from items that are not pairs')
       if not is_key(pair[0]):
         self._refuse(f'uses a {type(pair[0]).__name__} as a key')
     return collections.OrderedDict(pairs)
 
   def _device(self, kind: str, index: int | None = None) -> str:
     if len(kind) > _MAX_DEVICE:
-      self._refuse(f'names a device by {len(kind)} letters')
+      self._refuse(f'names a device with {len(kind)} letters')
     return kind if index is None else f'{kind}:{index}'
 
 
-# Hooks are None, or an empty dict: nothing of them is ever read.
+# Hooks are None or an empty dict; they are never read.
 _HOOKS = dict | None
 
-# What stands for a call, for each kind of arguments.
+# For each function: types of its arguments, and the function that makes our
+# value from them.
 _FUNCTIONS = {
     'collections OrderedDict': [
         ((), lambda _: collections.OrderedDict()),
         ((list,), Calls._ordered),
     ],
-    # Its keys are all there is to read; what makes further ones is not needed.
+    # Only its items are read, so its default factory is dropped.
     'collections defaultdict': [((Name,), lambda *_: {})],
     'torch Size': [((tuple,), lambda _, sizes: sizes)],
     'torch device': [((str,), Calls._device), ((str, int), Calls._device)],
@@ -114,7 +115,7 @@ _FUNCTIONS = {
     'torch._utils _rebuild_tensor_v2': [
         ((Storage, int, tuple, tuple, bool, _HOOKS), Calls._tensor)
     ],
-    # Both were written before PyTorch 0.4.
+    # PyTorch before 0.4 wrote this one and the next.
     'torch._utils _rebuild_tensor': [
         ((Storage, int, tuple, tuple), Calls._tensor)
     ],

@@ -1,16 +1,16 @@
-"""What lies where in a file of `torch.save` before PyTorch 1.6.
+"""The layout of files that `torch.save` wrote before PyTorch 1.6.
 
-Such a file is five pickles, one behind the other: a magic number, the version
-of the format, a description of the machine, the tree that was saved, and a list
-of the keys of its storages. For each key, in that order, there follow the
-number of its elements, in eight bytes, and the elements.
+Such a file starts with five pickles: a magic number, the version of the format,
+a description of the machine, the tree that was saved, and a list of the keys of
+its storages. The storages follow in the order of that list: eight bytes with
+the number of elements, and then the elements.
 
-This format has no checksums, and a changed bit among the elements goes
-unnoticed. What can be checked is that everything has its place: each storage
-that the tree mentions is listed once and has the announced size, no other one
-is listed, and the last one ends where the file ends. PyTorch itself leaves a
-storage that is not listed uninitialized, and fails at one that is listed
-without being mentioned; here both are damage.
+This format has no checksums, so a changed bit among the elements goes
+unnoticed. The layout can be checked: each storage that the tree mentions must
+be listed once and have the stated size, no other storage may be listed, and the
+last one must end where the file ends. PyTorch itself leaves a storage that is
+not listed uninitialized, and fails at one that is listed but not mentioned.
+Here both count as damage.
 """
 
 import os
@@ -21,8 +21,8 @@ from rq_jax.conversion.torch_format import zips
 from rq_jax.conversion.torch_format.calls import shown
 from rq_jax.conversion.torch_format.tensors import Storage
 
-# The pickles of 0x1950a86a20f9469cfc6c, which no integer of the machine holds,
-# and of 1001. No release of PyTorch wrote others.
+# The pickles of the magic number 0x1950a86a20f9469cfc6c, which needs more than
+# 64 bits, and of the version 1001. All releases of PyTorch wrote the same.
 MAGIC = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _VERSION = b'\x80\x02M\xe9\x03.'
 _SIZE = 8
@@ -31,15 +31,15 @@ _SIZE = 8
 def contents(
     fd: int, path: os.PathLike
 ) -> tuple[Any, dict[str, Storage], dict[str, zips.Member]]:
-  """The tree that was saved, its storages, and where each of them lies.
+  """The tree that was saved, its storages, and their positions in the file.
 
   Args:
     fd: The opened file, which starts with `MAGIC`.
-    path: Its path, for messages.
+    path: Path of the file, for errors.
 
   Returns:
-    Tree and storages, as `unpickling.parse` returns them, and a range of the
-    file for each storage. Nothing of these ranges has been read.
+    The tree and the storages, as `unpickling.parse` returns them, and the range
+    of each storage in the file. The ranges have not been read.
 
   Raises:
     ValueError: If the file is damaged, or holds anything that models and
@@ -49,14 +49,14 @@ def contents(
   size = os.fstat(fd).st_size
   head = zips.read_bytes(fd, 0, min(start, size), path)
   if head != MAGIC + _VERSION:
-    raise _damaged(path, 'its format has another version than 1001')
+    raise _damaged(path, 'the version of its format is not 1001')
   system, _, start = _pickle(fd, start, path)
   if not isinstance(system, dict):
     raise _damaged(path, 'it does not describe the machine that wrote it')
   if system.get('little_endian') is not True:
     raise ValueError(
-        f'{path} was written on a big-endian machine. Load it there and save it'
-        ' on a little-endian one, which nearly all machines are.'
+        f'{path} was written on a big-endian machine. Load it with PyTorch on a'
+        ' little-endian machine, which nearly all are, and save it again.'
     )
   tree, storages, start = _pickle(fd, start, path)
   keys, _, start = _pickle(fd, start, path)
@@ -77,8 +77,8 @@ def _damaged(path: os.PathLike, what: str) -> ValueError:
 def _pickle(
     fd: int, start: int, path: os.PathLike
 ) -> tuple[Any, dict[str, Storage], int]:
-  """What the pickle at a position describes, and where it ends."""
-  # One more byte shows a pickle that is too long.
+  """Reads the pickle at a position: its tree, its storages and its end."""
+  # One byte more than allowed reveals a pickle that is too long.
   rest = os.fstat(fd).st_size - start
   count = min(rest, unpickling.MAX_BYTES + 1)
   data = zips.read_bytes(fd, start, count, path)
@@ -102,7 +102,7 @@ def _check_keys(
 def _member(
     fd: int, start: int, storage: Storage, path: os.PathLike
 ) -> zips.Member:
-  """The elements of a storage, whose number stands before them."""
+  """The range of a storage's elements; their number stands before them."""
   rest = os.fstat(fd).st_size - start - _SIZE
   nbytes = storage.numel * storage.dtype.itemsize
   name = f'storage {shown(storage.key)}'
@@ -112,10 +112,10 @@ def _member(
   numel = int.from_bytes(data, 'little', signed=True)
   if numel != storage.numel:
     raise _damaged(
-        path, f'{name} should have {storage.numel} elements, and it has {numel}'
+        path, f'{name} should have {storage.numel} elements, but it has {numel}'
     )
   if rest < nbytes:
     raise _damaged(
-        path, f'{name} should have {nbytes} bytes, and {rest} are left'
+        path, f'{name} should have {nbytes} bytes, but only {rest} are left'
     )
   return zips.Member(start + _SIZE, nbytes, crc=None, stored=True)

@@ -1,4 +1,4 @@
-"""The instructions of a pickle, as they stand in its bytes."""
+"""Decodes the instructions in the bytes of a pickle."""
 
 import io
 import pickletools
@@ -6,21 +6,21 @@ from typing import Any
 
 OPCODES = {op.code.encode('latin-1'): op for op in pickletools.opcodes}
 
-# Python 2 wrote its texts, which are bytes, by these.
+# Instructions by which Python 2 wrote its texts, which are bytes.
 BYTES = {'BINSTRING', 'SHORT_BINSTRING'}
 
 
 def argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
-  """What follows an instruction; None if it takes nothing.
+  """Reads the argument of an instruction; None if it has no argument.
 
-  No argument takes more memory than the bytes that it is read from.
+  No argument needs more memory than the bytes from which it is read.
 
   Args:
     opcode: The instruction, one of `OPCODES`.
-    stream: The pickle, read up to this instruction.
+    stream: The pickle, already read up to the end of this instruction.
 
   Raises:
-    ValueError: If the argument is cut off, or is no text where it should be.
+    ValueError: If the argument is cut off, or is not text where it must be.
   """
   if opcode.name == 'GLOBAL':
     return _name(stream)
@@ -31,7 +31,7 @@ def argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
 
 
 def _name(stream: io.BytesIO) -> str:
-  """Module and name, each a line, which pickletools would unescape."""
+  """Module and name, one per line; unlike pickletools, does not unescape."""
   lines = [stream.readline(), stream.readline()]
   if not lines[1].endswith(b'\n'):
     raise ValueError('no end of line')

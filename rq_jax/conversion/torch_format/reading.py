@@ -1,14 +1,14 @@
 """Reads files of `torch.save` without PyTorch, and without executing them.
 
-A file holds a pickle, which describes what was saved, and the bytes of each
-storage. PyTorch 1.6 and later put them into a zip file; for the format of
-before see `legacy`. The first bytes of a file say which one it is, its
-name does not count. All that the pickle says is checked against the file before
-any tensor is read.
+A file holds a pickle, which describes the saved objects, and the bytes of each
+storage. PyTorch 1.6 and later put them into a zip file; see `legacy` for the
+earlier format. The first bytes of a file decide which format it has; its name
+does not matter. The pickle is checked against the file before any tensor is
+read.
 
-What is checked by checksum: the pickle always, a tensor where it is all of its
-storage (as the parameters of models are). There are no checksums in files of
-before PyTorch 1.6, and in those saved under
+Checksums are compared for the pickle, and for each tensor that fills its
+storage (as the parameters of models do). Two kinds of files have no checksums:
+those from before PyTorch 1.6, and those saved under
 `torch.serialization.set_crc32_options(False)`.
 """
 
@@ -30,12 +30,12 @@ from rq_jax.conversion.torch_format import zips
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 
 _ZIP = b'PK\3\4'
-# Enough of a file to see what it is.
+# Bytes at the start of a file that suffice to recognise it.
 _HEAD = 262
 
 
 def is_torch_file(path: str | os.PathLike) -> bool:
-  """Whether a file starts like one of `torch.save`, of whatever release."""
+  """Whether a file starts like one of `torch.save` of any release."""
   with open(path, 'rb') as file:
     head = file.read(_HEAD)
   return head.startswith((_ZIP, legacy.MAGIC)) or (
@@ -51,14 +51,14 @@ class TorchFile:
   """A file of `torch.save`, opened for reading. Use as a context manager.
 
   Attributes:
-    path: Where it lies.
-    tree: What was saved: dicts, lists, tuples, strings, numbers, None, and a
-      `LazyTensor` for each tensor. A `torch.Size` is a tuple, a `torch.device`
-      a string.
+    path: Path of the file.
+    tree: The saved object: dicts, lists, tuples, strings, numbers, None, and a
+      `LazyTensor` for each tensor. A `torch.Size` becomes a tuple, and a
+      `torch.device` a string.
 
   Raises:
-    ValueError: If the file is none of PyTorch's, is damaged, or holds anything
-      that models and optimizers do not need.
+    ValueError: If the file is not one of PyTorch's, is damaged, or holds
+      anything that models and optimizers do not need.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -81,25 +81,25 @@ class TorchFile:
     self.close()
 
   def close(self) -> None:
-    """Closes the file; tensors that were read stay valid."""
+    """Closes the file; arrays that were read stay valid."""
     if self._fd >= 0:
       os.close(self._fd)
     self._fd = -1
 
   def read(self, tensor: LazyTensor) -> np.ndarray:
-    """The values of a tensor, in memory of its own and in C order.
+    """The values of a tensor, in its own memory and in C order.
 
     Raises:
-      ValueError: If they are damaged, or the tensor is not of this file.
+      ValueError: If they are damaged, or the tensor belongs to another file.
     """
     storage = self._storages.get(tensor.storage)
     if storage is None or storage.dtype != tensor.dtype:
-      problem = 'is of no storage in this file'
+      problem = 'belongs to no storage of this file'
     else:
       problem = tensors.misfit(tensor, storage.numel)
     if problem:
       raise ValueError(
-          f'{self.path} was asked for a tensor that {problem}. Take it from the'
+          f'{self.path} cannot give a tensor that {problem}. Take it from the'
           ' tree of the same file.'
       )
     if self._fd < 0:
@@ -118,7 +118,7 @@ class TorchFile:
           f'storage {calls.shown(tensor.storage)} holds'
           ' bytes that are neither true nor false'
       )
-    # One element needs no stride, and may come with one of any size.
+    # A dimension of size 1 needs no stride; the file may have any there.
     strides = [
         stride * size if count > 1 else 0
         for count, stride in zip(tensor.shape, tensor.stride)
@@ -155,24 +155,25 @@ class TorchFile:
           f' weights_only=False), {name})'
       )
       raise ValueError(
-          f'{self.path} is a tar file, as only the first releases of PyTorch'
-          ' wrote. If you trust it (loading may execute what it holds), save it'
-          f' anew where PyTorch is installed: python -c {shlex.quote(code)}'
+          f'{self.path} is a tar file, which only the first releases of PyTorch'
+          ' wrote. If you trust it (loading it may execute its contents), save'
+          ' it again where PyTorch is installed: python -c'
+          f' {shlex.quote(code)}'
       )
     raise ValueError(
         f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
-        ' Check the path, and that the download is complete.'
+        ' Check the path, and whether the download is complete.'
     )
 
   def _open_archive(self) -> tuple[Any, dict, dict[str, zips.Member]]:
-    """What `_open` returns, of a zip file."""
+    """Opens a zip file; returns the same as `_open`."""
     members = zips.directory(self._fd, self.path)
     pickles = [name for name in members if name.endswith('/data.pkl')]
     if len(pickles) != 1 or pickles[0].count('/') != 1:
       raise ValueError(
-          f'{self.path} is a zip file, but none of torch.save: it holds'
-          f' {len(pickles)} files data.pkl in a folder, not one. Give the path'
-          ' of a checkpoint.'
+          f'{self.path} is a zip file, but not one of torch.save: it holds'
+          f' {len(pickles)} files data.pkl in a folder instead of one. Give the'
+          ' path of a checkpoint.'
       )
     prefix = pickles[0].removesuffix('data.pkl')
     if any(name.startswith(f'{prefix}code/') for name in members) or (
@@ -180,24 +181,25 @@ class TorchFile:
     ):
       raise ValueError(
           f'{self.path} is a TorchScript program, not a checkpoint. Save its'
-          ' state_dict() with torch.save and give the path of that.'
+          ' state_dict() with torch.save and give the path of that file.'
       )
     packed = [name for name in members if not members[name].stored]
     if packed:
       raise ValueError(
           f'{self.path} holds {calls.shown(packed[0])} compressed or'
-          ' encrypted; PyTorch stores files as they are. Save it again with'
+          ' encrypted, but PyTorch stores files unchanged. Save it again with'
           ' torch.save.'
       )
     order = members.get(f'{prefix}byteorder')
     if order and self._member(order, limit=16) != b'little':
       raise ValueError(
-          f'{self.path} was written on a big-endian machine. Load it there and'
-          ' save it on a little-endian one, which nearly all machines are.'
+          f'{self.path} was written on a big-endian machine. Load it with'
+          ' PyTorch on a little-endian machine, which nearly all are, and save'
+          ' it again.'
       )
     member = members[pickles[0]]
     pickled = self._member(member, limit=unpickling.MAX_BYTES)
-    # PyTorch can be told to leave out all checksums.
+    # PyTorch has an option that leaves out all checksums.
     if not member.crc:
       members = {
           name: dataclasses.replace(member, crc=None)
@@ -214,8 +216,8 @@ class TorchFile:
   def _member(self, member: zips.Member, *, limit: int) -> bytes:
     if member.size > limit:
       raise ValueError(
-          f'{self.path} is no checkpoint: what describes its contents has'
-          f' {member.size} bytes, and {limit} are read at most. Save only'
+          f'{self.path} is no checkpoint: the description of its contents has'
+          f' {member.size} bytes, but at most {limit} are read. Save only'
           ' tensors, numbers and strings.'
       )
     return zips.read_bytes(self._fd, member.start, member.size, self.path)
@@ -228,5 +230,5 @@ class TorchFile:
     if found != size:
       raise self._damaged(
           f'storage {calls.shown(storage.key)} should have {size} bytes,'
-          f' and it has {found}'
+          f' but it has {found}'
       )

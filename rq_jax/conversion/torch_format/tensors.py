@@ -1,4 +1,4 @@
-"""Tensors of PyTorch that lie in a file, and their types."""
+"""Descriptions of PyTorch tensors in a file, and their types."""
 
 import dataclasses
 import math
@@ -6,7 +6,7 @@ import math
 import ml_dtypes
 import numpy as np
 
-# As classes of PyTorch are called that tell the type of a storage.
+# Names of PyTorch's classes of storages, and the types of their elements.
 STORAGE_TYPES = {
     name: np.dtype(dtype)
     for name, dtype in {
@@ -23,7 +23,7 @@ STORAGE_TYPES = {
     }.items()
 }
 
-# Of NumPy before 2.0, which files may have to be read with.
+# The limit of NumPy before 2.0, so that any NumPy can read the files.
 MAX_DIMENSIONS = 32
 
 
@@ -38,14 +38,14 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class LazyTensor:
-  """A tensor that lies in a file, not read yet.
+  """A tensor in a file, whose values are not read yet.
 
   Attributes:
-    dtype: NumPy's name for its type; bfloat16 is that of ml_dtypes.
-    shape: As in PyTorch.
-    stride: Elements from one index to the next, for each dimension.
-    offset: Elements of the storage before its first one.
-    storage: Key of its storage, which tensors may share.
+    dtype: Type of the elements in NumPy; bfloat16 is the type of ml_dtypes.
+    shape: Shape, as in PyTorch.
+    stride: Number of elements from one index to the next, for each dimension.
+    offset: Number of elements in the storage before the tensor's first one.
+    storage: Key of the storage, which several tensors may share.
   """
 
   dtype: np.dtype
@@ -56,12 +56,12 @@ class LazyTensor:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of its elements."""
+    """Bytes of all elements."""
     return math.prod(self.shape) * self.dtype.itemsize
 
   @property
   def span(self) -> int:
-    """Elements of the storage from its first one to its last one."""
+    """Elements of the storage from the tensor's first to its last one."""
     if 0 in self.shape:
       return 0
     pairs = zip(self.shape, self.stride)
@@ -69,7 +69,7 @@ class LazyTensor:
 
 
 def misfit(tensor: LazyTensor, numel: int) -> str | None:
-  """Why a tensor is no view of a storage with `numel` elements, or None."""
+  """Why a tensor cannot be a view of a storage of `numel` elements, or None."""
   if len(tensor.shape) != len(tensor.stride):
     return 'has more sizes than strides, or fewer'
   if len(tensor.shape) > MAX_DIMENSIONS:
@@ -78,7 +78,7 @@ def misfit(tensor: LazyTensor, numel: int) -> str | None:
     return 'has a negative size, stride or offset'
   if tensor.offset + tensor.span > numel:
     return f'does not lie within its storage of {numel} elements'
-  # Sizes beside a 0 allocate nothing, but NumPy multiplies them.
+  # A tensor with a size of 0 allocates nothing, but NumPy multiplies its sizes.
   size = math.prod(max(n, 1) for n in tensor.shape)
   if size > (2**56 if 0 in tensor.shape else numel):
     return f'has more elements than its storage, {numel}'

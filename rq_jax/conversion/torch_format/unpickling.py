@@ -1,11 +1,11 @@
-"""Interprets the pickle of a PyTorch file and executes nothing.
+"""Interprets the pickle of a PyTorch file without executing anything.
 
-A pickle is a program for a stack machine. The one here knows the instructions
-that build dicts, lists, tuples, strings and numbers. Where Python's own machine
-imports and calls what the pickle names, this one has a value built by the short
-list of `calls`. All other names and instructions are refused, and so is
-whatever a checkpoint does not need: a tensor outside of its storage, endless
-nesting, more values than anyone can walk over.
+A pickle is a program for a stack machine. The machine here knows only the
+instructions that build dicts, lists, tuples, strings and numbers. Where
+Python's own machine imports and calls the functions that the pickle names, this
+one builds values by the short list in `calls`. It refuses all other names and
+instructions, and everything else that a checkpoint does not need: tensors
+outside of their storage, endless nesting, and trees too large to walk over.
 """
 
 import collections
@@ -20,7 +20,7 @@ from rq_jax.conversion.torch_format.calls import shown
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 from rq_jax.conversion.torch_format.tensors import Storage
 
-# The largest official training checkpoint needs a tenth of each of these.
+# The largest official training checkpoint needs a tenth of each limit.
 MAX_BYTES = 16 * 2**20
 MAX_INSTRUCTIONS = 2_000_000
 MAX_DEPTH = 64
@@ -35,21 +35,21 @@ _LITERALS = {
 }
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-# Kind, class, key, device and size of a storage.
+# Types of the kind, class, key, device and size of a storage.
 _IDENTITY = (str, calls.Name, str, str, int)
 
 
 def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
-  """What a pickle describes, and the storages that it mentions.
+  """The tree that a pickle describes, and the storages that it mentions.
 
   Args:
     data: The pickle, as `torch.save` writes it.
-    path: Of the file that it is from, for messages.
+    path: Path of the file that holds it, for errors.
 
   Returns:
-    The tree that was saved, with a `LazyTensor` for each tensor, and storages
-    by key. It has at most `MAX_INSTRUCTIONS` nodes, repetitions counted, and is
-    at most `MAX_DEPTH` deep: every walk over it ends.
+    The saved tree, with a `LazyTensor` for each tensor, and the storages by
+    key. The tree has at most `MAX_INSTRUCTIONS` nodes, including repetitions,
+    and at most `MAX_DEPTH` levels, so that every walk over it ends.
 
   Raises:
     ValueError: If it holds anything but tensors, plain values and containers.
@@ -57,7 +57,7 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
   machine = _Machine(path)
   stream = io.BytesIO(data)
   if len(data) > MAX_BYTES:
-    machine.refuse(f'has {len(data)} bytes, of which {MAX_BYTES} are allowed')
+    machine.refuse(f'has {len(data)} bytes, but only {MAX_BYTES} are allowed')
   tree = machine.run(stream)
   if stream.read(1):
     machine.refuse('goes on after its end')
@@ -67,12 +67,11 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
 def parse_first(
     data: bytes, path: os.PathLike
 ) -> tuple[Any, dict[str, Storage], int]:
-  """What the pickle at the start of some bytes describes.
+  """The tree that the pickle at the start of some bytes describes.
 
   Args:
-    data: The pickle, and whatever follows. Of all that may follow, no more is
-      needed than makes `MAX_BYTES + 1` bytes.
-    path: Of the file that it is from, for messages.
+    data: The pickle and any bytes after it; `MAX_BYTES + 1` bytes suffice.
+    path: Path of the file that holds it, for errors.
 
   Returns:
     Tree and storages, as `parse` returns them, and the length of the pickle.
@@ -98,7 +97,7 @@ class _Machine:
     self._calls = calls.Calls(self.refuse)
 
   def run(self, stream: io.BytesIO) -> Any:
-    """Executes instructions up to the end; the value that is left counts."""
+    """Interprets all instructions; returns the value that is left."""
     for name, argument in self._instructions(stream):
       self._step(name, argument)
     if len(self._stack) != 1 or self._marks:
@@ -107,11 +106,10 @@ class _Machine:
     return self._stack[0]
 
   def refuse(self, what: str) -> NoReturn:
-    """Raises the error for a pickle that does what it must not."""
+    """Raises the error for a pickle that does something forbidden."""
     raise ValueError(
-        f'{self._path} cannot be read: its pickle {what}. A checkpoint holds'
-        ' tensors, numbers, strings, lists and dicts; save it again with'
-        ' torch.save and only these.'
+        f'{self._path} cannot be read: its pickle {what}. Save only tensors,'
+        ' numbers, strings, lists and dicts with torch.save.'
     )
 
   def _damaged(self, what: str) -> NoReturn:
@@ -131,7 +129,7 @@ class _Machine:
         self.refuse('has an unknown instruction')
       if opcode.name == 'STOP':
         return
-      # Before its argument is looked at, which may be odd or huge.
+      # Checked before its argument is read, which may be malformed or huge.
       if opcode.name not in _INSTRUCTIONS:
         self.refuse(f'has the instruction {opcode.name}, unlike torch.save')
       try:
@@ -177,7 +175,7 @@ class _Machine:
     return values
 
   def _pop_mark(self) -> list[Any]:
-    """All values after the last mark, which goes away."""
+    """Pops the last mark and all values after it; returns the values."""
     if not self._marks:
       self.refuse('takes values back to a mark where there is none')
     values = self._pop(len(self._stack) - self._marks[-1])
@@ -186,7 +184,7 @@ class _Machine:
 
   def _check_protocol(self, version: int) -> None:
     if version != 2:
-      self.refuse(f'is of protocol {version}, while torch.save writes 2')
+      self.refuse(f'has protocol {version}, but torch.save writes protocol 2')
 
   def _long(self, value: int) -> None:
     if not -(2**63) <= value < 2**64:
@@ -215,10 +213,10 @@ class _Machine:
     self._stack.append(calls.Name(name))
 
   def _build(self) -> None:
-    """Drops attributes: state dicts have the versions of their modules."""
+    """Drops attributes, such as the module versions of state dicts."""
     (state,) = self._pop(1)
     target = self._top()
-    # Parameters had three before PyTorch 0.4, of which none is needed.
+    # Before PyTorch 0.4, parameters had three attributes; none is needed.
     if isinstance(target, LazyTensor):
       if calls.are(state, bool, bool, dict | None):
         return
@@ -230,11 +228,11 @@ class _Machine:
     (identity,) = self._pop(1)
     if calls.are(identity, *_IDENTITY, tuple):
       self.refuse('has a storage that is a part of another one')
-    # Before PyTorch 1.6, None said that it is no such part.
+    # Before PyTorch 1.6, a last item of None marked a whole storage.
     if calls.are(identity, *_IDENTITY, type(None)):
       identity = identity[:-1]
     if not calls.are(identity, *_IDENTITY):
-      self.refuse('refers to what is neither in it nor a storage')
+      self.refuse('refers to something that is neither in it nor a storage')
     kind, name, key, _, numel = identity
     dtype = calls.STORAGES.get(name)
     if kind != 'storage' or dtype is None or numel < 0:
@@ -245,7 +243,7 @@ class _Machine:
     self._stack.append(storage)
 
   def _check_tree(self, tree: Any) -> None:
-    """Refuses what a walk would not finish, and what is no value."""
+    """Refuses trees that are too large to walk over, and stray classes."""
     waiting, count = [(tree, 0)], 1
     while waiting:
       value, depth = waiting.pop()
@@ -262,7 +260,7 @@ class _Machine:
       waiting += ((child, depth + 1) for child in children)
 
 
-# What remains of an instruction once its argument is known.
+# Functions that execute an instruction, given the machine and the argument.
 _HANDLERS = {
     'PROTO': _Machine._check_protocol,
     'MARK': lambda machine, _: machine._marks.append(len(machine._stack)),

@@ -1,7 +1,7 @@
 """Writes files that `torch.load` reads, without PyTorch.
 
-Tensors are read one after another while they are written, so that a checkpoint
-larger than the memory can be converted.
+Tensors are read and written one after another, so that a checkpoint may be
+larger than the memory.
 """
 
 import collections
@@ -17,9 +17,9 @@ import numpy as np
 from rq_jax.conversion.torch_format import tensors
 from rq_jax.conversion.torch_format import unpickling
 
-# As torch.save aligns storages, so that they can be mapped into memory.
+# torch.save aligns storages so, which allows mapping them into memory.
 _ALIGNMENT = 64
-# Far below the 4 GiB of the older headers.
+# Well below the 4 GiB that the older headers can hold.
 _ZIP64_FROM = 2**30
 _LOCAL_HEADER = 30
 _ZIP64_EXTRA = 20
@@ -29,15 +29,15 @@ _NAMES = {dtype: name for name, dtype in tensors.STORAGE_TYPES.items()}
 def write(path: str | os.PathLike, tree: Any) -> None:
   """Writes a tree such that `torch.load(path, weights_only=True)` returns it.
 
-  After an error the file is not whole: write it to a folder that is renamed in
-  the end, such as one of `files.whole_folder`.
+  After an error the file may be incomplete. Write to a folder that is renamed
+  when all is done, such as one of `files.whole_folder`.
 
   Args:
-    path: Of the file; one that is there already is replaced.
+    path: Path of the file; an existing file is replaced.
     tree: Dicts, OrderedDicts, lists, tuples, strings, numbers, booleans and
       None. Tensors are NumPy arrays, or objects with a `shape`, a `dtype` and
       a method `read` that returns such an array. An object that occurs several
-      times becomes several tensors which share one storage.
+      times becomes several tensors that share one storage.
 
   Raises:
     ValueError: If the tree holds anything else.
@@ -64,7 +64,7 @@ def _add(
   large = len(data) >= _ZIP64_FROM
   start = stream.tell() + _LOCAL_HEADER + len(info.filename)
   start += large * _ZIP64_EXTRA
-  # An extra field of a kind of its own, four bytes and the padding.
+  # The padding is an extra field of a private kind, after its four bytes.
   padding = -(start + 4) % _ALIGNMENT
   info.extra = struct.pack('<2sH', b'FB', padding) + padding * b'Z'
   with archive.open(info, 'w', force_zip64=large) as member:
@@ -76,10 +76,10 @@ def _values(leaf: Any, path: pathlib.Path) -> memoryview:
   array = leaf if isinstance(leaf, np.ndarray) else leaf.read()
   if array.shape != tuple(leaf.shape) or array.dtype != leaf.dtype:
     raise ValueError(
-        f'{path} cannot be written: a tensor said to be'
+        f'{path} cannot be written: a tensor declared as'
         f' {leaf.dtype}{list(leaf.shape)} was read as'
-        f' {array.dtype}{list(array.shape)}. Its `read` has to return the'
-        ' former.'
+        f' {array.dtype}{list(array.shape)}. Its method `read` must return the'
+        ' declared type and shape.'
     )
   return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
@@ -174,7 +174,7 @@ class _Pickler:
     self._out += pickle.GLOBAL + f'{module}\n{name}\n'.encode()
 
   def _tensor(self, leaf: Any) -> None:
-    """A call of PyTorch's function that makes a tensor of a storage."""
+    """Writes a call of the PyTorch function that makes a tensor."""
     shape = tuple(int(n) for n in leaf.shape)
     name = _NAMES.get(np.dtype(leaf.dtype))
     readable = isinstance(leaf, np.ndarray) or hasattr(leaf, 'read')

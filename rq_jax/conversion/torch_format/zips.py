@@ -1,9 +1,9 @@
-"""Where the files inside of a PyTorch archive lie.
+"""Finds the files inside of a PyTorch archive.
 
-`torch.save` writes a zip file whose members are stored, not compressed: each is
-a range of the file, and nothing in it can grow. What Python's `zipfile` would
-accept beyond that (comments, bytes before the archive, members that overlap or
-share a name) is refused here; compressed members are marked.
+`torch.save` writes a zip file whose members are stored without compression, so
+each is a range of the file and cannot grow when it is read. Python's `zipfile`
+also accepts comments, bytes before the archive, and members that overlap or
+share a name; these are refused here. Compressed members are marked.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import dataclasses
 import os
 import struct
 
-# Of 100 bytes for each tensor; the largest official model has a thousand.
+# Each tensor takes about 100 bytes; the largest official model has a thousand.
 MAX_DIRECTORY = 16 * 2**20
 
 _END = struct.Struct('<4s4H2LH')
@@ -28,9 +28,9 @@ class Member:
   """A file inside of an archive: `size` bytes from byte `start` on.
 
   Attributes:
-    start: Of its data in the archive.
-    size: Of its data in the archive.
-    crc: Checksum of its contents; None if the archive has none.
+    start: Position of its data in the archive, in bytes.
+    size: Size of its data in the archive, in bytes.
+    crc: Checksum of its contents; None if the archive has no checksums.
     stored: Whether the data are the contents, not compressed or encrypted.
   """
 
@@ -44,7 +44,7 @@ def read_into(fd: int, start: int, view: memoryview, path: os.PathLike) -> None:
   """Fills a view with the bytes of a file from `start` on.
 
   Raises:
-    ValueError: If the file ends before.
+    ValueError: If the file ends before the view is full.
   """
   while len(view):
     count = os.preadv(fd, [view], start)
@@ -54,7 +54,7 @@ def read_into(fd: int, start: int, view: memoryview, path: os.PathLike) -> None:
 
 
 def read_bytes(fd: int, start: int, size: int, path: os.PathLike) -> bytes:
-  """A range of a file (see `read_into`)."""
+  """The bytes in a range of a file; raises the errors of `read_into`."""
   data = bytearray(size)
   read_into(fd, start, memoryview(data), path)
   return bytes(data)
@@ -65,10 +65,10 @@ def directory(fd: int, path: os.PathLike) -> dict[str, Member]:
 
   Args:
     fd: The opened file.
-    path: Its path, for messages.
+    path: Path of the file, for errors.
 
   Raises:
-    ValueError: If the file is damaged, or no archive as PyTorch writes it.
+    ValueError: If the file is damaged, or is not an archive that PyTorch wrote.
   """
   start, size, count = _find_directory(fd, path)
   members, ranges = {}, []
@@ -86,8 +86,8 @@ def directory(fd: int, path: os.PathLike) -> dict[str, Member]:
       raise _damaged(path, f'it names a file {shown}') from error
     if text in members:
       raise ValueError(
-          f'{path} holds two files named {shown}, which PyTorch never writes,'
-          ' and only one can be meant. Save it again with torch.save.'
+          f'{path} holds two files named {shown}, which PyTorch never writes.'
+          ' Save it again with torch.save.'
       )
     members[text] = member
     ranges.append((offset, member.start + member.size))
@@ -114,7 +114,7 @@ def _find_directory(fd: int, path: os.PathLike) -> tuple[int, int, int]:
   if fields[0] != b'PK\5\6' or fields[-1]:
     raise _damaged(path, 'the directory at its end is missing, as if cut off')
   _, _, _, _, count, length, start, _ = fields
-  # PyTorch always writes the 64-bit fields as well, then those count.
+  # PyTorch always writes the 64-bit fields as well, which take precedence.
   at = end - _END64_LOCATOR.size - _END64.size
   if at >= 0:
     record = read_bytes(fd, at, _END64.size + _END64_LOCATOR.size, path)
@@ -122,14 +122,15 @@ def _find_directory(fd: int, path: os.PathLike) -> tuple[int, int, int]:
     if signature == b'PK\6\7':
       fields = _END64.unpack(record[: _END64.size])
       if fields[0] != b'PK\6\6' or offset != at:
-        raise _damaged(path, 'the directory at its end is not where it says')
+        raise _damaged(path, 'the directory at its end is in the wrong place')
       count, length, start, end = *fields[7:10], at
   if start + length != end:
-    raise _damaged(path, 'the directory at its end has another size')
+    raise _damaged(path, 'the directory at its end has the wrong size')
   if length > MAX_DIRECTORY:
     raise ValueError(
-        f'{path} lists its files in {length} bytes; at most {MAX_DIRECTORY} are'
-        ' read. No checkpoint of an RQ-VAE or RQ-Transformer needs so many.'
+        f'{path} lists its files in {length} bytes, but at most'
+        f' {MAX_DIRECTORY} are read. No checkpoint of an RQ-VAE or'
+        ' RQ-Transformer needs so many; check the path.'
     )
   return start, length, count
 
@@ -137,7 +138,7 @@ def _find_directory(fd: int, path: os.PathLike) -> tuple[int, int, int]:
 def _entries(
     data: bytes, count: int, path: os.PathLike
 ) -> Iterator[tuple[bytes, int, int, int, bool]]:
-  """Name, offset of the header, size, CRC, and whether stored, of all."""
+  """Yields name, header offset, size, CRC and `stored` of each member."""
   at = 0
   while at < len(data):
     if len(data) - at < _ENTRY.size or data[at : at + 4] != b'PK\1\2':
@@ -156,13 +157,13 @@ def _entries(
     yield name, offset, packed, crc, stored
     count -= 1
   if count or at != len(data):
-    raise _damaged(path, 'its directory lists another number of files')
+    raise _damaged(path, 'its directory lists the wrong number of files')
 
 
 def _wide(
     extra: bytes, values: tuple[int, ...], path: os.PathLike
 ) -> Iterator[int]:
-  """The values, from the extra field where they do not fit into 32 bits."""
+  """Yields the values; those over 32 bits are taken from the extra field."""
   wide = b''
   while len(extra) >= 4:
     kind, size = struct.unpack_from('<2H', extra)
@@ -180,12 +181,12 @@ def _wide(
 def _data_start(
     fd: int, offset: int, name: bytes, limit: int, path: os.PathLike
 ) -> int:
-  """Where the data of a member starts, after a header of its own."""
+  """Position of the data of a member, which follow its own header."""
   size = _LOCAL.size + len(name)
   data = read_bytes(fd, offset, size, path) if offset + size <= limit else b''
   if data[:4] != b'PK\3\4':
-    raise _damaged(path, 'its directory points to where no file starts')
-  # The sizes in this header are 0 where they were not known in time.
+    raise _damaged(path, 'its directory points to a place where no file starts')
+  # The sizes in this header are 0 if they were unknown when it was written.
   *_, name_size, extra_size = _LOCAL.unpack_from(data)
   if name_size != len(name) or data[_LOCAL.size :] != name:
     raise _damaged(path, 'a file has two different names')

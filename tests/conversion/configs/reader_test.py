@@ -14,7 +14,7 @@ def _raw(name):
 
 
 def _changed(raw, path, value):
-  """A copy in which the field at a dotted path is another, or gone if None."""
+  """A copy with another value at a dotted path; None removes the field."""
   raw = copy.deepcopy(raw)
   section = raw
   *parents, last = path.split('.')
@@ -194,7 +194,7 @@ def test_what_means_nothing_is_reported():
             'rqvae_shared',
             'arch.hparams.bottleneck_type',
             'vq',
-            r"bottleneck_type='vq', but rq_jax builds 'rq' alone",
+            r"bottleneck_type='vq', but rq_jax builds only 'rq'\.",
         ),
         ('rqvae_shared', 'arch.ddconfig.double_z', True, 'double_z=True'),
         ('rqvae_shared', 'arch.ddconfig.in_channels', 1, 'in_channels=1'),
@@ -227,7 +227,7 @@ def test_what_means_nothing_is_reported():
             'rqtransformer_text',
             'arch.body.block.gelu',
             'v3',
-            "gelu='v3', but rq_jax builds 'v1' or 'v2' alone",
+            r"gelu='v3', but rq_jax builds only 'v1' or 'v2'\.",
         ),
         ('rqtransformer_text', 'arch.body.n_layer', None, 'body.n_layer'),
         ('rqtransformer_text', 'arch.block_size', None, 'block_size'),

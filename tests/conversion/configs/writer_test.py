@@ -1,4 +1,4 @@
-"""What is written of an experiment is read as the same model."""
+"""A written config is read as the same model, or its obstacles are listed."""
 
 import pytest
 import yaml
@@ -30,7 +30,7 @@ PUBLISHED = (
 
 
 def _again(config, **options):
-  """What is read of what is written, as text."""
+  """Writes a config as text and reads it again."""
   text = yaml.safe_dump(writer.write(config, **options))
   return reader.read(yaml.safe_load(text), 'config.yaml')
 
@@ -52,7 +52,7 @@ def test_published_models_have_the_same_arrays(name):
       for c in (same, config)
   )
   assert shapes == expected
-  # Shapes do not tell heads and activations.
+  # Heads and activations do not follow from shapes.
   for field in ('heads', 'gelu', 'code_shape', 'attention_resolutions'):
     found, given = (getattr(c.model, field, None) for c in (same, config))
     assert found == given

@@ -117,11 +117,11 @@ BIG = pickles.whole(pickles.ENDIAN + pickle.NEWFALSE + pickle.SETITEM)
 VIEW = pickles.together(pickles.text('7'), pickles.numbers([0, 4]))
 PART = pickles.tensor(pickles.storage(more=(VIEW,)))
 
-# By name: what differs from a good file, and what the refusal says.
+# By name: the differences from a good file, and a part of the error.
 HOSTILE = {
     'another version': (
         {'head': (MAGIC, VERSION.replace(b'\xe9', b'\xea'), SYSTEM)},
-        'another version than 1001',
+        'version of its format is not 1001',
     ),
     'big-endian': ({'head': (MAGIC, VERSION, BIG)}, 'a big-endian machine'),
     'no byte order': (
@@ -160,11 +160,11 @@ HOSTILE = {
         {'pickled': pickles.whole(PART)},
         'a part of another one',
     ),
-    'fewer elements': ({'storages': {'0': (3, b'')}}, 'and it has 3'),
+    'fewer elements': ({'storages': {'0': (3, b'')}}, 'but it has 3'),
     'more elements': ({'storages': {'0': (2**62, b'')}}, f'has {2**62}'),
     'negative number of elements': (
         {'storages': {'0': (-4, pickles.VALUES)}},
-        'and it has -4',
+        'but it has -4',
     ),
     'large storage': (
         {
@@ -173,7 +173,7 @@ HOSTILE = {
             ),
             'storages': {'0': (2**62, pickles.VALUES)},
         },
-        f'should have {2**64} bytes, and 16 are left',
+        f'should have {2**64} bytes, but only 16 are left',
     ),
     'missing key': ({'keys': _listed()}, "storage '0' is missing"),
     'key that occurs twice': ({'keys': _listed(ZERO, ZERO)}, 'lists a storage'),

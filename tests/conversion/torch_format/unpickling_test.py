@@ -1,4 +1,4 @@
-"""No pickle is executed, and none takes more than it has."""
+"""No pickle is executed, and none uses more memory than allowed."""
 
 import io
 import os
@@ -15,17 +15,17 @@ from tests.conversion import pickles
 
 
 class _Command:
-  """What pickles itself as a call of os.system."""
+  """An object whose pickle calls os.system."""
 
   def __reduce__(self):
     return os.system, (f'touch {hostile_pickles.SENTINEL}',)
 
 
-# In the format before PyTorch 1.6 these are noticed elsewhere.
+# In the format before PyTorch 1.6, other checks find these, with other errors.
 LEGACY = {
     'storage that is missing': "nothing in it uses storage '0'",
     'storage outside of its folder': "nothing in it uses storage '0'",
-    'storage larger than its file': 'have 1099511627776 elements, and it has 4',
+    'storage larger than its file': 'have 1099511627776 elements, but it has 4',
     'bytes after the end': 'exactly one value',
 }
 
@@ -78,7 +78,7 @@ def test_a_pickle_without_an_end_is_refused():
 
 
 def test_a_long_pickle_is_refused_before_it_is_read():
-  with pytest.raises(ValueError, match='16777216 are allowed'):
+  with pytest.raises(ValueError, match='only 16777216 are allowed'):
     unpickling.parse(bytes(unpickling.MAX_BYTES + 1), 'a.pt')
 
 

@@ -1,4 +1,4 @@
-"""What is written is read again, bit by bit, and shared where it was."""
+"""Written files are read with the same bits and the same sharing."""
 
 import collections
 import os
@@ -15,7 +15,7 @@ DTYPES = list(tensors.STORAGE_TYPES.values())
 
 
 class _Streamed:
-  """A tensor that is made when it is asked for."""
+  """A tensor whose values are made when `read` is called."""
 
   def __init__(self, array, *, shape=None, log=None):
     self.shape = array.shape if shape is None else shape
@@ -29,7 +29,7 @@ class _Streamed:
 
 
 def random(dtype, shape):
-  """Any bits of a type, infinities and NaNs among them."""
+  """Random bits of a type, including infinities and NaNs."""
   count = int(np.prod(shape)) * dtype.itemsize
   high = 2 if dtype == np.bool_ else 256
   data = np.random.default_rng(0).integers(0, high, count, np.uint8)

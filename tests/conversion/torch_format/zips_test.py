@@ -102,22 +102,22 @@ HOSTILE = {
         'missing',
     ),
     'comment': (_add_comment, 'missing'),
-    'bytes before the archive': (_prepend, 'another size'),
+    'bytes before the archive': (_prepend, 'the wrong size'),
     'directory of another size': (
         lambda path: _patch(path, END, 12, '<L', 1),
-        'another size',
+        'the wrong size',
     ),
     'directory beyond the file': (
         lambda path: _patch(path, END, 16, '<L', 2**32 - 1),
-        'another size',
+        'the wrong size',
     ),
     'more files than entries': (
         lambda path: _patch(path, END, 10, '<H', 9),
-        'another number',
+        'the wrong number',
     ),
     'fewer files than entries': (
         lambda path: _patch(path, END, 10, '<H', 1),
-        'another number',
+        'the wrong number',
     ),
     'entry without a signature': (
         lambda path: _patch(path, ENTRY, 0, '<L', 0, index=1),
@@ -125,7 +125,7 @@ HOSTILE = {
     ),
     'name longer than the directory': (
         lambda path: _patch(path, ENTRY, 28, '<H', 60_000, index=3),
-        'cut off|points|another number',
+        'cut off|points|the wrong number',
     ),
     'name that is no text': (
         lambda path: [
@@ -190,7 +190,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 def test_a_storage_of_another_size_is_refused(tmp_path):
   path = _archive(tmp_path, storages={'0': pickles.VALUES[:-1]})
-  with pytest.raises(ValueError, match='should have 16 bytes, and it has 15'):
+  with pytest.raises(ValueError, match='should have 16 bytes, but it has 15'):
     reading.TorchFile(path)
 
 
