@@ -1,9 +1,9 @@
-"""Jobs in chunks: split over processes, killed at any time, and resumed.
+"""Runs jobs in chunks, which may be split over processes, killed and resumed.
 
-The folder of a job says which chunks are finished, and the same job makes the
-others. Chunk c is made by process c % P of P, on the devices of that process;
-processes share nothing but the folder. Once all chunks are there, the first
-process finishes the job.
+The files in the folder of a job show which chunks are finished; a restart makes
+only the others. Of P processes, process c % P makes chunk c, on its own
+devices; processes share nothing but the folder. When all chunks are finished,
+the first process completes the job.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,25 +21,26 @@ from rq_jax.distributed import interrupts
 from rq_jax.distributed import processes
 from rq_jax.distributed import progress
 
-# To be called now and then, wherever the work may end: it ends it after a
-# signal, by an exception.
+# A function that jobs call regularly, wherever they may stop. After a signal,
+# it stops the work by an exception.
 Check: TypeAlias = Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-  """What is made in chunks, and how.
+  """A job in chunks.
 
   Attributes:
-    name: Of the command, such as 'sample'.
-    made: What happens to an image, such as 'drawn'.
-    folder: Of the chunks.
-    sizes: Images in each chunk.
-    finished: Returns the numbers of the chunks that are in the folder.
-    work: Makes chunks. It takes their numbers, which end after a signal, and a
-      `Check`; and yields how many images it has finished since it last did.
-    finish: Makes the job complete, in the first process, once all chunks are
-      there. It takes a `Check`.
+    name: Name of the command, such as 'sample'.
+    made: Participle for the work on an image, such as 'drawn'.
+    folder: Folder of the chunks.
+    sizes: Number of images in each chunk.
+    finished: Returns the numbers of the finished chunks in the folder.
+    work: Makes chunks. Takes their numbers, an iterator that ends after a
+      signal, and a `Check`. Yields the number of images finished since its last
+      yield.
+    finish: Completes the job, in the first process, when all chunks are
+      finished. Takes a `Check`.
     is_complete: Returns whether nothing is left to do.
   """
 
@@ -53,33 +54,33 @@ class Job:
   is_complete: Callable[[], bool]
 
   def missing(self) -> list[int]:
-    """Numbers of the chunks that are not there yet."""
+    """Numbers of the chunks that are not finished yet."""
     finished = self.finished()
     return [c for c in range(len(self.sizes)) if c not in finished]
 
   def images_in(self, chunks: Iterable[int]) -> int:
-    """How many images some chunks have."""
+    """Number of images in some chunks."""
     return sum(self.sizes[chunk] for chunk in chunks)
 
 
 class _StopError(Exception):
-  """A signal came."""
+  """Raised in the work of a job after a signal."""
 
 
 def run(job: Job) -> str:
-  """Makes what is missing of a job, and finishes it.
+  """Makes the missing chunks of a job, and completes it.
 
   All processes of a program take part.
 
   Returns:
-    A sentence that says what is where.
+    A sentence for the user with the number of images, the folder and the rate.
 
   Raises:
     Interrupted: If a signal to stop came before the job was complete.
   """
   missing = job.missing()
   start = time.perf_counter()
-  # A process stops at a chunk of its own, and then waits for the others.
+  # Each process stops after its own current chunk, and waits for the others.
   with interrupts.Interrupts(alone=True) as signals:
     with compilation.clock() as compiler:
       _work(job, missing, signals)
@@ -98,7 +99,7 @@ def run(job: Job) -> str:
 
 
 def _work(job: Job, missing: list[int], signals: interrupts.Interrupts) -> None:
-  """Makes those missing chunks that are this process's."""
+  """Makes the missing chunks that belong to this process."""
   count, index = jax.process_count(), jax.process_index()
 
   def own(chunks: Iterable[int]) -> list[int]:
@@ -122,9 +123,9 @@ def _work(job: Job, missing: list[int], signals: interrupts.Interrupts) -> None:
 
 
 def _finish(job: Job, signals: interrupts.Interrupts) -> None:
-  """Lets the first process finish what all have made."""
+  """Lets the first process complete the job if no chunk is missing."""
   missing = job.missing()
-  # From here on, the first may move files.
+  # After this, the first process may move files.
   processes.wait_for_all(f'{job.name}: judged')
   if missing:
     raise _interrupted(job)

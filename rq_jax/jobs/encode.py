@@ -1,7 +1,7 @@
 """Encodes a dataset once, into the cache that stage 2 trains from.
 
-A job in chunks, the shards of both splits. While it is unfinished, `job.json`
-in the folder of the cache says what is encoded.
+This is a job in chunks; its chunks are the shards of both splits. While it is
+unfinished, `job.json` in the folder of the cache describes it.
 """
 
 from collections.abc import Iterator
@@ -31,11 +31,11 @@ from rq_jax.tokenizer import Tokenizer
 
 
 def run(tokenizer: str, data: sections.Data, out: str) -> str:
-  """Restores a tokenizer and encodes with it, see `encode`.
+  """Restores a tokenizer and encodes a dataset with it; see `encode`.
 
   Args:
     tokenizer: Workdir of the trained RQ-VAE, or a converted checkpoint.
-    data: The section `data` of an experiment; it is checked before the weights
+    data: The section `data` of an experiment. It is checked before the weights
       are restored.
     out: Folder of the cache.
   """
@@ -48,26 +48,26 @@ def run(tokenizer: str, data: sections.Data, out: str) -> str:
 def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
   """Writes the features of both splits, in the format of `layout`.
 
-  All processes of a program take part, each on all of its devices. The shards
-  that an interrupted call has finished stay; a finished cache is written anew.
+  All processes of a program take part, each on all of its devices. Shards that
+  an interrupted call has finished are kept. A complete cache is written again.
 
   Args:
     tokenizer: The encoder.
-    data: The section `data` of an experiment: what to encode, in batches of
-      `batch_size`.
+    data: The section `data` of an experiment: the dataset, which is encoded in
+      batches of `batch_size`.
     out: Folder of the cache.
 
   Returns:
-    A sentence that says what is where.
+    A sentence for the user with the number of images, the folder and the rate.
 
   Raises:
-    ValueError: If there are no images of the tokenizer's size, or one cannot be
-      read, or another program writes to the folder, or it holds an unfinished
-      cache of something else.
-    files.DiskFullError: If there is no room for all that is missing, before
-      anything is encoded.
-    Interrupted: After the batch under way, if a signal to stop came. A shard
-      that is not finished then is lost.
+    ValueError: If there are no images of the tokenizer's size, if an image
+      cannot be read, if another program writes to the folder, or if the folder
+      holds an unfinished cache of other data or another tokenizer.
+    files.DiskFullError: Before anything is encoded, if there is no space for
+      all missing shards.
+    Interrupted: After the current batch, if a signal to stop came. The shard
+      that is unfinished then is lost.
   """
   out = files.path(out, 'out')
   size = tokenizer.model.image_size
@@ -81,7 +81,7 @@ def _encode(
     opened: dict[str, sources.Source],
     out: str,
 ) -> str:
-  """See `encode`; `opened` holds the splits of the data."""
+  """Does the work of `encode`; `opened` holds the splits of the data."""
   mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
   everywhere = jax.device_put(
       tokenizer.variables, partitioning.replicated(mesh)
@@ -114,14 +114,14 @@ def _encode(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Encoding:
-  """What is encoded, with what.
+  """An encoding job: the data, the encoder and the folder.
 
   Attributes:
     tokenizer: The encoder, on all devices of the mesh.
     data: The section `data` of an experiment.
     mesh: All devices of this process.
     out: Folder of the cache.
-    shards: Of both splits.
+    shards: Shards of both splits.
   """
 
   tokenizer: Tokenizer
@@ -140,7 +140,7 @@ class _Encoding:
     return locks.hold(self.out, flag='--out')
 
   def open_folder(self) -> None:
-    """Begins a cache, or goes on with one."""
+    """Starts a cache, or checks that the unfinished one can be continued."""
 
     def clear() -> None:
       for split in self._splits():
@@ -149,24 +149,23 @@ class _Encoding:
     manifest.open_folder(
         self.out,
         self._described(),
-        # Before it is begun: shards of another tokenizer would count as its.
+        # Otherwise, shards of another tokenizer would count as finished.
         prepare=clear,
-        # The names of its files say which data they are, wherever they lie.
+        # The hash of the file names identifies the data; the path may change.
         information=('data.path',),
         advice=(
-            'Give the same values to finish that cache, or choose another'
-            f' --out; or remove {self.manifest}, and it is'
-            ' encoded anew.'
+            'Give the same values to finish that cache, choose another --out,'
+            f' or remove {self.manifest} to encode the cache again.'
         ),
     )
 
   def withdraw(self) -> None:
-    """Forgets a cache of which nothing is finished."""
+    """Removes `job.json` if no shard is finished."""
     if jax.process_index() == 0 and not self.finished():
       self.manifest.unlink(missing_ok=True)
 
   def make_room(self) -> None:
-    """Removes what killed processes left; checks the space for the rest."""
+    """Removes unfinished files, and checks the space for missing shards."""
     for split in self._splits():
       split.clear(keep=split.finished())
     finished = self.finished()
@@ -175,7 +174,7 @@ class _Encoding:
     files.require_space(self.out, needs)
 
   def finished(self) -> set[int]:
-    """Numbers of the shards, of both splits, that are there."""
+    """Numbers of the shards of both splits that are finished."""
     there = {split.name: split.finished() for split in self._splits()}
     return {
         c
@@ -186,7 +185,8 @@ class _Encoding:
   def work(self, numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
     """Encodes shards; yields the number of images in each batch."""
     with contextlib.ExitStack() as stack:
-      # All before any is encoded: what the disk has no room for shows now.
+      # Reserves the space of all shards first, so that a full disk is an error
+      # before anything is encoded.
       writers = [
           (shard, stack.enter_context(writer.Writer(shard.split, shard.number)))
           for shard in map(self.shards.__getitem__, numbers)
@@ -200,7 +200,7 @@ class _Encoding:
 
   def finish(self, check: chunks.Check) -> None:
     """Declares both splits complete."""
-    del check  # It takes no time.
+    del check  # This takes no time.
     for split in self._splits():
       split.finish()
     self.manifest.unlink()
@@ -209,7 +209,7 @@ class _Encoding:
     return [shard.split for shard in self.shards if not shard.number]
 
   def _described(self) -> dict[str, Any]:
-    """What decides the bytes of the cache, see `manifest`."""
+    """All values that decide the bytes of the cache; see `manifest`."""
     return {
         'tokenizer': self.shards[0].split.fingerprint,
         'data': {

@@ -1,4 +1,8 @@
-"""`job.json`: what decides the bytes of a job, so that only it is resumed."""
+"""Writes and checks `job.json`, which describes the job in a folder.
+
+It lists all values that decide the bytes of the job, so that only the same job
+resumes there.
+"""
 
 from collections.abc import Callable, Collection
 import json
@@ -14,7 +18,7 @@ from rq_jax.distributed import processes
 
 NAME = 'job.json'
 
-_SHOWN = 60  # Characters of a value, in an error.
+_SHOWN = 60  # At most so many characters of a value appear in an error.
 
 
 def open_folder(
@@ -23,28 +27,28 @@ def open_folder(
     *,
     prepare: Callable[[], None],
     information: Collection[str] = (),
-    advice: str = 'Choose another --out, or the same values.',
+    advice: str = 'Choose another --out, or give the same values.',
 ) -> None:
-  """Makes the folder of a job, or checks that it holds this very job.
+  """Makes the folder of a job, or checks that it holds the same job.
 
-  All processes of a program take part; only the first writes.
+  All processes of a program take part; only the first one writes.
 
   Args:
-    folder: Of the job, which was given as --out.
-    asked: All that decides the bytes of the job; and `devices`, which is noted.
-      Other devices round otherwise, which may move a value by a little; a job
-      may go on without those that it began on.
-    prepare: Called before the job is noted in a folder that exists but has no
-      `job.json`: refuses the folder, or removes files from it.
-    information: Names of what is noted only, too.
-    advice: What to do about a folder that holds another job.
+    folder: Folder of the job, given as --out.
+    asked: All values that decide the bytes of the job, and `devices`. The
+      devices are recorded but not compared: other devices may round values
+      differently, yet a job must be able to continue on them.
+    prepare: Called before `job.json` is written to a folder that exists but has
+      none. It may refuse the folder, or remove files from it.
+    information: Names of more values that are recorded but not compared.
+    advice: Last sentence of the error about a folder that holds another job.
 
   Raises:
-    ValueError: If it cannot be written, or holds anything else.
+    ValueError: If the folder cannot be written, or holds another job.
   """
   folder = epath.Path(folder)
   file = folder / NAME
-  asked = json.loads(json.dumps(asked))  # As it will be read.
+  asked = json.loads(json.dumps(asked))  # With the types that reading gives.
   noted = {'devices', *information}
 
   def begin() -> None:
@@ -56,7 +60,7 @@ def open_folder(
     _write(file, asked)
 
   processes.only_first(begin)
-  if jax.process_index():  # The first may have begun it with other flags.
+  if jax.process_index():  # The first process may have other flags.
     _check_same(file, asked, noted, advice)
 
 
@@ -83,14 +87,14 @@ def _check_same(
     before, now = found.get(name), asked.get(name)
     if before != now and name not in noted:
       raise ValueError(
-          f'{file} was begun with {name}={_shown(before)}, but this is'
+          f'{file} was begun with {name}={_shown(before)}, but this job has'
           f' {name}={_shown(now)}. {advice}'
       )
   before, now = found.get('devices'), asked['devices']
   if before != now:
     console.tell(
-        f'Note: begun on {before}, goes on with {now}, which may round'
-        ' otherwise: single values may differ.'
+        f'Note: this job was begun on {before} and continues on {now}. These'
+        ' devices may round differently, so single values may differ.'
     )
 
 

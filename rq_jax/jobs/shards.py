@@ -1,4 +1,4 @@
-"""What `encode` encodes: both splits of a dataset, a shard at a time."""
+"""The shards of both splits of a dataset, which `encode` encodes."""
 
 import dataclasses
 from typing import Any
@@ -19,8 +19,8 @@ class Shard:
 
   Attributes:
     source: All examples of the split.
-    split: What the cache holds of them.
-    number: Number of this shard in its split.
+    split: The split as it is laid out in the cache.
+    number: Index of this shard in its split.
   """
 
   source: sources.Source
@@ -29,19 +29,19 @@ class Shard:
 
   @property
   def rows(self) -> range:
-    """The examples of the split that this shard holds."""
+    """Indices of the split's examples that this shard holds."""
     return self.split.rows(self.number)
 
   def __len__(self) -> int:
-    """How many examples there are."""
+    """Number of examples in the shard."""
     return len(self.rows)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    """One example, by its number in the shard."""
+    """One example, by its index in the shard."""
     return self.source[self.rows[int(index)]]
 
   def described(self) -> dict[str, Any]:
-    """What decides the bytes of the whole split, see `manifest`."""
+    """All values that decide the bytes of the whole split; see `manifest`."""
     return {
         'examples': self.split.num_examples,
         'classes': self.split.num_classes,
@@ -60,14 +60,14 @@ def open_splits(
     image_size: Side of the images that the tokenizer encodes.
 
   Raises:
-    ValueError: If there are no images, or they are of another size.
+    ValueError: If the data source has no images, or images of another size.
   """
   rules.check_images(data)
   if data.image_size != image_size:
     raise ValueError(
         f'config.data.image_size={data.image_size}, but the tokenizer encodes'
-        f' images of {image_size}x{image_size}. Change'
-        ' --config.data.image_size.'
+        f' images of {image_size}x{image_size} pixels. Set'
+        f' --config.data.image_size={image_size}.'
     )
   return {name: sources.open_source(data, name) for name in splits.SPLITS}
 

@@ -1,11 +1,11 @@
-"""Versions of packages, as reports and records name them."""
+"""Versions of packages, for reports and records."""
 
 import importlib.metadata
 import sys
 
 
 def of(*names: str) -> dict[str, str]:
-  """Version by name of package; this one need not be installed."""
+  """Versions by package name; rq_jax itself need not be installed."""
   own = __name__.partition('.')[0]
   return {
       name: sys.modules[own].__version__

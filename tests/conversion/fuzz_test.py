@@ -1,8 +1,8 @@
 """Reading any bytes ends in a value or in a ValueError.
 
 By default there are few examples, the same in every run. Set RQ_JAX_FUZZ to a
-number to run as many random examples of each kind. Failures found so are kept as
-explicit examples.
+number to run as many random examples of each kind. Failures found so are kept
+as explicit examples.
 """
 
 import io

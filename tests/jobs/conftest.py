@@ -1,4 +1,4 @@
-"""What the tests of conversion share: an archive, and what becomes of it."""
+"""Fixtures of the tests of conversion: an archive, and its conversion."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def converted(archive):
-  """What it was converted to."""
+  """The folder of the converted archive."""
   path = archive.parent / 'converted'
   from_official.from_official(str(archive), str(path))
   return path

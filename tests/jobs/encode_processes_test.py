@@ -1,4 +1,4 @@
-"""Two real processes, found by flags, encode what one process encodes."""
+"""Two real processes, joined by flags, encode the same cache as one."""
 
 import pathlib
 import signal
@@ -20,7 +20,7 @@ CONFIG = 'configs/digits/rqvae.py'
 FIELDS = {'data.image_size': 16, 'data.batch_size': 64, 'model.image_size': 16}
 FIELDS |= {'model.channel_multipliers': (1, 1, 1), 'model.res_blocks': 0}
 SHARD_BYTES = 30_000  # 1438 and 359 digits of 512 bytes: 25 + 6 shards.
-# Slow enough to be met on its way.
+# Slow enough to be stopped before it ends.
 PROGRAM = """
 import sys, time
 from rq_jax import __main__ as main_lib
@@ -41,7 +41,7 @@ sys.exit(main_lib.main(['encode', *flags]))
 
 
 def contents(folder):
-  """Bytes of all files below a folder, by name; but the lock."""
+  """Bytes of all files below a folder, by name; without the lock."""
   return {
       str(file.relative_to(folder)): file.read_bytes()
       for file in folder.rglob('*')
@@ -59,7 +59,7 @@ def tokenizer(tmp_path_factory):
 
 
 def go_on(tokenizer, out):
-  """Encodes in this process what is missing; returns what is there then."""
+  """Encodes the missing shards in this process; returns all files then."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(layout, 'SHARD_BYTES', SHARD_BYTES)
     patch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
@@ -71,7 +71,7 @@ def go_on(tokenizer, out):
 
 @pytest.fixture(scope='module')
 def undisturbed(tokenizer, tmp_path_factory):
-  """What one process leaves that nothing disturbed."""
+  """The files of one process that ran without interruption."""
   return go_on(tokenizer, tmp_path_factory.mktemp('undisturbed'))
 
 
@@ -96,7 +96,7 @@ def test_the_cache_of_two_processes_is_that_of_one(
   assert first == second == 0, error
   assert contents(out) == undisturbed
   assert len(undisturbed) == 2 * 31 + 2
-  # Chunk c is of process c % 2.
+  # Process c % 2 makes chunk c.
   assert (output.count('wrote\n'), other.count('wrote\n')) == (16, 15)
   assert f'1797 images are in {out}; encoded at' in output
   assert '1797' not in other

@@ -1,4 +1,4 @@
-"""Data that cannot be encoded, or are not those begun with, are refused."""
+"""Data that cannot be encoded, or that differ after a restart, are refused."""
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ REFUSED = [
         dict(source='image_folder'),
         "path='None' is not a folder.* Change --config.data.path",
     ),
-    (dict(image_size=32), 'image_size=32, but .* 16x16.*data.image_size'),
+    (dict(image_size=32), 'image_size=32, but .* 16x16.*data.image_size=16'),
 ]
 
 
@@ -36,7 +36,7 @@ def test_data_that_cannot_be_encoded_are_refused(fields, words, tmp_path):
 def test_data_are_judged_before_the_tokenizer_is_restored(
     fields, words, tmp_path
 ):
-  """Its folder has a description, and no weights."""
+  """The folder of the tokenizer has a config, but no weights."""
   tokenizer, out = tmp_path / 'tokenizer', tmp_path / 'made' / 'cache'
   tokenizer.mkdir()
   stored.write_config(tokenizer, tiny.stage1_config())
@@ -79,4 +79,4 @@ def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
     run(mounted)
   (mounted / '20.png').rename(mounted / '2.png')
   assert f'5 images are in {tmp_path / "cache"}' in run(mounted)
-  assert len(batches) == 3  # One of each split, and the one that failed.
+  assert len(batches) == 3  # One for each split, and the one that failed.

@@ -22,17 +22,17 @@ from rq_jax.jobs import encode
 from rq_jax.jobs import versions
 from tests import tiny
 
-SHARD_ROWS = 400  # Of 1438 examples for training and 359 others: 4 + 1 shards.
+SHARD_ROWS = 400  # Splits of 1438 and 359 examples have 4 + 1 shards.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandIn(tokenizer_lib.Tokenizer):
-  """Has the means of pixels as features; calls something before each batch."""
+  """Features are the mean of all pixels; calls `before` before each batch."""
 
   before: list = dataclasses.field(default_factory=list)
 
   def features(self, images):
-    """The mean of each image, in all features."""
+    """All features are the mean of their image."""
     if self.before:
       self.before.pop(0)()
     means = np.asarray(images).mean(axis=(1, 2, 3), keepdims=True)
@@ -40,11 +40,11 @@ class StandIn(tokenizer_lib.Tokenizer):
 
 
 class Killed(BaseException):
-  """Ends a job as a kill does: nothing handles it."""
+  """Ends a job like SIGKILL: nothing handles this exception."""
 
 
 def stand_in(*, seed=0, batches=None, then=None):
-  """A tokenizer that, after so many batches, calls something."""
+  """A tokenizer that calls `then` after a number of batches."""
   whole = tiny.untrained_tokenizer(seed)
   fields = {f.name: vars(whole)[f.name] for f in dataclasses.fields(whole)}
   calls = [] if then is None else [*[lambda: None] * batches, then]
@@ -64,7 +64,7 @@ def data(**fields):
 
 
 def contents(folder):
-  """Bytes of all files below a folder, by name; but the lock."""
+  """Bytes of all files below a folder, by name; without the lock."""
   return {
       str(file.relative_to(folder)): file.read_bytes()
       for file in folder.rglob('*')
@@ -85,7 +85,7 @@ def small_shards(monkeypatch):
 
 @pytest.fixture
 def undisturbed(small_shards, tmp_path):
-  """What is in a cache that nothing disturbed."""
+  """The files of a cache that was encoded without interruption."""
   encode.encode(stand_in(), data(), str(tmp_path / 'undisturbed'))
   return contents(tmp_path / 'undisturbed')
 
@@ -138,7 +138,7 @@ def test_what_is_finished_stays_when_encoding_fails(undisturbed, tmp_path):
 def test_a_signal_stops_after_the_batch_under_way_resumably(
     batches, whole, undisturbed, tmp_path
 ):
-  """Two batches in each shard: 2 of them end in the middle of one."""
+  """Each full shard has two batches, so two stops fall inside a shard."""
   out = tmp_path / 'out'
   small = data(batch_size=200)
   with pytest.raises(interrupts.Interrupted) as error:
@@ -164,11 +164,11 @@ def test_after_a_kill_only_missing_shards_are_encoded(undisturbed, tmp_path):
   out = tmp_path / 'out'
   with pytest.raises(RuntimeError):
     encode.encode(stand_in(batches=3, then=fail), data(), str(out))
-  # A kill leaves behind what an error does not.
+  # A kill leaves partial files behind, which an error removes.
   for name in ('features-00003-of-00004', 'label-00000-of-00007'):
     (out / 'train' / f'{name}.npy.partial').write_bytes(b'left')
   (out / 'train' / 'label-00001-of-00004.npy').unlink()
-  # Shards 1 and 3 of one split, and the only one of the other.
+  # Encodes shards 1 and 3 of one split, and the only shard of the other.
   encode.encode(stand_in(batches=3, then=fail), data(), str(out))
   assert contents(out) == undisturbed
 
@@ -194,7 +194,7 @@ def test_what_does_not_move_a_byte_may_change_on_the_way(undisturbed, tmp_path):
     ('fields', 'seed', 'words'),
     [
         (dict(batch_size=200), 0, 'data.batch_size=400.*data.batch_size=200'),
-        ({}, 1, 'tokenizer=".*but this is tokenizer="'),
+        ({}, 1, 'tokenizer=".*but this job has tokenizer="'),
     ],
 )
 def test_an_unfinished_cache_of_something_else_is_refused(
@@ -203,7 +203,10 @@ def test_an_unfinished_cache_of_something_else_is_refused(
   before = contents(unfinished)
   with pytest.raises(ValueError, match=words) as error:
     encode.encode(stand_in(seed=seed), data(**fields), str(unfinished))
-  assert f'remove {unfinished}/job.json, and it is' in str(error.value)
+  assert (
+      f'choose another --out, or remove {unfinished}/job.json to encode the'
+      ' cache again.'
+  ) in str(error.value)
   assert contents(unfinished) == before
   (unfinished / 'job.json').unlink()
   encode.encode(stand_in(seed=seed), data(**fields), str(unfinished))
@@ -232,7 +235,7 @@ def test_the_manifest_says_what_decides_the_bytes(unfinished):
 def test_no_shard_of_an_earlier_cache_is_taken_for_one_of_this(
     undisturbed, tmp_path, monkeypatch
 ):
-  """Even if the job is killed just before, or after, it says what it is."""
+  """Not even if the job is killed just before or after it writes job.json."""
   out = tmp_path / 'out'
   encode.encode(stand_in(seed=1), data(flip=True), str(out))
   whole = files.whole
@@ -274,7 +277,7 @@ def test_no_room_for_the_last_split_shows_before_the_first_is_encoded(
 def test_the_room_for_all_missing_shards_is_checked_first(
     unfinished, monkeypatch
 ):
-  # 359 examples are there, 1438 are not; headers come with four shards.
+  # 1438 of the examples are missing, in four shards, each with two headers.
   row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 4
   needs = 1438 * row + 4 * 2 * 128
   before = contents(unfinished)

@@ -1,4 +1,4 @@
-"""Tiny generators for sampling jobs, and what is in the folder of a job."""
+"""Tiny generators for sampling jobs, and the files in a job's folder."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ NOTHING = dict(num_classes=0, null_class=False)
 
 
 def sampler(**model):
-  """A generator of noise on one device; fields of its model may be given."""
+  """A generator of noise on one device, with fields for its model."""
   prior = build.rqtransformer(tiny.stage2_config(model=model).model)
   return Sampler(
       prior=prior,
@@ -39,7 +39,7 @@ def export(path, **model):
 
 
 def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
-  """Seven images in chunks of three, if not said else."""
+  """Images to draw; by default seven, in chunks of three."""
   chosen = conditions.choose(
       sampler.prior, kind=kind, values=values, num_images=num_images
   )
@@ -48,7 +48,7 @@ def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
 
 
 def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
-  """Runs a job, in shards of two; returns what it says at its end."""
+  """Runs a job with shards of two images; returns its final sentence."""
   return job.sample(
       drawing(sampler, **fields),
       str(out),
@@ -59,7 +59,7 @@ def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
 
 
 def contents(folder):
-  """Bytes of all files below a folder, by name; but where the model lay."""
+  """Bytes of all files below a folder, by name; without the checkpoint path."""
   files = {
       str(file.relative_to(folder)): file.read_bytes()
       for file in folder.rglob('*')
@@ -72,18 +72,18 @@ def contents(folder):
 
 @functools.cache
 def labelled_sampler():
-  """One generator of labelled images, for all tests."""
+  """One class-conditional generator, shared by all tests."""
   return sampler()
 
 
 def run_labels(out, **fields):
-  """Runs a job of it, of two labels in turn."""
+  """Runs a job of this generator, with two labels in turn."""
   fields = dict(kind='labels', values=[4, 2]) | fields
   return run(out, labelled_sampler(), **fields)
 
 
 def counted(monkeypatch):
-  """Indices of the first image of each chunk that is drawn from here on."""
+  """Records the first index of each chunk that is drawn after this call."""
   drawn, call = [], Sampler.__call__
 
   def draw(self, *args, first_index, **kwargs):

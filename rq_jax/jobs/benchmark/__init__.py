@@ -1,1 +1,1 @@
-"""What `python -m rq_jax benchmark` times, a module for each kind and part."""
+"""The jobs of `python -m rq_jax benchmark`, and their parts."""

@@ -1,8 +1,7 @@
-"""The matrix products of drawing code maps, and nothing else.
+"""Only the matrix products of drawing code maps, in one program.
 
-What a device needs for them, one after the other in one program, is a bar that
-products of this shape and number set: closer to what a sampler can reach than
-a peak that only large products have.
+Their time is a lower bound for a sampler. It is a closer bound than the peak of
+the device, which only large products reach.
 """
 
 import functools
@@ -17,10 +16,11 @@ from rq_jax.typing import PyTree
 
 
 def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
-  """Weights of each product apart, of the size that keeps what they multiply.
+  """Random weights for each product, scaled to keep the size of activations.
 
   Returns:
-    'spatial' and 'depth', four matrices for each layer; 'classifier', one.
+    'spatial' and 'depth', with four matrices for each layer, and 'classifier',
+    one matrix.
   """
   block = roofline.block_shapes(prior.width)
   shapes = {
@@ -40,10 +40,10 @@ def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
 def run(
     prior: rqtransformer.RQTransformer, weights: PyTree, x: jax.Array
 ) -> jax.Array:
-  """Multiplies through all positions and depths: [rows, E] -> same.
+  """Runs the products of all positions and depths: [rows, E] -> same.
 
-  A product needs the result of the one before it and, but for what keeps the
-  compiler from merging two of them, there is nothing between.
+  Each product needs the result of the one before it. The only other operations
+  keep the compiler from merging two products.
   """
 
   def advance(x, _):
@@ -52,7 +52,7 @@ def run(
     for _ in range(prior.depth):
       for block in weights['depth']:
         x = _multiply_block(block, x)
-      # Logits are float32, as those that a sampler draws from.
+      # Logits are float32, as in the sampler.
       logits = jnp.matmul(
           x, weights['classifier'], preferred_element_type=jnp.float32
       )

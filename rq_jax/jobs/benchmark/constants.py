@@ -1,7 +1,7 @@
-"""Measures what a model of the time on an accelerator has to assume.
+"""Measures constants for predictions of the run time on an accelerator.
 
-How far kernels fall short of the peaks of a chip: products of the rows of a
-batch, convolutions, a sort; and how long it takes from one kernel to the next.
+These are the share of a chip's peak that kernels reach (products of the rows of
+a batch, convolutions, a sort) and the time from one kernel to the next.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rq_jax.jobs.benchmark import sampling_times
 from rq_jax.jobs.benchmark import timing
 
-_CHAIN = 200  # Kernels that follow each other.
+_CHAIN = 200  # Number of kernels that run one after the other.
 _SHARE = '% of the peak'
 
 
@@ -23,9 +23,9 @@ class Constant:
   """A measured number.
 
   Attributes:
-    name: What it is.
-    value: In `unit`.
-    unit: Of it.
+    name: The measured quantity, in words.
+    value: The number, in `unit`.
+    unit: Unit of the number.
   """
 
   name: str
@@ -34,12 +34,12 @@ class Constant:
 
 
 def run(dtype: str | None, repeats: int) -> list[Constant]:
-  """Measures all of them on the first device.
+  """Measures all constants on the first device.
 
   Args:
-    dtype: Of products and convolutions; as `sampling_times.default_dtype` if
-      None.
-    repeats: Calls of each.
+    dtype: Type of products and convolutions; None for
+      `sampling_times.default_dtype`.
+    repeats: Number of timed calls of each function.
   """
   dtype = dtype or sampling_times.default_dtype()
   chip = timing.calibrate(dtype)
@@ -76,11 +76,11 @@ def run(dtype: str | None, repeats: int) -> list[Constant]:
 def table(found: list[Constant]) -> str:
   """The numbers as a table in Markdown."""
   rows = [f'| {c.name} | {c.value:.4g} {c.unit} |' for c in found]
-  return '\n'.join(['| what | measured |', '|---|---|', *rows])
+  return '\n'.join(['| constant | measured |', '|---|---|', *rows])
 
 
 def _chain_flops(rows: int, width: int, dtype: str, repeats: int) -> float:
-  """Operations a second of the products of MLPs, each on the last's result."""
+  """Operations per second of MLP products that depend on each other."""
   shapes = (width, 4 * width), (4 * width, width)
   weights = [
       jax.random.normal(jax.random.key(i), shape, dtype) * shape[0] ** -0.5
@@ -102,7 +102,7 @@ def _chain_flops(rows: int, width: int, dtype: str, repeats: int) -> float:
 def _convolution_flops(
     images: int, side: int, channels: int, dtype: str, repeats: int
 ) -> float:
-  """Operations a second of the decoder's largest convolution."""
+  """Operations per second of the decoder's largest convolution."""
   x = jnp.ones((images, side, side, channels), dtype)
   kernel = jnp.ones((3, 3, channels, channels), dtype)
 
@@ -117,7 +117,7 @@ def _convolution_flops(
 
 
 def _sort_seconds(rows: int, codes: int, repeats: int) -> float:
-  """Seconds to sort logits, and with them the codes that they are of."""
+  """Seconds to sort logits together with their codes."""
   logits = jax.random.normal(jax.random.key(0), (rows, codes), jnp.float32)
 
   @jax.jit
@@ -129,10 +129,10 @@ def _sort_seconds(rows: int, codes: int, repeats: int) -> float:
 
 
 def _gaps(repeats: int) -> dict[str, float]:
-  """Seconds of a kernel that has next to nothing to do."""
+  """Seconds of a kernel with almost no work, unrolled and in a loop."""
   x = jnp.ones((8, 128), jnp.float32)
 
-  def step(x):  # No two of these can become one kernel.
+  def step(x):  # The compiler cannot fuse two of these.
     return jnp.tanh(jnp.flip(jnp.cumsum(x, axis=1), axis=1))
 
   @jax.jit

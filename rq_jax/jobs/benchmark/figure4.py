@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: maps of code stacks against longer ones of codes."""
+"""Figure 4 of the paper: maps of code stacks against longer maps of codes."""
 
 from collections.abc import Sequence
 import pathlib
@@ -9,23 +9,24 @@ from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark.measured import Record
 
 _FILE = pathlib.Path(__file__).parents[3] / 'configs/benchmark/rqtransformer.py'
-# Seconds an image on an A100 in Figure 4 of the paper, by the size of the
-# batch: of 16x16x1 codes by VQ-GAN's transformer, and of 8x8x4 codes.
+# Seconds per image on an A100 in Figure 4 of the paper, by batch size: first
+# for 16x16x1 codes by VQ-GAN's transformer, then for 8x8x4 codes.
 PAPER = {100: (0.162, 0.039), 200: (0.140, 0.025)}
 
 
 def models(size: str) -> dict[str, RQTransformerConfig]:
-  """The models of a size to compare, by name; the one with stacks first.
+  """The models of one size to compare, by name; the one with stacks is first.
 
-  Of the same layers and width, and so of the same number of parameters. Of the
-  largest there is VQ-GAN's, too, which the paper compares with.
+  They have the same layers and width, and so the same number of parameters. The
+  size 'huge' adds VQ-GAN's model, with which the paper compares.
 
   Raises:
-    ValueError: If the configuration files are not there.
+    ValueError: If the configuration files do not exist.
   """
   if not _FILE.exists():
     raise ValueError(
-        f'--figure4 needs {_FILE}: run it in a clone of the repository.'
+        f'--figure4 needs {_FILE}, which does not exist. Run it in a clone of'
+        ' the repository.'
     )
   names = [f'{size}-f32-d4-k16384', f'{size}-f16-d1-k16384']
   if size == 'huge':
@@ -34,21 +35,21 @@ def models(size: str) -> dict[str, RQTransformerConfig]:
 
 
 def tables(records: Sequence[Record]) -> str:
-  """The tables of all records, and what compares them."""
+  """The tables of all records, followed by their comparison."""
   return f'{text_tables.tables(records)}\n\n{comparison(records)}'
 
 
 def comparison(records: Sequence[Record]) -> str:
-  """What drawing longer maps takes, over what maps of stacks take.
+  """A table of the times of all models, relative to the model with stacks.
 
   Args:
-    records: Those of the model with stacks come first.
+    records: Records of all models; those of the model with stacks come first.
   """
   by_name: dict[str, dict[int, Record]] = {}
   for record in records:
     by_name.setdefault(record['model'], {})[record['batch_size']] = record
   (stacks, ours), *others = by_name.items()
-  lines = [f'Milliseconds an image, over those of {stacks}']
+  lines = [f'Milliseconds per image, and their ratio to {stacks}']
   rows: list[tuple[str, ...]] = []
   rows.append(('model', 'batch', 'ms', 'ratio', 'layers', 'paper'))
   for batch, record in ours.items():
@@ -57,7 +58,7 @@ def comparison(records: Sequence[Record]) -> str:
       if batch in found:
         rows.append(_compared(found[batch], record, _paper(batch, 0)))
   lines += text_tables.columns(rows, left=1)
-  lines.append('  layers: how many an image passes through, one by one.')
+  lines.append('  layers: number of layers that run in sequence for an image.')
   return '\n'.join(lines)
 
 

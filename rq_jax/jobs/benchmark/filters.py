@@ -1,4 +1,4 @@
-"""Times the filters of a draw against sorting, and checks that they agree."""
+"""Times top-k and top-p against sorting, and compares their draws."""
 
 from collections.abc import Callable
 import dataclasses
@@ -14,18 +14,19 @@ from rq_jax.models import categorical
 from rq_jax.sampling import filtering
 
 TOP_P, TOP_K = 0.92, 2048
-_CALLS = 50  # Of a function, one after the other, in each repeat.
+_CALLS = 50  # Number of calls in each repeat, one after the other.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Filter:
-  """A filter by threshold search, beside the same by sorting.
+  """The times of a filter by threshold search and by sorting.
 
   Attributes:
-    name: Of the filter.
-    seconds: Of a call, by the search and by sorting.
-    cpu_seconds: The same, of all threads.
-    equal: Share of the draws that are the same code with both.
+    name: Name of the filter.
+    seconds: Seconds of a call, by search and by sorting.
+    cpu_seconds: CPU seconds of a call over all threads, by search and by
+      sorting.
+    equal: Share of draws that give the same code with both.
   """
 
   name: str
@@ -35,14 +36,15 @@ class Filter:
 
   @property
   def ratio(self) -> float:
-    """How many times as long sorting takes, in CPU seconds."""
+    """CPU seconds of sorting, divided by those of the search."""
     return self.cpu_seconds[1] / self.cpu_seconds[0]
 
 
 def run(codebook_size: int, batch: int, repeats: int) -> list[Filter]:
   """Times top-p and top-k on random logits, float32[batch, codebook_size].
 
-  Search and sort are timed in turn, so that both meet the same machine.
+  Search and sort are timed alternately, so that other load on the machine
+  affects both.
   """
   shape = (batch, codebook_size)
   logits = 1.5 * jax.random.normal(jax.random.key(0), shape, jnp.float32)
@@ -63,9 +65,9 @@ def run(codebook_size: int, batch: int, repeats: int) -> list[Filter]:
 
 
 def table(found: list[Filter], batch: int) -> str:
-  """The figures as a table in Markdown."""
+  """The times as a table in Markdown."""
   rows = [
-      f'Filters of {batch} rows of logits, ms a call; CPU: of all threads.',
+      f'Filters of {batch} rows of logits, ms per call; CPU: all threads.',
       '',
       '| | search | sort | search, CPU | sort, CPU | ratio | equal draws |',
       '|---|---|---|---|---|---|---|',
@@ -109,7 +111,7 @@ def _calls(program: Callable, logits: jax.Array) -> list[jax.Array]:
 
 
 def _sorted_top_p(logits: jax.Array, p: float) -> jax.Array:
-  """What `filtering.keep_top_p` does, by sorting."""
+  """The result of `filtering.keep_top_p`, by sorting."""
   ordered = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
   reached = jnp.cumsum(jax.nn.softmax(ordered, axis=-1), axis=-1) >= p
   last = jax.lax.argmax(reached, 1, jnp.int32)[:, None]
@@ -118,6 +120,6 @@ def _sorted_top_p(logits: jax.Array, p: float) -> jax.Array:
 
 
 def _sorted_top_k(logits: jax.Array, k: int) -> jax.Array:
-  """What `filtering.keep_top_k` does, by sorting."""
+  """The result of `filtering.keep_top_k`, by sorting."""
   edge = jnp.sort(logits, axis=-1)[:, -k][:, None]
   return jnp.where(logits >= edge, logits, -jnp.inf)

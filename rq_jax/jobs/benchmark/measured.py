@@ -1,4 +1,4 @@
-"""What a benchmark found, as JSON takes it."""
+"""Records of the results of benchmarks, ready for JSON."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -21,12 +21,12 @@ Record = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """What to time, and how often.
+  """Options of the timing of sampling.
 
   Attributes:
-    batch_sizes: Images drawn at once, one record for each.
-    sampling: How to draw.
-    repeats: Calls that are timed, after one that compiles.
+    batch_sizes: Numbers of images drawn at once; each gives one record.
+    sampling: Options of the draws.
+    repeats: Number of timed calls, after one call that compiles.
     decode: Whether to time the decoder of the tokenizer, too.
   """
 
@@ -38,12 +38,13 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TimedBatch:
-  """One batch as timed.
+  """The timings of one batch.
 
   Attributes:
-    batch: Images.
-    parts: Timings of 'autoregression' and, unless left out, 'decoding'.
-    memory: The peak up to then, see `timing.peak_memory`.
+    batch: Number of images.
+    parts: Timings of 'autoregression' and, if it was timed, of 'decoding'.
+    memory: Peak memory until the end of these timings; see
+      `timing.peak_memory`.
   """
 
   batch: int
@@ -59,15 +60,15 @@ def of_sampling(
     bare: Timing,
     calibration: Chip,
 ) -> Record:
-  """All that is known of a batch.
+  """The record of a batch: its times, its work and its environment.
 
   Args:
-    name: Of the model.
-    sampler: What drew it.
-    options: How.
-    timed: Timings of drawing it.
+    name: Name of the model.
+    sampler: The sampler that drew the batch.
+    options: Options of the timing.
+    timed: Timings of drawing the batch.
     bare: Timings of only its matrix products.
-    calibration: The device as measured.
+    calibration: The device with its measured rates.
   """
   prior, batch = sampler.prior, timed.batch
   chip = chips.find(calibration.name) or calibration
@@ -117,12 +118,12 @@ def _spread(times: Timing) -> dict[str, float]:
 
 
 def _beside(bare: Timing, autoregression: Timing) -> Record:
-  """Only the products, and what all of the autoregression takes over them."""
+  """Times of only the products, and the autoregression's ratio to them."""
   return {
       'seconds': _spread(bare),
       'cpu_seconds': bare.cpu_median,
       'ratio': autoregression.median / bare.median,
-      # The better one where others compute on the same CPUs.
+      # The more reliable ratio if other programs use the same CPUs.
       'cpu_ratio': autoregression.cpu_median / bare.cpu_median,
   }
 
@@ -133,7 +134,7 @@ def _roofline(
     chip: Chip,
     dtype: str,
 ) -> Record:
-  """The work of each part by term, and what share of the time it explains."""
+  """The work of each part by term, and its share of the measured time."""
   flops, ideal, share = {}, {}, {}
   for part, work in terms.items():
     flops |= roofline.operations(work)
@@ -153,7 +154,7 @@ def _roofline(
 
 
 def environment() -> Record:
-  """The device, and what runs on it."""
+  """The device, the number of CPU threads, and the versions of packages."""
   device = jax.devices()[0]
   return {
       'device': device.device_kind,

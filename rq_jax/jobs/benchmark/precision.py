@@ -1,4 +1,4 @@
-"""What bfloat16 changes: one generator in both precisions, side by side."""
+"""Compares a generator in bfloat16 with the same generator in float32."""
 
 from collections.abc import Callable
 import dataclasses
@@ -16,18 +16,19 @@ from rq_jax.sampling import Sampling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Precision:
-  """How a generator in bfloat16 differs from itself in float32.
+  """Differences between a generator in bfloat16 and in float32.
 
-  Means over all codes of a depth, of code maps that the float32 model drew.
+  All arrays are means over the codes of a depth, in code maps that the float32
+  model drew.
 
   Attributes:
     divergence: Kullback-Leibler divergence of the bfloat16 distribution of a
       code from the float32 one, in nats, float64[D].
-    greedy_changed: Share of codes whose most likely one is another, given the
-      same codes before it, float64[D].
-    drawn_changed: Share of codes that the same random number draws otherwise,
-      given the same codes before it, float64[D].
-    pixels: Mean difference of decoded pixels, in levels of 255.
+    greedy_changed: Share of codes for which the most likely code differs, given
+      the same earlier codes, float64[D].
+    drawn_changed: Share of codes for which the same random number draws another
+      code, given the same earlier codes, float64[D].
+    pixels: Mean absolute difference of decoded pixels, on a scale of 0 to 255.
   """
 
   divergence: np.ndarray
@@ -43,13 +44,14 @@ def compare(
     seed: int = 0,
     chunk_size: int = 16,
 ) -> Precision:
-  """Draws code maps in float32 and lets both models predict them.
+  """Draws code maps in float32 and predicts them with both models.
 
   Args:
-    restore: Gives the sampler of a dtype, 'float32' or 'bfloat16'.
-    num_images: How many, in whole chunks. Labels are taken in turn.
-    seed: Of the draws; in [0, 2**32).
-    chunk_size: Images computed at a time.
+    restore: Returns the sampler in a dtype, 'float32' or 'bfloat16'.
+    num_images: Number of images, rounded up to whole chunks. Labels are used in
+      turn.
+    seed: Seed of the draws, in [0, 2**32).
+    chunk_size: Number of images computed at a time.
 
   Raises:
     ValueError: If the seed is out of range.
@@ -82,7 +84,7 @@ def compare(
 
 
 def _asked(prior, first: int, count: int) -> dict:
-  """Conditions of `count` images: labels in turn, or texts of the first ids."""
+  """Conditions of `count` images: labels in turn, or consecutive token ids."""
   if prior.num_classes:
     return {'labels': (first + np.arange(count)) % prior.num_classes}
   if prior.text_vocab_size:
@@ -95,7 +97,7 @@ def _asked(prior, first: int, count: int) -> dict:
 
 @jax.jit
 def _differences(full: jax.Array, half: jax.Array, key: jax.Array):
-  """Means by depth of what differs between logits, [B, H, W, D, K] twice."""
+  """Mean differences by depth of two arrays of logits, [B, H, W, D, K]."""
   axes = (0, 1, 2)
   log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (full, half))
   divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
@@ -110,7 +112,7 @@ def _most_likely(logits: jax.Array) -> jax.Array:
 
 
 def table(found: Precision) -> str:
-  """The figures as a table in Markdown."""
+  """The differences as a table in Markdown."""
   depths = range(1, len(found.divergence) + 1)
   rows = [
       '| | ' + ' | '.join(f'depth {d}' for d in depths) + ' |',

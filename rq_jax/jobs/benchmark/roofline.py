@@ -1,9 +1,9 @@
-"""The work of drawing images, and the least time that a chip could take.
+"""The work of drawing images, and the least time that a chip needs for it.
 
-Counted is what no implementation gets around: weights are read once for each
-product, products of a batch run at the peak, and nothing else takes time. Not
-counted are gaps between kernels, products that fall short of the peak, and
-feature maps of the decoder that go through memory.
+This counts only work that no implementation can avoid: weights are read once
+for each product, products of a batch run at the peak, and nothing else takes
+time. It does not count gaps between kernels, products below the peak, or the
+traffic of the decoder's feature maps through memory.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
 
-# Tensors [rows, E] through memory in a block when its additions, activations
-# and normalizations are fused with the products: 10 read and 10 written by
-# these and the attention, and 2 read for the statistics.
+# Number of tensors [rows, E] that a block reads or writes if its additions,
+# activations and normalizations are fused with the products: the products and
+# the attention read 10 and write 10, and the statistics read 2.
 _TENSORS = 22
-# Bytes of a logit: written and read as float32. What is drawn is searched in
-# one further pass over those of an image.
+# Bytes of traffic per logit: each is written and read once as float32, and the
+# search for the drawn code reads those of an image once more.
 _LOGIT_BYTES = 8
 _SEARCH_BYTES = 4
 DECODER = 'decoder'
@@ -33,12 +33,13 @@ DECODER = 'decoder'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-  """Things alike, done one after the other.
+  """A piece of work that is repeated a number of times, in sequence.
 
   Attributes:
-    flops: Operations of each; a multiplication and an addition are two.
-    bytes: That each moves through memory.
-    times: Their number.
+    flops: Operations of each repetition; a multiplication and an addition are
+      two.
+    bytes: Bytes that each repetition moves through memory.
+    times: Number of repetitions.
   """
 
   flops: float = 0
@@ -46,7 +47,7 @@ class Work:
   times: int = 1
 
   def seconds(self, chip: Chip, dtype: str) -> float:
-    """The least time for all of them: each computes or moves, as is longer."""
+    """The least time of all repetitions, limited by compute or by memory."""
     compute = self.flops / chip.flops(dtype)
     return self.times * max(compute, self.bytes / chip.bytes_per_second)
 
@@ -60,14 +61,15 @@ def autoregression(
   """Work of drawing the code maps of a batch, by term.
 
   Args:
-    prior: The RQ-Transformer; weights, keys, values and activations are of its
-      dtype.
-    batch: Images.
+    prior: The RQ-Transformer; its weights, keys, values and activations have
+      its dtype.
+    batch: Number of images.
     guided: Whether each image is predicted twice, with and without condition.
 
   Returns:
-    'spatial', 'depth' and 'classifier', the products with their weights;
-    'keys and values'; 'activations'; 'draws'; 'prefill' of texts.
+    'spatial', 'depth' and 'classifier', the products with the weights of these
+    parts; 'keys and values'; 'activations'; 'draws'; and 'prefill' if the
+    condition is a text.
   """
   rows = (1 + guided) * batch
   size = jnp.dtype(prior.dtype).itemsize
@@ -119,7 +121,7 @@ def decoding(model: rqvae.RQVAE, batch: int) -> Terms:
 
 
 def operations(terms: Terms) -> dict[str, float]:
-  """Floating-point operations by term; terms without any are left out."""
+  """Floating-point operations by term, without terms that have none."""
   found = {
       name: sum(work.flops * work.times for work in works)
       for name, works in terms.items()
@@ -128,7 +130,7 @@ def operations(terms: Terms) -> dict[str, float]:
 
 
 def ideal_seconds(terms: Terms, chip: Chip, dtype: str) -> dict[str, float]:
-  """The least time of each term on a chip, computing in a dtype."""
+  """The least time of each term on a chip for computation in a dtype."""
   return {
       name: sum(work.seconds(chip, dtype) for work in works)
       for name, works in terms.items()
@@ -136,16 +138,16 @@ def ideal_seconds(terms: Terms, chip: Chip, dtype: str) -> dict[str, float]:
 
 
 def layer_passes(prior: rqtransformer.RQTransformer) -> int:
-  """Layers that run one after the other for an image, each as often as it does.
+  """Number of layers that run in sequence for an image, with repetitions.
 
-  Those of the depth transformer run for each code, D times a position.
+  The layers of the depth transformer run for each code, D times per position.
   """
   each = prior.spatial_layers + prior.depth * prior.depth_layers
   return prior.positions * each
 
 
 def block_shapes(width: int) -> tuple[tuple[int, int], ...]:
-  """Inputs and outputs of the four products of a block."""
+  """Numbers of inputs and outputs of the four products of a block."""
   return (
       (width, 3 * width),
       (width, width),
@@ -171,7 +173,7 @@ def _product(rows: int, inputs: int, outputs: int, size: int, times: int):
 
 
 def _keys_and_values(prior) -> int:
-  """Bytes of an image that are read, of all up to a position, or written."""
+  """Bytes of keys and values that are read and written for an image."""
   first, positions = prior.condition_length, prior.positions
   spatial = sum(range(first, first + positions)) + positions
   depth = sum(range(1, prior.depth + 1)) + prior.depth

@@ -1,4 +1,4 @@
-"""Times drawing images, and prints what was found."""
+"""Times the drawing of images, and prints the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
@@ -28,17 +28,17 @@ from rq_jax.sampling import Sampling
 from rq_jax.sampling import requests
 from rq_jax.typing import PyTree
 
-# What a batch that needs more memory than there is raises.
+# Errors of batches that need more memory than there is.
 _FAILURES = (ValueError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 def default_dtype() -> str:
-  """Of weights and computation: 'float32' on CPUs, else 'bfloat16'."""
+  """Type of weights and computation: 'float32' on CPUs, else 'bfloat16'."""
   return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
 
 
 def check(description: RQTransformerConfig, drawing: Sampling) -> None:
-  """Raises a ValueError if such a model cannot draw in this way."""
+  """Raises a ValueError if the model cannot draw with these options."""
   prior = build.rqtransformer(description)
   asked = requests.Asked(**condition_of(prior, 1))
   requests.ask(prior, asked, sampling=drawing)
@@ -55,14 +55,15 @@ def run(
   """Times models one after the other; prints lines of JSON, then a summary.
 
   Args:
-    models: What makes them, by name; one at a time is held.
-    options: What to time.
-    dtype: Of the models.
-    jsonl: File to append the lines to, if any.
-    summary: What to print of all records in the end.
+    models: Functions that make the samplers, by name. Only one sampler at a
+      time is kept in memory.
+    options: Options of the timing.
+    dtype: Type of weights and computation of the models.
+    jsonl: File to which the lines are appended, if any.
+    summary: Makes the text that is printed at the end from all records.
 
   Raises:
-    ValueError: After all others were timed, if a batch could not be drawn.
+    ValueError: If a batch could not be drawn, after all others were timed.
     OSError: If the file cannot be written.
   """
   records, failures = [], []
@@ -89,19 +90,19 @@ def run(
 def sampling(
     name: str, sampler: Sampler, options: Options, calibration: Chip
 ) -> Iterator[Record | ValueError]:
-  """Times drawing with a sampler; a record for each size of the batch.
+  """Times drawing with a sampler; yields a record for each batch size.
 
-  All sizes are drawn before any bare products run, so that these do not count
-  as memory of the sampler.
+  All batches are drawn before any bare products run, so that the products do
+  not count as memory of the sampler.
 
   Args:
-    name: What to call the model.
+    name: Name of the model in the records.
     sampler: The generator.
-    options: What to time.
-    calibration: The device as measured, see `timing.calibrate`.
+    options: Options of the timing.
+    calibration: The device with its measured rates; see `timing.calibrate`.
 
   Yields:
-    The records, and last an error for each batch that could not be drawn.
+    The records, followed by an error for each batch that could not be drawn.
   """
   timed, bare, failures = [], [], []
   total = 2 * len(options.batch_sizes)  # Draws, then products.
@@ -145,7 +146,7 @@ def draw(sampler: Sampler, batch: int, options: Options) -> TimedBatch:
 def condition_of(
     prior: rqtransformer.RQTransformer, batch: int
 ) -> dict[str, Any]:
-  """What to ask a model for to get so many images."""
+  """Arguments of a sampler for a batch of images."""
   if prior.num_classes:
     return {'labels': np.arange(batch) % prior.num_classes}
   if prior.text_vocab_size:
@@ -160,14 +161,14 @@ def time_products(
     rows: int,
     repeats: int,
 ) -> timing.Timing:
-  """Times only the matrix products of drawing, for so many rows."""
+  """Times only the matrix products of drawing, for a number of rows."""
   x = jnp.ones((rows, prior.width), jnp.dtype(prior.dtype))
   return timing.measure(lambda: bare_products.run(prior, weights, x), repeats)
 
 
 def _why(name: str, batch: int, error: Exception) -> str:
-  """Why a batch could not be drawn; a sampler says itself what to do."""
+  """The error text for a batch that could not be drawn."""
   text = str(error)
   if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
-    text = 'There is not enough memory. Take a smaller --batch_size.'
+    text = 'There is not enough memory. Give a smaller --batch_size.'
   return f'{name}, batch {batch}: {text}'

@@ -1,4 +1,4 @@
-"""Models of random weights, to be timed: they are as fast as trained ones."""
+"""Models with random weights for timing; they are as fast as trained ones."""
 
 from collections.abc import Callable
 import dataclasses
@@ -19,7 +19,7 @@ from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import PyTree
 
-_PIXELS = 256  # Of the recipe's images.
+_PIXELS = 256  # Side of the images in the recipe.
 
 
 def sampler(
@@ -28,13 +28,14 @@ def sampler(
     dtype: str,
     seed: int = 0,
 ) -> Sampler:
-  """A generator of these networks, weights and computation in a dtype.
+  """A generator of these networks with random weights.
 
   Args:
     prior_config: Description of the RQ-Transformer.
     tokenizer_config: Description of the RQ-VAE; see `find_tokenizer`.
-    dtype: 'float32' or 'bfloat16'; codewords are always float32.
-    seed: Of the weights.
+    dtype: Type of weights and computation, 'float32' or 'bfloat16'; codewords
+      are always float32.
+    seed: Seed of the weights.
   """
   prior = build.rqtransformer(prior_config, dtype)
   model = build.rqvae(tokenizer_config, dtype)
@@ -59,8 +60,8 @@ def draw(
 ) -> PyTree:
   """Normal numbers in the shapes and dtypes of a tree, made on the device.
 
-  Leaf by leaf and at once in its dtype, so that little more memory is needed
-  than the tree takes.
+  Leaves are made one at a time and directly in their dtype, so that this needs
+  little more memory than the tree itself.
 
   Raises:
     ValueError: If the seed is not in [0, 2**32).
@@ -79,19 +80,21 @@ def load_tokenizer(path: str, prior: RQTransformerConfig) -> RQVAEConfig:
   """The RQ-VAE of a configuration file, for a prior.
 
   Raises:
-    ValueError: If its codes are not those that the prior models.
+    ValueError: If the file describes no RQ-VAE, or one with other codes than
+      those of the prior.
   """
   loaded = config_lib.load_model(path, flag='--tokenizer_config')
   if not isinstance(loaded, RQVAEConfig):
     raise ValueError(
-        f'--tokenizer_config={path} is of no RQ-VAE; give one of stage 1.'
+        f'--tokenizer_config={path} describes no RQ-VAE. Give the file of a'
+        ' stage-1 experiment.'
     )
   ours, theirs = _of_prior(prior), build.codes_of(build.rqvae(loaded))
   if ours != theirs:
     raise ValueError(
-        f'The RQ-VAE of --tokenizer_config={path} has {theirs}, but the'
-        f' RQ-Transformer {ours}. Give another, or leave it out to have one'
-        ' made that fits.'
+        f'--tokenizer_config={path} describes an RQ-VAE with {theirs}, but the'
+        f' RQ-Transformer has {ours}. Give another file, or leave it out to use'
+        ' an RQ-VAE that fits.'
     )
   return loaded
 
@@ -101,10 +104,12 @@ def find_tokenizer(
 ) -> RQVAEConfig:
   """The RQ-VAE whose codes a prior models.
 
+  It is the RQ-VAE of the file `rqvae.py` beside `path` if its codes fit, and
+  otherwise the recipe's RQ-VAE for 256 pixels that makes such codes.
+
   Args:
     prior: Description of the RQ-Transformer.
-    path: Its configuration file; the `rqvae.py` beside it is taken if it fits.
-      Else it is the recipe's RQ-VAE at 256 pixels that makes the code map.
+    path: Configuration file of the RQ-Transformer, if there is one.
 
   Raises:
     ValueError: If there is no such RQ-VAE.
@@ -116,11 +121,11 @@ def find_tokenizer(
     if build.codes_of(build.rqvae(found)) == codes:
       return found
   height, width, _ = prior.code_shape
-  pixels = _PIXELS // height  # Of a position.
+  pixels = _PIXELS // height  # Side of a position, in pixels.
   if height != width or pixels not in recipes.MULTIPLIERS:
     raise ValueError(
-        f'No RQ-VAE is known for config.model.code_shape={prior.code_shape};'
-        ' give one by --tokenizer_config.'
+        f'config.model.code_shape={prior.code_shape} fits no known RQ-VAE. Give'
+        ' the file of one as --tokenizer_config.'
     )
   recipe = config_lib.parse_model(recipes.rqvae().to_dict())
   return dataclasses.replace(

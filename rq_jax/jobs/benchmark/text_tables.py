@@ -1,4 +1,4 @@
-"""Writes what a benchmark found as tables, for a terminal 80 columns wide."""
+"""Writes the results of a benchmark as tables, for terminals of 80 columns."""
 
 from collections.abc import Iterable, Sequence
 import itertools
@@ -21,7 +21,7 @@ def tables(records: Sequence[Record]) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], *, left: int = 0) -> Iterable[str]:
-  """Rows of cells in columns, aligned right but for the first `left`."""
+  """Rows of cells in columns, aligned right except for the first `left`."""
   widths = [max(map(len, column)) for column in zip(*rows)]
   for row in rows:
     cells = [
@@ -45,7 +45,7 @@ def _environment(record: Record) -> Iterable[str]:
 
 
 def _times(name: str, records: Sequence[Record]) -> Iterable[str]:
-  yield f'{name}: milliseconds an image; seconds of a batch'
+  yield f'{name}: milliseconds per image; CPU seconds per batch'
   rows = [('batch', 'total', 'codes', 'decoding', 'CPU s', 'compile s', 'MiB')]
   for record in records:
     each = record['ms_per_image']
@@ -63,18 +63,21 @@ def _times(name: str, records: Sequence[Record]) -> Iterable[str]:
     )
   yield from columns(rows)
   yield (
-      '  codes: the autoregression. CPU s: of all threads. MiB: the most that'
-      f' the\n  {records[0]["peak_memory"]["of"]} has held so far.'
+      '  codes: the autoregression. CPU s: of all threads. MiB: peak memory of'
+      f' the\n  {records[0]["peak_memory"]["of"]} so far.'
   )
 
 
 def _shares(records: Sequence[Record]) -> Iterable[str]:
   found = records[0]['roofline']
-  yield f'Share of the time that the work takes at the peak of: {found["chip"]}'
+  yield (
+      f'Least time at the peak of {found["chip"]}, as a share of the measured'
+      ' time'
+  )
   rates = _rates(found['flops_per_second'], found['bytes_per_second'])
   yield f'  {rates} ({found["source"]})'
   shares = [record['roofline']['share'] for record in records]
-  # All of decoding is the one term that it has.
+  # The decoder's only term is the same as the part 'decoding'.
   terms = [name for name in shares[0] if name != roofline.DECODER]
   yield from columns(
       [
@@ -87,11 +90,11 @@ def _shares(records: Sequence[Record]) -> Iterable[str]:
       left=1,
   )
   if any(part > 1 for share in shares for part in share.values()):
-    yield '  Above 100 %: weights that stay in a cache are not read anew.'
+    yield '  Above 100 %: weights that stay in a cache are not read again.'
 
 
 def _products(records: Sequence[Record]) -> Iterable[str]:
-  yield 'Milliseconds of a batch: the autoregression, its products alone'
+  yield 'Milliseconds per batch: the autoregression, and only its products'
   rows = [('batch', 'all', 'products', 'ratio', 'of CPU s')]
   for record in records:
     found = record['bare_products']

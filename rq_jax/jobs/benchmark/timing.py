@@ -1,4 +1,4 @@
-"""Times functions on a device, and the device itself."""
+"""Times functions on a device, and measures the rates of the device."""
 
 from collections.abc import Callable
 import dataclasses
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from rq_jax import compilation
 from rq_jax.jobs.plan.chips import Chip
 
-# Side of the square product and bytes of the copy that are timed: long enough
-# to be no matter of launching, short enough to be no matter of patience.
+# Side of the timed square product, and bytes of the timed copy: large enough to
+# hide the time of a launch, and small enough to be quick.
 _SIDE = {'cpu': 2048}
 _COPY = {'cpu': 2**28}
 _REPEATS = 5
@@ -23,13 +23,15 @@ _REPEATS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-  """How long a function took, called again and again.
+  """The times of repeated calls of a function.
 
   Attributes:
     first: Seconds of the first call, which compiles.
-    compiler: Seconds of it that the compiler took; little if it was cached.
-    seconds: Of each call after it.
-    cpu_seconds: The same of all threads of the process together.
+    compiler: Seconds of the compiler in the first call; few if the program came
+      from a cache.
+    seconds: Seconds of each call after the first.
+    cpu_seconds: CPU seconds of each call after the first, over all threads of
+      the process.
   """
 
   first: float
@@ -39,22 +41,22 @@ class Timing:
 
   @property
   def median(self) -> float:
-    """Seconds of a call."""
+    """Median seconds of a call."""
     return statistics.median(self.seconds)
 
   @property
   def cpu_median(self) -> float:
-    """CPU seconds of a call."""
+    """Median CPU seconds of a call."""
     return statistics.median(self.cpu_seconds)
 
   @property
   def compilation(self) -> float:
-    """Seconds that the first call took longer."""
+    """Seconds that the first call took longer than the median."""
     return max(self.first - self.median, 0.0)
 
 
 def measure(fn: Callable[[], Any], repeats: int) -> Timing:
-  """Calls a function once and then `repeats` times, to the end of its work."""
+  """Calls a function once and then `repeats` times; waits for its results."""
   with compilation.clock() as compiler:
     first, _ = _call(fn)
   seconds, cpu_seconds = zip(*(_call(fn) for _ in range(repeats)))
@@ -67,7 +69,7 @@ def measure(fn: Callable[[], Any], repeats: int) -> Timing:
 
 
 def _call(fn: Callable[[], Any]) -> tuple[float, float]:
-  """Seconds, and those of all threads."""
+  """Calls a function; returns its seconds and its CPU seconds."""
   start, cpu_start = time.perf_counter(), time.process_time()
   jax.block_until_ready(fn())
   return time.perf_counter() - start, time.process_time() - cpu_start
@@ -76,12 +78,13 @@ def _call(fn: Callable[[], Any]) -> tuple[float, float]:
 def calibrate(
     dtype: str, *, side: int | None = None, copied: int | None = None
 ) -> Chip:
-  """The first device as it is, by its fastest product and copy.
+  """The first device with measured rates, from its fastest product and copy.
 
   Args:
-    dtype: Of the product; nothing is known of the other afterwards.
-    side: Of both square matrices; chosen by the platform if None.
-    copied: Bytes that are read and written, each once; the same.
+    dtype: Type of the product; the rate of the other type is NaN.
+    side: Side of both square matrices; None for the default of the platform.
+    copied: Bytes of the copy, which are read and written once; None for the
+      default of the platform.
   """
   device = jax.devices()[0]
   side = side or _SIDE.get(device.platform, 8192)
@@ -89,7 +92,7 @@ def calibrate(
   square = _ones((side, side), dtype)
   product = jax.jit(jnp.matmul)
   flops = 2 * side**3 / _fastest(lambda: product(square, square))
-  # In place: memory that is new to the process costs CPUs more than the copy.
+  # In place, because on CPUs fresh memory costs more time than the copy.
   negate = jax.jit(jnp.negative, donate_argnums=0)
   held = [_ones((copied // 4,), 'float32')]
 
@@ -116,7 +119,7 @@ def _fastest(fn: Callable[[], Any]) -> float:
 
 
 def peak_memory() -> dict[str, int | str]:
-  """The most memory held so far: 'bytes', and 'of': 'device' or 'process'."""
+  """Peak memory so far: 'bytes', and 'of', either 'device' or 'process'."""
   stats = jax.devices()[0].memory_stats() or {}
   if 'peak_bytes_in_use' in stats:
     return {'bytes': stats['peak_bytes_in_use'], 'of': 'device'}

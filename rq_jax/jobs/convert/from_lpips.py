@@ -1,4 +1,4 @@
-"""Brings the weights of the perceptual loss here."""
+"""Converts the weights of the perceptual loss."""
 
 import collections
 import pathlib
@@ -23,12 +23,12 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
 
   Args:
     src: State dict of torchvision's VGG16; its classifier is not needed.
-    heads: The linear heads, `vgg.pth` of taming-transformers, which PyPI's
-      package `lpips` holds as `lpips/weights/v0.1/vgg.pth`.
+    heads: File of the linear heads: `vgg.pth` of taming-transformers, which is
+      also `lpips/weights/v0.1/vgg.pth` in PyPI's package `lpips`.
     dst: Folder to write, for --config.loss.perceptual_path.
 
   Raises:
-    ValueError: If a file is damaged, or lacks what is needed.
+    ValueError: If a file is damaged, or lacks an array.
   """
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   heads = files.path(heads, 'heads')
@@ -61,18 +61,19 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
     from_official.require_finite(distance, 'the distance of two fixed images')
     inference_copy.write(partial, None, variables)
   console.tell(
-      f'LPIPS {inference_copy.fingerprint(variables)}: a ramp and its reverse'
-      f' are {float(distance[0]):.6f} apart. Wrote {dst}; give it as'
-      ' --config.loss.perceptual_path.'
+      f'LPIPS {inference_copy.fingerprint(variables)}: the distance between a'
+      f' ramp and its reverse is {float(distance[0]):.6f}. Wrote {dst}; give it'
+      ' as --config.loss.perceptual_path.'
   )
 
 
 def _tensors(file: reading.TorchFile, prefix: str):
-  """Tensors whose names begin so, each with the file that holds it."""
+  """Tensors whose names start with a prefix, each with its file."""
   if not isinstance(file.tree, dict):
     raise ValueError(
-        f'{file.path} should hold a state dict, but holds'
-        f' {type(file.tree).__name__}.'
+        f'{file.path} must hold a state dict, but holds'
+        f' {type(file.tree).__name__}. Give the files of --src and --heads that'
+        ' --help describes.'
     )
   return {
       name: (file, tensor)

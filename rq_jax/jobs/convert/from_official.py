@@ -1,4 +1,4 @@
-"""Brings official checkpoints here, and checks that nothing changed."""
+"""Converts official checkpoints, and checks that no value changed."""
 
 from collections.abc import Iterator
 import contextlib
@@ -24,7 +24,7 @@ from rq_jax.tokenizer import Tokenizer
 
 _STALE_AVERAGES = (
     'The official training of RQ-VAEs never updates its averaged'
-    ' parameters. These may be the ones it started with; leave out --ema if the'
+    ' parameters, so these may be the initial ones. Leave out --ema if the'
     ' reconstructions are poor.'
 )
 
@@ -34,19 +34,20 @@ def from_official(
 ) -> None:
   """Converts an official checkpoint for `Tokenizer` or `Sampler.restore`.
 
-  What is written is read back: every array must equal its source bit by bit,
-  and what the model makes of a fixed input must be finite.
+  The written checkpoint is read back: every array must equal its source bit by
+  bit, and the output of the model for a fixed input must be finite.
 
   Args:
     src: An archive as released, a folder, or a file of `torch.save` with its
       `config.yaml` beside it.
     dst: Folder to write; it appears whole or not at all.
-    ema: Whether to take averaged parameters.
-    tokenizer: Folder of the converted stage 1, for a stage 2 that comes alone.
+    ema: Whether to convert the averaged parameters.
+    tokenizer: Folder of the converted RQ-VAE, for an RQ-Transformer whose
+      source does not include it.
 
   Raises:
-    ValueError: If anything is missing, damaged, or does not fit.
-    DiskFullError: If there is no room for it.
+    ValueError: If anything is missing or damaged, or does not belong together.
+    DiskFullError: If there is not enough space on the disk.
   """
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   if tokenizer is not None:
@@ -76,24 +77,25 @@ def from_official(
 
 @contextlib.contextmanager
 def written_whole(dst: str) -> Iterator[pathlib.Path]:
-  """Gives a folder to write to, which becomes `dst` if nothing fails.
+  """Yields a folder to write to, which is renamed to `dst` if nothing fails.
 
   Raises:
-    ValueError: If `dst` holds anything, or cannot be written.
-    DiskFullError: If there is no room for it.
+    ValueError: If `dst` is not empty, or cannot be written.
+    DiskFullError: If there is not enough space on the disk.
   """
   target = pathlib.Path(dst).resolve()
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
     raise ValueError(
-        f'--dst={dst} exists already, and is never overwritten. Choose another,'
-        ' or remove it.'
+        f'--dst={dst} exists already, and is not overwritten. Choose another'
+        ' --dst, or remove it.'
     )
   with contextlib.ExitStack() as opened:
     try:
       partial = opened.enter_context(files.whole_folder(target))
     except OSError as error:
       raise ValueError(
-          f'--dst={dst} cannot be written: {error.strerror}. Choose another.'
+          f'--dst={dst} cannot be written: {error.strerror}. Choose another'
+          ' --dst.'
       ) from error
     yield pathlib.Path(partial)
 
@@ -105,15 +107,15 @@ def _require_tokenizer(
     stored.read_config(given, stage=1)
   elif source.stage1 is None:
     raise ValueError(
-        f'{src} holds an RQ-Transformer without its RQ-VAE. Convert that first,'
-        ' and give its folder as --tokenizer.'
+        f'--src={src} holds an RQ-Transformer without its RQ-VAE. Convert the'
+        ' RQ-VAE first, and give its folder as --tokenizer.'
     )
 
 
 def _add_tokenizer(
     source: archive.OfficialFiles, partial: pathlib.Path, given: str | None
 ) -> None:
-  """Puts the RQ-VAE beside its RQ-Transformer."""
+  """Puts the RQ-VAE into the folder of its RQ-Transformer."""
   copy = partial / 'tokenizer'
   if given is None:
     _convert(source.stage1, copy, ema=False)
@@ -126,13 +128,13 @@ def _add_tokenizer(
 def _refuse_tokenizer(tokenizer: str | None) -> None:
   if tokenizer is not None:
     raise ValueError(
-        f'--tokenizer={tokenizer} is for an RQ-Transformer, but --src holds an'
-        ' RQ-VAE alone. Leave out --tokenizer.'
+        f'--tokenizer={tokenizer} is for an RQ-Transformer, but --src holds'
+        ' only an RQ-VAE. Leave out --tokenizer.'
     )
 
 
 def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
-  """Converts one checkpoint, and compares what was written with it."""
+  """Converts one checkpoint, and compares the written arrays with it."""
   with official_model.open_model(path, ema=ema) as model:
     console.tell(
         f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
@@ -140,7 +142,7 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       console.tell(
-          f'Its config.yaml has fields that mean nothing here: {names}.'
+          f'These fields of its config.yaml are unknown and ignored: {names}.'
       )
     if ema and model.config.stage == 1:
       console.warn(_STALE_AVERAGES)
@@ -154,7 +156,7 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
 
 
 def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
-  """Reads what was written, and compares it with its source bit by bit.
+  """Reads the written arrays, and compares them with the source bit by bit.
 
   Raises:
     ValueError: If anything differs.
@@ -164,8 +166,8 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
     for name, array in model.arrays(bar.update):
       if not mapping.same_bits(array, np.asarray(written.pop(name))):
         raise ValueError(
-            f'{target}: {name} is not what {model.source} holds. The disk may'
-            ' be failing; convert again to another one.'
+            f'{target}: {name} differs from {model.source}. The disk may be'
+            ' failing. Choose --dst on another disk.'
         )
   console.tell('Every array equals its source, bit by bit.')
 
@@ -187,7 +189,7 @@ def _check_tokenizer(tokenizer: Tokenizer) -> None:
 
 
 def _check_prior(sampler: Sampler) -> None:
-  """Predicts fixed codes for a fixed condition; its tokenizer first."""
+  """Checks the tokenizer, and predicts fixed codes for a fixed condition."""
   _check_tokenizer(sampler.tokenizer)
   prior = sampler.prior
   sizes = np.array(prior.sizes)
@@ -203,21 +205,21 @@ def _check_prior(sampler: Sampler) -> None:
   chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], -1)
   console.tell(
       f'RQ-Transformer {inference_copy.fingerprint(sampler.prior_variables)}:'
-      f' gives fixed codes {-float(jnp.mean(chosen)):.6f} nats each.'
+      f' predicts fixed codes at {-float(jnp.mean(chosen)):.6f} nats per code.'
   )
 
 
 def require_finite(values: jax.Array, what: str) -> None:
-  """Refuses weights that give numbers that are not finite."""
+  """Raises a ValueError that names `what` if any value is not finite."""
   if not bool(jnp.all(jnp.isfinite(values))):
     raise ValueError(
-        f'In {what}, numbers are not finite: the weights are useless, although'
-        ' they were converted faithfully. Get the file again.'
+        f'Numbers in {what} are not finite: the weights are unusable, although'
+        ' they were converted exactly. Download or copy the file again.'
     )
 
 
 def kind(config: Experiment) -> str:
-  """What a model is called."""
+  """Name of the kind of model, 'RQ-VAE' or 'RQ-Transformer'."""
   return {1: 'RQ-VAE', 2: 'RQ-Transformer'}[config.stage]
 
 

@@ -38,11 +38,11 @@ def to_official(
   `config.json` in place of `config.yaml`.
 
   Args:
-    src: A run's folder, or a converted checkpoint.
+    src: Workdir of a run, or a converted checkpoint.
     dst: Folder to write; it appears whole or not at all.
     layout: 'official' or 'safetensors'.
-    step: Which checkpoint; the newest if None.
-    ema: Whether to take averaged parameters, where the run kept them.
+    step: Step of the checkpoint; None for the newest.
+    ema: Whether to export the averaged parameters, if the run has them.
 
   Raises:
     ValueError: If `src` holds no model, the layout is 'official' and the
@@ -54,11 +54,12 @@ def to_official(
   stages = {config.stage: (pathlib.Path(src), step)}
   if config.stage == 2:
     stages[1] = (pathlib.Path(src) / 'tokenizer', None)
-  # What cannot be written is refused before anything is.
+  # All refusals come before anything is written.
   if layout == 'safetensors' and not importlib.util.find_spec('safetensors'):
     raise ValueError(
-        '--to=safetensors needs a package that is missing: pip install'
-        ' safetensors. --to=official does without.'
+        '--to=safetensors needs the package safetensors, which is not'
+        ' installed. Run: pip install safetensors. Or use --to=official, which'
+        ' does not need it.'
     )
   models = [stored.read_config(stages[s][0]).model for s in sorted(stages)]
   if layout == 'official':
@@ -87,7 +88,7 @@ def _write(
   console.tell(f'{from_official.kind(config)}: {found}.')
   leaves = mapping.flatten(variables)
   arrays = dict(mapping.to_theirs(rows, leaves.__getitem__))
-  del variables, leaves  # So that each is freed once it is copied.
+  del variables, leaves  # So that each array is freed once it is copied.
   files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
   _describe(folder, config, has_discriminator)
@@ -115,7 +116,7 @@ def _describe(
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-  """State dicts as a `.pt` file holds them, of a discriminator apart."""
+  """State dicts as in a `.pt` file, with a separate one for a discriminator."""
   parts = {'state_dict': collections.OrderedDict()}
   for name in sorted(arrays, key=tables.official_order):
     part = 'discriminator' if name.startswith('main.') else 'state_dict'
@@ -124,7 +125,7 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
-  """Reads a file just written, and compares it with what it should hold."""
+  """Reads the written file, and compares it with the intended arrays."""
   with reading.TorchFile(path) as file:
     for part, arrays in tree.items():
       for name, array in progress.bar(
@@ -136,9 +137,9 @@ def _compare_torch(path: pathlib.Path, tree: Mapping[str, Mapping]) -> None:
 def _write_safetensors(
     path: pathlib.Path, arrays: dict[str, np.ndarray]
 ) -> None:
-  """Writes all arrays in one file, which must be read back alike.
+  """Writes all arrays to one file, reads it, and compares them.
 
-  They are made contiguous in place, as the format needs them.
+  Makes the arrays contiguous, in place, because the format requires it.
   """
   import safetensors
   from safetensors import numpy as safetensors_numpy
@@ -154,6 +155,6 @@ def _write_safetensors(
 def _require_same(path, name, array, written) -> None:
   if not mapping.same_bits(array, written):
     raise ValueError(
-        f'{path}: {name} is not what was to be written. The disk may be'
-        ' failing; write to another one.'
+        f'{path}: {name} differs from the array that was to be written. The'
+        ' disk may be failing. Choose --dst on another disk.'
     )

@@ -1,1 +1,1 @@
-"""Estimates what an experiment takes: parameters, memory, operations."""
+"""Estimates the parameters, memory and operations of an experiment."""

@@ -1,4 +1,4 @@
-"""What chips can do at best: bytes and operations a second."""
+"""Peak rates of chips, in bytes and operations per second."""
 
 import dataclasses
 import re
@@ -6,15 +6,15 @@ import re
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chip:
-  """One device.
+  """The peak rates of one device.
 
   Attributes:
-    name: What it is called.
-    bytes_per_second: Of its memory.
-    flops16: Dense operations a second on bfloat16.
-    flops32: The same on float32 as JAX computes it unless told otherwise: in
-      TF32 on GPUs, in bfloat16 on TPUs.
-    source: Where the numbers are from, 'specification' or 'measured'.
+    name: Name of the chip.
+    bytes_per_second: Bandwidth of its memory.
+    flops16: Dense operations per second in bfloat16.
+    flops32: Dense operations per second in float32, at the default precision of
+      JAX: TF32 on GPUs, bfloat16 on TPUs.
+    source: Source of the numbers, 'specification' or 'measured'.
   """
 
   name: str
@@ -24,18 +24,18 @@ class Chip:
   source: str = 'specification'
 
   def flops(self, dtype: str) -> float:
-    """Operations a second in a dtype."""
+    """Operations per second in a dtype."""
     return self.flops32 if dtype == 'float32' else self.flops16
 
 
-# By what JAX calls the device, a regular expression. The cards of NVIDIA are
-# those on SXM boards, the A100 with 80 GB; their sisters on PCIe are slower.
+# By regular expressions for JAX's names of devices. NVIDIA's cards are those on
+# SXM boards, and the A100 has 80 GB; the PCIe cards are slower.
 CHIPS = {
     r'NVIDIA H200': Chip(
         name='H200',
         bytes_per_second=4.3e12,
         flops16=790e12,
-        flops32=395e12,  # Half; not measured itself.
+        flops32=395e12,  # Half of flops16; not measured.
         source='measured',
     ),
     r'NVIDIA H100 80GB HBM3': Chip(
@@ -78,7 +78,7 @@ CHIPS = {
 
 
 def find(device_kind: str) -> Chip | None:
-  """The chip that JAX calls so; None if it is not in the table."""
+  """The chip with this name in JAX; None if it is not in the table."""
   for pattern, chip in CHIPS.items():
     if re.fullmatch(pattern, device_kind):
       return chip
@@ -86,5 +86,5 @@ def find(device_kind: str) -> Chip | None:
 
 
 def named(name: str) -> Chip:
-  """The chip of that name."""
+  """The chip with this `name`."""
   return next(chip for chip in CHIPS.values() if chip.name == name)

@@ -1,7 +1,7 @@
-"""What an experiment will take, without running any of it.
+"""Estimates the memory and cost of an experiment without running it.
 
-Parameters, how the mesh splits them, memory and operations follow from shapes:
-neither data nor weights need to exist, nor the devices.
+Parameters, how the mesh splits them, memory and operations are computed from
+shapes: neither data nor weights need to exist, nor the devices.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from rq_jax.jobs.plan import flops
 from rq_jax.jobs.plan import problem as problem_lib
 from rq_jax.typing import PyTree
 
-# Modules of a model by the part they belong to; None for all others.
+# Parts of a model, and the modules in each part; None for all other modules.
 _PARTS = {
     1: {
         'encoder': ('encoder', 'to_features'),
@@ -40,15 +40,16 @@ _PARTS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Array:
-  """Arrays of the state that are alike in all but their name.
+  """Arrays of the state that differ only in their names.
 
   Attributes:
     name: Name of the first array.
     count: Number of arrays.
     shape: Shape of each array.
     dtype: Type of each array.
-    axes: Logical names of the dimensions; '-' for none.
-    split: Mesh axes that split each dimension, of more than one device.
+    axes: Logical axis of each dimension; '-' for none.
+    split: For each dimension, the mesh axes with more than one device that
+      split it; '' for none.
     bytes_per_device: Bytes of each array on a device.
   """
 
@@ -63,25 +64,26 @@ class Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-  """What an experiment will take.
+  """The estimated memory and cost of an experiment.
 
   Attributes:
-    mesh: Devices along each mesh axis.
-    batch_size: Images of a step, on all devices together.
-    dtype: Of the computation.
-    parameters: Number of parameters that gradients move, by part of the model.
-    others: The same of what is not the model itself: the codebook, which moves
-      by averaging, and the discriminator.
-    arrays: All of these, the largest first.
-    memory: Bytes on each device by purpose, activations left out.
-    forward_flops: Of one image through the model.
-    step_flops: Of one image in a training step, what is computed twice
-      included.
-    notes: Sentences about what is missing, or not counted.
-    export: Whether the official code can hold the model, and its tokenizer if
-      it has one: 'yes' or 'no', and 'yes, if ...' if the tokenizer does not
-      exist yet.
-    obstacles: If it cannot, all reasons, as sentences.
+    mesh: Number of devices along each mesh axis.
+    batch_size: Images in a step, on all devices together.
+    dtype: Type of the computation.
+    parameters: Number of parameters that are trained by gradients, by part of
+      the model.
+    others: Number of values in the codebook, which is trained by averaging, and
+      of parameters in the discriminator; for stage 1.
+    arrays: All trained arrays, the largest first.
+    memory: Bytes on each device by purpose, without activations.
+    forward_flops: Operations of a forward pass for one image.
+    step_flops: Operations of a training step for one image, including the
+      operations that the backward pass repeats.
+    notes: Sentences about missing or uncounted parts.
+    export: Whether the official code can build the model and its tokenizer:
+      'yes' or 'no', or 'yes, if ...' if the tokenizer does not exist yet.
+    obstacles: All reasons why the official code cannot build them, as
+      sentences.
   """
 
   mesh: Mapping[str, int]
@@ -99,7 +101,7 @@ class Plan:
 
 
 def make(config: Experiment, devices: int) -> Plan:
-  """Plans a checked experiment on so many devices.
+  """Plans a checked experiment on a number of devices.
 
   Raises:
     ValueError: If the mesh or the batch does not fit the devices.
@@ -137,7 +139,7 @@ def make(config: Experiment, devices: int) -> Plan:
 
 
 def _export(config: Experiment) -> tuple[str, tuple[str, ...]]:
-  """Whether the official code can hold the models, and all reasons if not."""
+  """Whether the official code can build the models, and all reasons if not."""
   models = [config.model]
   if config.stage == 2:
     models.insert(0, problem_lib.known_tokenizer(config))
@@ -174,7 +176,7 @@ def _shard_bytes(leaf: jax.ShapeDtypeStruct, sharding) -> int:
 
 
 def _memory(state, task, mesh) -> dict[str, int]:
-  """Bytes on each device by purpose; those that take none are left out."""
+  """Bytes on each device by purpose, without purposes that need none."""
   trained = (state.params, getattr(state, 'disc_params', None))
   memory = {
       'parameters': trained,
@@ -190,7 +192,7 @@ def _memory(state, task, mesh) -> dict[str, int]:
 
 
 def _arrays(state, mesh) -> tuple[Array, ...]:
-  """What is trained, those alike together, the largest first."""
+  """All trained arrays, grouped by shape and sharding, the largest first."""
   groups: dict[tuple, list[str]] = {}
   for field in ('params', 'codebook', 'disc_params'):
     tree = getattr(state, field, None)
@@ -226,6 +228,6 @@ def _arrays(state, mesh) -> tuple[Array, ...]:
 
 
 def _devices(axis: str | tuple[str, ...] | None, mesh) -> str:
-  """Names the mesh axes of a dimension that have more than one device."""
+  """Names of a dimension's mesh axes that have more than one device."""
   names = (axis,) if isinstance(axis, str) else axis or ()
   return '+'.join(name for name in names if mesh.shape[name] > 1)

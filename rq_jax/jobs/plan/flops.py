@@ -1,7 +1,8 @@
-"""Floating-point operations of a function, counted without running it.
+"""Counts the floating-point operations of a function without running it.
 
-Only matrix products and convolutions count, a multiplication and an addition
-as two; everything else is a few per cent of a model that keeps a chip busy.
+Only matrix products and convolutions count; a multiplication and an addition
+are two operations. In a model that keeps a chip busy, everything else is a few
+per cent.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +15,9 @@ import jax
 def count(fn: Callable[..., Any], *args: Any) -> int:
   """Operations of `fn(*args)`, for all devices together.
 
-  Loops of known length, which are scans, count as often as they turn; others
-  once. Of the branches of a conditional the largest counts. What a function
-  computes anew in its backward pass counts again.
+  The body of a scan counts once per iteration, and the body of another loop
+  once. Of a conditional, only the most expensive branch counts. Operations that
+  a backward pass repeats count again.
 
   Args:
     fn: A function that JAX can trace.
@@ -42,7 +43,7 @@ def _equation(equation) -> int:
 
 
 def _inner(values: Iterable[Any]) -> Iterator[Any]:
-  """The programs among the parameters of an equation, such as a loop's body."""
+  """Programs among the parameters of an equation, such as a loop's body."""
   for value in values:
     if hasattr(value, 'eqns'):
       yield value
@@ -59,11 +60,11 @@ def _product(equation) -> int:
 
 def _convolution(equation) -> int:
   kernel = equation.invars[1].aval.shape
-  # Output channels, input channels of one group, then the window.
+  # Output channels, input channels of one group, and the window.
   _, channels, *window = equation.params['dimension_numbers'].rhs_spec
   terms = math.prod(kernel[i] for i in (channels, *window))
   outputs = math.prod(equation.outvars[0].aval.shape)
-  # A convolution with a stride is differentiated through zeros put between the
-  # gradients; they are no work.
+  # The derivative of a strided convolution inserts zeros between the gradients,
+  # which do not count.
   zeros = math.prod(equation.params['lhs_dilation'])
   return 2 * outputs * terms // zeros

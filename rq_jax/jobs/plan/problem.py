@@ -1,4 +1,4 @@
-"""What is trained and on what, as shapes: nothing needs to exist."""
+"""Training steps and their arguments as shapes; no data need to exist."""
 
 from collections.abc import Callable
 import dataclasses
@@ -27,15 +27,15 @@ from rq_jax.typing import Batch, PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-  """A training step and what it is given; arrays are shapes.
+  """A training step and its arguments, as shapes of arrays.
 
   Attributes:
-    task: What stays fixed over a run.
+    task: Everything that stays fixed over a run.
     state: The initial state; parameters are boxed with their logical axes.
-    batch: A batch.
+    batch: A training batch.
     train_step: (task, unboxed state, batch) -> (state, metrics).
     forward: (task, unboxed state) -> the model's output for one example.
-    notes: Sentences about what is missing, or not counted.
+    notes: Sentences about missing or uncounted parts.
   """
 
   task: Any
@@ -47,7 +47,7 @@ class Problem:
 
 
 def problem(config: Experiment, mesh: jax.sharding.AbstractMesh) -> Problem:
-  """What the training step of a checked experiment is given on a mesh."""
+  """The training step of a checked experiment and its arguments on a mesh."""
   return (_stage1 if config.stage == 1 else _stage2)(config, mesh)
 
 
@@ -85,9 +85,9 @@ def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
   model, known = _tokenizer(config)
   variables = partitioning.unbox(build.rqvae_variables(model))
   notes = ['Activations are not counted.']
-  if not known:  # What stands in for the networks is not worth counting.
+  if not known:  # The networks of a stand-in are not counted.
     variables = {'params': {}, 'codebook': variables['codebook']}
-    notes += ['The tokenizer is not there yet: its networks are not counted.']
+    notes += ['The tokenizer does not exist yet: its networks are not counted.']
   task = stage2.build(
       config,
       mesh,
@@ -118,7 +118,7 @@ def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
 def _prior_batch(
     config: RQTransformerExperiment, model: rqvae.RQVAE, known: bool
 ) -> Batch:
-  """A batch of stage 2: images only for a tokenizer that is there."""
+  """A batch of stage 2; has images only if the tokenizer exists."""
   size, prior = config.data.batch_size, config.model
   if prior.text_vocab_size:
     batch = {'tokens': _integers(size, prior.text_length)}
@@ -144,9 +144,9 @@ def known_tokenizer(config: RQTransformerExperiment) -> RQVAEConfig | None:
 
 
 def _tokenizer(config: RQTransformerExperiment) -> tuple[rqvae.RQVAE, bool]:
-  """The RQ-VAE of a prior, and whether it is known or only stands in.
+  """The RQ-VAE of a prior, and whether it is the real one or a stand-in.
 
-  The stand-in has the right codes and a network of one level.
+  A stand-in has the right codes, but a network of only one level.
   """
   if (known := known_tokenizer(config)) is not None:
     return build.rqvae(known), True

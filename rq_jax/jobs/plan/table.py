@@ -6,16 +6,16 @@ import textwrap
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import estimate as plan_lib
 
-# Chips whose training rate is estimated.
+# Chips for which the training rate is estimated.
 CHIPS = ('H100', 'A100', 'TPU v4', 'TPU v5p')
 UTILISATION = 0.4
-# Rows of the table of arrays; the rest is summed up.
+# Number of rows in the table of arrays; the rest is summed up.
 _ROWS = 12
 _SAFETENSORS = '`convert --to=safetensors` exports any model.'
 
 
 def text(plan: plan_lib.Plan) -> str:
-  """All of a plan, in sections."""
+  """A whole plan, in sections."""
   sections = (
       _mesh(plan),
       _parameters(plan),
@@ -38,7 +38,7 @@ def images_per_second(plan: plan_lib.Plan) -> dict[str, float]:
 def _mesh(plan: plan_lib.Plan) -> Iterable[str]:
   axes = ', '.join(f'{axis} {size}' for axis, size in plan.mesh.items())
   share = plan.batch_size // (plan.mesh['data'] * plan.mesh['fsdp'])
-  yield f'Mesh: {axes}. Images of a step: {plan.batch_size}, a device {share}.'
+  yield f'Mesh: {axes}. Images per step: {plan.batch_size}, per device {share}.'
 
 
 def _parameters(plan: plan_lib.Plan) -> Iterable[str]:
@@ -46,7 +46,7 @@ def _parameters(plan: plan_lib.Plan) -> Iterable[str]:
   for part, number in plan.parameters.items():
     yield _number(f'  {part}', number)
   for name, number in plan.others.items():
-    yield _number(f'Besides: {name}', number)
+    yield _number(f'In addition: {name}', number)
 
 
 def _number(label: str, number: int) -> str:
@@ -54,7 +54,7 @@ def _number(label: str, number: int) -> str:
 
 
 def _arrays(arrays: tuple[plan_lib.Array, ...]) -> Iterable[str]:
-  yield 'Largest arrays: axes, and the mesh axes that split them; MiB a device'
+  yield 'Largest arrays: axes, and mesh axes that split them; MiB per device'
   shown, rest = arrays[:_ROWS], arrays[_ROWS:]
   for array in shown:
     alike = f' and {array.count - 1} alike' if array.count > 1 else ''
@@ -76,7 +76,7 @@ def _memory(plan: plan_lib.Plan) -> Iterable[str]:
   yield 'Memory of each device, MiB'
   for name, size in plan.memory.items():
     yield f'  {name:26}{_mebibytes(size):>16}'
-  yield f'  {"together":26}{_mebibytes(sum(plan.memory.values())):>16}'
+  yield f'  {"total":26}{_mebibytes(sum(plan.memory.values())):>16}'
   for note in plan.notes:
     yield f'  {note}'
 
@@ -86,14 +86,14 @@ def _mebibytes(size: int) -> str:
 
 
 def _operations(plan: plan_lib.Plan) -> Iterable[str]:
-  yield 'Floating-point operations of an image, 10^9'
+  yield 'Floating-point operations per image, 10^9'
   yield f'  {"forward pass":26}{_billions(plan.forward_flops):>16}'
   yield f'  {"training step":26}{_billions(plan.step_flops):>16}'
   rates = ', '.join(
       f'{name} {rate:,.0f}' for name, rate in images_per_second(plan).items()
   )
   yield (
-      f'Images a second of one device at {UTILISATION:.0%} of its peak for'
+      f'Images per second of one device at {UTILISATION:.0%} of its peak for'
       f' {plan.dtype}:'
   )
   yield f'  {rates}.'

@@ -1,4 +1,4 @@
-"""What images are drawn for: classes, texts or nothing, taken in turn."""
+"""Conditions of images: classes or texts, used in turn, or none."""
 
 import dataclasses
 import hashlib
@@ -14,14 +14,14 @@ _DEFAULT_NUM_IMAGES = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conditions:
-  """What each of N images is drawn for; image i gets entry i % M.
+  """The conditions of N images; image i gets entry i % M of M.
 
   Attributes:
-    num_images: N.
-    kind: The argument of the sampler, 'labels', 'prompts' or 'tokens'; None for
-      a model without conditions.
-    values: int32[M], M texts, or int[M, L]; None for a model without
-      conditions.
+    num_images: Number of images, N.
+    kind: Name of the sampler's argument: 'labels', 'prompts' or 'tokens'; None
+      for a model without conditions.
+    values: int32[M] labels, M prompts, or int[M, L] tokens; None for a model
+      without conditions.
   """
 
   num_images: int
@@ -29,9 +29,9 @@ class Conditions:
   values: Any = None
 
   def rows(self, start: int, count: int) -> dict[str, Any]:
-    """What to ask the sampler for: images start, ..., start + count - 1.
+    """Arguments of the sampler for images start, ..., start + count - 1.
 
-    Images after the last get what that one got.
+    Images after the last one repeat its condition.
     """
     if self.kind is None:
       return {'num_images': count}
@@ -43,13 +43,13 @@ class Conditions:
 
   @property
   def labels(self) -> np.ndarray | None:
-    """Classes of all images, int32[N]; None where there are none."""
+    """Classes of all images, int32[N]; None if they have no classes."""
     if self.kind != 'labels':
       return None
     return np.resize(self.values, self.num_images)
 
   def described(self) -> dict[str, Any]:
-    """What tells these conditions from others, for JSON."""
+    """A description for JSON that differs for different conditions."""
     if self.kind is None:
       return {'kind': None}
     if self.kind == 'labels':
@@ -73,21 +73,22 @@ def choose(
     values: Any = None,
     num_images: int | None = None,
 ) -> Conditions:
-  """What is drawn: what is given, or else all classes in turn.
+  """The given conditions, or by default all classes in turn.
 
   Args:
-    prior: The model that is to draw.
-    kind: 'labels', 'prompts' or 'tokens'; None if nothing is given.
-    values: What is given: M numbers, M texts, or int[M, L].
-    num_images: How many images; None for one for each text, and for 16
-      elsewhere.
+    prior: The model that draws the images.
+    kind: Kind of the conditions, 'labels', 'prompts' or 'tokens'; None for the
+      default.
+    values: The conditions: M labels, M prompts, or tokens int[M, L].
+    num_images: Number of images; None for one per prompt or row of tokens, and
+      for 16 otherwise.
 
   Raises:
-    ValueError: If the model takes something else.
+    ValueError: If the model does not take these conditions.
   """
   kinds, takes = _taken(prior)
   if kind is not None and kind not in kinds:
-    raise ValueError(f'This model {takes}; got --{kind}.')
+    raise ValueError(f'--{kind} has no meaning here: this model {takes}.')
   if kind is None and prior.num_classes:
     kind, values = 'labels', range(prior.num_classes)
   if kind is None and kinds:
@@ -95,13 +96,15 @@ def choose(
   if kind is None:
     return Conditions(num_images=num_images or _DEFAULT_NUM_IMAGES)
   if not len(values):
-    raise ValueError(f'--{kind} is empty; give at least one, or leave it out.')
+    raise ValueError(
+        f'--{kind} is empty. Give at least one entry, or leave it out.'
+    )
   if kind == 'labels':
     limit = prior.num_classes
     if bad := [label for label in values if not 0 <= label < limit]:
       raise ValueError(
-          f'--labels={bad[0]} is out of range: this model knows 0 to'
-          f' {limit - 1}.'
+          f'--labels={bad[0]} is out of range: the classes of this model are 0'
+          f' to {limit - 1}. Change --labels.'
       )
     values = np.asarray(values, np.int32)
   default = _DEFAULT_NUM_IMAGES if kind == 'labels' else len(values)
@@ -109,16 +112,16 @@ def choose(
 
 
 def _taken(prior: rqtransformer.RQTransformer) -> tuple[tuple[str, ...], str]:
-  """Kinds of conditions that a model takes, and a sentence on them."""
+  """Kinds of conditions that a model takes, and a predicate for errors."""
   if prior.num_classes:
-    return ('labels',), 'draws classes: give --labels, or none for all classes'
+    return ('labels',), 'draws classes. Give --labels, or none for all classes'
   if prior.text_vocab_size:
-    return ('prompts', 'tokens'), 'draws from texts: give --prompts or --tokens'
-  return (), 'is unconditional and takes no --labels, --prompts or --tokens'
+    return ('prompts', 'tokens'), 'draws from texts. Give --prompts or --tokens'
+  return (), 'is unconditional. Leave out --labels, --prompts and --tokens'
 
 
 def read_prompts(path: str) -> list[str]:
-  """Reads texts from a UTF-8 file, one a line.
+  """Reads texts from a UTF-8 file, one per line.
 
   Raises:
     ValueError: If there is no such file, or a line is blank.
@@ -127,14 +130,15 @@ def read_prompts(path: str) -> list[str]:
     text = _existing('prompts', path).read_text()
   except UnicodeDecodeError as error:
     raise ValueError(
-        f'--prompts={path} is not text in UTF-8: {error}. Convert the file.'
+        f'--prompts={path} is not text in UTF-8: {error}. Convert the file to'
+        ' UTF-8.'
     ) from error
   lines = text.replace('\r\n', '\n').removesuffix('\n').split('\n')
   for number, line in enumerate(lines, start=1):
     if not line.strip():
       raise ValueError(
           f'--prompts={path}: line {number} is blank, but every line is a'
-          ' prompt. Remove it.'
+          ' prompt. Remove that line.'
       )
   return lines
 
@@ -143,7 +147,7 @@ def read_tokens(path: str) -> np.ndarray:
   """Reads token ids of texts, int[M, L], from a .npy file.
 
   Raises:
-    ValueError: If there is no such file, or it holds something else.
+    ValueError: If there is no such file, or it holds no such array.
   """
   with _existing('tokens', path).open('rb') as file:
     try:
@@ -157,12 +161,12 @@ def read_tokens(path: str) -> np.ndarray:
     found = f'{tokens.dtype}{list(tokens.shape)}'
   raise ValueError(
       f'--tokens={path} must be a .npy file of int[N, L], the token ids of N'
-      f' texts; it holds {found}.'
+      f' texts, but it holds {found}. Give such a file.'
   )
 
 
 def _existing(flag: str, path: str) -> epath.Path:
   file = epath.Path(path)
   if not file.is_file():
-    raise ValueError(f'--{flag}={path}: there is no such file.')
+    raise ValueError(f'--{flag}={path}: there is no such file. Check the path.')
   return file

@@ -18,20 +18,21 @@ from rq_jax.jobs.sample.conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 
-_ABOUT = 100  # Images of a chunk, if nothing else is said.
+_ABOUT = 100  # Images in a chunk by default, before rounding up.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawing:
-  """Images to be drawn; image i depends only on the seed, i and its condition.
+  """Images to draw; image i depends only on the seed, i and its condition.
 
   Attributes:
     sampler: The generator.
-    conditions: What to draw, and how many.
-    seed: All draws derive from it; in [0, 2**32).
-    sampling: How to draw.
-    chunk_size: Images computed at a time, or all if they are fewer. The last of
-      several chunks is padded, so that all of them run the same program.
+    conditions: The conditions and the number of the images.
+    seed: Seed of all draws, in [0, 2**32).
+    sampling: Options of the draws.
+    chunk_size: Number of images computed at a time, or all images if they are
+      fewer. The last of several chunks is padded, so that all chunks run the
+      same program.
 
   Raises:
     ValueError: If the seed is out of range.
@@ -51,10 +52,10 @@ class Drawing:
     return min(self.chunk_size, self.conditions.num_images)
 
   def check(self) -> None:
-    """Lets the sampler judge all that it will be asked for; computes nothing.
+    """Lets the sampler check all its arguments, without computing anything.
 
     Raises:
-      ValueError: If the model does not take it.
+      ValueError: If the model does not take the conditions or the options.
     """
     values, num_images = self.conditions.values, self.conditions.num_images
     distinct = 1 if values is None else min(len(values), num_images)
@@ -65,9 +66,9 @@ class Drawing:
       )
 
   def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Draws chunks: yields their numbers and their images, uint8[n, S, S, 3].
+    """Draws chunks; yields their numbers and their images, uint8[n, S, S, 3].
 
-    While one is dealt with, the devices already draw the next.
+    The devices already draw the next chunk while the caller uses one.
     """
     key = jax.random.key(self.seed)
     under_way = collections.deque()
@@ -88,13 +89,14 @@ class Drawing:
       under_way.append((start, images))
       if len(under_way) > 1:
         yield take()
-      # The memory that a chunk needs is free again before the next is judged.
+      # Waits until the memory of this chunk is free, because the sampler checks
+      # the free memory for the next chunk.
       jax.block_until_ready(images)
     if under_way:
       yield take()
 
   def images(self) -> np.ndarray:
-    """Draws all of them, in memory: uint8[N, S, S, 3]."""
+    """Draws all images into memory: uint8[N, S, S, 3]."""
     total, drawn = self.conditions.num_images, []
     with progress.bar(total=total, unit='image', desc='sample') as bar:
       for _, images in self.chunks(range(-(-total // self.chunk_size))):
@@ -122,25 +124,27 @@ def restore(
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
-  Programs that are compiled from here on are kept, see `compilation.keep`.
+  Also keeps all programs on disk that are compiled after this call; see
+  `compilation.keep`.
 
   Args:
     checkpoint: The workdir of a stage-2 run, or a converted checkpoint.
-    chunk_size: Images that the devices are to draw together.
-    model_parallel: Devices that share the weights of one model; the others
-      split the chunk.
-    step: Which checkpoint; the newest if None.
-    ema: Whether to take averaged parameters, where the run kept them.
-    dtype: Of parameters and computation; None for as trained.
-    tokenizer: Path of another copy of the tokenizer.
-    text_tokenizer: File that turns prompts into tokens; that of the checkpoint
-      if None.
+    chunk_size: Number of images that the devices draw together.
+    model_parallel: Number of devices that share the weights of one model; such
+      groups of devices split a chunk.
+    step: Step of the checkpoint; None for the newest.
+    ema: Whether to use the averaged parameters, if the run has them.
+    dtype: Type of parameters and computation; None for the type of training.
+    tokenizer: Path of another copy of the tokenizer; None for the model's own.
+    text_tokenizer: File that turns prompts into tokens; None for the file of
+      the checkpoint.
 
   Returns:
-    The sampler, and where it came from, for the manifest.
+    The sampler, and a description of its origin for the manifest.
 
   Raises:
-    ValueError: If there is no such model, or the devices do not fit.
+    ValueError: If there is no such model, or if `chunk_size` or
+      `model_parallel` does not suit the devices.
   """
   compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
@@ -173,8 +177,8 @@ def _local_mesh(
   devices = jax.local_devices()
   if len(devices) % model_parallel:
     raise ValueError(
-        f'--model_parallel={model_parallel} must divide the {len(devices)}'
-        ' devices of a process. Change it.'
+        f'--model_parallel={model_parallel} must divide the number of devices'
+        f' of a process, {len(devices)}. Change --model_parallel.'
     )
   if len(devices) == 1:
     return None
@@ -185,7 +189,7 @@ def _local_mesh(
   if chunk_size % parallel:
     raise ValueError(
         f'--chunk_size={chunk_size} must be a multiple of {parallel}, the'
-        ' devices that split a chunk. Choose'
+        ' number of groups of --model_parallel devices that split a chunk. Set'
         f' --chunk_size={-(-chunk_size // parallel) * parallel}.'
     )
   return mesh

@@ -28,25 +28,25 @@ def sample(
     format: str = 'png',
     shard_size: int = 10_000,
 ) -> str:
-  """Draws what is missing of a job, and writes it.
+  """Draws the missing images of a job, and writes them.
 
   All processes of a program take part.
 
   Args:
-    drawing: What to draw.
+    drawing: The images to draw.
     out: Folder to write to.
-    origin: Where the generator came from, as `drawing.restore` says.
-    format: 'png', 'shards' or 'npz', see `layout`.
-    shard_size: Images in a shard.
+    origin: Origin of the generator, as returned by `drawing.restore`.
+    format: 'png', 'shards' or 'npz'; see `layout`.
+    shard_size: Number of images in a shard.
 
   Returns:
-    A sentence that says what is where.
+    A sentence for the user with the number of images, the folder and the rate.
 
   Raises:
-    ValueError: If the model does not take what it is given, or the folder holds
-      something else.
-    DiskFullError: If there is no room for the images.
-    Interrupted: After the chunk under way, if a signal to stop came.
+    ValueError: If the model does not take the conditions or the options, or if
+      the folder holds another job or other images.
+    DiskFullError: If there is no space for the images.
+    Interrupted: After the current chunk, if a signal to stop came.
   """
   out = files_lib.path(out, 'out')
   files = layout.Files(
@@ -63,7 +63,7 @@ def sample(
       files.folder,
       _described(drawing, files, origin),
       prepare=lambda: _check_free(files.folder),
-      # Its fingerprint says which model it is, wherever it lies.
+      # The fingerprint identifies the model; its path may change.
       information=('checkpoint',),
   )
   processes.only_first(
@@ -74,10 +74,10 @@ def sample(
 
 
 def _job(drawing: drawing_lib.Drawing, files: layout.Files) -> chunks.Job:
-  """How the images are drawn and written."""
+  """The job in chunks that draws and writes the images."""
 
   def work(numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
-    del check  # A chunk is soon drawn.
+    del check  # A chunk takes little time.
     with futures.ThreadPoolExecutor() as pool:
       for chunk, images in drawing.chunks(numbers):
         files.write(chunk, images, pool)
@@ -100,7 +100,7 @@ def _described(
     files: layout.Files,
     origin: dict[str, Any],
 ) -> dict[str, Any]:
-  """What decides the bytes of a job, see `manifest`."""
+  """All values that decide the bytes of a job; see `manifest`."""
   sampler = drawing.sampler
   return {
       **origin,
@@ -131,7 +131,7 @@ def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
 
 
 def _devices(sampler: Sampler) -> str:
-  """What one process draws on."""
+  """The devices of one process, in words."""
   kind = jax.local_devices()[0].device_kind
   if sampler.mesh is None:
     return f'1 x {kind}'
@@ -140,11 +140,11 @@ def _devices(sampler: Sampler) -> str:
 
 
 def _check_free(folder: epath.Path) -> None:
-  """Files of somebody else would be taken for finished ones."""
+  """Refuses a folder whose files would be taken for finished images."""
   own = {layout.PARTS, 'labels.json'}
   for path in folder.iterdir():
     if path.name in own or path.suffix in ('.png', '.npz'):
       raise ValueError(
-          f'--out={folder} holds {path.name}, but no {manifest.NAME} that says'
-          ' what it is. Choose an empty folder.'
+          f'--out={folder} holds {path.name}, but no {manifest.NAME} that'
+          ' describes it. Choose an empty folder for --out.'
       )

@@ -1,18 +1,18 @@
-"""The files of a sampling job: images, and finished chunks that wait.
+"""The files of a sampling job: the images, and chunks while it is unfinished.
 
-  OUT/job.json                     what is drawn, see `jobs.manifest`
+  OUT/job.json                     description of the job; see `jobs.manifest`
   OUT/grid.png                     the first images, at most 100
 
-and, by format,
+and, depending on the format,
 
-  png      OUT/000000.png ...      and labels.json, where there are labels
+  png      OUT/000000.png ...      and labels.json, if there are labels
   shards   OUT/shard-00000-of-00005.npz ...
   npz      OUT/samples.npz
 
-Archives hold `arr_0`, uint8[n, S, S, 3], and, where there are labels, `arr_1`,
-int32[n]. Until all chunks are there, they wait in OUT/parts/. Every file
-appears whole or not at all, and nothing in it tells when, where or in which
-order it was written.
+Archives hold `arr_0`, uint8[n, S, S, 3], and, if there are labels, `arr_1`,
+int32[n]. Their chunks are kept in OUT/parts/ until all are finished. Every file
+appears whole or not at all. Its bytes do not depend on when, where or in which
+order the files were written.
 """
 
 from collections.abc import Callable
@@ -38,19 +38,19 @@ _ON_GRID = 100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Files:
-  """Which file holds which images of a job.
+  """Maps the images of a job to files, and writes them.
 
-  Chunk c holds images c * chunk_size, ...; archive a holds images
-  a * shard_size, ...
+  Chunk c starts with image c * chunk_size; shard s starts with image
+  s * shard_size.
 
   Attributes:
-    folder: Of all files.
+    folder: Folder of all files.
     format: One of `FORMATS`.
-    num_images: N.
-    image_size: S.
-    chunk_size: Images computed, and finished, at a time.
-    shard_size: Images in a shard.
-    labels: Classes of the images, int32[N], if there are any.
+    num_images: Number of images, N.
+    image_size: Side of the images, S.
+    chunk_size: Number of images that are computed and written at a time.
+    shard_size: Number of images in a shard.
+    labels: Classes of the images, int32[N]; None if they have no classes.
   """
 
   folder: epath.Path
@@ -63,7 +63,7 @@ class Files:
 
   @property
   def num_chunks(self) -> int:
-    """How many chunks there are."""
+    """Number of chunks."""
     return -(-self.num_images // self.chunk_size)
 
   def images_of(self, chunk: int) -> range:
@@ -71,7 +71,7 @@ class Files:
     return self._range(chunk, self.chunk_size)
 
   def finished(self) -> set[int]:
-    """Chunks that are on disk, waiting or where they belong."""
+    """Chunks that are on disk, in OUT/parts/ or in their final files."""
     files = {file.name for file in self.folder.iterdir()}
     parts = self.folder / PARTS
     waiting = {p.name for p in parts.iterdir()} if parts.exists() else ()
@@ -87,9 +87,9 @@ class Files:
     return {chunk for chunk in range(self.num_chunks) if is_there(chunk)}
 
   def missing_bytes(self) -> int:
-    """Bytes that chunks and archives which are not there yet will need.
+    """Bytes that the missing chunks and archives will need.
 
-    PNG files, whose sizes nobody knows before, do not count.
+    PNG files do not count, because their sizes are not known in advance.
     """
     if self.format == 'png':
       return 0
@@ -105,42 +105,42 @@ class Files:
     """Writes a finished chunk.
 
     Args:
-      chunk: Its number.
-      images: uint8[n, S, S, 3].
-      pool: Compresses PNG files.
+      chunk: Number of the chunk.
+      images: Images of the chunk, uint8[n, S, S, 3].
+      pool: Threads that compress PNG files.
     """
     if self.format == 'png':
       names = map(self._file, self.images_of(chunk))
       try:
-        # The list raises what a thread raised.
+        # `list` re-raises exceptions of the threads.
         list(pool.map(pictures.write_png, names, images))
       except files.DiskFullError as error:
         there = sum(self._file(n).exists() for n in range(self.num_images))
-        # About: those that are missing may be of other sizes.
+        # An estimate: the sizes of the missing files may differ.
         needs = (error.needs or 0) * (self.num_images - there)
         raise files.DiskFullError(self.folder, needs) from error
     else:
       (self.folder / PARTS).mkdir(exist_ok=True)
       with files.whole(self._part(chunk), needs=images.nbytes) as file:
         file.write(files.npy_header(images.dtype, images.shape))
-        # Unlike `np.save`, this tells a full disk from other errors.
+        # Unlike `np.save`, this distinguishes a full disk from other errors.
         file.write(np.ascontiguousarray(images).data)
 
   def complete(self) -> bool:
-    """Whether all that the job is to leave is there, and nothing else."""
+    """Whether all final files exist, and no temporary ones."""
     there = {file.name for file in self.folder.iterdir()}
     needed = {self._name(number) for number in range(self._num_files)}
     left = any(name == PARTS or name.endswith(files.PARTIAL) for name in there)
     return needed | {'grid.png'} <= there and not left
 
   def finish(self, check: Callable[[], None]) -> None:
-    """Joins chunks into archives, and adds what belongs to all images.
+    """Joins chunks into archives, and writes `labels.json` and `grid.png`.
 
-    All chunks must be finished. What is there already stays; chunks are removed
-    once nothing needs them.
+    All chunks must be finished. Existing archives are kept. Chunks are removed
+    when all archives exist.
 
     Args:
-      check: Called now and then; what it raises leaves things as they are.
+      check: Called regularly. If it raises, finished files and chunks stay.
     """
     if self.format != 'png':
       for number in range(self._num_files):
@@ -153,7 +153,7 @@ class Files:
     grid = pictures.grid(first, math.ceil(math.sqrt(len(first))))
     pictures.write_png(self.folder / 'grid.png', grid)
     (self.folder / PARTS).rmtree(missing_ok=True)
-    # Those of processes that were killed.
+    # Unfinished files of processes that were killed.
     for partial in self.folder.glob(f'*{files.PARTIAL}'):
       partial.unlink(missing_ok=True)
 
@@ -221,9 +221,9 @@ class Files:
 def _open_array(
     archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...]
 ) -> IO[bytes]:
-  """Begins an array in an archive, just as `np.savez` does.
+  """Starts an array in an archive, in the way of `np.savez`.
 
-  Entries opened by their name have the date 1980-01-01.
+  Entries that are opened by name have the date 1980-01-01.
   """
   entry = archive.open(f'{name}.npy', 'w', force_zip64=True)
   entry.write(files.npy_header(dtype, shape))
@@ -231,7 +231,7 @@ def _open_array(
 
 
 def _head(path: epath.Path, count: int) -> np.ndarray:
-  """The first images of an archive, at most so many, without the others."""
+  """The first `count` images of an archive; reads no others."""
   with (
       path.open('rb') as file,
       zipfile.ZipFile(file) as archive,

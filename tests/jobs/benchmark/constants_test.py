@@ -1,4 +1,4 @@
-"""Constants of a device, where every time is known."""
+"""Constants of a device, computed from known times."""
 
 import math
 
@@ -16,7 +16,7 @@ CHIP = chips.Chip(name='x', bytes_per_second=3e9, flops16=8e12, flops32=2e12)
 
 @pytest.fixture
 def measured(monkeypatch):
-  """Every measurement takes half a second; returns the functions measured."""
+  """Makes every measurement half a second; returns the measured functions."""
   found = []
 
   def measure(fn, repeats):
@@ -48,7 +48,7 @@ def test_constants_are_shares_of_the_peaks_and_microseconds(
   rows, width, codes, side, channels = 128, 384, 4096, 64, 32
   products = 200 * 2 * rows * width * (4 * width)
   convolution = 2 * 4 * side**2 * 3 * 3 * channels**2
-  # Logits and codes are of 4 bytes each, read once and written once.
+  # Logits and codes have 4 bytes each, read once and written once.
   sort = 0.5 * 3e9 / (rows * codes * (4 + 4) * 2)
   expected = [
       ('peak of a large product', 2.0, 'TFLOP/s'),
@@ -80,7 +80,7 @@ def test_the_peak_is_that_of_the_dtype(measured, monkeypatch):
   asked, found = run(monkeypatch, 'cpu', 'bfloat16')
   assert asked == ['bfloat16']
   assert found[0].value == 8
-  # Cast nowhere: inputs of both kinds of kernels are of that dtype, too.
+  # Nothing is cast: inputs of both kinds of kernels have that dtype, too.
   chain, convolution = measured[:2]
   assert chain().dtype == convolution().dtype == jnp.bfloat16
 
@@ -95,7 +95,7 @@ def test_operations_are_as_many_as_are_counted(measured):
   assert chain().shape == (2, 8)
   assert np.all(np.isfinite(chain()))
   assert flops['convolution'] == 2 * (2 * 6 * 6) * (3 * 3 * 4) * 4
-  # Nine ones of each of 4 channels meet a one; fewer do at the border.
+  # Each output sums 9 ones of 4 channels; at the border it sums fewer.
   expected = np.full((2, 6, 6, 4), 36.0)
   expected[:, [0, -1]] *= 2 / 3
   expected[:, :, [0, -1]] *= 2 / 3

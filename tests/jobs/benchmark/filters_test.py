@@ -1,4 +1,4 @@
-"""Filters by search and by sorting keep the same, and their times are told."""
+"""Filters by search and by sorting keep the same codes; both are timed."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from rq_jax.sampling import filtering
 
 
 def kept_top_p(row, p):
-  """Codes whose mass first reaches p, by NumPy: float[K] -> bool[K]."""
+  """The most likely codes whose mass reaches p: float[K] -> bool[K]."""
   mass = np.exp(row.astype(float) - row.max())
   order = np.argsort(-row)
   count = 1 + np.sum(np.cumsum(mass[order]) < p * mass.sum())
@@ -19,13 +19,13 @@ def kept_top_p(row, p):
 
 @pytest.fixture
 def times(monkeypatch):
-  """Calls of two filters take known times, in turn; returns what is called."""
+  """Gives calls of two filters known times; returns the calls."""
   calls = []
 
   def measure(fn, repeats):
     assert repeats == 1
     calls.append(fn())
-    # Of the search 1, 3, 5, ... and of sorting 2, 4, 6, ...
+    # The search takes 1, 3, 5, ... and sorting takes 2, 4, 6, ...
     seconds = float(len(calls))
     return timing.Timing(
         first=99.0,
@@ -62,7 +62,7 @@ def test_both_filters_are_timed_in_turn_and_draw_the_same(times):
   assert (top_p.name, top_k.name) == ('top_p 0.92', 'top_k 10')
   assert (top_p.equal, top_k.equal) == (1, 1)
   assert len(times) == 12  # Two filters, two ways, three repeats.
-  # The median repeats: calls 3 and 4, then 9 and 10; 50 at once.
+  # The median repeats are calls 3 and 4, then 9 and 10; each has 50 calls.
   assert top_p.seconds == (3 / 50, 4 / 50)
   assert top_k.seconds == (9 / 50, 10 / 50)
   assert top_p.cpu_seconds == (90 / 50, 160 / 50)
@@ -71,7 +71,7 @@ def test_both_filters_are_timed_in_turn_and_draw_the_same(times):
     assert len(results) == 50
     for result in results:
       assert result.shape == (3, 20)
-  for results in times[6:]:  # By both ways.
+  for results in times[6:]:  # By search and by sorting.
     assert np.all(np.sum(np.isfinite(results[-1]), axis=-1) == 10)
 
 

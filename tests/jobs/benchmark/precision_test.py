@@ -1,4 +1,4 @@
-"""What differs between two generators, against NumPy."""
+"""Differences between two generators are compared with NumPy."""
 
 import types
 
@@ -14,7 +14,7 @@ from tests.sampling import models
 
 
 class Recorder:
-  """Draws fixed codes and gives fixed logits; notes what it is asked for."""
+  """Draws fixed codes and returns fixed logits; records its arguments."""
 
   def __init__(self, prior, logits, level):
     self.prior, self.asked = prior, []
@@ -80,7 +80,7 @@ def test_means_are_of_all_chunks_and_labels_are_taken_in_turn():
   first, second = rng.normal(size=(2, 2, 1, 1, 2, 4)).astype(np.float32)
   full = Recorder(prior, [first, second, first], level=7)
   half = Recorder(prior, [], level=10)
-  # The same in the first chunk, and reversed in the second.
+  # Equal in the first chunk, and reversed in the second.
   others = iter([first, second[..., ::-1]])
   half.logits = lambda codes, **asked: next(others)
   found = compared(full, half, num_images=3, chunk_size=2, seed=6)
@@ -104,7 +104,7 @@ def test_means_are_of_all_chunks_and_labels_are_taken_in_turn():
   np.testing.assert_allclose(
       found.drawn_changed, changed.mean(axis=(0, 1, 2)) / 2
   )
-  assert found.pixels == 3  # Not 253, as of unsigned numbers.
+  assert found.pixels == 3  # Not 253, as with unsigned numbers.
 
 
 @pytest.mark.parametrize(

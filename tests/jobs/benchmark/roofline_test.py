@@ -1,4 +1,4 @@
-"""Work and least times, against pencil, paper and published sizes."""
+"""Work and least times against hand counts and published sizes."""
 
 import math
 
@@ -22,7 +22,7 @@ SMALL = rqtransformer.RQTransformer(
     spatial_layers=3,
     depth_layers=2,
 )
-# Of a round number of everything.
+# A chip with round numbers.
 CHIP = chips.Chip(name='x', bytes_per_second=10.0, flops16=100.0, flops32=40.0)
 
 
@@ -47,11 +47,11 @@ def test_the_model_of_1_4_billion_takes_what_its_kernels_take():
 def test_decoding_takes_a_quarter_of_a_teraflop_and_reads_its_weights():
   (work,) = roofline.decoding(rqvae.RQVAE(dtype='bfloat16'), 2)['decoder']
   assert work.flops / 2e9 == pytest.approx(249.6, abs=0.05)
-  # 59.040 million parameters of 16 bit.
+  # 59.040 million parameters in bfloat16.
   assert work.bytes == pytest.approx(2 * 59.040e6, rel=1e-5)
 
 
-# Milliseconds of a batch; counted by hand, apart from this code.
+# Milliseconds per batch, counted by hand independently of the code.
 @pytest.mark.parametrize(
     ('chip', 'batch', 'expected'),
     [
@@ -83,14 +83,14 @@ def test_each_product_is_as_long_as_the_longer_of_computing_and_moving():
   assert work.seconds(CHIP, 'float32') == 2 * 10
   slow = roofline.Work(flops=100, bytes=30)
   assert slow.seconds(CHIP, 'bfloat16') == 3
-  # One computes, the other moves: 4 and 3, not the 5 of their sums.
+  # One is limited by compute and one by memory: 4 + 3, not the 5 of sums.
   terms = {'both': (roofline.Work(flops=400), slow)}
   assert roofline.ideal_seconds(terms, CHIP, 'bfloat16') == {'both': 7}
 
 
 def test_below_the_ridge_a_batch_takes_the_time_of_one():
   h200 = chips.named('H200')
-  ridge = h200.flops16 / h200.bytes_per_second  # Rows, at 2 bytes a weight.
+  ridge = h200.flops16 / h200.bytes_per_second  # Rows, at 2 bytes per weight.
 
   def spatial(batch):
     work = roofline.autoregression(LARGE, batch)
@@ -115,7 +115,7 @@ def test_a_draw_writes_reads_and_searches_its_logits():
     return work.bytes
 
   assert draws() == 5 * 6 * 4 * 10 * (4 + 4 + 4)
-  # What is drawn from is one of both.
+  # The draw reads only one row of both.
   assert draws(guided=True) == 5 * 6 * 4 * 10 * (2 * (4 + 4) + 4)
 
 

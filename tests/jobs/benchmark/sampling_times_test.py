@@ -1,4 +1,4 @@
-"""Timing of drawing: what is measured adds up, and what fails does not hide."""
+"""Timing of drawing: times add up, and failures are reported."""
 
 import functools
 import json
@@ -102,8 +102,8 @@ def test_times_of_a_batch_add_up():
       assert 0 < times['min'] <= times['median'] <= times['max']
       assert close(each[part], 1e3 * times['median'] / batch)
       assert record['cpu_seconds'][part] > 0
-      # How long it takes is for the machine to say; which number it is, see
-      # below: what another test compiled may come from the cache at once.
+      # The value depends on the machine, and on programs in the cache; a test
+      # below checks that it is the right number.
       assert record['compile_seconds'][part]['first_call'] >= 0
 
 
@@ -155,7 +155,7 @@ def test_a_known_chip_counts_instead_of_what_was_measured(monkeypatch):
   )
   assert record['roofline']['chip'] == 'H200'
   assert record['roofline']['bytes_per_second'] == 4.3e12
-  # Counted twice, for guidance, and without the decoder, which was left out.
+  # Counted twice because of guidance, and without the skipped decoder.
   guided = roofline.autoregression(sampler().prior, 4, guided=True)
   assert record['roofline']['flops'] == roofline.operations(guided)
   assert record['calibration'] == {
@@ -194,9 +194,9 @@ def test_all_batches_are_reported_before_one_that_has_no_room(
   assert record['batch_size'] == 5
   assert [str(error) for error in errors] == [
       'tiny, batch 3: Batch 3 takes 9 GiB.',
-      'tiny, batch 4: There is not enough memory. Take a smaller --batch_size.',
+      'tiny, batch 4: There is not enough memory. Give a smaller --batch_size.',
   ]
-  # Draws of three batches, and the products of one.
+  # The draws of three batches and the products of one.
   assert '4/6' in capsys.readouterr().err
 
 
@@ -267,7 +267,7 @@ def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():
   found = [
       record('stacks', 100, 2.0, 4224),
       record('stacks', 300, 1.0, 4224),
-      record('longer', 100, 9.0, 12288),  # No room for 300 images.
+      record('longer', 100, 9.0, 12288),  # 300 images did not fit into memory.
   ]
   lines = figure4.comparison(found).splitlines()
   assert [line.split() for line in lines[2:5]] == [

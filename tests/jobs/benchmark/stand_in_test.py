@@ -1,4 +1,4 @@
-"""Models to be timed: of the right shapes and dtypes, with a tokenizer."""
+"""Models for timing have the right shapes and dtypes, and a tokenizer."""
 
 import functools
 import pathlib
@@ -72,7 +72,7 @@ def test_numbers_are_normal_and_differ_from_leaf_to_leaf():
   assert not np.any(stand_in.draw(shapes, 1)[0] == one)
 
 
-# The first three have theirs beside them; FFHQ's attends elsewhere.
+# The first three have an rqvae.py beside them; FFHQ's has other attention.
 @pytest.mark.parametrize(
     ('path', 'size', 'multipliers', 'attention'),
     [

@@ -23,7 +23,7 @@ def test_the_first_call_is_apart_from_those_that_count():
   assert found.first > 0.2
   assert all(0.02 < seconds < 0.1 for seconds in found.seconds)
   assert found.compilation == found.first - found.median
-  # Asleep, the process computes nothing.
+  # A sleeping process uses no CPU time.
   assert found.cpu_median < 0.02
 
 
@@ -52,7 +52,7 @@ def test_rates_are_those_of_the_fastest_call(monkeypatch):
   seconds = iter([(0.5, 0.25, 1.0), (4.0, 2.0, 8.0)])
 
   def measure(fn, repeats):
-    jax.block_until_ready((fn(), fn())[1])  # Twice: the copy is in place.
+    jax.block_until_ready((fn(), fn())[1])  # Twice: copies in place.
     return types.SimpleNamespace(seconds=next(seconds))
 
   monkeypatch.setattr(timing, 'measure', measure)

@@ -18,7 +18,7 @@ from tests.conversion import pickles
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-  """VGG16 with a classifier, and the linear heads."""
+  """Weights of VGG16 with its classifier, and of the linear heads."""
   folder = tmp_path_factory.mktemp('lpips')
   weights = official.drawn_weights('lpips')
   vgg = {n: a for n, a in weights.items() if n.startswith('features')}
@@ -40,11 +40,11 @@ def test_the_network_of_stage_1_is_the_one_in_the_files(
   jax.tree.map(np.testing.assert_array_equal, variables['params'], expected)
   assert isinstance(network, lpips.LPIPS)
   with pytest.raises(ValueError):
-    stored.read_config(tmp_path / 'dst')  # It is neither stage.
+    stored.read_config(tmp_path / 'dst')  # It belongs to neither stage.
 
 
 def _write_as_before_1_6(path, arrays):
-  """Arrays of float32, as the heads lie in PyPI's package lpips."""
+  """The heads in float32, as in PyPI's package lpips."""
   state, storages = pickle.EMPTY_DICT, {}
   for key, (name, array) in enumerate(arrays.items()):
     strides = [n // array.itemsize for n in array.strides]
@@ -77,7 +77,7 @@ def test_files_in_the_wrong_order_are_refused(files, tmp_path):
 
 def test_a_file_without_a_state_dict_is_refused(files, tmp_path):
   writing.write(tmp_path / 'list.pth', [1])
-  with pytest.raises(ValueError, match='should hold a state dict, .* list'):
+  with pytest.raises(ValueError, match='must hold a state dict, .* list'):
     from_lpips.from_torchvision(
         files[0], str(tmp_path / 'list.pth'), str(tmp_path / 'dst')
     )

@@ -1,4 +1,4 @@
-"""What was converted or trained here goes back without losing a bit."""
+"""Checkpoints are exported without losing a bit, or refused."""
 
 import functools
 import importlib.util
@@ -81,7 +81,7 @@ def test_one_wrong_bit_on_the_way_back_is_found(
       'write',
       lambda path, tree: write(path, checkpoints.one_changed(tree)),
   )
-  with pytest.raises(ValueError, match='is not what was to be written'):
+  with pytest.raises(ValueError, match='differs from the array that was to'):
     to_official.to_official(
         str(converted / 'tokenizer'), str(tmp_path / 'back')
     )
@@ -98,7 +98,7 @@ def test_one_wrong_bit_in_safetensors_is_found(
       'save_file',
       lambda tree, path: save(checkpoints.one_changed(tree), path),
   )
-  with pytest.raises(ValueError, match='is not what was to be written'):
+  with pytest.raises(ValueError, match='differs from the array that was to'):
     to_official.to_official(
         str(converted / 'tokenizer'),
         str(tmp_path / 'back'),
@@ -130,7 +130,7 @@ def test_a_discriminator_comes_along_and_goes_back(norm, tmp_path):
 
 
 def _drawn(config):
-  """Variables of the model of an experiment, drawn; without compiling it."""
+  """Random variables for the model of an experiment; compiles nothing."""
   rng = np.random.default_rng(0)
   return jax.tree.map(
       lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
@@ -139,7 +139,7 @@ def _drawn(config):
 
 
 def _generator(folder, prior, tokenizer):
-  """Writes an RQ-Transformer, with its tokenizer in it, of drawn weights."""
+  """Writes an RQ-Transformer and its tokenizer, with random weights."""
   inference_copy.export(folder, prior, _drawn(prior))
   inference_copy.export(folder / 'tokenizer', tokenizer, _drawn(tokenizer))
   return folder

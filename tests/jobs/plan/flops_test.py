@@ -1,4 +1,4 @@
-"""Counted operations, against what pencil and paper say."""
+"""Counted operations against counts by hand."""
 
 import functools
 import math
@@ -69,7 +69,7 @@ def test_what_is_computed_twice_counts_twice():
   args = zeros(4, 4), zeros(4, 4)
   once = flops.count(jax.grad(functools.partial(loss, False)), *args)
   twice = flops.count(jax.grad(functools.partial(loss, True)), *args)
-  # Two products, a kernel's gradient of each, and that of the first's result.
+  # Two products, the gradients of both kernels, and of the first result.
   assert once == 5 * 2 * 4**3
   assert twice > once
 

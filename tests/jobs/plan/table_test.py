@@ -1,4 +1,4 @@
-"""Plans tell what an experiment takes, without anything that it names."""
+"""Plans estimate memory and cost; data, weights and devices need not exist."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ def planned():
 
 
 def state_on_devices(stage):
-  """What a plan describes, in place, all zeros."""
+  """The state that a plan describes, on the devices, all zeros."""
   mesh = partitioning.make_mesh(MESH)
   if stage == 1:
     task = stage1.build(experiment(1), mesh, total_steps=4)
@@ -85,7 +85,7 @@ def test_parameters_are_all_told_once(stage, planned):
   made = planned[stage]
   arrays = sum(a.count * math.prod(a.shape) for a in made.arrays)
   told = sum(made.parameters.values()) + sum(made.others.values())
-  if stage == 1:  # Its averages are arrays, but no codewords.
+  if stage == 1:  # Averages of codewords are arrays, too.
     told += made.others['codebook'] + tiny.WORDS
   assert arrays == told
   assert all(made.parameters.values())
@@ -103,7 +103,7 @@ def test_the_perceptual_network_is_counted(planned):
       )
   )
   extra = estimate.make(config, 1).step_flops - planned[1].step_flops
-  # VGG-16 is known to take 15.3 x 10^9 multiplications at 224x224.
+  # VGG-16 needs 15.3 x 10^9 multiplications at 224x224, by publications.
   expected = 3 * 2 * 15.3e9 * (tiny.SIZE / 224) ** 2
   np.testing.assert_allclose(extra, expected, rtol=0.01)
 
@@ -123,7 +123,7 @@ def test_axes_tell_which_devices_split_them(planned):
   mlp = kernels['depth_stack/layers/mlp_in/kernel']
   assert mlp.axes == ('layers', 'embed', 'mlp')
   assert mlp.split == ('', 'fsdp', 'model')
-  assert mlp.count == 2  # The spatial transformer's is alike.
+  assert mlp.count == 2  # The spatial transformer has the same.
   assert mlp.bytes_per_device == math.prod(mlp.shape) * 4 // 4
 
 
@@ -133,7 +133,7 @@ def test_the_tokenizer_is_counted_where_it_is(tmp_path):
   inference_copy.export(folder, tiny.stage1_config(), tokenizer.variables)
   known = estimate.make(tiny.stage2_config(tokenizer=str(folder)), 1)
   unknown = estimate.make(tiny.stage2_config(), 1)
-  # Its encoder is part of the step, as there are images and no features.
+  # Its encoder is part of the step, because batches have images.
   assert known.step_flops > unknown.step_flops
   assert known.memory['frozen tokenizer'] > unknown.memory['frozen tokenizer']
   assert 'tokenizer' in unknown.notes[-1]
@@ -164,7 +164,7 @@ def test_text_shows_every_figure(planned):
 
 
 def _export(config):
-  """What the plan of an experiment shows of its export."""
+  """The lines about the export in the plan of an experiment."""
   text = table.text(estimate.make(config, 1))
   return text[text.index('Export') :].splitlines()
 

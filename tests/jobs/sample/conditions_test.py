@@ -1,4 +1,4 @@
-"""What images are drawn for: in turn, padded, and refused where it is wrong."""
+"""Conditions are used in turn and padded; wrong ones are refused."""
 
 import hashlib
 
@@ -72,12 +72,36 @@ def test_what_is_written_of_them_tells_them_apart():
 @pytest.mark.parametrize(
     ('prior', 'kind', 'words'),
     [
-        (CLASSES, 'prompts', 'draws classes: give --labels.*got --prompts'),
-        (CLASSES, 'tokens', 'draws classes: give --labels.*got --tokens'),
-        (TEXTS, 'labels', 'texts: give --prompts or --tokens; got --labels'),
-        (TEXTS, None, 'draws from texts: give --prompts or --tokens'),
-        (NOTHING, 'labels', 'unconditional and takes no --labels'),
-        (NOTHING, 'prompts', 'unconditional .*; got --prompts'),
+        (
+            CLASSES,
+            'prompts',
+            '--prompts has no meaning here: .* classes. Give --labels',
+        ),
+        (
+            CLASSES,
+            'tokens',
+            '--tokens has no meaning here: .* classes. Give --labels',
+        ),
+        (
+            TEXTS,
+            'labels',
+            '--labels has no .*texts. Give --prompts or --tokens',
+        ),
+        (
+            TEXTS,
+            None,
+            'This model draws from texts. Give --prompts or --tokens',
+        ),
+        (
+            NOTHING,
+            'labels',
+            '--labels has no meaning here: .*unconditional. Leave',
+        ),
+        (
+            NOTHING,
+            'prompts',
+            '--prompts has no meaning here: .*unconditional. Leave',
+        ),
     ],
 )
 def test_the_wrong_condition_is_told_what_the_model_takes(prior, kind, words):

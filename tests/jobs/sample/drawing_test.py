@@ -1,4 +1,4 @@
-"""Drawing in chunks: which images, on which devices, of which checkpoint."""
+"""Drawing in chunks: the images, the devices and the checkpoint."""
 
 import functools
 
@@ -85,7 +85,7 @@ def test_a_chunk_is_drawn_before_the_next_is_judged(monkeypatch):
 
 
 def test_what_was_checked_can_be_drawn_and_no_more_is_computed(monkeypatch):
-  # Of a shape of its own, that nothing has been compiled for.
+  # A shape for which no other test compiles a program.
   fresh = generators.sampler(width=24, heads=3)
   drawing = generators.drawing(
       fresh, kind='labels', values=LABELS, num_images=2, chunk_size=50
@@ -121,7 +121,7 @@ def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   with np.load(tmp_path / 'out' / 'samples.npz') as arrays:
     images = arrays['arr_0'].astype(int)
   alone = np.asarray(sampler()(KEY, labels=range(7)), int)
-  # Sums over devices round otherwise: a pixel may be one level off.
+  # Sums over devices round differently, so a pixel may be one level off.
   assert np.abs(images - alone).max() <= 1
 
 
@@ -146,7 +146,7 @@ def test_a_step_whose_arrays_are_damaged_is_passed_over(tmp_path, monkeypatch):
   restore = stored._restore
 
   def damaged(path, step, *arguments):
-    if step == 1:  # As Orbax words it.
+    if step == 1:  # Like an error of Orbax.
       raise Exception('Encountered error') from ValueError('DATA_LOSS: cut off')
     return restore(path, step, *arguments)
 
@@ -181,7 +181,10 @@ def test_a_chunk_is_a_hundred_that_devices_can_split(
     ('options', 'words'),
     [
         (dict(chunk_size=100), '100 must be a multiple of 8.*chunk_size=104'),
-        (dict(chunk_size=8, model_parallel=3), '3 must divide the 8 devices'),
+        (
+            dict(chunk_size=8, model_parallel=3),
+            '3 must divide the number of .*, 8',
+        ),
     ],
 )
 def test_devices_that_do_not_fit_are_refused(options, words):

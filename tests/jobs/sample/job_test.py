@@ -1,4 +1,4 @@
-"""A sampling job: what it draws, writes and says."""
+"""A sampling job: the images, the files and the final sentence."""
 
 import contextlib
 import functools
@@ -21,7 +21,7 @@ KEY = jax.random.key(5)
 
 @functools.cache
 def expected():
-  """Images and labels of the job, drawn by hand: its last chunk is padded."""
+  """Images and labels of the job, drawn by hand with a padded last chunk."""
   labels = np.array([4, 2, 4, 2, 4, 2, 4], np.int32)
   rows = [labels[:3], labels[3:6], labels[[6, 6, 6]]]
   chunks = [
@@ -37,7 +37,7 @@ def expected():
 
 @pytest.fixture(scope='module', params=layout.FORMATS)
 def undisturbed(request, tmp_path_factory):
-  """The format and the folder of a job that nothing disturbed."""
+  """The format and the folder of a job that ran without interruption."""
   out = tmp_path_factory.mktemp('undisturbed') / request.param
   generators.run_labels(out, format=request.param)
   return request.param, out
@@ -132,7 +132,7 @@ def test_the_time_to_compile_is_told(tmp_path, monkeypatch):
     jax.monitoring.record_event_duration_secs(event, 1234.5)
     return images(self, numbers)
 
-  generators.run_labels(tmp_path)  # What is compiled already takes no time.
+  generators.run_labels(tmp_path)  # Compiles everything that later calls need.
   monkeypatch.setattr(drawing_lib.Drawing, 'chunks', chunks)
   sentence = generators.run_labels(tmp_path / 'more')
   assert re.fullmatch(
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_the_job(tmp_path, monkeypatch):
     [
         (dict(values=[3, 10]), 'labels=10 is out of range'),
         (dict(values=[2**40]), 'labels=1099511627776 is out of range'),
-        # In the second chunk.
+        # The wrong label is in the second chunk.
         (dict(values=[0, 1, 2, 3, -1]), 'labels=-1 is out of range'),
     ],
 )

@@ -1,4 +1,4 @@
-"""job.json: written first, and a job that would draw other bytes is refused."""
+"""job.json is written first, and jobs with other bytes are refused."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def sampler():
 
 @pytest.fixture
 def out(sampler, tmp_path):
-  """The folder of a finished job of two images."""
+  """The folder of a finished job with two images."""
   run(tmp_path, sampler)
   return tmp_path
 
@@ -59,14 +59,14 @@ def test_it_tells_all_that_decides_the_bytes(out, sampler):
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        (dict(seed=6), 'seed=5, but this is seed=6'),
-        (dict(num_images=3), 'num_images=2, but this is num_images=3'),
+        (dict(seed=6), 'seed=5, but this job has seed=6'),
+        (dict(num_images=3), 'num_images=2, but this job has num_images=3'),
         (dict(values=[4]), r'conditions.in_turn="4,2".*in_turn="4"'),
-        (dict(chunk_size=2), 'chunk_size=3, but this is chunk_size=2'),
-        (dict(format='npz'), 'format="png", but this is format="npz"'),
+        (dict(chunk_size=2), 'chunk_size=3, but this job has chunk_size=2'),
+        (dict(format='npz'), 'format="png", but this job has format="npz"'),
         (
             dict(sampling=Sampling(top_p=[0.5, 1])),
-            r'sampling.top_p=1.0, but this is sampling.top_p=\[0.5, 1\]',
+            r'sampling.top_p=1.0, but this job has sampling.top_p=\[0.5, 1\]',
         ),
         (dict(origin=generators.ORIGIN | {'step': 4}), 'step=3.*step=4'),
         (dict(origin=generators.ORIGIN | {'ema': False}), 'ema=true.*ema=f'),
@@ -81,7 +81,7 @@ def test_another_job_is_refused_by_name(fields, words, out, sampler):
   with pytest.raises(ValueError, match=words) as error:
     run(out, sampler, **fields)
   assert str(out / 'job.json') in str(error.value)
-  assert 'Choose another --out, or the same values.' in str(error.value)
+  assert 'Choose another --out, or give the same values.' in str(error.value)
   assert generators.contents(out) == before
 
 
@@ -120,7 +120,7 @@ def test_another_process_that_was_told_other_things_is_refused(
 
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
   monkeypatch.setattr(processes, 'only_first', first_opens)
-  with pytest.raises(ValueError, match='seed=5, but this is seed=6'):
+  with pytest.raises(ValueError, match='seed=5, but this job has seed=6'):
     run(tmp_path, sampler, seed=6)
 
 
@@ -134,7 +134,9 @@ def test_a_damaged_description_is_named(out, sampler):
 def test_a_field_that_this_version_does_not_know_is_refused(out, sampler):
   file = out / 'job.json'
   file.write_text(json.dumps(json.loads(file.read_text()) | {'colour': 'red'}))
-  with pytest.raises(ValueError, match='colour="red", but this is colour=null'):
+  with pytest.raises(
+      ValueError, match='colour="red", but this job has colour=null'
+  ):
     run(out, sampler)
 
 
@@ -144,7 +146,10 @@ def test_a_job_goes_on_with_other_devices_and_says_so(out, sampler, capsys):
   assert 'already' in run(
       out / 'more', dataclasses.replace(sampler, mesh=mesh), chunk_size=8
   )
-  note = 'Note: begun on 1 x cpu, goes on with 8 x cpu, model_parallel=2'
+  note = (
+      'Note: this job was begun on 1 x cpu and continues on 8 x cpu,'
+      ' model_parallel=2.'
+  )
   assert note in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""Real processes: killed, told to stop, and two of them sharing a folder."""
+"""Real processes that are killed or stopped, and two that share a folder."""
 
 import signal
 import time
@@ -9,7 +9,7 @@ from tests import processes
 from tests.jobs import generators
 
 CHUNKS = 60
-# Slow enough to be met on its way.
+# Slow enough to be stopped before it ends.
 PROGRAM = """
 import sys, time
 from rq_jax import __main__ as main_lib
@@ -36,7 +36,7 @@ def generator(tmp_path_factory):
 
 
 def start(generator, out, count=1, slow=0):
-  """Processes that draw three images in each of 60 chunks, but one."""
+  """Processes that draw 60 chunks of three images; the last has two."""
   flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
   flags += [f'--num_images={3 * CHUNKS - 1}', '--chunk_size=3']
   flags += ['--shard_size=50', '--labels=4,2', '--seed=5', '--distributed=off']
@@ -46,7 +46,7 @@ def start(generator, out, count=1, slow=0):
     flags[-1:] = [f'--coordinator={address}', f'--processes={count}']
     numbers = [[f'--process={i}'] for i in range(count)]
   return [
-      # On several devices, a process would draw a chunk on all of them.
+      # One device: a process draws each chunk on all its devices.
       processes.start(PROGRAM, slow, *flags, *number, devices=1)
       for number in numbers
   ]
@@ -66,7 +66,7 @@ def chunks_in(output):
 
 
 def go_on(out):
-  """Draws in this process what is missing of the job; what is then there."""
+  """Draws the missing chunks in this process; returns all files then."""
   made = generators.sampler()
   generators.run(
       out,
@@ -83,7 +83,7 @@ def go_on(out):
 
 @pytest.fixture(scope='module')
 def undisturbed(tmp_path_factory):
-  """What a job leaves that nothing disturbed."""
+  """The files of a job that ran without interruption."""
   return go_on(tmp_path_factory.mktemp('undisturbed'))
 
 
@@ -134,6 +134,6 @@ def test_a_signal_to_one_of_two_processes_stops_the_job_resumably(
   for code, _, error in processes.end([first, second]):
     assert code == 75
     assert 'Run the same command again' in error
-  # The first drew all of its own.
+  # The first process drew all its chunks.
   finished = {int(file.stem) for file in (out / 'parts').iterdir()}
   assert set(range(0, CHUNKS, 2)) < finished < set(range(CHUNKS))

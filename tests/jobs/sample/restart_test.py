@@ -1,4 +1,4 @@
-"""A sampling job that was killed becomes what it would have been."""
+"""A killed sampling job is completed with the same bytes by a restart."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ from tests.jobs import generators
 
 
 class Killed(BaseException):
-  """Ends a job as a kill does: nothing handles it."""
+  """Ends a job like SIGKILL: nothing handles this exception."""
 
 
 def dies_at(moment, monkeypatch):
-  """Kills the job before it opens, or before it names, its n-th file."""
+  """Kills the job before it opens, or before it renames, its n-th file."""
   moments = iter(range(1000))
   whole = files.whole
 
@@ -28,7 +28,7 @@ def dies_at(moment, monkeypatch):
     with whole(path, **options) as file:
       yield file
       if next(moments) == moment:
-        # A kill leaves behind what an error does not.
+        # A kill leaves a partial file behind, which an error removes.
         path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
         raise Killed
 
