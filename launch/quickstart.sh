@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains both stages on real digits, samples, and leaves a report to look at.
+# Trains both stages on real digits, draws images, and writes a report.
 #
 #   bash launch/quickstart.sh [--seed=0] [--out=runs/quickstart] [...]
 #
-# Needs Python >= 3.11 (PYTHON=/path/to/python chooses one) and a network the
-# first time; sets up .venv. Arguments go to `python -m rq_jax quickstart`, which
-# runs in the root of the repository: paths are relative to it. --help lists them.
+# Sets up .venv. Needs Python >= 3.11 (set PYTHON=/path/to/python to choose one)
+# and, the first time, a network. Arguments go to `python -m rq_jax quickstart`;
+# --help lists them. Paths are relative to the root of the repository.
 
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"

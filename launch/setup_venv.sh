@@ -1,43 +1,44 @@
-# Sourced by the launch scripts and .ci/run: `setup_venv EXTRAS` makes .venv, in
-# the root of the repository, hold this package with EXTRAS (test,dev), at the
-# versions of constraints.txt. What is current is left alone; what is missing is
-# said in one line. Leaves ROOT, VENV_PYTHON and RQ_JAX_SETUP_SECONDS behind.
+# Sourced by the launch scripts and .ci/run. `setup_venv EXTRAS` installs this
+# package with EXTRAS (such as test,dev) into .venv in the root of the
+# repository, at the versions of constraints.txt. An up-to-date .venv is not
+# changed. Errors are one line. Sets ROOT, VENV_PYTHON and RQ_JAX_SETUP_SECONDS.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 VENV_PYTHON="$VENV/bin/python"
 SETUP_LOG="$VENV/setup.log"
-TEST_EXTRAS=quickstart,test,dev  # the same for test.sh and .ci/run
+TEST_EXTRAS=quickstart,test,dev  # Used by test.sh and .ci/run.
 
 die() {
   printf '%s\n' "$*" >&2
   exit 1
 }
 
-# Prints the Python to use: $PYTHON if set, else python3 or the newest there is.
+# Prints the Python to use: $PYTHON if set, else python3 if it is recent enough,
+# else the newest on the path.
 find_python() {
   local candidate candidates=(python3 python3.13 python3.12 python3.11)
   [[ -z "${PYTHON:-}" ]] || candidates=("$PYTHON")
   for candidate in "${candidates[@]}"; do
-    # Running it is the test: a pyenv shim exists even where its Python does not.
+    # Runs it, because a pyenv shim exists even if its Python does not.
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         >/dev/null 2>&1; then
       printf '%s\n' "$candidate"
       return
     fi
   done
-  die "Python >= 3.11 is missing (tried ${candidates[*]}):" \
-    "install one, or set PYTHON to its path."
+  die "Python >= 3.11 is missing (tried ${candidates[*]})." \
+    "Install it, or set PYTHON to its path."
 }
 
-# Prints a hash of all that decides what .venv should contain, but the extras.
-# The path is part of it, for an environment does not survive being moved.
+# Prints a hash of everything except the extras that decides the contents of
+# .venv. It includes the path, because a moved environment does not work.
 fingerprint() {
   { echo "$ROOT"; "$1" -VV; cat "$ROOT/setup.py" "$ROOT/constraints.txt"; } \
     | sha256sum | cut -d' ' -f1
 }
 
-# Whether every one of EXTRAS was installed at FINGERPRINT.
+# Whether all of EXTRAS were installed at FINGERPRINT.
 is_current() {
   local extra
   for extra in ${1//,/ }; do
@@ -45,7 +46,7 @@ is_current() {
   done
 }
 
-# Makes an empty .venv, unless there is a working one of this very Python.
+# Makes an empty .venv, unless there is a working one of the same Python.
 create_venv() {
   local words
   if [[ "$("$VENV_PYTHON" -VV 2>/dev/null)" == "$("$1" -VV)" ]] \
@@ -53,30 +54,31 @@ create_venv() {
     return
   fi
   "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 \
-    || die 'python3-venv is missing: apt install python3-venv'
+    || die 'python3-venv is missing. Run: apt install python3-venv'
   words="$("$1" -m venv --clear "$VENV" 2>&1)" \
-    || die "cannot create $VENV: ${words##*$'\n'}"
+    || die "$VENV cannot be created: ${words##*$'\n'}"
 }
 
-# Fetches everything, pip's own tools first: the builds below need them. This is
-# `pip download` and not `pip wheel`, which would leave a build folder in the
-# clone; the one dependency without a wheel is built when it is installed.
+# Downloads all packages, and first pip's own tools, which the builds need. It
+# uses `pip download`, because `pip wheel` would leave a build folder in the
+# clone. The only dependency without a wheel is built when it is installed.
 download() {
   "$VENV_PYTHON" -m pip install -c "$ROOT/constraints.txt" \
     pip setuptools wheel >>"$SETUP_LOG" 2>&1 \
     && "$VENV_PYTHON" -m pip download -d "$VENV/wheels" \
       -c "$ROOT/constraints.txt" --no-build-isolation \
       "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
-    || die 'pip cannot download the packages (is there a network?):' \
-      "see $SETUP_LOG"
+    || die 'pip cannot download the packages. Check the network, and see' \
+      "$SETUP_LOG."
 }
 
-# Installs what was fetched, without the network, and this package as it lies.
+# Installs the downloaded packages without the network, and this package in
+# place.
 install() {
   "$VENV_PYTHON" -m pip install --no-index --find-links "$VENV/wheels" \
     -c "$ROOT/constraints.txt" --no-build-isolation \
     -e "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
-    || die "pip cannot install the packages: see $SETUP_LOG"
+    || die "pip cannot install the packages. See $SETUP_LOG."
   rm -r "$VENV/wheels"
 }
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Runs the tests on the CPU.
 #
-#   bash launch/test.sh                    all of them
-#   bash launch/test.sh tests/models -x    a part; arguments go to pytest
-#   bash launch/test.sh -n 2 --cov         all, with coverage; takes half as
-#                                          long again
+#   bash launch/test.sh                    all tests
+#   bash launch/test.sh tests/models -x    some tests; arguments go to pytest
+#   bash launch/test.sh -n 2 --cov         all tests, with coverage; takes 1.5
+#                                          times as long
 #
-# Needs Python >= 3.11 (PYTHON=/path/to/python chooses one) and a network the
-# first time; sets up .venv. Paths are relative to the root of the repository.
+# Sets up .venv. Needs Python >= 3.11 (set PYTHON=/path/to/python to choose one)
+# and, the first time, a network. Paths are relative to the root of the
+# repository.
 
 set -euo pipefail
 if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then
@@ -19,7 +20,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh"
 setup_venv "$TEST_EXTRAS"
 cd "$ROOT"
 if (($# == 0)); then
-  # Compiling takes most of the time, and keeps one core busy: two at a time.
+  # Compiling takes most of the time, and uses one core: run two processes.
   set -- -n 2 --dist=loadfile
 fi
 exec "$VENV_PYTHON" -m pytest "$@"

@@ -1,4 +1,4 @@
-"""python -m rq_jax COMMAND: the commands, one module of `rq_jax.cli` each."""
+"""Runs `python -m rq_jax COMMAND`; each command is a module of `rq_jax.cli`."""
 
 import difflib
 import importlib
@@ -9,12 +9,12 @@ from typing import NoReturn
 from rq_jax.cli import command
 
 COMMANDS = {
-    'train': 'Train an RQ-VAE or an RQ-Transformer; resume where it can.',
+    'train': 'Train an RQ-VAE or an RQ-Transformer, or resume its training.',
     'encode': 'Cache the features of a dataset for training in stage 2.',
     'sample': 'Draw images with a trained model.',
-    'convert': 'Bring official checkpoints here, and back.',
-    'benchmark': 'Time what the models do, beside what a chip can.',
-    'quickstart': 'Train both stages on digits, draw some, and report.',
+    'convert': 'Convert official checkpoints, or export to their format.',
+    'benchmark': 'Time sampling, and compare it with the limits of the chip.',
+    'quickstart': 'Train both stages on digits, draw images and report.',
 }
 
 
@@ -27,21 +27,21 @@ def main(argv: list[str] | None = None) -> int:
   name, *rest = arguments
   if name not in COMMANDS:
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    offer = f'did you mean {close[0]}?' if close else 'see python -m rq_jax.'
-    return command.fail(f'There is no command {name}: {offer}')
+    offer = f'Did you mean {close[0]}?' if close else 'See python -m rq_jax.'
+    return command.fail(f'There is no command {name}. {offer}')
   module = importlib.import_module(f'rq_jax.cli.{name}')
   return module.main([f'python -m rq_jax {name}', *rest])
 
 
 def program() -> NoReturn:
-  """Runs a command as a program, and ends it.
+  """Runs a command as a program, and exits.
 
-  After an error it ends at once: a thread that waits for what has failed, such
-  as the rest of a save, would keep it alive.
+  After an error it exits at once. Otherwise, a thread that waits for the failed
+  work, such as the rest of a save, would keep the process alive.
   """
   try:
     code = main()
-  except Exception:  # A bug; the interpreter would wait after it, too.
+  except Exception:  # A bug. The interpreter would wait for threads, too.
     traceback.print_exc()
     code = 1
   if code == 1:
@@ -59,7 +59,7 @@ def _usage() -> str:
           '',
           *lines,
           '',
-          'python -m rq_jax COMMAND --help shows its flags.',
+          'python -m rq_jax COMMAND --help lists the flags of a command.',
       ]
   )
 

@@ -1,4 +1,4 @@
-"""The launch scripts, with a Python that pretends to build environments."""
+"""The launch scripts, with a fake Python that builds no environments."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / 'launch').glob('*.sh')) + [ROOT / '.ci' / 'run']
 
-# Logs the calls of pip and of modules instead of running them.
+# Logs the calls of pip and of modules, instead of running them.
 FAKE_PYTHON = """#!/usr/bin/env bash
 log=@LOG@
 case "$*" in
@@ -28,7 +28,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path):
-  """The files that the scripts need, in a folder whose name has a space."""
+  """The files that scripts need, in a folder whose name has a space."""
   folder = tmp_path / 'a clone'
   shutil.copytree(ROOT / 'launch', folder / 'launch')
   shutil.copytree(ROOT / '.ci', folder / '.ci')
@@ -38,7 +38,7 @@ def clone(tmp_path):
 
 
 def fake_python(clone, text=FAKE_PYTHON):
-  """An executable beside the clone, and the file of its log."""
+  """An executable beside the clone, and the path of its log."""
   log = clone.parent / 'pip.log'
   python = clone.parent / 'fake_python'
   python.write_text(text.replace('@LOG@', f"'{log}'"))
@@ -59,7 +59,7 @@ def launch(clone, script, *arguments, **environment):
 
 
 def error_of(result):
-  """The only line that a failed script wrote to stderr."""
+  """The only line on stderr of a script that failed."""
   assert result.returncode == 1
   lines = result.stderr.splitlines()
   assert len(lines) == 1, result.stderr
@@ -119,7 +119,7 @@ def test_a_missing_venv_module_is_said_in_one_line(clone):
   )
   result = launch(clone, 'launch/test.sh', PYTHON=str(python))
   assert error_of(result) == (
-      'python3-venv is missing: apt install python3-venv'
+      'python3-venv is missing. Run: apt install python3-venv'
   )
 
 
@@ -130,11 +130,20 @@ def test_a_failing_venv_leaves_its_last_words(clone):
       "{ echo; echo 'disk is full'; exit 1; }\n",
   )
   result = launch(clone, 'launch/test.sh', PYTHON=str(python))
-  assert error_of(result).endswith('.venv: disk is full')
+  assert error_of(result).endswith('.venv cannot be created: disk is full')
 
 
-@pytest.mark.parametrize('step', ['download', 'install --no-index'])
-def test_a_failing_pip_names_its_log(clone, step):
+@pytest.mark.parametrize(
+    ('step', 'words'),
+    [
+        (
+            'download',
+            'cannot download the packages. Check the network, and see',
+        ),
+        ('install --no-index', 'cannot install the packages. See'),
+    ],
+)
+def test_a_failing_pip_names_its_log(clone, step, words):
   text = FAKE_PYTHON.replace(
       'case "$*" in\n',
       f"case \"$*\" in\n  *'pip {step}'*) echo 'no route'; exit 1 ;;\n",
@@ -142,7 +151,7 @@ def test_a_failing_pip_names_its_log(clone, step):
   python, _ = fake_python(clone, text)
   result = launch(clone, 'launch/quickstart.sh', PYTHON=str(python))
   log = clone / '.venv' / 'setup.log'
-  assert error_of(result).endswith(f'see {log}')
+  assert error_of(result) == f'pip {words} {log}.'
   assert log.read_text() == 'no route\n'
   assert 'ran:' not in result.stdout
 

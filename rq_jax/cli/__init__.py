@@ -1,1 +1,1 @@
-"""The commands: each module parses flags and calls the function that works."""
+"""The commands: each module parses flags and calls a job or the training."""

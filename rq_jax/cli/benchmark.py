@@ -1,4 +1,4 @@
-r"""Times what the models do, beside the least time that a chip could take.
+r"""Times sampling and its parts, and compares them with the chip's limits.
 
   python -m rq_jax benchmark sampling --batch_size=1,8,64,500 \
       --config=configs/imagenet256/rqtransformer.py:1.4b
@@ -6,26 +6,31 @@ r"""Times what the models do, beside the least time that a chip could take.
       --checkpoint=runs/digits/rqtransformer
   python -m rq_jax benchmark sampling --figure4 --size=small --batch_size=4
 
-`sampling` draws images with random weights of the experiment --config, or with
-those of --checkpoint, on one device. For each size of the batch it prints
-milliseconds per image, of the autoregression and of decoding apart; CPU seconds
-of all threads, seconds to compile, and the peak of the memory; the share of the
-time that each kind of work would take at the peak of the chip; and the time of
-the matrix products alone, in one program. The peak is that of a table of chips,
-or else measured in the run, as on CPUs. Each number is the median of --repeats
-calls after one that compiles. A line of JSON for each batch holds all of it.
+`sampling` draws images on one device, with random weights for the experiment
+--config or with the weights of --checkpoint. For each batch size it prints:
 
---figure4 compares maps of 8x8x4 codes with those of 16x16x1, as Figure 4 of the
-paper does on an A100: 4.2 times as fast at batch 100, 5.6 times at 200.
+  - milliseconds per image, for the autoregression and for decoding;
+  - CPU seconds of all threads, seconds to compile, and peak memory;
+  - the least time of each kind of work at the peak of the chip, as a share of
+    the measured time;
+  - the time of only the matrix products, in one program.
+
+The peak comes from a table of chips; for other devices, such as CPUs, it is
+measured in the run. Each time is the median of --repeats calls, after one call
+that compiles. A line of JSON per batch holds all numbers.
+
+--figure4 compares code maps of 8x8x4 with those of 16x16x1, as Figure 4 of the
+paper does. There, on an A100, 8x8x4 is 4.2 times as fast at batch 100 and 5.6
+times at batch 200.
 
   python -m rq_jax benchmark filters
   python -m rq_jax benchmark precision --checkpoint=runs/digits/rqtransformer
   python -m rq_jax benchmark constants
 
-`filters` times top-k and top-p against sorting, of 16384 codes. `precision`
-shows what bfloat16 changes of a generator: divergence by depth, codes that
-become others, pixels. `constants` measures how far a device falls short of its
-peaks: what a prediction of the time has to assume.
+`filters` times top-k and top-p on 16384 codes against sorting. `precision`
+compares a generator in bfloat16 with the same in float32: divergence by depth,
+changed codes and changed pixels. `constants` measures which shares of a
+device's peaks are reached, for predictions of run times.
 """
 
 from collections.abc import Callable
@@ -40,7 +45,7 @@ from rq_jax.cli import drawing_flags
 from rq_jax.distributed import console
 
 KINDS = ('sampling', 'filters', 'precision', 'constants')
-# Flags that each kind reads; `sampling` reads all but --num_images.
+# Flags that each benchmark reads; `sampling` reads all except --num_images.
 _READ = {
     'filters': {'batch_size', 'repeats'},
     'precision': {'checkpoint', 'num_images'},
@@ -53,21 +58,21 @@ def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
       values,
-      'File of the stage-2 experiment, whose model gets random weights;'
+      'Configuration file of stage 2, whose model gets random weights.'
       ' --config.FIELD=VALUE sets one of its fields.',
   )
   command.define_path(
       'checkpoint',
       None,
-      'Workdir of a trained RQ-Transformer, or a converted checkpoint; instead'
+      'Workdir of a trained RQ-Transformer, or a converted checkpoint; in place'
       ' of --config.',
       values,
   )
   command.define_path(
       'tokenizer_config',
       None,
-      'With --config: file of the stage-1 experiment. By default the rqvae.py'
-      ' beside --config, if its codes are those of the model, else an RQ-VAE of'
+      'With --config: configuration file of stage 1. By default, the rqvae.py'
+      ' beside --config if its codes fit the model, and otherwise an RQ-VAE for'
       ' 256 pixels that makes such codes.',
       values,
   )
@@ -77,60 +82,67 @@ def _define_flags() -> flags.FlagValues:
 
 
 def _define_measuring(values: flags.FlagValues) -> None:
-  """Flags that tell what to measure, and where to write it."""
+  """Defines the flags for the measurements and their output."""
   flags.DEFINE_enum(
       'dtype',
       None,
       ['float32', 'bfloat16'],
-      'Of weights and computation; float32 on CPUs by default, else bfloat16.',
+      'Type of weights and computation; by default float32 on CPUs and bfloat16'
+      ' on other devices.',
       flag_values=values,
   )
   flags.DEFINE_list(
       'batch_size',
       None,
-      'Images drawn at once, one or several numbers; 1,8,64 by default,'
-      ' 100,200 with --figure4, and 4 rows of logits for filters.',
+      'Numbers of images drawn at once, such as 1,8,64; by default 1,8,64, or'
+      ' 100,200 with --figure4. For filters: numbers of rows of logits; by'
+      ' default 4.',
       flag_values=values,
   )
   flags.DEFINE_integer(
-      'repeats', 3, 'Calls to time.', lower_bound=1, flag_values=values
+      'repeats',
+      3,
+      'Number of timed calls.',
+      lower_bound=1,
+      flag_values=values,
   )
   flags.DEFINE_integer(
       'num_images',
       256,
-      'Of precision: how many to compare, rounded up to chunks of 16.',
+      'For precision: number of images to compare, rounded up to a multiple of'
+      ' 16.',
       lower_bound=1,
       flag_values=values,
   )
   flags.DEFINE_bool(
       'skip_decoding',
       False,
-      'Draw only codes, and decode no images.',
+      'Draw only codes, and do not decode images.',
       flag_values=values,
   )
   command.define_path(
       'jsonl',
       None,
-      'File to append the lines of JSON to, besides printing them.',
+      'File to which the lines of JSON are appended; they are also printed.',
       values,
   )
   flags.DEFINE_bool(
       'figure4',
       False,
-      'Compare shapes of code maps, instead of timing one model.',
+      'Compare two shapes of code maps, in place of timing one model.',
       flag_values=values,
   )
   flags.DEFINE_enum(
       'size',
       None,
       _SIZES,
-      'With --figure4: of the models; huge, as in the paper, by default.',
+      'With --figure4: size of the models; by default huge, as in the paper.',
       flag_values=values,
   )
 
 
 def main(argv: list[str]) -> int:
-  """Parses what to time and the flags, and times; returns the exit code."""
+  """Parses the benchmark and its flags, and runs it; returns the exit code."""
   name, *rest = argv
   kind = rest.pop(0) if rest and not rest[0].startswith('-') else None
   argv, changes = config_flag.split([name, *rest])
@@ -143,15 +155,15 @@ def _time(
     kind: str | None, changes: config_flag.Changes, values: flags.FlagValues
 ) -> None:
   if kind not in KINDS:
-    given = f'{kind} is nothing to time' if kind else 'Nothing is said to time'
+    given = f'There is no benchmark {kind}' if kind else 'No benchmark is given'
     raise ValueError(
-        f'{given}: python -m rq_jax benchmark {KINDS[0]}, or'
-        f' {", ".join(KINDS[1:])}; see --help.'
+        f'{given}. Give one of {", ".join(KINDS)}, such as: python -m rq_jax'
+        f' benchmark {KINDS[0]}. See --help.'
     )
   if changes and (kind != 'sampling' or values.config is None):
     raise ValueError(
-        f'--config.{changes[0][0]} has no meaning here, as it changes a field'
-        ' of --config. Leave it out.'
+        f'--config.{changes[0][0]} has no meaning here, because it sets a field'
+        ' of --config, which is not used. Leave it out.'
     )
   read = _READ.get(kind, set(values) - {'num_images'})
   for name in values:
@@ -206,7 +218,7 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   default = '100,200' if values.figure4 else '1,8,64'
   batch_sizes = _batch_sizes(values, default)
   prior = _prior(values.config, changes) if chosen == ['config'] else None
-  from rq_jax import sampling  # After the checks: a typo should not wait.
+  from rq_jax import sampling  # Slow, so it comes after the checks.
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import measured
   from rq_jax.jobs.benchmark import sampling_times
@@ -231,10 +243,13 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
 def _prior(
     path: str, changes: config_flag.Changes
 ) -> config_lib.RQTransformerConfig:
-  """The RQ-Transformer of --config; nothing else of the experiment counts."""
+  """The RQ-Transformer of --config; the rest of the experiment is not used."""
   prior = config_lib.parse_model(config_flag.read(path, changes))
   if not isinstance(prior, config_lib.RQTransformerConfig):
-    raise ValueError(f'--config={path} is an RQ-VAE; give an RQ-Transformer.')
+    raise ValueError(
+        f'--config={path} describes an RQ-VAE. Give the file of an'
+        ' RQ-Transformer.'
+    )
   return prior
 
 
@@ -244,7 +259,7 @@ def _models(
     drawing,
     dtype: str,
 ) -> dict[str, Callable]:
-  """What makes the samplers to time, by name; checks that they can draw so."""
+  """Functions that make the samplers, by name; checks that they can draw."""
   from rq_jax import sampling
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import sampling_times

@@ -1,4 +1,4 @@
-"""What all commands do alike: flags of their own, help, errors, exit codes."""
+"""What all commands share: separate flags, help, errors and exit codes."""
 
 from collections.abc import Callable
 import contextlib
@@ -10,7 +10,7 @@ from absl import flags
 from rq_jax import files
 from rq_jax.distributed import interrupts
 
-# Of sysexits.h: try again later, as Slurm and Kubernetes can be told to do.
+# EX_TEMPFAIL of sysexits.h. Slurm and Kubernetes can be set to try again then.
 INTERRUPTED = 75
 _NOTHING_TO_SAVE = (
     'Interrupted while there was nothing to save. Run the same command again.'
@@ -18,7 +18,7 @@ _NOTHING_TO_SAVE = (
 
 
 def new_flags() -> flags.FlagValues:
-  """Flags of one command, apart from those of any other."""
+  """New flags for one command, separate from those of other commands."""
   values = flags.FlagValues()
   flags.DEFINE_bool(
       'help', False, 'Show this help.', short_name='h', flag_values=values
@@ -29,7 +29,7 @@ def new_flags() -> flags.FlagValues:
 def define_path(
     name: str, default: str | None, help: str, values: flags.FlagValues
 ) -> None:
-  """Defines a flag for a file or folder, see `files.path`."""
+  """Defines a flag for a file or folder; see `files.path`."""
   flags.DEFINE(
       _PathParser(name),
       name,
@@ -41,7 +41,7 @@ def define_path(
 
 
 class _PathParser(flags.ArgumentParser):
-  """Reads a path, and refuses what is none."""
+  """Parses a path, and refuses an empty one."""
 
   syntactic_help = 'a path'
 
@@ -53,7 +53,7 @@ class _PathParser(flags.ArgumentParser):
     try:
       return files.path(argument, f'--{self.name}')
     except ValueError as error:
-      # Of a ValueError, absl would repeat the flag and its value.
+      # For a ValueError, absl would repeat the flag and its value.
       raise flags.Error(str(error)) from error
 
   def flag_type(self) -> str:
@@ -69,21 +69,23 @@ def run(
     resumable: bool = False,
     more_help: Callable[[flags.FlagValues], str] | None = None,
 ) -> int:
-  """Parses flags and works; returns the exit code.
+  """Parses the flags and runs a command; returns the exit code.
 
   Args:
     values: The flags, defined and not yet parsed.
     argv: The name of the command and its arguments.
-    doc: What `--help` says first.
-    work: What to do with the parsed flags; may return an exit code, or raise
-      `interrupts.Interrupted` if it is resumable.
-    resumable: Whether a signal to stop ends the command with `INTERRUPTED`: it
-      can be run again, and while there is nothing to save, it leaves at once.
-    more_help: What `--help` says last, of the parsed flags.
+    doc: First part of the text for `--help`.
+    work: Does the work, given the parsed flags. It may return an exit code and,
+      if the command is resumable, raise `interrupts.Interrupted`.
+    resumable: Whether a signal to stop ends the command with `INTERRUPTED`, so
+      that it can be run again. While there is nothing to save, such a command
+      exits at once.
+    more_help: Makes the last part of the text for `--help` from the parsed
+      flags.
 
   Returns:
-    What `work` does, 0 for None; 1 after an error, of which one sentence is
-    printed.
+    The exit code of `work`, or 0 if it returns None; 1 after an error, whose
+    message is printed in one line.
   """
   signals = (
       interrupts.leaving_at_once(_NOTHING_TO_SAVE, INTERRUPTED)
@@ -95,7 +97,7 @@ def run(
 
 
 def _run(values, argv: list[str], doc: str, work, more_help) -> int:
-  # Orbax logs what it does at the level of information; errors still show.
+  # Hides informational logs of Orbax; errors are still shown.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   try:
     rest = values(argv)[1:]
@@ -107,7 +109,7 @@ def _run(values, argv: list[str], doc: str, work, more_help) -> int:
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
   except (flags.Error, ValueError) as error:
-    sentence = str(error).rstrip('.')  # Those of absl have no full stop.
+    sentence = str(error).rstrip('.')  # Errors of absl have no full stop.
     return fail(f'{sentence}. See {argv[0]} --help.')
   try:
     return work(values) or 0
@@ -119,27 +121,27 @@ def _run(values, argv: list[str], doc: str, work, more_help) -> int:
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
-  """Raises a ValueError that names the flags that must be given and are not."""
+  """Raises a ValueError that names all required flags that are missing."""
   if missing := [f'--{name}' for name in names if values[name].value is None]:
-    raise ValueError(f'{" and ".join(missing)} must be given; see --help.')
+    raise ValueError(f'{" and ".join(missing)} must be given. See --help.')
 
 
 def refuse(values: flags.FlagValues, name: str, *, unless: bool) -> None:
   """Raises a ValueError if a flag is set where it has no meaning."""
   if values[name].value is not None and not unless:
     raise ValueError(
-        f'--{name}={values[name].value} has no meaning here; see --help for'
-        ' where it has. Leave it out.'
+        f'--{name}={values[name].value} has no meaning here. Leave it out; see'
+        ' --help for its use.'
     )
 
 
 def say(text: str) -> None:
-  """Prints to the standard error, if anybody is there to read it."""
+  """Prints to the standard error, and ignores a closed one."""
   with contextlib.suppress(OSError, ValueError):
     print(text, file=sys.stderr, flush=True)
 
 
 def fail(message: str) -> int:
-  """Prints an error in one line; returns the exit code of errors."""
+  """Prints an error in one line; returns the exit code for errors."""
   say(f'Error: {" ".join(message.split())}')
   return 1

@@ -17,19 +17,19 @@ _FIELD = re.compile(r'--?(?P<no>no)?config\.(?P<name>[\w.]+)(=(?P<text>.*))?',
                     re.DOTALL)  # fmt: skip
 
 
-# What --config.FIELD=VALUE flags set, as typed: (dotted name, text) in order.
+# The --config.FIELD=VALUE flags in order, as typed: (dotted name, text).
 Changes: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def define(values: flags.FlagValues, help_text: str) -> None:
-  """Defines --config among the flags of a command."""
+  """Adds --config to the flags of a command."""
   flags.DEFINE_string('config', None, help_text, flag_values=values)
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], Changes]:
-  """Takes the flags --config.FIELD out of a command line.
+  """Splits the flags --config.FIELD off a command line.
 
-  A field that is True or False may stand alone, as `--config.data.flip` and
+  Fields that are True or False need no value: `--config.data.flip` and
   `--noconfig.data.flip`.
   """
   rest, found = [], []
@@ -43,7 +43,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], Changes]:
     if match['no'] and text is None:
       text = 'false'
     elif match['no']:
-      rest.append(word)  # No flag is called so.
+      rest.append(word)  # No such flag exists; absl reports it.
       continue
     elif text is None:
       text = 'true' if _is_bool(match['name']) else next(words, '')
@@ -55,7 +55,8 @@ def read(path: str, changes: Changes = ()) -> dict[str, Any]:
   """The plain values of a configuration file, with changes.
 
   Raises:
-    ValueError: If there is no such file or field, or a text is no value of it.
+    ValueError: If there is no such file or field, or if a text is not a valid
+      value of its field.
   """
   config = reading.read(path)
   kind = experiment_lib.kind_of(config.to_dict())

@@ -1,4 +1,4 @@
-r"""Brings official checkpoints here, and back; needs no PyTorch.
+r"""Converts official checkpoints, and exports models; needs no PyTorch.
 
   python -m rq_jax convert --from=official --src=imagenet_1.4B.tar.gz \
       --dst=checkpoints/imagenet_1.4b
@@ -7,10 +7,14 @@ r"""Brings official checkpoints here, and back; needs no PyTorch.
   python -m rq_jax convert --from=lpips --src=vgg16.pth --heads=vgg.pth \
       --dst=checkpoints/lpips
 
---src of an official checkpoint is an archive as released, a folder, or one file
-of `torch.save`, of whatever name and release, with its `config.yaml` beside it.
-Nothing in it is executed. What was written is compared with its source, array
-by array.
+With --from=official, --src is an archive as released, a folder, or a file of
+`torch.save` with its `config.yaml` beside it. The file may have any name, and
+may be from before PyTorch 1.6. Nothing in it is executed. All written arrays
+are compared with their source.
+
+--to=official is for models that the official code can build, and lists all
+obstacles of others. --to=safetensors exports any model; if the official
+`config.yaml` cannot describe it, `config.json` does.
 """
 
 from absl import flags
@@ -24,7 +28,7 @@ def _define_flags() -> flags.FlagValues:
       'from',
       None,
       ['official', 'lpips'],
-      'What --src is: a checkpoint of the official code, or the VGG16 of'
+      'Kind of --src: a checkpoint of the official code, or the VGG16 of'
       ' torchvision for the perceptual loss.',
       flag_values=values,
   )
@@ -32,36 +36,38 @@ def _define_flags() -> flags.FlagValues:
       'to',
       None,
       ['official', 'safetensors'],
-      'What to make of the run or checkpoint --src; both have official names'
-      ' and layouts.',
+      'Format to which the run or checkpoint --src is exported; in both, arrays'
+      ' have their official names and layouts.',
       flag_values=values,
   )
-  command.define_path('src', None, 'What to convert.', values)
-  command.define_path('dst', None, 'Folder to write; must be new.', values)
+  command.define_path('src', None, 'File or folder to convert.', values)
+  command.define_path(
+      'dst', None, 'Folder to write; it must be new or empty.', values
+  )
   flags.DEFINE_bool(
       'ema',
       None,
-      'Whether to take averaged parameters. From official files, only if this'
-      ' is set; of our runs, where they kept them.',
+      'Whether to use averaged parameters. By default, --from=official does not'
+      ' use them, and --to uses them if the run has them.',
       flag_values=values,
   )
   command.define_path(
       'tokenizer',
       None,
-      'With --from=official: the converted RQ-VAE of an RQ-Transformer that'
-      ' comes without it.',
+      'With --from=official: folder of the converted RQ-VAE, if --src is an'
+      ' RQ-Transformer without its RQ-VAE.',
       values,
   )
   command.define_path(
       'heads',
       None,
-      'With --from=lpips: the file of its linear heads, vgg.pth.',
+      'With --from=lpips: file of the linear heads, vgg.pth.',
       values,
   )
   flags.DEFINE_integer(
       'step',
       None,
-      'With --to: which checkpoint of a run; the newest if not set.',
+      'With --to: step of the checkpoint to export; the newest by default.',
       flag_values=values,
   )
   return values

@@ -1,42 +1,42 @@
-"""Flags that say which processes work together: those of every long command."""
+"""Flags for commands that several processes can run together."""
 
 from absl import flags
 
 
 def define(values: flags.FlagValues) -> None:
-  """Defines them among the flags of a command."""
+  """Adds these flags to those of a command."""
   flags.DEFINE_enum(
       'distributed',
       'auto',
       ['auto', 'off'],
-      'Which processes work together. auto: those that Slurm, MPI, Kubernetes'
-      ' or a TPU pod announces; where nothing announces several, this one only.'
-      ' off: this one only.',
+      'Which processes work together. auto: all that Slurm, MPI, Kubernetes or'
+      ' a TPU pod announces, or only this one if none are announced. off: only'
+      ' this one.',
       flag_values=values,
   )
   flags.DEFINE_string(
       'coordinator',
       None,
-      'With --processes and --process, instead of what is announced: HOST:PORT'
-      ' of the first process, the same for all.',
+      'HOST:PORT of the first process, the same in all processes. Use it with'
+      ' --processes and --process, in place of announced processes.',
       flag_values=values,
   )
   flags.DEFINE_integer(
       'processes',
       None,
-      'With --coordinator: how many processes there are.',
+      'With --coordinator: number of processes.',
       flag_values=values,
   )
   flags.DEFINE_integer(
       'process',
       None,
-      'With --coordinator: the number of this process, from 0.',
+      'With --coordinator: index of this process, starting at 0.',
       flag_values=values,
   )
 
 
 def join(values: flags.FlagValues) -> None:
-  """Joins the processes that the flags name, before any other call of JAX."""
+  """Joins the processes of the flags. Call it before anything else in JAX."""
   from rq_jax.distributed import processes
 
   processes.initialize(

@@ -1,14 +1,15 @@
-r"""Caches the features of a dataset: encodes it once, for training in stage 2.
+r"""Encodes a dataset once, and caches its features for training in stage 2.
 
   python -m rq_jax encode --config=configs/digits/rqvae.py \
       --tokenizer=runs/digits/rqvae --out=cache/digits
 
-The features are those before quantization, so that codes and soft targets can
-be drawn anew in every step. Give the cache as --config.data.path.
+The cache holds the features before quantization, so that training draws new
+codes and soft targets in every step. To train from it, give its folder as
+--config.data.path.
 
-Run the same command again to go on after an interruption: shards of the cache
-that are finished are not encoded again. Exit codes: 0 finished; 75 interrupted
-and resumable; 1 an error.
+To resume after an interruption, run the same command again: finished shards of
+the cache are not encoded again. Exit codes: 0 finished; 75 interrupted and
+resumable; 1 an error.
 """
 
 import functools
@@ -24,7 +25,7 @@ from rq_jax.cli import distributed_flags
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
-      values, 'File of an experiment, whose section `data` is what to encode.'
+      values, 'Configuration file; its section `data` is the dataset to encode.'
   )
   command.define_path(
       'tokenizer',
@@ -32,7 +33,7 @@ def _define_flags() -> flags.FlagValues:
       'Workdir of the trained RQ-VAE, or a converted checkpoint.',
       values,
   )
-  command.define_path('out', None, 'Folder of the cache.', values)
+  command.define_path('out', None, 'Folder for the cache.', values)
   distributed_flags.define(values)
   return values
 

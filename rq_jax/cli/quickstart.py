@@ -1,8 +1,9 @@
-"""Trains both stages on real handwritten digits, draws some, and reports.
+"""Trains both stages on real handwritten digits, and reports on drawn ones.
 
   python -m rq_jax quickstart --out=runs/quickstart
 
-About seven minutes on two CPU cores. Open report.html in the folder afterwards.
+This takes about seven minutes on two CPU cores. Then open report.html in the
+folder --out.
 """
 
 from absl import flags
@@ -15,20 +16,20 @@ def _define_flags() -> flags.FlagValues:
   command.define_path(
       'out',
       'runs/quickstart',
-      'Folder of both workdirs, the samples and the report.',
+      'Folder for both workdirs, the samples and the report.',
       values,
   )
   flags.DEFINE_integer(
       'seed',
       0,
-      'Of both trainings and of all draws; in [0, 2**32).',
+      'Seed of both trainings and of all draws; in [0, 2**32).',
       flag_values=values,
   )
   return values
 
 
 def main(argv: list[str]) -> int:
-  """Parses the flags and works; returns the exit code."""
+  """Parses the flags and runs the quickstart; returns the exit code."""
   return command.run(
       _define_flags(), argv, __doc__, _quickstart, resumable=True
   )

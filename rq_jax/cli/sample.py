@@ -5,13 +5,13 @@ r"""Draws images with a trained model.
   python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
       --num_images=50000 --format=npz --out=samples/
 
-Writes one PNG for each image, or archives of many, and `grid.png`, the first
-100 together. Image i depends only on the checkpoint, --seed, i and its label or
-text, not on how many images are drawn.
+Writes one PNG file per image, or archives of many images, and `grid.png` with
+the first 100 images. Image i depends only on the checkpoint, --seed, i and its
+label or text, not on the number of images.
 
-Run the same command again to go on after an interruption: what is finished is
-not drawn again, and the files become those of an undisturbed run. Exit codes: 0
-finished; 75 interrupted and resumable; 1 an error.
+To resume after an interruption, run the same command again: finished images are
+not drawn again, and the files have the same bytes as those of a run without
+interruption. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
 """
 
 from absl import flags
@@ -30,19 +30,19 @@ def _define_flags() -> flags.FlagValues:
       'Workdir of a trained RQ-Transformer, or a converted checkpoint.',
       values,
   )
-  command.define_path('out', None, 'Folder of the images.', values)
+  command.define_path('out', None, 'Folder for the images.', values)
   flags.DEFINE_enum(
       'format',
       'png',
       ['png', 'shards', 'npz'],
-      'A PNG file for each image; .npz files of --shard_size images; or one'
-      ' samples.npz, as the evaluator of ADM reads it.',
+      'png: one PNG file per image. shards: .npz files of --shard_size images.'
+      ' npz: one samples.npz, which the ADM evaluator reads.',
       flag_values=values,
   )
   flags.DEFINE_integer(
       'shard_size',
       10_000,
-      'Images in a file of --format=shards.',
+      'With --format=shards: number of images in a file.',
       lower_bound=1,
       flag_values=values,
   )
@@ -54,71 +54,79 @@ def _define_flags() -> flags.FlagValues:
 
 
 def _define_conditions(values: flags.FlagValues) -> None:
-  """Flags that say what is drawn."""
+  """Defines the flags for the number of images and their conditions."""
   flags.DEFINE_integer(
       'num_images',
       None,
-      'How many to draw; 16 by default, or one for each text.',
+      'Number of images; by default 16, or one per text.',
       lower_bound=1,
       flag_values=values,
   )
   flags.DEFINE_list(
       'labels',
       None,
-      'Classes, drawn in turn; all of them by default.',
+      'Classes, used in turn; by default all classes.',
       flag_values=values,
   )
   command.define_path(
-      'prompts', None, 'File of texts, one a line, drawn in turn.', values
+      'prompts', None, 'File of texts, one per line, used in turn.', values
   )
   command.define_path(
-      'tokens', None, 'The same as token ids: a .npy file of int[N, L].', values
+      'tokens', None, 'File of texts as token ids, int[N, L] in .npy.', values
   )
-  flags.DEFINE_integer('seed', 0, 'All draws derive from it; in [0, 2**32).',
+  flags.DEFINE_integer('seed', 0, 'Seed of all draws; in [0, 2**32).',
                                flag_values=values)  # fmt: skip
 
 
 def _define_computing(values: flags.FlagValues) -> None:
-  """Flags that say with what, and where, it is computed."""
+  """Defines the flags for the checkpoint, its tokenizers and the devices."""
   flags.DEFINE_integer(
       'chunk_size',
       None,
-      'Images that the devices of a process draw together; by default 100, or a'
-      ' few more that they can split evenly.',
+      'Number of images that the devices of a process draw together; by default'
+      ' 100, rounded up so that the devices can split them evenly.',
       lower_bound=1,
       flag_values=values,
   )
   flags.DEFINE_integer(
       'model_parallel',
       1,
-      'Devices that share the weights of one model; the others split a chunk.',
+      'Number of devices that share the weights of one model. Such groups of'
+      ' devices split the images of a chunk.',
       lower_bound=1,
       flag_values=values,
   )
   flags.DEFINE_integer(
-      'step', None, 'Checkpoint; the newest by default.', flag_values=values
+      'step',
+      None,
+      'Step of the checkpoint; by default the newest.',
+      flag_values=values,
   )
   flags.DEFINE_bool(
-      'ema', True, 'Whether to take averaged parameters.', flag_values=values
+      'ema',
+      True,
+      'Whether to use averaged parameters, if the run has them.',
+      flag_values=values,
   )
   flags.DEFINE_enum(
       'dtype',
       None,
       ['float32', 'bfloat16'],
-      'Of parameters and computation; as trained by default.',
+      'Type of parameters and computation; by default the type of training.',
       flag_values=values,
   )
   command.define_path(
       'tokenizer',
       None,
-      'Another copy of the tokenizer; the model brings its own.',
+      'Folder of another copy of the tokenizer; by default the copy in'
+      ' --checkpoint.',
       values,
   )
   command.define_path(
       'text_tokenizer',
       None,
-      'File of the tokenizers library that turns --prompts into tokens; the'
-      ' text_tokenizer.json of --checkpoint by default.',
+      'File of the tokenizers library that turns --prompts into tokens; by'
+      ' default text_tokenizer.json in --checkpoint.',
       values,
   )
 
@@ -179,13 +187,13 @@ def _sample(values: flags.FlagValues) -> None:
 
 
 def _kind(values: flags.FlagValues) -> str | None:
-  """Which condition is given, if any."""
+  """The kind of condition that is given, if any."""
   names = ('labels', 'prompts', 'tokens')
   given = [name for name in names if values[name].value is not None]
   if len(given) > 1:
     raise ValueError(
-        f'{" and ".join(f"--{name}" for name in given)} exclude each other:'
-        ' give one of them.'
+        f'{" and ".join(f"--{name}" for name in given)} exclude each other.'
+        ' Give only one of them.'
     )
   return given[0] if given else None
 

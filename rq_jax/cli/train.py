@@ -1,4 +1,4 @@
-r"""Trains either stage, as its configuration says; resumes where it can.
+r"""Trains an RQ-VAE or an RQ-Transformer, or resumes its training.
 
   python -m rq_jax train --config=configs/digits/rqvae.py --workdir=runs/rqvae
   python -m rq_jax train --config=configs/digits/rqvae.py --workdir=runs/rqvae \
@@ -7,10 +7,11 @@ r"""Trains either stage, as its configuration says; resumes where it can.
       --devices=64
   python -m rq_jax train --config=configs/digits/rqvae.py --help
 
-The third only estimates what the experiment takes: parameters, how a mesh
-splits them, memory and floating-point operations. The last lists its fields.
+The third command only estimates the memory and cost of an experiment: its
+parameters, how a mesh splits them, memory and floating-point operations. The
+last command lists the fields of an experiment.
 
-Run the same command again to go on after an interruption. Exit codes: 0
+To resume after an interruption, run the same command again. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
 """
 
@@ -28,24 +29,26 @@ def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
       values,
-      'File of the experiment, or the folder of a run whose experiment to take;'
+      'Configuration file, or folder of a run, whose experiment to use.'
       ' --config.FIELD=VALUE sets one of its fields.',
   )
   command.define_path(
-      'workdir', None, 'Folder of checkpoints, metrics and images.', values
+      'workdir', None, 'Folder for checkpoints, metrics and images.', values
   )
   distributed_flags.define(values)
   flags.DEFINE_bool(
       'dry_run',
       False,
-      'Print the experiment and what it will take, from shapes alone, and stop:'
-      ' neither data nor weights need to exist.',
+      'Print the experiment, an estimate of its memory and cost, and whether it'
+      ' can be exported to the official code; then stop. Neither data nor'
+      ' weights need to exist.',
       flag_values=values,
   )
   flags.DEFINE_integer(
       'devices',
       None,
-      'With --dry_run: plan for so many devices, instead of those present.',
+      'With --dry_run: number of devices to plan for; by default, those of this'
+      ' machine.',
       lower_bound=1,
       flag_values=values,
   )
@@ -69,8 +72,8 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   command.require(values, 'config', *([] if values.dry_run else ['workdir']))
   if values.devices is not None and not values.dry_run:
     raise ValueError(
-        f'--devices={values.devices} only plans: add --dry_run, or leave it out'
-        ' to train on all devices.'
+        f'--devices={values.devices} needs --dry_run, because training uses all'
+        ' devices. Add --dry_run, or leave out --devices.'
     )
   for name in ('coordinator', 'processes', 'process'):
     command.refuse(values, name, unless=not values.dry_run)
@@ -90,7 +93,7 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
 
 
 def _plan(experiment: config.Experiment, devices: int | None) -> None:
-  """Prints the experiment, and what it will take."""
+  """Prints the experiment and its plan."""
   import jax
 
   from rq_jax.distributed import console

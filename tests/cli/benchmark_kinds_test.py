@@ -16,7 +16,7 @@ def main(*argv):
 
 @pytest.fixture
 def asked(monkeypatch):
-  """What the measurements are asked for, instead of doing it."""
+  """Arguments of calls of the measurements, which do not run."""
   calls = []
   for module, name in (
       (filters, 'run'),

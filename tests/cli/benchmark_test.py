@@ -1,4 +1,4 @@
-"""Flags of `benchmark`: what is timed, and what is refused."""
+"""Flags of `benchmark sampling`: their effects and refusals."""
 
 import json
 
@@ -20,7 +20,7 @@ def main(*argv):
 
 @pytest.fixture
 def asked(monkeypatch):
-  """What `sampling_times.run` is asked for, instead of doing it."""
+  """Arguments of calls of `sampling_times.run`, which does not run."""
   calls = {}
 
   def run(models, options, **others):
@@ -33,8 +33,11 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
-        ([PRIOR], 'Nothing is said to time: python -m rq_jax benchmark'),
-        (['drawing', PRIOR], 'drawing is nothing to time'),
+        ([PRIOR], 'No benchmark is given. Give one of sampling, filters'),
+        (
+            ['drawing', PRIOR],
+            'There is no benchmark drawing. Give one of sampling',
+        ),
         (['sampling'], 'Exactly one of --config, --checkpoint and --figure4'),
         (['sampling', PRIOR, '--figure4'], 'Exactly one of'),
         (['sampling', PRIOR, '--batch_size=1,0'], '--batch_size=1,0 must be'),
@@ -49,7 +52,7 @@ def asked(monkeypatch):
         ),
         (
             ['sampling', '--config=configs/digits/rqvae.py'],
-            'rqvae.py is an RQ-VAE',
+            'rqvae.py describes an RQ-VAE. Give',
         ),
         (['sampling', PRIOR, '--config.model.heads=5'], 'heads=5'),
         (['sampling', PRIOR, '--top_k=1', '--top_k=2'], 'has 2 numbers'),
@@ -69,7 +72,8 @@ def asked(monkeypatch):
         ),
         (
             ['sampling', PRIOR, '--config.model.code_shape=(4,4,3)'],
-            '(4, 4, 3); give one by --tokenizer_config',
+            '(4, 4, 3) fits no known RQ-VAE. Give the file of one as'
+            ' --tokenizer_config',
         ),
         (['sampling', '--config=configs/no.py'], 'there is no file'),
     ],
@@ -142,4 +146,4 @@ def test_a_line_of_json_for_each_batch_and_tables(
   assert [json.loads(line) for line in printed[:2]] == written
   assert [record['batch_size'] for record in written] == [1, 2]
   assert written[0]['layer_passes'] == 16 * (1 + 4)
-  assert any('milliseconds an image' in line for line in printed[2:])
+  assert any('milliseconds per image' in line for line in printed[2:])

@@ -14,7 +14,7 @@ PRIOR = 'configs/digits/rqtransformer.py'
 
 
 def run(*argv):
-  """Runs a command in a process of its own: exit code, output, errors."""
+  """Runs a command in its own process; returns code, output and errors."""
   done = subprocess.run(
       [sys.executable, '-m', 'rq_jax', *argv], capture_output=True, text=True
   )
@@ -51,9 +51,9 @@ def test_no_command_prints_what_there_is(capsys):
 @pytest.mark.parametrize(
     ('name', 'sentence'),
     [
-        ('smple', 'There is no command smple: did you mean sample?'),
-        ('trian', 'There is no command trian: did you mean train?'),
-        ('zzz', 'There is no command zzz: see python -m rq_jax.'),
+        ('smple', 'There is no command smple. Did you mean sample?'),
+        ('trian', 'There is no command trian. Did you mean train?'),
+        ('zzz', 'There is no command zzz. See python -m rq_jax.'),
     ],
 )
 def test_an_unknown_command_is_refused_with_the_nearest(name, sentence, capsys):
@@ -111,7 +111,7 @@ def test_train_names_a_config_file_that_is_missing(capsys):
 @pytest.mark.parametrize(
     ('flag', 'end'),
     [
-        # Sentences of absl have no full stop, those of ours have one.
+        # Errors of absl have no full stop; our own have one.
         ('--seed=x', "with base 10: 'x'"),
         ('over', 'Unexpected arguments: over'),
     ],
@@ -161,7 +161,7 @@ def test_dry_run_prints_the_resolved_experiment(capsys):
   assert resolved['model']['code_shape'] == [4, 4, 4]
 
 
-# The second has a loss that needs weights, which are not there to encode.
+# The second has a loss that needs weights, which encoding does not need.
 @pytest.mark.parametrize('config', [RQVAE, 'configs/imagenet256/rqvae.py'])
 def test_a_missing_tokenizer_is_named(config, tmp_path, capsys):
   code = main_lib.main(

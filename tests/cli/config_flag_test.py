@@ -1,4 +1,4 @@
-"""--config and --config.FIELD: what is typed, and what becomes of it."""
+"""--config and --config.FIELD: values as typed, and the experiment they set."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_fields_are_set_in_all_the_ways_of_typing_them():
   assert made.model.codebook_size == 64
   assert (made.train.steps, made.train.epochs) == (None, 2.0)
   assert made.model.shared_codebook is False and made.init_from == 'a=b'
-  assert made.train.log_steps == 10  # As the file says.
+  assert made.train.log_steps == 10  # As in the file.
 
 
 def test_other_flags_are_left_alone():
@@ -71,7 +71,7 @@ def test_references_within_a_file_follow_a_change(tmp_path):
   )
   made = read('--config.data.image_size=512', path=str(path))
   assert made.data.image_size == made.model.image_size == 512
-  # A field that the file does not mention can be set, too.
+  # Fields that the file does not mention can be set, too.
   made = read('--config.train.steps=9', path=str(path))
   assert made.train.steps == 9 and made.model.image_size == 256
 

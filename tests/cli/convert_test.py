@@ -1,4 +1,4 @@
-"""The command that converts: what its flags mean, and what it refuses."""
+"""Flags of `convert`: the jobs that they start, and refusals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Signals to stop: saved, exit code 75, and the same command goes on."""
+"""Signals to stop: a save, exit code 75, and the same command resumes."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ TINY = [
 ]
 
 
-# A save that takes a while, and says when it begins.
+# A slow save, which prints a line when it begins.
 SLOW = """
 import time
 from rq_jax import __main__
@@ -51,7 +51,7 @@ __main__.program()
 
 @pytest.fixture(autouse=True)
 def not_ignored():
-  """Whoever runs the tests may have told them to ignore signals."""
+  """Resets signals that the tests were started to ignore."""
   before = {
       number: signal.signal(number, signal.SIG_DFL)
       for number in (signal.SIGINT, signal.SIGHUP)
@@ -87,7 +87,7 @@ def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
   process.send_signal(signal.SIGUSR1)
   while process.stdout.readline() not in ('saving\n', ''):
     pass
-  # None of these loses what is being saved.
+  # None of these signals interrupts the save.
   for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     process.send_signal(number)
     time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_signals_save_once_and_the_same_command_goes_on(tmp_path):
 
 
 def test_a_terminal_that_is_closed_saves_like_any_signal(tmp_path):
-  """Nobody is there any more to read the sentence."""
+  """Nothing reads the output of the command any more."""
   ours, theirs = pty.openpty()
   process = subprocess.Popen(
       [sys.executable, '-m', 'rq_jax', 'train', f'--workdir={tmp_path}', *TINY],
@@ -139,7 +139,7 @@ def test_a_signal_before_the_first_step_leaves_with_a_sentence(
     number, tmp_path
 ):
   process = start(tmp_path / 'run')
-  # By the time that jax is being loaded, the experiment has been read.
+  # The command reads the experiment before it loads jax.
   maps = pathlib.Path(f'/proc/{process.pid}/maps')
   while 'libjax_common' not in maps.read_text():
     time.sleep(0.01)
@@ -176,7 +176,7 @@ WAITING = (
 
 
 def program(code, *arguments):
-  """A program that has a thread which waits for ever."""
+  """A program with a thread that waits for ever."""
   return subprocess.run(
       [sys.executable, '-c', WAITING + code, *arguments],
       capture_output=True,

@@ -1,4 +1,4 @@
-"""Paths on the command line and in the API: ~ is a home, and none is empty."""
+"""Paths of flags and of the API: ~ is expanded, and empty ones are refused."""
 
 from absl import flags
 import pytest
@@ -17,9 +17,8 @@ from rq_jax.jobs.sample import job as sample
 from rq_jax.text import tokenizer as text
 from rq_jax.training import workdir
 
-# Flags that take any text, and are no paths, or, as --config, paths with an
-# argument behind them, which `config.reading` takes apart. Lists are parsed by
-# classes of their own.
+# Flags that take any text, but are no paths. A --config may have an argument
+# after its path, which `config.reading` splits off. Lists have other parsers.
 TEXTS = {
     *((name, 'config') for name in ('benchmark', 'encode', 'train')),
     *((name, 'coordinator') for name in ('encode', 'sample', 'train')),
@@ -27,7 +26,7 @@ TEXTS = {
 
 
 def defined(name):
-  """The flags of a command, as it defines them."""
+  """The flags that a command defines."""
   found = []
 
   def run(values, argv, doc, work, **options):
@@ -93,7 +92,7 @@ def test_a_home_folder_is_expanded_in_every_flag(name, flag, monkeypatch):
     assert values[flag].value == path
 
 
-# Each function of the API with what else it needs, by the name of a path.
+# Functions of the API, the name of a path, and their other arguments.
 ENTRIES = [
     (tokenizer.Tokenizer.restore, 'path', {}),
     (sampling.Sampler.restore, 'path', {}),

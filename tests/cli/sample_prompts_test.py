@@ -1,4 +1,4 @@
-"""The command that draws images, with texts, guidance and kept programs."""
+"""`sample` with texts, with guidance, and with programs kept on disk."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _IDS = [[1, 2, 4], [3, 4, 4]]
 
 
 def save_words(path, words):
-  """A text tokenizer that knows some words."""
+  """A text tokenizer with a few words."""
   vocab = {word: i for i, word in enumerate(words)}
   model = tokenizers.models.WordLevel(vocab, unk_token='[UNK]')
   tokenizer = tokenizers.Tokenizer(model)
@@ -66,7 +66,7 @@ def test_prompts_are_drawn_with_the_text_tokenizer_that_is_named(
   manifest = json.loads((tmp_path / 'out' / 'job.json').read_text())
   found = hashlib.sha256(words.read_bytes()).hexdigest()
   assert manifest['model']['text_tokenizer'] == found
-  # Wherever it lies, but no other one.
+  # The file may have moved, but its contents must be the same.
   words.rename(tmp_path / 'moved.json')
   argv[1] = f'--text_tokenizer={tmp_path / "moved.json"}'
   assert main(tmp_path, *argv) == 0

@@ -1,4 +1,4 @@
-"""Flags of the command that draws images."""
+"""Flags of `sample`, the command that draws images."""
 
 import json
 
@@ -120,5 +120,5 @@ def test_another_model_is_told_what_it_takes(tmp_path, capsys):
       ]
   )
   assert code == 1
-  assert 'draws classes: give --labels' in capsys.readouterr().err
+  assert 'draws classes. Give --labels' in capsys.readouterr().err
   assert not (tmp_path / 'out').exists()

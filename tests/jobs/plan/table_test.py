@@ -239,4 +239,4 @@ def test_a_billion_parameters_are_planned_without_making_any(capsys):
 def test_devices_are_for_plans_alone(capsys):
   words = ['train', '--config=configs/digits/rqvae.py', '--workdir=x']
   assert main_lib.main([*words, '--devices=2']) == 1
-  assert 'add --dry_run' in capsys.readouterr().err
+  assert 'Add --dry_run' in capsys.readouterr().err
