@@ -28,7 +28,7 @@ times at batch 200.
   python -m rq_jax benchmark constants
 
 `filters` times top-k and top-p on 16384 codes against sorting. `precision`
-compares a generator in bfloat16 with the same in float32: divergence by depth,
+compares a generator in bfloat16 with itself in float32: divergence by depth,
 changed codes and changed pixels. `constants` measures which shares of a
 device's peaks are reached, for predictions of run times.
 """
@@ -58,7 +58,7 @@ def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
       values,
-      'Configuration file of stage 2, whose model gets random weights.'
+      'Configuration file of an RQ-Transformer, which gets random weights.'
       ' --config.FIELD=VALUE sets one of its fields.',
   )
   command.define_path(
@@ -71,7 +71,7 @@ def _define_flags() -> flags.FlagValues:
   command.define_path(
       'tokenizer_config',
       None,
-      'With --config: configuration file of stage 1. By default, the rqvae.py'
+      'With --config: configuration file of an RQ-VAE. By default, the rqvae.py'
       ' beside --config if its codes fit the model, and otherwise an RQ-VAE for'
       ' 256 pixels that makes such codes.',
       values,

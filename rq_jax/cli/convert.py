@@ -12,8 +12,8 @@ With --from=official, --src is an archive as released, a folder, or a file of
 may be from before PyTorch 1.6. Nothing in it is executed. All written arrays
 are compared with their source.
 
---to=official is for models that the official code can build, and lists all
-obstacles of others. --to=safetensors exports any model; if the official
+--to=official exports only models that the official code can build; for others,
+its error lists all reasons. --to=safetensors exports any model; if the official
 `config.yaml` cannot describe it, `config.json` does.
 """
 

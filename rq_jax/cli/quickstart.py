@@ -1,4 +1,4 @@
-"""Trains both stages on real handwritten digits, and reports on drawn ones.
+"""Trains both stages on real digits, draws images and writes a report.
 
   python -m rq_jax quickstart --out=runs/quickstart
 

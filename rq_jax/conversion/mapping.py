@@ -60,7 +60,7 @@ def official_shapes(
 def check(
     rows: Sequence[Row], ours: Shapes, theirs: Shapes, source: str | os.PathLike
 ) -> None:
-  """Compares what a model needs with what a file holds.
+  """Compares the arrays that a model needs with those in a file.
 
   Args:
     rows: The table of the model.

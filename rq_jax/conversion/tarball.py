@@ -79,7 +79,7 @@ def extract(
   # The errors of tarfile and zlib for damage differ between Python versions.
   except Exception as error:
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-      raise  # Of the disk, not of the archive.
+      raise  # An error of the disk, not of the archive.
     raise ValueError(
         f'{path} is damaged, or is no .tar or .tar.gz file: {error}.'
         f' {_AGAIN}.'
@@ -87,7 +87,7 @@ def extract(
 
 
 class _RefusedError(Exception):
-  """What is wrong with an archive, and what to do; to follow its path."""
+  """A problem of an archive and advice, to be put after its path."""
 
   def __init__(self, what: str, advice: str = ''):
     advice = advice or (
@@ -138,7 +138,7 @@ class _Forward:
 def _wanted(forward: _Forward) -> Iterator[tuple[tarfile.TarInfo, str]]:
   """The checkpoints and configs, each with the path to write it to."""
   seen, roots = set(), set()
-  with tarfile.TarFile(fileobj=forward, mode='r') as archive:  # type: ignore[arg-type]  # A stream in all that is used.
+  with tarfile.TarFile(fileobj=forward, mode='r') as archive:  # type: ignore[arg-type]  # tarfile uses only the methods that it has.
     for count, member in enumerate(archive):
       parts = _parts(member)
       if count >= MAX_MEMBERS:

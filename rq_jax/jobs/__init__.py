@@ -1,1 +1,1 @@
-"""What the commands run beyond training; `chunks` is how long jobs resume."""
+"""The work of all commands except training; `chunks` resumes long jobs."""

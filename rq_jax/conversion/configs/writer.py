@@ -14,8 +14,8 @@ _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
 def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
   """All reasons why the official code cannot build a model, as sentences.
 
-  Each sentence names the fields, their values and what the official code has.
-  There are none if the official code can build the model.
+  Each sentence names the fields, their values, and the limit of the official
+  code. The tuple is empty if the official code can build the model.
   """
   found = []
   if isinstance(model, RQTransformerConfig):

@@ -1,4 +1,4 @@
-"""The classes and functions that a checkpoint may name, and what they become.
+"""The classes and functions that a checkpoint may name, and their stand-ins.
 
 Python's own pickle machine imports and calls the functions that a pickle names.
 Here a name is only a text, and each call that checkpoints need builds a value

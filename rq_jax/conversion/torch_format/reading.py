@@ -141,7 +141,7 @@ class TorchFile:
     )
 
   def _open(self) -> tuple[Any, dict, dict[str, zips.Member]]:
-    """The tree, its storages, and where each of them lies."""
+    """The tree, its storages, and the range of each storage in the file."""
     size = min(os.fstat(self._fd).st_size, _HEAD)
     head = zips.read_bytes(self._fd, 0, size, self.path)
     if head.startswith(_ZIP):

@@ -60,7 +60,7 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
     machine.refuse(f'has {len(data)} bytes, but only {MAX_BYTES} are allowed')
   tree = machine.run(stream)
   if stream.read(1):
-    machine.refuse('goes on after its end')
+    machine.refuse('continues after its end')
   return tree, machine.storages
 
 

@@ -1,1 +1,1 @@
-"""Brings checkpoints of other code here, and ours there."""
+"""Converts checkpoints of other code, and exports ours."""

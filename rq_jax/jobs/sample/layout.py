@@ -206,7 +206,7 @@ class Files:
           array.write(labels.tobytes())
 
   def _first(self, count: int) -> np.ndarray:
-    """The first images, as they were written: uint8[count, S, S, 3]."""
+    """The first images, read from their files: uint8[count, S, S, 3]."""
     found: list[np.ndarray] = []
     while len(found) < count:
       file = self._file(len(found) // self._per_file)
