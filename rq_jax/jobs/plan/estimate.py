@@ -13,6 +13,9 @@ import flax.linen as nn
 import jax
 
 from rq_jax.config import Experiment
+from rq_jax.config import RQTransformerConfig
+from rq_jax.config import RQTransformerExperiment
+from rq_jax.config import RQVAEConfig
 from rq_jax.conversion.configs import writer
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import flops
@@ -140,8 +143,8 @@ def make(config: Experiment, devices: int) -> Plan:
 
 def _export(config: Experiment) -> tuple[str, tuple[str, ...]]:
   """Whether the official code can build the models, and all reasons if not."""
-  models = [config.model]
-  if config.stage == 2:
+  models: list[RQVAEConfig | RQTransformerConfig | None] = [config.model]
+  if isinstance(config, RQTransformerExperiment):
     models.insert(0, problem_lib.known_tokenizer(config))
   found = [writer.obstacles(model) for model in models if model is not None]
   obstacles = tuple(itertools.chain.from_iterable(found))
