@@ -57,7 +57,7 @@ def test_copies_must_be_equal():
   assert written[0] is written[1] is written[2], 'one array, listed three times'
   changed = a.copy()
   changed[1, 0] += 1
-  with pytest.raises(ValueError, match='copies of one array, but differ'):
+  with pytest.raises(ValueError, match='copies of one array, but they differ'):
     layout.to_ours([a, a, changed])
 
 

@@ -135,7 +135,7 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
       codebook_size=fields.need('hparams.n_embed'),
       shared_codebook=fields.get('hparams.shared_codebook', False),
       decay=fields.get('hparams.decay', 0.99),
-      # The official code trains codebooks so.
+      # Codebooks are trained as in the official code.
       codebook_update='depth',
       restart='absolute' if restart else 'off',
       restart_threshold=1.0,

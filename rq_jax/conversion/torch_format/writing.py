@@ -17,7 +17,7 @@ import numpy as np
 from rq_jax.conversion.torch_format import tensors
 from rq_jax.conversion.torch_format import unpickling
 
-# torch.save aligns storages so, which allows mapping them into memory.
+# The alignment of torch.save, which allows mapping storages into memory.
 _ALIGNMENT = 64
 # Well below the 4 GiB that the older headers can hold.
 _ZIP64_FROM = 2**30

@@ -1,7 +1,7 @@
 """Only the matrix products of drawing code maps, in one program.
 
-Their time is a lower bound for a sampler. It is a closer bound than the peak of
-the device, which only large products reach.
+Their time shows how fast a sampler can be, more closely than the peak of the
+device, which only large products reach.
 """
 
 import functools

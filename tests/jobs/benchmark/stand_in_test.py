@@ -97,7 +97,9 @@ def test_a_tokenizer_that_fits_is_found(path, size, multipliers, attention):
 
 
 def test_a_map_that_no_tokenizer_makes_is_refused():
-  with pytest.raises(ValueError, match=r'\(2, 2, 2\); give .*tokenizer_config'):
+  with pytest.raises(
+      ValueError, match=r'\(2, 2, 2\) fits no .*tokenizer_config'
+  ):
     stand_in.find_tokenizer(tiny.stage2_config().model)
 
 
@@ -107,5 +109,7 @@ def test_a_given_tokenizer_must_fit():
   assert stand_in.load_tokenizer(digits, config).image_size == 32
   with pytest.raises(ValueError, match=r"'codebook_size': 128.*16384"):
     stand_in.load_tokenizer(digits, load('imagenet256/rqtransformer.py'))
-  with pytest.raises(ValueError, match='of no RQ-VAE'):
+  with pytest.raises(
+      ValueError, match='digits/rqtransformer.py describes no RQ-VAE'
+  ):
     stand_in.load_tokenizer(str(CONFIGS / 'digits/rqtransformer.py'), config)

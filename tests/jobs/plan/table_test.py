@@ -183,9 +183,8 @@ BLOCKS = [
 ]
 TEXTS = [
     '  The RQ-Transformer has config.model.null_class=True and',
-    '    config.model.text_length=3, but the official code has no null class in'
-    ' models',
-    '    of texts.',
+    '    config.model.text_length=3, but the official code has no null class in',
+    '    models of texts.',
 ]
 SAFETENSORS = ['  `convert --to=safetensors` exports any model.']
 
