@@ -23,7 +23,7 @@ def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
       found.append(
           'The RQ-Transformer has config.model.null_class=True and'
           f' config.model.text_length={model.text_length}, but the official'
-          ' code has no null class in models of texts.'
+          ' code has no null class in text models.'
       )
     return tuple(found)
   if model.norm_groups != 32:

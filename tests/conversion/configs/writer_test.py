@@ -86,7 +86,7 @@ BLOCKS = (
 TEXTS = (
     'The RQ-Transformer has config.model.null_class=True and'
     ' config.model.text_length=4, but the official code has no null class in'
-    ' models of texts.'
+    ' text models.'
 )
 
 

@@ -161,7 +161,7 @@ def test_one_error_lists_why_both_stages_cannot_go_back(tmp_path):
       ' official code has the same number of residual blocks in every level.'
       ' The RQ-Transformer has config.model.null_class=True and'
       ' config.model.text_length=4, but the official code has no null class in'
-      ' models of texts. Use --to=safetensors, which exports any model.'
+      ' text models. Use --to=safetensors, which exports any model.'
   )
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 

@@ -183,8 +183,9 @@ BLOCKS = [
 ]
 TEXTS = [
     '  The RQ-Transformer has config.model.null_class=True and',
-    '    config.model.text_length=3, but the official code has no null class in',
-    '    models of texts.',
+    '    config.model.text_length=3, but the official code has no null class in'
+    ' text',
+    '    models.',
 ]
 SAFETENSORS = ['  `convert --to=safetensors` exports any model.']
 
