@@ -54,7 +54,7 @@ setuptools.setup(
             'scikit-learn>=1.6',
             'tokenizers>=0.21',
         ],
-        'dev': ['pyink>=25.1', 'pyright>=1.1.400', 'ruff>=0.12'],
+        'dev': ['pyink>=25.1', 'pyright[nodejs]>=1.1.400', 'ruff>=0.12'],
     },
     entry_points={'console_scripts': ['rq_jax = rq_jax.__main__:program']},
 )
