@@ -212,7 +212,7 @@ def test_only_pinned_versions_are_fetched_and_none_while_installing(clone):
   assert install.endswith(f'-e {clone}[quickstart]')
 
 
-@pytest.mark.parametrize('failing', ['ruff', 'pyink', 'pytest', 'none'])
+@pytest.mark.parametrize('failing', ['ruff', 'pyink', 'pyright', 'pytest', 'none'])
 def test_the_ci_runs_every_check_and_fails_if_one_does(clone, failing):
   text = FAKE_PYTHON.replace(
       'case "$*" in\n',
@@ -221,6 +221,6 @@ def test_the_ci_runs_every_check_and_fails_if_one_does(clone, failing):
   python, _ = fake_python(clone, text)
   result = launch(clone, '.ci/run', PYTHON=str(python))
   assert result.returncode == (0 if failing == 'none' else 1)
-  checks = {'ruff check .', 'pyink --check .', 'pytest -n 2'}
+  checks = {'ruff check .', 'pyink --check .', 'pyright', 'pytest -n 2'}
   passed = {check for check in checks if f'ran: -m {check}' in result.stdout}
   assert passed == {check for check in checks if failing not in check}
