@@ -212,7 +212,9 @@ def test_only_pinned_versions_are_fetched_and_none_while_installing(clone):
   assert install.endswith(f'-e {clone}[quickstart]')
 
 
-@pytest.mark.parametrize('failing', ['ruff', 'pyink', 'pyright', 'pytest', 'none'])
+@pytest.mark.parametrize(
+    'failing', ['ruff', 'pyink', 'pyright', 'pytest', 'none']
+)
 def test_the_ci_runs_every_check_and_fails_if_one_does(clone, failing):
   text = FAKE_PYTHON.replace(
       'case "$*" in\n',

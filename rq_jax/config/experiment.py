@@ -156,9 +156,7 @@ def template(stage: int) -> Any:
 
 def to_dict(experiment: schema.Section) -> dict[str, Any]:
   """Converts an experiment to nested dictionaries, the inverse of `parse`."""
-  return dataclasses.asdict(
-      experiment
-  )  # pyright: ignore[reportArgumentType] - all sections are dataclasses.
+  return dataclasses.asdict(experiment)
 
 
 def to_json(experiment: Experiment) -> str:

@@ -29,6 +29,7 @@ def nested(kind: type) -> Any:
   return dataclasses.field(default_factory=kind)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
   """Base class of sections. Creating a section checks its values.
 

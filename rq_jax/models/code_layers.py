@@ -44,6 +44,7 @@ class CodeClassifier(nn.Module):
         ),
         (self.width, size) if shared else (len(self.sizes), self.width, size),
         jnp.float32,
+        unbox=True,
     )
     self.bias = self.param(
         'bias',

@@ -2,7 +2,7 @@
 
 import math
 
-import flax
+import flax.struct
 import jax
 import jax.numpy as jnp
 

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import module
+
 # Channels of the convolutions of each level; between levels, the map is halved.
 _LEVELS = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 # Images smaller than this have no pixel left after the last halving.
@@ -19,7 +21,7 @@ _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
 
 
-class LPIPS(nn.Module):
+class LPIPS(module.Module):
   """Perceptual distance between images.
 
   Features after the last convolution of each level of VGG16 are scaled to

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import flax
-import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from rq_jax.models import categorical
 from rq_jax.models import codebook as codebook_lib
+from rq_jax.models import module
 
 
 @flax.struct.dataclass
@@ -21,7 +21,7 @@ class Quantized:
   error: jax.Array  # float32[], squared error over the variance of features.
 
 
-class ResidualQuantizer(nn.Module):
+class ResidualQuantizer(module.Module):
   """Approximates each feature vector by a sum of D codewords.
 
   Each depth quantizes the residual of the previous depths, so one shared
@@ -224,7 +224,7 @@ class ResidualQuantizer(nn.Module):
         book.value,
         jnp.stack(residuals).reshape(-1, self.codeword_channels),
         jnp.stack(codes).reshape(-1),
-        decay=decay if isinstance(decay, float) else decay[depths[0]],
+        decay=decay[depths[0]] if isinstance(decay, Sequence) else decay,
         rng=None if self.restart == 'off' else self.make_rng('codebook'),
         threshold=self.restart_threshold,
         relative=self.restart == 'relative',

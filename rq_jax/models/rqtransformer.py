@@ -7,6 +7,7 @@ the next code.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,10 +15,11 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 from rq_jax.models import code_layers
+from rq_jax.models import module
 from rq_jax.models import transformer
 
 
-class RQTransformer(nn.Module):
+class RQTransformer(module.Module):
   """Predicts code maps position by position, and each stack code by code.
 
   Codes are int32[B, H, W, D]; conditions int32[B, condition_length]: a label,
@@ -292,7 +294,7 @@ class RQTransformer(nn.Module):
     return self.param(name, init, (length, self.width), jnp.float32)
 
   @nn.nowrap
-  def _block(self, gelu: str) -> tuple[tuple[str, object], ...]:
+  def _block(self, gelu: str) -> tuple[tuple[str, Any], ...]:
     shared = ('width', 'heads', 'attention_bias', 'mlp_bias')
     shared += ('dropout', 'attention_dropout', 'dtype')
     return ('gelu', gelu), *((name, getattr(self, name)) for name in shared)

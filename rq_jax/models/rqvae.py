@@ -1,14 +1,16 @@
 """The RQ-VAE: encoder, residual quantizer, decoder (Section 3.1)."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import flax
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from rq_jax.models import autoencoder
 from rq_jax.models import blocks
+from rq_jax.models import module
 from rq_jax.models import quantizer
 from rq_jax.models.quantizer import Quantized
 
@@ -21,7 +23,7 @@ class Reconstruction:
   quantized: Quantized
 
 
-class RQVAE(nn.Module):
+class RQVAE(module.Module):
   """Turns images into maps of code stacks, and back.
 
   Images are float32[B, S, S, 3] in [-1, 1]. The collection 'codebook' holds the
@@ -73,7 +75,7 @@ class RQVAE(nn.Module):
   def setup(self) -> None:
     """Builds encoder, quantizer and decoder."""
     levels = len(self.channel_multipliers)
-    network = dict(
+    network: dict[str, Any] = dict(
         image_size=self.image_size,
         channels=self.channels,
         channel_multipliers=self.channel_multipliers,

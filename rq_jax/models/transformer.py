@@ -4,6 +4,7 @@ Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
 """
 
 import math
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -44,7 +45,7 @@ class Projection(nn.Module):
     inputs, outputs = self.shape[: self.summed], self.shape[self.summed :]
     init = blocks.torch_kernel_init(self.summed, len(self.shape))
     init = nn.with_logical_partitioning(init, self.axes)
-    kernel = self.param('kernel', init, self.shape, jnp.float32)
+    kernel = self.param('kernel', init, self.shape, jnp.float32, unbox=True)
     dtype = jnp.dtype(self.dtype)
     y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)
     if self.use_bias:
@@ -113,18 +114,18 @@ class Attention(nn.Module):
       The output, [B, S', E], and the cache with the new positions added.
     """
     q, *new = (jnp.swapaxes(part, 1, 2) for part in self._split(x))
-    cache = tuple(
+    all_k, all_v = (
         jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=2)
         for old, part in zip(cache, new, strict=True)
     )
     stop = start + x.shape[1] if isinstance(start, int) else None
-    k, v = (part[:, :, :stop] for part in cache)
+    k, v = all_k[:, :, :stop], all_v[:, :, :stop]
     queries = start + jnp.arange(x.shape[1], dtype=jnp.int32)[:, None]
     keys = jnp.arange(k.shape[2], dtype=jnp.int32)[None, :]
     visible = keys <= queries  # [S', S]
     scores = _scores('bnqh,bnkh->bnqk', q * self._scale, k)
     weights = _softmax(scores, visible).astype(v.dtype)
-    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), cache
+    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), (all_k, all_v)
 
   def _split(self, x: jax.Array) -> list[jax.Array]:
     projected = self.query_key_value(x)  # [B, S, 3, N, E/N]
@@ -181,7 +182,7 @@ class Block(nn.Module):
     )
     self.norm2 = layer_norm(self.dtype)
     hidden = 4 * self.width
-    options = dict(use_bias=self.mlp_bias, dtype=self.dtype)
+    options: dict[str, Any] = dict(use_bias=self.mlp_bias, dtype=self.dtype)
     self.mlp_in = Projection((self.width, hidden), ('embed', 'mlp'), **options)
     self.mlp_out = Projection((hidden, self.width), ('mlp', 'embed'), **options)
     self.drop = blocks.Dropout(self.dropout)
@@ -193,10 +194,8 @@ class Block(nn.Module):
     attended = self.attention(self.norm1(x), train)
     x = x + self.drop(attended, train=train)
     x = x + self.drop(self._mlp(x), train=train)
-    return (
-        nn.with_logical_constraint(x, ('batch', 'position', 'activation')),
-        None,
-    )
+    x = nn.spmd.with_logical_constraint(x, ('batch', 'position', 'activation'))
+    return x, None
 
   def extend(
       self, x: jax.Array, cache: Cache, start: jax.Array | int
@@ -220,7 +219,7 @@ class Stack(nn.Module):
   """
 
   layers: int
-  block: tuple[tuple[str, object], ...]
+  block: tuple[tuple[str, Any], ...]
   remat: bool = False
 
   @nn.compact
@@ -240,7 +239,7 @@ class Stack(nn.Module):
         block,
         variable_axes={'params': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast,),
+        in_axes=cast(Any, (nn.broadcast,)),  # Flax does not annotate it.
         length=self.layers,
         metadata_params={nn.PARTITION_NAME: 'layers'},
     )
