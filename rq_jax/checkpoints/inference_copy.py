@@ -8,7 +8,7 @@ import hashlib
 import json
 
 from etils import epath
-import flax
+import flax.serialization
 import jax
 import numpy as np
 import orbax.checkpoint as ocp

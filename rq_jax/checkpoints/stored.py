@@ -8,7 +8,8 @@ import contextlib
 from typing import Any
 
 from etils import epath
-import flax
+import flax.serialization
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp

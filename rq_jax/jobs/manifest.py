@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from etils import epath
-import flax
+import flax.traverse_util
 import jax
 
 from rq_jax import files

@@ -7,7 +7,7 @@ hold what each code adds to the inputs.
 
 import functools
 
-import flax
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import functools
 import math
 
-import flax
+import flax.struct
 import jax
 import jax.numpy as jnp
 

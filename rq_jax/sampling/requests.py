@@ -12,7 +12,7 @@ import typing
 from typing import TypedDict, TypeVar
 
 from etils import epath
-import flax
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import functools
 
-import flax
+import flax.struct
 import jax
 import jax.numpy as jnp
 

@@ -5,8 +5,9 @@ Section 3.1 of the paper; the adversarial part follows VQ-GAN.
 
 from typing import Any
 
-import flax
+import flax.core
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -6,7 +6,8 @@ from features that come from a cache or from the frozen encoder.
 
 from typing import Any
 
-import flax
+import flax.core
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
