@@ -24,7 +24,7 @@ _WRITTEN_AT_ONCE_GB = 1
 
 
 def export(
-    path: str | epath.Path, config: Experiment | None, variables: Variables
+    path: epath.PathLike, config: Experiment | None, variables: Variables
 ) -> None:
   """Writes an inference copy.
 
@@ -45,7 +45,7 @@ def export(
 
 
 def write(
-    folder: epath.Path, config: Experiment | None, variables: Variables
+    folder: epath.PathLike, config: Experiment | None, variables: Variables
 ) -> None:
   """Writes an inference copy into a folder that nobody reads yet.
 
@@ -94,7 +94,7 @@ def fingerprint(variables: Variables) -> str:
   return digest.hexdigest()[:16]
 
 
-def check_fingerprint(path: str | epath.Path, expected: str) -> None:
+def check_fingerprint(path: epath.PathLike, expected: str) -> None:
   """Checks that an inference copy has the expected fingerprint.
 
   Raises:

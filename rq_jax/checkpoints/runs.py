@@ -11,6 +11,7 @@ from typing import Any
 
 from etils import epath
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -192,7 +193,7 @@ class Checkpoints:
 
 
 def _is_key(leaf) -> bool:
-  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _without_type(leaf):

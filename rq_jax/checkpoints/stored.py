@@ -5,7 +5,7 @@ see `runs`. The state of an inference copy has only parameters and codebook.
 """
 
 import contextlib
-from typing import Any
+from typing import Any, Literal, overload
 
 from etils import epath
 import flax.serialization
@@ -25,7 +25,7 @@ from rq_jax.typing import PyTree, Variables
 _STAGES = {1: 'an RQ-VAE (stage 1)', 2: 'an RQ-Transformer (stage 2)'}
 
 
-def folder(path: str | epath.Path, *, name: str = 'path') -> epath.Path:
+def folder(path: epath.PathLike, *, name: str = 'path') -> epath.Path:
   """The folder that a path names, with `~` expanded.
 
   Raises:
@@ -34,14 +34,14 @@ def folder(path: str | epath.Path, *, name: str = 'path') -> epath.Path:
   return epath.Path(files.path(path, name))
 
 
-def write_config(workdir: str | epath.Path, config: Experiment) -> None:
+def write_config(workdir: epath.PathLike, config: Experiment) -> None:
   """Writes `config.json`; the file appears whole or not at all."""
   with files.whole(epath.Path(workdir) / 'config.json') as file:
     file.write(config_lib.to_json(config).encode())
 
 
 def read_config(
-    path: str | epath.Path, *, stage: int | None = None
+    path: epath.PathLike, *, stage: int | None = None
 ) -> Experiment:
   """Reads the experiment that a folder holds.
 
@@ -56,8 +56,27 @@ def read_config(
   return _read(path, stage, config_lib.parse)
 
 
+@overload
+def read_model(path: epath.PathLike, *, stage: Literal[1]) -> RQVAEConfig:
+  ...
+
+
+@overload
 def read_model(
-    path: str | epath.Path, *, stage: int
+    path: epath.PathLike, *, stage: Literal[2]
+) -> RQTransformerConfig:
+  ...
+
+
+@overload
+def read_model(
+    path: epath.PathLike, *, stage: int
+) -> RQVAEConfig | RQTransformerConfig:
+  ...
+
+
+def read_model(
+    path: epath.PathLike, *, stage: int
 ) -> RQVAEConfig | RQTransformerConfig:
   """Reads only the description of the model that a folder holds.
 
@@ -71,7 +90,7 @@ def read_model(
   return _read(path, stage, config_lib.parse_model)
 
 
-def _read(path: str | epath.Path, stage: int | None, parse: Any) -> Any:
+def _read(path: epath.PathLike, stage: int | None, parse: Any) -> Any:
   """Reads a folder's `config.json` with `parse`."""
   path = folder(path)
   file = path / 'config.json'
@@ -108,7 +127,7 @@ def _inside(folder: epath.Path, stage: int | None) -> str:
 
 
 def restore_variables(
-    path: str | epath.Path,
+    path: epath.PathLike,
     abstract: Variables,
     *,
     step: int | None = None,
@@ -212,7 +231,7 @@ def _restore(
 
 
 def has_collection(
-    path: str | epath.Path, name: str, *, step: int | None = None
+    path: epath.PathLike, name: str, *, step: int | None = None
 ) -> bool:
   """Whether a checkpoint, the newest by default, has variables of this name."""
   step = steps.find(path, step)
@@ -234,7 +253,7 @@ def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
 
 def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
   state = flax.serialization.to_state_dict(tree)
-  flat = flax.traverse_util.flatten_dict(state, sep='.')
+  flat: dict[str, Any] = flax.traverse_util.flatten_dict(state, sep='.')
   return {
       name: tuple(leaf.shape)
       for name, leaf in flat.items()
