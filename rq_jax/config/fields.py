@@ -93,7 +93,7 @@ def read_annotation(name: str, hint: Any, declared: dataclasses.Field) -> Field:
   parts = typing.get_args(hint) if union else (hint,)
   tuples = [part for part in parts if typing.get_origin(part) is tuple]
   singles = [p for p in parts if p not in tuples and p is not type(None)]
-  items = typing.get_args(tuples[0]) if tuples else ()
+  items: tuple[Any, ...] = typing.get_args(tuples[0]) if tuples else ()
   length = None
   if tuples:
     length = 0 if items[-1] is Ellipsis else len(items)
