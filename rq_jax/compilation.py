@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import stat
+from typing import Any, cast
 
 import jax
 
@@ -37,8 +38,10 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
     ValueError: If a folder is given by `folder` or the environment, but cannot
       be created or written, belongs to another user, or others can write to it.
   """
-  if folder is None and jax.config.jax_compilation_cache_dir:
-    return pathlib.Path(jax.config.jax_compilation_cache_dir)
+  # JAX adds its options when it is imported, unseen by type checkers.
+  known = cast(Any, jax.config).jax_compilation_cache_dir
+  if folder is None and known:
+    return pathlib.Path(known)
   given = folder or os.environ.get(_ENABLED)
   if given == 'off':
     return None
@@ -110,9 +113,9 @@ def clock() -> Iterator[Clock]:
   """Measures the compilations of all threads during a `with` block."""
   found = Clock()
 
-  def note(event: str, seconds: float, **_):
+  def note(event: str, duration_secs: float, **_: str | int) -> None:
     if event == _BACKEND:
-      found.seconds += seconds
+      found.seconds += duration_secs
 
   jax.monitoring.register_event_duration_secs_listener(note)
   try:

@@ -17,9 +17,11 @@ import numpy as np
 
 PyTree: TypeAlias = Any
 Array: TypeAlias = jax.Array | np.ndarray
+# A `jax.Device`, for whose module jaxlib brings no types.
+Device: TypeAlias = Any
 # A Flax variable tree: {'params': ..., 'codebook': ...}.
 Variables: TypeAlias = Mapping[str, Any]
 # One batch of examples, by name: {'image': [B, ...], 'label': [B]}.
-Batch: TypeAlias = Mapping[str, jax.Array | np.ndarray]
+Batch: TypeAlias = Mapping[str, jax.Array]
 # The scalar metrics of one step, by name.
 Metrics: TypeAlias = dict[str, jax.Array]

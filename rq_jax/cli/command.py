@@ -63,7 +63,7 @@ class _PathParser(flags.ArgumentParser):
 def run(
     values: flags.FlagValues,
     argv: list[str],
-    doc: str,
+    doc: str | None,
     work: Callable[[flags.FlagValues], int | None],
     *,
     resumable: bool = False,
@@ -96,7 +96,7 @@ def run(
     return _run(values, argv, doc, work, more_help)
 
 
-def _run(values, argv: list[str], doc: str, work, more_help) -> int:
+def _run(values, argv: list[str], doc: str | None, work, more_help) -> int:
   # Hides informational logs of Orbax; errors are still shown.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   try:

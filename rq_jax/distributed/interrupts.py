@@ -49,8 +49,7 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
     if leaving.is_set():
       return  # The handler and the thread may both call this.
     leaving.set()
-    with contextlib.suppress(OSError):  # The terminal may be gone.
-      os.write(sys.__stderr__.fileno(), f'\n{sentence}\n'.encode())
+    _print_error(f'\n{sentence}\n'.encode())
     _exit_at_once(code)
 
   def watch() -> None:
@@ -134,8 +133,7 @@ class Interrupts:
 
   def _note(self, *_) -> None:
     if self._noted:
-      with contextlib.suppress(OSError):
-        os.write(sys.__stderr__.fileno(), _STILL)
+      _print_error(_STILL)
     self._noted = True
 
 
@@ -165,6 +163,13 @@ def end_at_once(code: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
   _exit_at_once(code)
+
+
+def _print_error(text: bytes) -> None:
+  """Writes to the standard error, unless it is closed or its terminal gone."""
+  if sys.__stderr__ is not None:
+    with contextlib.suppress(OSError):
+      os.write(sys.__stderr__.fileno(), text)
 
 
 def _exit_at_once(code: int) -> NoReturn:

@@ -13,7 +13,7 @@ import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 import numpy as np
 
-from rq_jax.typing import Batch, PyTree
+from rq_jax.typing import Batch, Device, PyTree
 
 MESH_AXES = ('data', 'fsdp', 'model')
 
@@ -37,7 +37,7 @@ LOGICAL_AXIS_RULES = (
 
 
 def make_mesh(
-    shape: Mapping[str, int], *, devices: list[jax.Device] | None = None
+    shape: Mapping[str, int], *, devices: list[Device] | None = None
 ) -> jax.sharding.Mesh:
   """Builds the device mesh.
 
@@ -157,7 +157,7 @@ def axes_sharding(
   known = {name for name, _ in LOGICAL_AXIS_RULES}
   if unknown := {axis for axis in axes if axis} - known:
     raise ValueError(f'Unknown logical axes {sorted(unknown)}.')
-  mapped = nn.logical_to_mesh_axes(tuple(axes), LOGICAL_AXIS_RULES)
+  mapped = nn.spmd.logical_to_mesh_axes(tuple(axes), LOGICAL_AXIS_RULES) or ()
   divided = [
       axis if shape[i] % _axis_size(mesh, axis) == 0 else None
       for i, axis in enumerate(mapped)
@@ -192,12 +192,14 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_parallelism(mesh: jax.sharding.Mesh) -> int:
+def batch_parallelism(mesh: jax.sharding.Mesh | AbstractMesh) -> int:
   """Number of devices that a batch is split over."""
   return mesh.shape['data'] * mesh.shape['fsdp']
 
 
-def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
+def check_batch(
+    batch_size: int, mesh: jax.sharding.Mesh | AbstractMesh
+) -> None:
   """Raises a ValueError if a batch cannot be split evenly over the mesh."""
   devices = batch_parallelism(mesh)
   if batch_size % devices:
@@ -208,7 +210,9 @@ def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
     )
 
 
-def global_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+def global_batch(
+    batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh
+) -> Batch:
   """Joins the local batches of all processes into arrays over the mesh.
 
   Numbers of 64 bits become numbers of 32 bits, even if JAX_ENABLE_X64 is set.
