@@ -6,6 +6,7 @@ that the model needs. Otherwise, one error lists all names that differ.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from rq_jax.typing import PyTree
 _LISTED = 12  # At most so many names of each kind appear in an error.
 
 
-def flatten(tree: PyTree) -> dict[str, object]:
+def flatten(tree: PyTree) -> dict[str, Any]:
   """Leaves of a tree by path, such as 'params/encoder/conv_in/conv/kernel'."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
@@ -140,10 +141,10 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
   """Whether two arrays have the same bits, shape and dtype."""
   if (a.shape, a.dtype) != (b.shape, b.dtype):
     return False
-  bits = [
+  bits_a, bits_b = (
       np.ascontiguousarray(x).reshape(-1).view(f'u{x.itemsize}') for x in (a, b)
-  ]
-  return np.array_equal(*bits)
+  )
+  return np.array_equal(bits_a, bits_b)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from rq_jax.config import DiscriminatorConfig
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQVAEConfig
+from rq_jax.config import RQVAEExperiment
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
@@ -111,9 +112,10 @@ def open_model(
     if not description.discriminator:
       parts.pop('discriminator', None)
     config = description.config
-    abstract, rows = model_table(
-        config.model, config.discriminator if 'discriminator' in parts else None
-    )
+    discriminator = None
+    if 'discriminator' in parts and isinstance(config, RQVAEExperiment):
+      discriminator = config.discriminator
+    abstract, rows = model_table(config.model, discriminator)
     tensors = {n: t for part in parts.values() for n, t in part.items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     mapping.check(rows, mapping.shapes(abstract), found, path)
@@ -164,18 +166,18 @@ def model_table(
     abstract = partitioning.unbox(build.rqvae_variables(model))
     shapes = mapping.shapes(abstract)
     rows = tables.rqvae(shapes, depth=description.code_shape[2])
+    if discriminator is not None:
+      abstract = abstract | _abstract_discriminator(
+          discriminator, description.image_size
+      )
+      rows = rows + tables.discriminator(
+          layers=discriminator.layers, norm=discriminator.norm
+      )
   else:
     prior = build.rqtransformer(description)
     abstract = partitioning.unbox(build.rqtransformer_variables(prior))
     shapes = mapping.shapes(abstract)
     rows = tables.rqtransformer(shapes, heads=prior.heads, sizes=prior.sizes)
-  if discriminator is not None:
-    abstract = abstract | _abstract_discriminator(
-        discriminator, description.image_size
-    )
-    rows = rows + tables.discriminator(
-        layers=discriminator.layers, norm=discriminator.norm
-    )
   return abstract, rows
 
 

@@ -45,7 +45,8 @@ class _Fields:
 
   def __init__(self, section: Mapping[str, Any], source: str):
     self._values = dict(_flatten(section, ''))
-    self._source, self._used = source, set(_INERT)
+    self._source = source
+    self._used: set[str] = set(_INERT)
 
   def get(self, name: str, default: Any = None) -> Any:
     self._used.add(name)
