@@ -95,7 +95,7 @@ def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
 
 
 def train_batches(
-    source: sources.Source,
+    source: sources.Examples,
     *,
     transform: Transform | None = None,
     batch_size: int,
@@ -151,7 +151,7 @@ def train_batches(
 
 
 def eval_batches(
-    source: sources.Source,
+    source: sources.Examples,
     *,
     transform: Transform | None = None,
     batch_size: int,
@@ -246,7 +246,7 @@ def _read_options() -> Any:
 
 
 def _check(
-    source: sources.Source,
+    source: sources.Examples,
     batch_size: int,
     process_index: int,
     process_count: int,

@@ -94,7 +94,9 @@ def _to_float(image: np.ndarray) -> np.ndarray:
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   if image.shape[:2] == (height, width):
     return image
-  resized = Image.fromarray(image).resize((width, height), Image.BILINEAR)
+  resized = Image.fromarray(image).resize(
+      (width, height), Image.Resampling.BILINEAR
+  )
   return np.asarray(resized)
 
 

@@ -17,8 +17,20 @@ from rq_jax.config import sections
 from rq_jax.config import source_table
 
 
-class Source(Protocol):
+class Examples(Protocol):
   """Random access to examples."""
+
+  def __len__(self) -> int:
+    """Number of examples."""
+    ...
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    """One example, as arrays by name."""
+    ...
+
+
+class Source(Examples, Protocol):
+  """The examples of a split, and properties of the whole split."""
 
   @property
   def num_classes(self) -> int:
@@ -28,14 +40,6 @@ class Source(Protocol):
   @property
   def listing(self) -> str | None:
     """SHA-256 of the names and labels of all files; None without files."""
-    ...
-
-  def __len__(self) -> int:
-    """Number of examples."""
-    ...
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    """One example, as arrays by name."""
     ...
 
 

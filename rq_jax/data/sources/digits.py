@@ -1,6 +1,6 @@
 """The handwritten digits that come with scikit-learn."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -43,12 +43,15 @@ class Digits:
           "config.data.source='digits' needs scikit-learn. Install it with"
           " `pip install 'rq_jax[quickstart]'`."
       ) from error
-    digits = datasets.load_digits()
+    # scikit-learn declares no types; what pyright infers is wrong.
+    digits = cast(Any, datasets.load_digits())
     chosen = splits.members(len(digits.target), split)
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
     size = (image_size, image_size)
     enlarged = [
-        np.asarray(Image.fromarray(image).resize(size, Image.BICUBIC))
+        np.asarray(
+            Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+        )
         for image in grey
     ]
     self._images = np.stack(enlarged)  # [N, S, S]
