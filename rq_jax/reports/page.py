@@ -30,7 +30,8 @@ def write(path: epath.PathLike, title: str, sections: Iterable[str]) -> None:
     DiskFullError: If there is no room for the file.
   """
   path = epath.Path(path)
-  frame = resources.files(__package__).joinpath('page.html').read_text('utf-8')
+  folder = resources.files('rq_jax.reports')
+  frame = folder.joinpath('page.html').read_text('utf-8')
   page = string.Template(frame).substitute(
       title=html.escape(title),
       body='\n'.join(section for section in sections if section),

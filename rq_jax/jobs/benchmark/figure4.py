@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 import pathlib
 
-from rq_jax import config as config_lib
 from rq_jax.config import RQTransformerConfig
+from rq_jax.config import reading
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark.measured import Record
 
@@ -31,7 +31,8 @@ def models(size: str) -> dict[str, RQTransformerConfig]:
   names = [f'{size}-f32-d4-k16384', f'{size}-f16-d1-k16384']
   if size == 'huge':
     names.append('vqgan_huge-f16-d1-k16384')
-  return {name: config_lib.load_model(f'{_FILE}:{name}') for name in names}
+  raw = {name: reading.read(f'{_FILE}:{name}').to_dict() for name in names}
+  return {name: RQTransformerConfig(**raw[name]['model']) for name in names}
 
 
 def tables(records: Sequence[Record]) -> str:

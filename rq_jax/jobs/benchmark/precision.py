@@ -58,28 +58,28 @@ def compare(
   """
   config_lib.check_seed(seed)
   full, half = restore('float32'), restore('bfloat16')
-  key, totals, count = jax.random.key(seed), None, 0
+  key = jax.random.key(seed)
+  by_depth, pixels = [], []  # Means of each chunk.
   firsts = range(0, num_images, chunk_size)
   for first in progress.bar(iterable=firsts, unit='chunk', desc='compare'):
     asked = _asked(full.prior, first, chunk_size)
     codes = full.codes(key, first_index=first, sampling=Sampling(), **asked)
     if 'num_images' in asked:
       asked = {}
-    by_depth = _differences(
+    differences = _differences(
         full.logits(codes, **asked),
         half.logits(codes, **asked),
         jax.random.fold_in(jax.random.key(seed), first),
     )
+    by_depth.append([np.asarray(x, np.float64) for x in differences])
     images = [np.asarray(s.tokenizer.decode(codes), int) for s in (full, half)]
-    sums = *map(np.float64, by_depth), np.abs(images[0] - images[1]).mean()
-    totals = sums if totals is None else [a + b for a, b in zip(totals, sums)]
-    count += 1
-  divergence, greedy, drawn, pixels = (total / count for total in totals)
+    pixels.append(np.abs(images[0] - images[1]).mean())
+  divergence, greedy, drawn = np.mean(by_depth, axis=0)
   return Precision(
       divergence=divergence,
       greedy_changed=greedy,
       drawn_changed=drawn,
-      pixels=float(pixels),
+      pixels=float(sum(pixels) / len(pixels)),
   )
 
 

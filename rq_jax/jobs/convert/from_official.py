@@ -61,13 +61,13 @@ def from_official(
             src, partial, progress=functools.partial(_advance, bar)
         ) as source,
     ):
-      if source.stage2 is None:
-        _refuse_tokenizer(tokenizer)
-        _convert(source.stage1, partial, ema)
-      else:
+      if source.stage2 is not None:
         _require_tokenizer(source, src, tokenizer)
         _convert(source.stage2, partial, ema)
         _add_tokenizer(source, partial, tokenizer)
+      elif source.stage1 is not None:
+        _refuse_tokenizer(tokenizer)
+        _convert(source.stage1, partial, ema)
     if source.stage2 is None:
       _check_tokenizer(Tokenizer.restore(str(partial), verbose=False))
     else:
@@ -118,7 +118,8 @@ def _add_tokenizer(
   """Puts the RQ-VAE into the folder of its RQ-Transformer."""
   copy = partial / 'tokenizer'
   if given is None:
-    _convert(source.stage1, copy, ema=False)
+    if source.stage1 is not None:
+      _convert(source.stage1, copy, ema=False)
   else:
     tokenizer = Tokenizer.restore(given, verbose=False)
     config = stored.read_config(given, stage=1)

@@ -11,6 +11,7 @@ import yaml
 from rq_jax import files
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.config import RQVAEExperiment
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
@@ -78,12 +79,11 @@ def _write(
     ema: bool,
 ) -> None:
   config = stored.read_config(src)
-  has_discriminator = config.stage == 1 and stored.has_collection(
-      src, 'disc_params'
-  )
-  abstract, rows = official_model.model_table(
-      config.model, config.discriminator if has_discriminator else None
-  )
+  discriminator = None
+  is_rqvae = isinstance(config, RQVAEExperiment)
+  if is_rqvae and stored.has_collection(src, 'disc_params'):
+    discriminator = config.discriminator
+  abstract, rows = official_model.model_table(config.model, discriminator)
   variables, found = stored.restore_variables(src, abstract, step=step, ema=ema)
   console.tell(f'{from_official.kind(config)}: {found}.')
   leaves = mapping.flatten(variables)
@@ -91,7 +91,7 @@ def _write(
   del variables, leaves  # So that each array is freed once it is copied.
   files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
-  _describe(folder, config, has_discriminator)
+  _describe(folder, config, discriminator is not None)
   if layout == 'official':
     tree = _tree(arrays)
     writing.write(folder / 'model.pt', tree)
@@ -115,7 +115,9 @@ def _describe(
     (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
-def _tree(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def _tree(
+    arrays: Mapping[str, np.ndarray],
+) -> dict[str, collections.OrderedDict[str, np.ndarray]]:
   """State dicts as in a `.pt` file, with a separate one for a discriminator."""
   parts = {'state_dict': collections.OrderedDict()}
   for name in sorted(arrays, key=tables.official_order):

@@ -1,6 +1,6 @@
 """Training steps and their arguments as shapes; no data need to exist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import math
 from typing import Any
@@ -22,7 +22,7 @@ from rq_jax.models import rqvae
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training.stage1 import perceptual
-from rq_jax.typing import Batch, PyTree
+from rq_jax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Problem:
 
   task: Any
   state: PyTree
-  batch: Batch
+  batch: Mapping[str, jax.ShapeDtypeStruct]
   train_step: Callable[..., Any]
   forward: Callable[..., jax.Array]
   notes: tuple[str, ...]
@@ -93,7 +93,8 @@ def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
       mesh,
       total_steps=config.train.steps or 1,
       tokenizer=tokenizer_lib.Tokenizer(model=model, variables={}),
-  ).replace(tokenizer_variables=variables)
+  )
+  task = dataclasses.replace(task, tokenizer_variables=variables)
   prior = task.model
   if prior.text_vocab_size and not _provided('tokens'):
     notes += ['No data source provides texts: this cannot be trained yet.']
@@ -117,7 +118,7 @@ def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
 
 def _prior_batch(
     config: RQTransformerExperiment, model: rqvae.RQVAE, known: bool
-) -> Batch:
+) -> dict[str, jax.ShapeDtypeStruct]:
   """A batch of stage 2; has images only if the tokenizer exists."""
   size, prior = config.data.batch_size, config.model
   if prior.text_vocab_size:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -161,7 +161,9 @@ def train_classifier(images: np.ndarray, labels: np.ndarray) -> Any:
   """A support vector machine that has learnt which digit an image shows."""
   from sklearn import svm
 
-  return svm.SVC(gamma=0.5).fit(downsample(images), labels)
+  # scikit-learn declares no types; pyright infers `str` from the default.
+  gamma = cast(Any, 0.5)
+  return svm.SVC(gamma=gamma).fit(downsample(images), labels)
 
 
 def accuracy(classifier: Any, images: np.ndarray, labels: np.ndarray) -> float:

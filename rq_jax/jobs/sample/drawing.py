@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Iterable, Iterator
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -149,13 +150,20 @@ def restore(
   compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
   stored.read_config(checkpoint, stage=2)
-  options = dict(ema=ema, dtype=dtype, mesh=mesh, tokenizer=tokenizer)
-  options |= dict(text_tokenizer=text_tokenizer)
+  restore_step = functools.partial(
+      Sampler.restore,
+      checkpoint,
+      ema=ema,
+      dtype=dtype,
+      mesh=mesh,
+      tokenizer=tokenizer,
+      text_tokenizer=text_tokenizer,
+  )
   restored = {}
 
   def problem(step: int) -> str | None:
     try:
-      restored[step] = Sampler.restore(checkpoint, step=step, **options)
+      restored[step] = restore_step(step=step)
     except steps.DamagedError as error:
       return error.reason
     return None

@@ -124,8 +124,9 @@ def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
       'prior': inference_copy.fingerprint(sampler.prior_variables),
       'tokenizer': sampler.tokenizer.fingerprint,
   }
-  if drawing.conditions.kind == 'prompts':
-    contents = epath.Path(sampler.text_tokenizer).read_bytes()
+  text_tokenizer = sampler.text_tokenizer
+  if drawing.conditions.kind == 'prompts' and text_tokenizer is not None:
+    contents = epath.Path(text_tokenizer).read_bytes()
     found['text_tokenizer'] = hashlib.sha256(contents).hexdigest()
   return found
 
