@@ -46,7 +46,11 @@ def resolve(
   kind, example = _kind(prior)
   if kind == 'num_images' and not names and count is not None:
     return np.zeros((count, 1), np.int32)
-  if names == ['prompts'] and kind == 'tokens' and text_tokenizer:
+  if (
+      prompts is not None
+      and text_tokenizer
+      and (names, kind) == (['prompts'], 'tokens')
+  ):
     text = text_lib.TextTokenizer.load(text_tokenizer)
     rows = text.encode(prompts, prior.text_length, prior.text_vocab_size)
     return _check_count(rows, count, names)

@@ -71,7 +71,7 @@ def draw_maps(
       prior, weights, request, uniforms, progress, 0, keep_logits=keep_logits
   )
   shape = (len(codes), *prior.code_shape)
-  if keep_logits:
+  if logits is not None:
     logits = logits.reshape(*shape, -1)
   return codes.reshape(shape), logits
 

@@ -66,7 +66,7 @@ def cells(
   h, w, _ = code_shape
   redraw = np.broadcast_to(redraw, (count, *shape))
   patches = redraw.reshape(count, h, image_size // h, w, image_size // w)
-  return patches.any(axis=(2, 4))
+  return np.asarray(patches.any(axis=(2, 4)))
 
 
 def pixels(chosen: np.ndarray, image_size: int) -> np.ndarray:

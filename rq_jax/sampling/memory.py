@@ -11,6 +11,7 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
+from rq_jax.typing import Device
 
 _GIB = 2**30
 # Arrays of width E, and of size K, that are in memory at once during a step.
@@ -97,7 +98,7 @@ def image_bytes(
   return math.ceil(rows * (caches + widths + logits)) + codes + pixels
 
 
-def free_bytes(device: jax.Device) -> int | None:
+def free_bytes(device: Device) -> int | None:
   """Free memory of a device in bytes, or None if it is unknown."""
   stats = device.memory_stats()
   if stats and 'bytes_limit' in stats:
@@ -114,6 +115,6 @@ def free_bytes(device: jax.Device) -> int | None:
   return None
 
 
-def _sharing(device: jax.Device) -> int:
+def _sharing(device: Device) -> int:
   """Number of simulated devices, which share the memory of the machine."""
   return sum(d.platform == device.platform for d in jax.local_devices())

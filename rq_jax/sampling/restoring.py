@@ -35,24 +35,24 @@ def restore(
     The RQ-Transformer, its variables, its tokenizer, the file of its text
     tokenizer if there is one, and a description of the restored checkpoint.
   """
-  path = stored.folder(path)
+  folder, other = stored.folder(path), None
   if tokenizer is not None:
-    tokenizer = stored.folder(tokenizer, name='tokenizer')
-  text_file = text.find(path, text_tokenizer)
-  description = stored.read_model(path, stage=2)
-  own = path / 'tokenizer'
+    other = stored.folder(tokenizer, name='tokenizer')
+  text_file = text.find(folder, text_tokenizer)
+  description = stored.read_model(folder, stage=2)
+  own = folder / 'tokenizer'
   restored = Tokenizer.restore(
-      tokenizer or own, dtype=dtype, mesh=mesh, verbose=False
+      str(other or own), dtype=dtype, mesh=mesh, verbose=False
   )
   build.check_pair(description, restored.model)
-  if tokenizer and own.exists():
+  if other and own.exists():
     # The fingerprint is that of the trained dtype; a cast would change it.
-    given = Tokenizer.restore(tokenizer, mesh=mesh, verbose=False)
+    given = Tokenizer.restore(str(other), mesh=mesh, verbose=False)
     inference_copy.check_fingerprint(own, given.fingerprint)
   prior = build.rqtransformer(description, dtype)
   abstract = build.rqtransformer_variables(prior)
   variables, found = stored.restore_variables(
-      path,
+      folder,
       partitioning.unbox(abstract),
       step=step,
       ema=ema,
