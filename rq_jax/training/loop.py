@@ -210,7 +210,7 @@ class _Run:
       return
     step, metrics, rate = self._pending
     self._pending = None
-    values = {name: np.asarray(value) for name, value in metrics.items()}
+    values = {n: float(np.asarray(value)) for n, value in metrics.items()}
     self._check_finite()
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
     self._writer.write(step, named | {'speed/images_per_second': rate})

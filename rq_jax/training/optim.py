@@ -135,8 +135,8 @@ def update_ema(
     The new averages.
   """
   step = jnp.asarray(step, jnp.float32)
-  decay = jnp.minimum(decay, (1 + step) / (10 + step))
-  return jax.tree.map(lambda e, p: p + decay * (e - p), ema, params)
+  kept = jnp.minimum(decay, (1 + step) / (10 + step))
+  return jax.tree.map(lambda e, p: p + kept * (e - p), ema, params)
 
 
 def _in_32_bits(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -81,7 +81,8 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       task = stage1.build(config, mesh, total_steps=total_steps)
       held.prepare(config)
     else:
-      tokenizer = Tokenizer.restore(config.tokenizer)
+      source = config_lib.require_path(config.tokenizer, 'tokenizer')
+      tokenizer = Tokenizer.restore(source)
       if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       own = held.folder / 'tokenizer'
@@ -90,7 +91,7 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
       held.prepare(config)
-      _keep_tokenizer(own, config.tokenizer, tokenizer)
+      _keep_tokenizer(own, source, tokenizer)
     return loop.run(
         STAGES[config.stage],
         task,

@@ -73,7 +73,7 @@ class Writer:
       file.close()
 
   def _write(self, step: int, summaries: list[Any]) -> None:
-    from tensorboardX.proto import event_pb2
+    event_pb2 = _event_pb2()
 
     try:
       file = self._open()
@@ -92,7 +92,8 @@ class Writer:
     if self._file is not None:
       return self._file
     from tensorboardX import record_writer  # Imports protobuf: slow.
-    from tensorboardX.proto import event_pb2
+
+    event_pb2 = _event_pb2()
 
     free = files.free_bytes(self._folder)
     if self._opened and free is not None and free < _ROOM:
@@ -111,6 +112,13 @@ class Writer:
       event.wall_time = time.time()
       self._file.write(_record(event))
     return self._file
+
+
+def _event_pb2() -> Any:
+  """The module of messages; protobuf makes its names when it is imported."""
+  from tensorboardX.proto import event_pb2
+
+  return event_pb2
 
 
 def _record(event: Any) -> bytes:

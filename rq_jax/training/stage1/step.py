@@ -3,6 +3,7 @@
 Section 3.1 of the paper; the adversarial part follows VQ-GAN.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.core
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rq_jax import config as config_lib
 from rq_jax.config import RQVAEExperiment
 from rq_jax.models import build as build_lib
 from rq_jax.models import codebook
@@ -67,7 +69,7 @@ class Task:
       pytree_node=False
   )
   schedule: optax.Schedule = flax.struct.field(pytree_node=False)
-  loss: flax.core.FrozenDict = flax.struct.field(pytree_node=False)
+  loss: Mapping[str, Any] = flax.struct.field(pytree_node=False)
   ema_decay: float = flax.struct.field(pytree_node=False)
   perceptual: lpips.LPIPS | None = flax.struct.field(pytree_node=False)
   perceptual_variables: Variables | None
@@ -95,7 +97,11 @@ def build(
   network, network_variables = None, None
   if config.loss.perceptual_weight > 0:
     network, network_variables = perceptual or perceptual_lib.restore(
-        config.loss.perceptual_path, mesh, dtype=config.model.dtype
+        config_lib.require_path(
+            config.loss.perceptual_path, 'loss.perceptual_path'
+        ),
+        mesh,
+        dtype=config.model.dtype,
     )
   adversarial = config.loss.adversarial_weight > 0
   optimizer = optim.make_optimizer(config.optimizer, total_steps)
@@ -245,7 +251,7 @@ def _image_loss(task: Task, images, recons) -> tuple[jax.Array, Metrics]:
   """Loss by pixels and by perceptual distance: the sum, and both parts."""
   loss = losses.reconstruction(images, recons, task.loss['reconstruction'])
   parts = {'reconstruction': loss}
-  if task.perceptual is not None:
+  if task.perceptual is not None and task.perceptual_variables is not None:
     distances = task.perceptual.apply(task.perceptual_variables, images, recons)
     parts['perceptual'] = jnp.mean(distances)
     loss = loss + task.loss['perceptual_weight'] * parts['perceptual']
@@ -262,10 +268,10 @@ def _codebook_metrics(model: rqvae.RQVAE, codes: jax.Array) -> Metrics:
 
 def code_shares(model: rqvae.RQVAE, codes: jax.Array) -> jax.Array:
   """Share of each codeword, in the shared codebook or by depth: [1 or D, K]."""
+  size = int(np.max(model.codebook_size))
   if model.shared_codebook:
-    return codebook.usage(codes, model.codebook_size)[None]
+    return codebook.usage(codes, size)[None]
   by_depth = jnp.moveaxis(codes, -1, 0)
-  size = np.max(model.codebook_size)
   return jax.vmap(lambda c: codebook.usage(c, size))(by_depth)
 
 

@@ -44,7 +44,7 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
   codes = sums['count'] * task.model.positions
   loss, accuracy = sums['loss'] / codes, sums['hits'] / codes
   return {
-      'loss': np.mean(loss),
+      'loss': float(np.mean(loss)),
       **{f'loss_depth{d}': x for d, x in enumerate(loss, 1)},
       **{f'accuracy_depth{d}': x for d, x in enumerate(accuracy, 1)},
   }

@@ -4,6 +4,7 @@ Section 3.2 of the paper. Every step draws new codes and computes soft targets,
 from features that come from a cache or from the frozen encoder.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.core
@@ -56,7 +57,7 @@ class Task:
   tokenizer_variables: Variables
   optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
   schedule: optax.Schedule = flax.struct.field(pytree_node=False)
-  loss: flax.core.FrozenDict = flax.struct.field(pytree_node=False)
+  loss: Mapping[str, Any] = flax.struct.field(pytree_node=False)
   ema_decay: float = flax.struct.field(pytree_node=False)
   chunks: int = flax.struct.field(pytree_node=False)
 
