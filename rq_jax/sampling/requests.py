@@ -61,10 +61,10 @@ def spell_out(cls: type[_Class]) -> type[_Class]:
     if not inspect.isfunction(method):
       continue
     signature = inspect.signature(method)
-    *named, last = signature.parameters.values() or [None]
-    if last is None or last.kind is not inspect.Parameter.VAR_KEYWORD:
+    named = list(signature.parameters.values())
+    if not named or named[-1].kind is not inspect.Parameter.VAR_KEYWORD:
       continue
-    (asked,) = typing.get_args(last.annotation)
+    (asked,) = typing.get_args(named.pop().annotation)
     options = [
         inspect.Parameter(
             name,
@@ -106,8 +106,7 @@ def check_key(key: jax.Array) -> None:
   )
 
 
-@flax.struct.dataclass
-class Request:
+class Request(flax.struct.PyTreeNode):
   """Which code maps to draw and how, as checked arrays.
 
   A change of an array reuses the compiled program. A change of the last three
@@ -170,13 +169,17 @@ def ask(
     ValueError: If the model cannot draw this.
   """
   check_names(asked, Asked)
-  condition = dict(asked)
-  chosen = condition.pop('sampling', None) or sampling
-  first_index = condition.pop('first_index', 0)
+  chosen = asked.get('sampling') or sampling
   rows = conditions.resolve(
-      prior, text_tokenizer=text_tokenizer, count=count, **condition
+      prior,
+      text_tokenizer=text_tokenizer,
+      count=count,
+      labels=asked.get('labels'),
+      tokens=asked.get('tokens'),
+      prompts=asked.get('prompts'),
+      num_images=asked.get('num_images'),
   )
-  indices = _indices(first_index, len(rows))
+  indices = _indices(asked.get('first_index', 0), len(rows))
   if chosen.guided:
     conditions.check_guidance(prior)
   return make(prior, rows, chosen).replace(indices=indices)

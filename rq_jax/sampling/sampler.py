@@ -271,8 +271,8 @@ class Sampler:
 
   def _checked(self, asked: Asked, count: int | None = None) -> Request:
     """Checks a call that passes `count` code maps or images, if any."""
-    usual = dict(sampling=self.sampling, text_tokenizer=self.text_tokenizer)
-    request = requests.ask(self.prior, asked, count=count, **usual)
+    ask = functools.partial(requests.ask, self.prior, asked, count=count)
+    request = ask(sampling=self.sampling, text_tokenizer=self.text_tokenizer)
     memory.check_fits(
         self.prior,
         self.tokenizer.model,
@@ -293,7 +293,7 @@ class Sampler:
     requests.check_names(asked, AskedCondition)
     codes = checks.codes(codes, self.prior.code_shape)
     checks.code_values(codes, self.prior.sizes)
-    given = dict(text_tokenizer=self.text_tokenizer, count=len(codes))
-    condition = conditions.resolve(self.prior, **given, **asked)
+    resolve = functools.partial(conditions.resolve, self.prior, **asked)
+    condition = resolve(text_tokenizer=self.text_tokenizer, count=len(codes))
     codebooks = self.tokenizer.codebooks
     return self.prior_variables, codebooks, checks.narrow(codes), condition
