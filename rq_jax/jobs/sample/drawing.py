@@ -150,14 +150,9 @@ def restore(
   compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
   stored.read_config(checkpoint, stage=2)
+  prepared = functools.partial(Sampler.restore, checkpoint, ema=ema, mesh=mesh)
   restore_step = functools.partial(
-      Sampler.restore,
-      checkpoint,
-      ema=ema,
-      dtype=dtype,
-      mesh=mesh,
-      tokenizer=tokenizer,
-      text_tokenizer=text_tokenizer,
+      prepared, dtype=dtype, tokenizer=tokenizer, text_tokenizer=text_tokenizer
   )
   restored = {}
 
