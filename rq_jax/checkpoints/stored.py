@@ -5,7 +5,7 @@ see `runs`. The state of an inference copy has only parameters and codebook.
 """
 
 import contextlib
-from typing import Any, Literal, overload
+from typing import Any
 
 from etils import epath
 import flax.serialization
@@ -54,25 +54,6 @@ def read_config(
     ValueError: If there is no experiment, or one of the other stage.
   """
   return _read(path, stage, config_lib.parse)
-
-
-@overload
-def read_model(path: epath.PathLike, *, stage: Literal[1]) -> RQVAEConfig:
-  ...
-
-
-@overload
-def read_model(
-    path: epath.PathLike, *, stage: Literal[2]
-) -> RQTransformerConfig:
-  ...
-
-
-@overload
-def read_model(
-    path: epath.PathLike, *, stage: int
-) -> RQVAEConfig | RQTransformerConfig:
-  ...
 
 
 def read_model(

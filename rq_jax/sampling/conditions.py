@@ -36,29 +36,23 @@ def resolve(
     ValueError: If the model takes another condition, a value is out of range,
       or there is not one condition per image.
   """
-  given = {
-      'labels': labels,
-      'tokens': tokens,
-      'prompts': prompts,
-      'num_images': num_images,
-  }
+  given = dict(
+      labels=labels, tokens=tokens, prompts=prompts, num_images=num_images
+  )
   names = [name for name, value in given.items() if value is not None]
   kind, example = _kind(prior)
   if kind == 'num_images' and not names and count is not None:
     return np.zeros((count, 1), np.int32)
-  if (
-      prompts is not None
-      and text_tokenizer
-      and (names, kind) == (['prompts'], 'tokens')
-  ):
-    text = text_lib.TextTokenizer.load(text_tokenizer)
+  text_file = text_tokenizer if kind == 'tokens' else None
+  if prompts is not None and names == ['prompts'] and text_file:
+    text = text_lib.TextTokenizer.load(text_file)
     rows = text.encode(prompts, prior.text_length, prior.text_vocab_size)
     return _check_count(rows, count, names)
   if names != [kind]:
     got = ' and '.join(names) or 'nothing'
     if names == ['prompts'] and kind == 'tokens':
       got = 'prompts, but it has no text tokenizer'
-    elif kind == 'tokens' and text_tokenizer:
+    elif text_file:
       kind = 'tokens or prompts'
     raise ValueError(
         f'This model takes {kind} and nothing else, such as {example}; got'
