@@ -23,7 +23,7 @@ from rq_jax.models import build
 from rq_jax.typing import PyTree, Variables
 
 # Called with the number of bytes of each array, before it is read.
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,9 @@ class Problem:
 
 def problem(config: Experiment, mesh: jax.sharding.AbstractMesh) -> Problem:
   """The training step of a checked experiment and its arguments on a mesh."""
-  return (_stage1 if config.stage == 1 else _stage2)(config, mesh)
+  if isinstance(config, RQVAEExperiment):
+    return _stage1(config, mesh)
+  return _stage2(config, mesh)
 
 
 def _problem(stage: Any, task: Any, **fields: Any) -> Problem:
@@ -140,9 +142,7 @@ def known_tokenizer(config: RQTransformerExperiment) -> RQVAEConfig | None:
   """Description of the tokenizer of a prior; None if it does not exist yet."""
   folder = config.tokenizer
   if folder and (epath.Path(folder) / 'config.json').exists():
-    model = stored.read_model(folder, stage=1)
-    assert isinstance(model, RQVAEConfig)
-    return model
+    return stored.read_model(folder, stage=1)
   return None
 
 
