@@ -42,7 +42,8 @@ setuptools.setup(
     extras_require={
         'cuda13': ['jax[cuda13]'],
         'tpu': ['jax[tpu]'],
-        'quickstart': ['scikit-learn>=1.6'],
+        'quickstart': ['scikit-learn>=1.6', 'tensorboard>=2.20'],
+        'tensorboard': ['tensorboard>=2.20'],
         'text': ['tokenizers>=0.21'],
         'convert': ['safetensors>=0.5'],
         'test': [

@@ -1,10 +1,11 @@
-r"""Draws pictures of what the sampler can do, from a run of the quickstart.
+r"""Draws the pictures of the documentation from a run of the quickstart.
 
   python docs/pictures.py --run=runs/quickstart --out=docs/images
 
-Reads the run that `bash launch/quickstart.sh` leaves, and writes guidance.png,
-editing.png and preview.png: the same each time. Takes a minute on two CPU
-cores. The real digits are held-out ones, the first of their class.
+Reads the run that `bash launch/quickstart.sh` leaves, and writes digits.png,
+overview.svg, guidance.png, editing.png and preview.png. The same run gives the
+same pictures. Takes a minute on two CPU cores. The real digits are held-out
+ones, the first of their class.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ import tqdm
 import rq_jax
 from rq_jax.cli import command
 from rq_jax.data.sources import digits
+from rq_jax.jobs.quickstart import digits as figures
+from rq_jax.reports import diagrams
 from rq_jax.reports import pictures
 
 _GUIDANCE = (0, 1, 2, 4)
@@ -29,6 +32,10 @@ _GUIDED = rq_jax.Sampling(guidance=2)
 _PREVIEWED = range(4, 9)
 _REDRAWS = 3
 _TEXT, _GREY = 225, 128
+
+_SHOWN = 5  # Digits of each class in digits.png.
+_ENLARGED = 8  # Side of one of the 8x8 pixels there.
+_OVERVIEW = 9  # The real digit of overview.svg.
 
 # A real digit, the part of it that is drawn anew, and the label to draw.
 _EDITS = (
@@ -62,9 +69,10 @@ def labelled(
   """
   large = cells.repeat(scale, axis=2).repeat(scale, axis=3)
   grid = pictures.grid(large.reshape(-1, *large.shape[2:]), cells.shape[1])
-  font = ImageFont.load_default(6 + 4 * scale)
+  size = 4 * min(scale, 2)
+  font = ImageFont.load_default(6 + size)
   left = max((int(font.getlength(name)) + 16 for name in rows), default=0)
-  top = 12 + 4 * scale if columns else 0
+  top = 12 + size if columns else 0
   pixels = np.pad(
       grid, ((top, 0), (left, 0), (0, 0)), constant_values=pictures.BORDER
   )
@@ -78,6 +86,53 @@ def labelled(
     middle = left + 2 + i * step + step // 2
     pen.text((middle, top // 2 + 1), name, _TEXT, font, anchor='mm')
   return np.asarray(picture)
+
+
+def pixelated(images: np.ndarray) -> np.ndarray:
+  """Digits at the resolution of the original ones: uint8[N, 8, 8, 3].
+
+  Args:
+    images: uint8[N, S, S, 3].
+  """
+  side = figures.SIDE
+  pixels = figures.downsample(images).reshape(-1, side, side, 1)
+  return np.round(255 * pixels).astype(np.uint8).repeat(3, axis=3)
+
+
+def generated(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """The first generated digits of each class, one column per class.
+
+  Args:
+    images: uint8[N, S, S, 3], those of the quickstart.
+    labels: int[N].
+
+  Returns:
+    uint8[h, w], grey.
+  """
+  classes = np.unique(labels)
+  columns = [pixelated(images[labels == c][:_SHOWN]) for c in classes]
+  picture = labelled(
+      np.stack(columns, axis=1),
+      columns=[str(c) for c in classes],
+      scale=_ENLARGED,
+  )
+  return captioned(picture, '8x8 originals, enlarged')
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+  """A grey picture with a line of text below it: uint8[h, w] -> uint8[h', w].
+
+  Args:
+    picture: uint8[h, w].
+    text: The line.
+  """
+  height, width = picture.shape
+  canvas = np.pad(picture, ((0, 26), (0, 0)), constant_values=pictures.BORDER)
+  drawn = Image.fromarray(canvas)
+  ImageDraw.Draw(drawn).text(
+      (width // 2, height + 12), text, _TEXT, ImageFont.load_default(14), 'mm'
+  )
+  return np.asarray(drawn)
 
 
 def region(part: str, size: int) -> np.ndarray:
@@ -137,7 +192,8 @@ def preview(sampler: rq_jax.Sampler) -> np.ndarray:
   rows = np.stack([decode(codes) for codes in partial], axis=1)
   depths = range(1, sampler.prior.depth + 1)
   levels = np.stack([decode(partial[-1], depth=d) for d in depths], axis=1)
-  depth_by_depth = np.concatenate([levels[:, :1], added(levels)], axis=1)
+  added = pictures.change(levels[:, :-1], levels[:, 1:], scale=4)
+  depth_by_depth = np.concatenate([levels[:, :1], added], axis=1)
   names = [str(label) for label in _PREVIEWED]
   heads = [f'row {i + 1}' for i in range(len(partial))]
   more = ['depth 1', *(f'{d} adds' for d in depths[1:])]
@@ -147,17 +203,20 @@ def preview(sampler: rq_jax.Sampler) -> np.ndarray:
   )
 
 
-def added(levels: np.ndarray) -> np.ndarray:
-  """What each level adds to the one before, 4 times as strong, around grey.
-
-  Args:
-    levels: uint8[B, D, S, S, 3].
-
-  Returns:
-    uint8[B, D - 1, S, S, 3].
-  """
-  change = np.diff(levels.astype(np.int32), axis=1)
-  return np.clip(_GREY + 4 * change, 0, 255).astype(np.uint8)
+def overview(tokenizer: rq_jax.Tokenizer) -> str:
+  """A real digit, its codes, and the digit decoded from them: a file of SVG."""
+  image = next(
+      example['image'][None]
+      for example in digits.Digits('test')
+      if example['label'] == _OVERVIEW
+  )
+  codes = np.asarray(tokenizer.encode(image))
+  return diagrams.code_map(
+      pixelated(image)[0, ..., 0],
+      codes[0],
+      pixelated(np.asarray(tokenizer.decode(codes)))[0, ..., 0],
+      tokenizer.model.codebook_size,
+  )
 
 
 def _define_flags() -> flags.FlagValues:
@@ -170,12 +229,14 @@ def _define_flags() -> flags.FlagValues:
 
 
 def _draw(values: flags.FlagValues) -> None:
-  sampler = rq_jax.Sampler.restore(
-      str(epath.Path(values.run) / 'rqtransformer')
-  )
+  run, out = epath.Path(values.run), epath.Path(values.out)
+  sampler = rq_jax.Sampler.restore(str(run / 'rqtransformer'))
   for draw in tqdm.tqdm((guidance, editing, preview), unit='picture'):
-    path = epath.Path(values.out) / f'{draw.__name__}.png'
-    pictures.write_png(path, draw(sampler))
+    pictures.write_png(out / f'{draw.__name__}.png', draw(sampler))
+  with np.load(run / 'samples.npz') as samples:
+    digit_grid = generated(samples['images'], samples['labels'])
+  pictures.write_png(out / 'digits.png', digit_grid)
+  (out / 'overview.svg').write_text(overview(sampler.tokenizer))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,9 @@ _BACKEND = '/jax/core/compile/backend_compile_duration'
 _ENABLED = 'RQ_JAX_COMPILATION_CACHE'
 
 
-def keep(folder: str | None = None) -> pathlib.Path | None:
+def keep(
+    folder: str | None = None, *, by_default: bool = True
+) -> pathlib.Path | None:
   """Keeps on disk all programs that JAX compiles from now on.
 
   Anyone who can write to the folder can run code in this process. So the folder
@@ -30,6 +32,8 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
       environment variable `RQ_JAX_COMPILATION_CACHE`, or else a folder in the
       user's cache. If the folder in the user's cache cannot be used, a warning
       gives the reason, and nothing is kept.
+    by_default: Whether the folder in the user's cache may be used. If not,
+      nothing is kept unless a folder is given, here or by the environment.
 
   Returns:
     The folder, or None if nothing is kept.
@@ -43,7 +47,7 @@ def keep(folder: str | None = None) -> pathlib.Path | None:
   if folder is None and known:
     return pathlib.Path(known)
   given = folder or os.environ.get(_ENABLED)
-  if given == 'off':
+  if given == 'off' or not (given or by_default):
     return None
   try:
     path = _usable(given or _default())

@@ -83,6 +83,17 @@ def test_off_keeps_nothing(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
+def test_several_processes_may_keep_programs_only_where_they_are_told(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  assert compilation.keep(by_default=False) is None
+  assert jax.config.jax_compilation_cache_dir is None
+  assert not list(tmp_path.iterdir())
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', str(tmp_path / 'named'))
+  assert compilation.keep(by_default=False) == tmp_path / 'named'
+
+
 @pytest.mark.parametrize('mode', [0o720, 0o702, 0o777, 0o1777], ids=oct)
 def test_a_folder_that_others_may_write_is_refused(mode, tmp_path):
   folder = tmp_path / 'shared'

@@ -2,6 +2,8 @@
 
 import importlib.util
 import pathlib
+import re
+import types
 
 import numpy as np
 
@@ -61,15 +63,50 @@ def test_halves_begin_in_the_middle():
   assert right[:, 4:].all() and not right[:, :4].any()
 
 
-def test_what_a_level_adds_is_shown_around_grey_and_never_wraps():
-  values = np.array([100, 110, 110, 90, 255], np.uint8)
-  levels = np.broadcast_to(values[None, :, None, None, None], (2, 5, 3, 3, 3))
-  shown = drawn.added(levels)
-  assert shown.dtype == np.uint8
-  expected = np.array([168, 128, 48, 255])
-  np.testing.assert_array_equal(
-      shown, np.broadcast_to(expected[:, None, None, None], (2, 4, 3, 3, 3))
-  )
+def test_generated_digits_stand_in_the_column_of_their_class():
+  labels = np.tile(np.arange(3), 6)
+  images = greys(18, 32, 32)
+  picture = drawn.generated(images, labels)
+  caption = 26
+  grid = picture[: len(picture) - caption, :]
+  assert grid.shape[1] == 3 * 66 + 2
+  for row, column in np.ndindex(5, 3):
+    chosen = images[3 * row + column, ..., 0].reshape(8, 4, 8, 4)
+    expected = np.round(chosen.mean(axis=(1, 3))).astype(np.uint8)
+    top = len(grid) - (5 - row) * 66
+    left = 2 + 66 * column
+    np.testing.assert_array_equal(
+        grid[top : top + 64, left : left + 64],
+        np.kron(expected, np.ones((8, 8), np.uint8)),
+    )
+  # Numbers above, and a sentence below.
+  above = picture[: len(grid) - 5 * 66 - 2] != pictures.BORDER
+  below = picture[-caption:] != pictures.BORDER
+  assert all(above[:, 2 + 66 * c : 66 + 66 * c].any() for c in range(3))
+  assert below.any()
+
+
+def test_the_overview_shows_a_real_digit_its_codes_and_what_they_decode_to():
+  class Tokenizer:
+    model = types.SimpleNamespace(codebook_size=128)
+
+    def encode(self, images):
+      (self.image,) = images
+      return np.arange(64).reshape(1, 4, 4, 4)
+
+    def decode(self, codes):
+      np.testing.assert_array_equal(codes.ravel(), np.arange(64))
+      return 255 - self.image[None]
+
+  tokenizer = Tokenizer()
+  text = drawn.overview(tokenizer)
+  nine = next(x for x in drawn.digits.Digits('test') if x['label'] == 9)
+  np.testing.assert_array_equal(tokenizer.image, nine['image'])
+  greys = re.findall(r'rgb\((\d+),', text)
+  small = nine['image'][..., 0].reshape(8, 4, 8, 4).mean(axis=(1, 3)).ravel()
+  np.testing.assert_array_equal(np.int32(greys[:64]), np.round(small))
+  np.testing.assert_array_equal(np.int32(greys[64:]), np.round(255 - small))
+  assert all(f'>{code}</text>' in text for code in range(64))
 
 
 def test_the_two_judges_share_no_digit_and_know_all_between_them(monkeypatch):

@@ -85,9 +85,9 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
     return 0
   distributed_flags.join(values)
   from rq_jax.distributed import console
-  from rq_jax.training import run
+  from rq_jax.jobs import train
 
-  for name, value in run.train(experiment, values.workdir).items():
+  for name, value in train.train(experiment, values.workdir).items():
     console.tell(f'{name:32}{value:.5g}')
   return 0
 

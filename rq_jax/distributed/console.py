@@ -5,8 +5,10 @@ process. `warn` prints warnings to the standard error. Errors are raised as
 exceptions.
 """
 
+from collections.abc import Iterator
 import contextlib
 import sys
+import time
 
 from absl import logging
 
@@ -16,11 +18,33 @@ from rq_jax.distributed import progress
 def tell(text: str = '') -> None:
   """Prints a line to the standard output, in the first process only.
 
-  If the output cannot be written any more, the line is dropped.
+  A progress bar makes room for it. If the output cannot be written any more, the
+  line is dropped.
   """
   if is_first():
-    with contextlib.suppress(OSError, ValueError):
+    with progress.aside(), contextlib.suppress(OSError, ValueError):
       print(text, flush=True)
+
+
+@contextlib.contextmanager
+def compiling(what: str, *, first: bool = True) -> Iterator[None]:
+  """Announces a call that compiles, and prints how long it took.
+
+  The call returns once its program is compiled and started, so the time does
+  not include the run of the program.
+
+  Args:
+    what: What is compiled, such as 'the training step'.
+    first: Whether this is the first call. Later calls compile nothing, so
+      nothing is printed.
+  """
+  if not first:
+    yield
+    return
+  tell(f'Compiling {what} (once per shape) ...')
+  start = time.perf_counter()
+  yield
+  tell(f'Compiled in {time.perf_counter() - start:.0f} s.')
 
 
 def warn(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax import compilation
 from rq_jax import files
 from rq_jax.checkpoints import stored
 from rq_jax.config import sections
@@ -20,6 +21,7 @@ from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import writer
+from rq_jax.distributed import console
 from rq_jax.distributed import locks
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
@@ -34,12 +36,15 @@ from rq_jax.tokenizer import Tokenizer
 def run(tokenizer: str, data: sections.Data, out: str) -> str:
   """Restores a tokenizer and encodes a dataset with it; see `encode`.
 
+  Compiled programs are kept on disk, see `compilation.keep`.
+
   Args:
     tokenizer: Workdir of the trained RQ-VAE, or a converted checkpoint.
     data: The section `data` of an experiment. It is checked before the weights
       are restored.
     out: Folder of the cache.
   """
+  compilation.keep()
   out = files.path(out, 'out')
   encoder = build.rqvae(stored.read_model(tokenizer, stage=1))
   opened = shards_lib.open_splits(data, image_size=encoder.image_size)
@@ -193,8 +198,8 @@ class _Encoding:
           for shard in map(self.shards.__getitem__, numbers)
       ]
       processes.wait_for_all('encode: reserved')
-      for shard, open_writer in writers:
-        for features, labels in self._batches(shard, check):
+      for i, (shard, open_writer) in enumerate(writers):
+        for features, labels in self._batches(shard, check, first=i == 0):
           open_writer.write(features, labels)
           yield len(labels)
         open_writer.close()
@@ -227,7 +232,7 @@ class _Encoding:
     }
 
   def _batches(
-      self, shard: shards_lib.Shard, check: chunks.Check
+      self, shard: shards_lib.Shard, check: chunks.Check, *, first: bool
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and labels of the examples of a shard, in order."""
     devices = partitioning.batch_parallelism(self.mesh)
@@ -237,11 +242,12 @@ class _Encoding:
         batch_size=-(-self.data.batch_size // devices) * devices,
     )
     with contextlib.closing(batches):
-      for batch in batches:
+      for i, batch in enumerate(batches):
         check()
         images = jax.device_put(
             batch['image'], partitioning.batch_sharding(self.mesh)
         )
         valid = batch['valid']
-        features = np.asarray(self.tokenizer.features(images))
-        yield features[valid], batch['label'][valid]
+        with console.compiling('the encoder', first=first and i == 0):
+          features = self.tokenizer.features(images)
+        yield np.asarray(features)[valid], batch['label'][valid]

@@ -1,6 +1,7 @@
 """Grids of images, and PNG files."""
 
 import io
+import math
 
 from etils import epath
 import numpy as np
@@ -10,6 +11,7 @@ from rq_jax import files
 
 # A grey that stands out from light, dark and coloured images alike.
 BORDER = 56
+_NO_CHANGE = 128
 
 
 def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
@@ -52,6 +54,25 @@ def grid(images: np.ndarray, columns: int, padding: int = 2) -> np.ndarray:
       ((0, padding), (0, padding), (0, 0)),
       constant_values=BORDER,
   )
+
+
+def change(before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+  """How images change, as grey plus the scaled difference: uint8[...] -> same.
+
+  Args:
+    before: uint8[...].
+    after: uint8[...].
+    scale: Factor of the difference. What leaves the range is clipped.
+  """
+  difference = after.astype(np.int32) - before
+  return np.clip(_NO_CHANGE + scale * difference, 0, 255).astype(np.uint8)
+
+
+def visible_scale(before: np.ndarray, after: np.ndarray) -> float:
+  """The largest power of two for which `change` clips nothing; 1 for equals."""
+  largest = np.abs(after.astype(np.int32) - before).max()
+  # The grey is in the middle of 256 levels, so half of 255 fits on both sides.
+  return 2.0 ** math.floor(math.log2(127.5 / largest)) if largest else 1.0
 
 
 def png_bytes(image: np.ndarray) -> bytes:

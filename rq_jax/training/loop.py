@@ -19,6 +19,7 @@ from rq_jax.checkpoints import runs
 from rq_jax.config import Experiment
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.distributed import console
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
@@ -165,7 +166,11 @@ class _Run:
       with bar:
         for step in range(self._first_step + 1, self._total + 1):
           batch = partitioning.global_batch(next(batches), self._mesh)
-          self._state, metrics = self._step_fn(self._task, self._state, batch)
+          first = step == self._first_step + 1
+          with console.compiling('the training step', first=first):
+            self._state, metrics = self._step_fn(self._task, self._state, batch)
+          if first:
+            bar.unpause()  # It predicts the end from steps, not compilation.
           signals = signals or held.enter_context(interrupts.Interrupts())
           bar.update()
           last = step == self._total
@@ -238,6 +243,7 @@ class _Run:
 
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on held-out examples; writes metrics and pictures."""
+    console.tell(f'Evaluating after step {step} ...')
     data = self._config.data
     count = min(self._config.train.eval_images, len(self._splits.test))
     sums, rows = None, {}

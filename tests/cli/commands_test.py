@@ -1,6 +1,7 @@
 """The commands: help, errors before anything is built, and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -40,6 +41,61 @@ def test_help_does_not_wait_for_jax(name):
       [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
   assert done.stdout.splitlines()[-1] == 'False'
+
+
+# A command whose program folds constants for seconds, which XLA complains of,
+# and then breaks.
+SLOW = """
+import sys
+from rq_jax.cli import command
+
+def work(_):
+  import jax
+  import jax.numpy as jnp
+
+  @jax.jit
+  def program():
+    waves = jnp.sin(jax.lax.iota('float32', 600 * 600).reshape(600, 600))
+    return jax.lax.reduce_window(
+        waves, 0.0, jax.lax.add, (90, 90), (1, 1), 'SAME'
+    )
+
+  program().block_until_ready()
+  print('computed', flush=True)
+  jax.numpy.zeros((2**40,), 'float32').block_until_ready()
+
+sys.exit(command.run(command.new_flags(), ['x'], 'doc', work))
+"""
+
+
+def slow(**variables):
+  """Runs it with environment variables: exit code, output, errors."""
+  unset = ('TF_CPP_MIN_LOG_LEVEL', 'JAX_COMPILATION_CACHE_DIR')
+  env = {k: v for k, v in os.environ.items() if k not in unset}
+  done = subprocess.run(
+      [sys.executable, '-c', SLOW],
+      env=env | variables,
+      capture_output=True,
+      text=True,
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+def test_complaints_of_xla_about_slow_programs_are_not_shown():
+  code, out, error = slow()
+  assert out == 'computed\n'
+  assert 'slow_operation_alarm' not in error
+  # What is really wrong is.
+  assert code == 1 and 'RESOURCE_EXHAUSTED' in error
+
+
+def test_users_may_ask_for_what_xla_complains_of():
+  assert 'slow_operation_alarm' in slow(TF_CPP_MIN_LOG_LEVEL='2')[2]
+
+
+def test_a_fatal_error_of_xla_is_shown():
+  code, _, error = slow(XLA_FLAGS='--xla_no_such_flag=1')
+  assert code != 0 and 'xla_no_such_flag' in error
 
 
 def test_no_command_prints_what_there_is(capsys):

@@ -1,5 +1,6 @@
 """Users read only the first process, and output never stops a program."""
 
+import io
 import sys
 import types
 
@@ -52,3 +53,40 @@ def test_every_process_warns_below_its_bars(index, monkeypatch, caplog):
   (record,) = caplog.records
   assert record.levelname == 'WARNING'
   assert record.getMessage() == '100 % full'
+
+
+def test_what_is_told_has_a_line_of_its_own_below_bars(monkeypatch):
+  terminal = io.StringIO()
+  monkeypatch.setattr(sys, 'stderr', terminal)
+  monkeypatch.setattr(sys, 'stdout', terminal)
+  with progress.bar(total=4, desc='steps', mininterval=0) as bar:
+    bar.update(1)
+    console.tell('Evaluating ...')
+    before, after = terminal.getvalue().split('Evaluating ...\n')
+  # What a terminal shows of a line is what follows the last carriage return.
+  assert 'steps:  25%' in before and before.split('\r')[-1].strip() == ''
+  assert 'steps:  25%' in after
+
+
+def test_the_first_call_says_that_it_compiles_and_how_long_it_took(
+    monkeypatch, capsys
+):
+  ticks = iter([100.0, 133.6])
+  clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
+  monkeypatch.setattr(console, 'time', clock)
+  for first in (True, False, False):
+    with console.compiling('the step', first=first):
+      console.tell('called')
+  assert capsys.readouterr().out.splitlines() == [
+      'Compiling the step (once per shape) ...',
+      'called',
+      'Compiled in 34 s.',
+      'called',
+      'called',
+  ]
+
+
+def test_a_call_that_fails_has_not_compiled(capsys):
+  with pytest.raises(KeyError), console.compiling('the step'):
+    raise KeyError
+  assert capsys.readouterr().out == 'Compiling the step (once per shape) ...\n'

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -171,6 +172,25 @@ def test_after_a_kill_only_missing_shards_are_encoded(undisturbed, tmp_path):
   # Encodes shards 1 and 3 of one split, and the only shard of the other.
   encode.encode(stand_in(batches=3, then=fail), data(), str(out))
   assert contents(out) == undisturbed
+
+
+def test_only_the_first_batch_says_that_it_compiles(
+    small_shards, tmp_path, capsys
+):
+  encode.encode(stand_in(), data(), str(tmp_path))
+  first, second = capsys.readouterr().out.splitlines()
+  assert first == 'Compiling the encoder (once per shape) ...'
+  assert re.fullmatch(r'Compiled in \d+ s\.', second)
+
+
+def test_compiled_programs_are_kept_before_anything_is_read(
+    tmp_path, monkeypatch
+):
+  kept = []
+  monkeypatch.setattr(encode.compilation, 'keep', lambda: kept.append(None))
+  with pytest.raises(ValueError, match='holds no config.json'):
+    encode.run(str(tmp_path), data(), str(tmp_path / 'out'))
+  assert kept == [None]
 
 
 @pytest.fixture

@@ -49,6 +49,35 @@ def test_grid_refuses_what_it_cannot_arrange(batch, columns, message):
     pictures.grid(batch, columns)
 
 
+def test_a_change_is_shown_around_grey_and_never_wraps():
+  levels = np.array([100, 110, 110, 90, 255], np.uint8)
+  shown = pictures.change(levels[:-1], levels[1:], scale=4)
+  assert shown.dtype == np.uint8
+  np.testing.assert_array_equal(shown, [168, 128, 48, 255])
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'scale'),
+    [
+        ([7, 7], [7, 7], 1),
+        ([0, 40], [100, 40], 1),
+        ([0, 40], [64, 0], 1),
+        ([0, 40], [63, 0], 2),
+        ([10, 10], [11, 9], 64),
+        ([255, 0], [0, 0], 0.5),
+    ],
+)
+def test_a_change_is_enlarged_as_far_as_nothing_is_clipped(
+    before, after, scale
+):
+  before, after = np.uint8(before), np.uint8(after)
+  assert pictures.visible_scale(before, after) == scale
+  difference = after.astype(float) - before
+  np.testing.assert_allclose(
+      pictures.change(before, after, scale), 128 + scale * difference, atol=0.5
+  )
+
+
 @pytest.mark.parametrize('shape', [(5, 7), (5, 7, 1), (5, 7, 3)])
 def test_png_bytes_decode_to_the_same_pixels(shape):
   image = _random(*shape)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 
 import jax
@@ -142,3 +143,22 @@ def test_data_of_another_length_are_refused(tmp_path):
   shorter = toy.digits_splits()._replace(train=toy.digits_splits().test)
   with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
     toy.run(tmp_path, splits=shorter)
+
+
+def test_waiting_is_explained_in_order(tmp_path, capsys):
+  def traced(task, state, batch):
+    print('traced')  # Once, while it compiles.
+    return toy.train_step(task, state, batch)
+
+  stage = dataclasses.replace(toy.STAGE, train_step=traced)
+  toy.run(tmp_path, config=toy.experiment(eval_steps=3), stage=stage)
+  lines = capsys.readouterr().out.splitlines()
+  assert re.fullmatch(r'Compiled in \d+ s\.', lines.pop(2))
+  assert lines == [
+      'Compiling the training step (once per shape) ...',
+      'traced',
+      'Evaluating after step 3 ...',
+      'Evaluating after step 5 ...',
+  ]
+  toy.run(tmp_path, config=toy.experiment(eval_steps=3), stage=stage)
+  assert capsys.readouterr().out == 'Evaluating after step 5 ...\n'

@@ -1,1 +1,1 @@
-"""The quickstart: both stages on digits, samples, figures and a page."""
+"""The quickstart: both stages on digits, generated digits, and a report."""

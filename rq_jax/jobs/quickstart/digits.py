@@ -1,9 +1,9 @@
-"""The figures of the quickstart: are the drawn digits right, varied and new?
+"""The figures of the quickstart: are the digits right, varied and new?
 
 Every distance and every classifier works on 8x8 pixels, the resolution of the
-original digits, after the same area mean of real and of generated images.
-Images are uint8[N, 32, 32, 3], labels int[N]. Needs scikit-learn, which is
-imported where a classifier is trained.
+original digits. Real and generated images are reduced to it by the same area
+mean. Images are uint8[N, 32, 32, 3], labels int[N]. Training a classifier needs
+scikit-learn, which is imported there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,16 @@ SIDE = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Bar:
-  """What a figure must reach.
+class Target:
+  """The values that a figure should have.
 
   Attributes:
-    title: Name of the figure, for people.
-    meaning: What the figure tells, in a sentence or two.
-    low: Smallest value that passes (the last one of a series), or None.
-    high: Largest value that passes, or None.
+    title: Name of the figure on the page.
+    meaning: What the figure measures, in a sentence or two.
+    low: Smallest value that meets the target, or None. Of a series, it applies
+      to the last value.
+    high: Largest value that meets the target, or None. Of a series, it applies
+      to the last value.
     rising: Whether the figure is a series that must rise strictly.
     unit: Printed after the value, with the space before it.
   """
@@ -38,7 +40,7 @@ class Bar:
   unit: str = ''
 
   def met(self, value: float | Sequence[float]) -> bool:
-    """Whether a measured value passes; one that is not finite never does."""
+    """Whether a measured value meets the target; NaN and infinity never do."""
     series = [float(v) for v in np.atleast_1d(value)]
     if not series or not all(math.isfinite(v) for v in series):
       return False
@@ -49,97 +51,89 @@ class Bar:
     return low <= series[-1] <= high
 
 
-BARS: Mapping[str, Bar] = {
-    'seconds': Bar(
-        'Wall time',
-        'From the command to this page, set-up included.',
-        high=600,
-        unit=' s',
-    ),
-    'class_accuracy': Bar(
+TARGETS: Mapping[str, Target] = {
+    'class_accuracy': Target(
         'Class accuracy',
-        'How often a classifier that knows real digits only reads the digit'
-        ' that was asked for.',
+        'Share of the generated digits that a classifier, trained only on real'
+        ' digits, recognises as the requested class.',
         low=0.95,
     ),
-    'classifier_accuracy': Bar(
-        'The judge itself',
-        'How often that classifier is right about real digits that it has not'
-        ' seen.',
+    'classifier_accuracy': Target(
+        'Accuracy of that classifier',
+        'Share of the held-out real digits that the same classifier'
+        ' recognises.',
         low=0.97,
     ),
-    'diversity_mean': Bar(
+    'diversity_mean': Target(
         'Diversity',
-        'How far apart two generated digits of a class are, over the same of'
-        ' real ones; 1 is as varied as handwriting. Mean of the classes.',
+        'Mean distance between two generated digits of a class, divided by that'
+        ' of real digits and averaged over the classes. 1 is as varied as'
+        ' handwriting.',
         low=0.85,
         high=1.15,
     ),
-    'diversity_min': Bar(
-        'Diversity, least varied class',
-        'The same for the class that varies least.',
+    'diversity_min': Target(
+        'Diversity of the least varied class',
+        'The smallest of these ratios.',
         low=0.75,
     ),
-    'novelty': Bar(
+    'novelty': Target(
         'Novelty',
-        'How far a generated digit is from the closest training digit, over'
-        ' the same of unseen real digits; near 0 is copying.',
+        'Median distance from a generated digit to the closest training digit,'
+        ' divided by that of held-out real digits. Copies of training digits'
+        ' would give 0.',
         low=0.9,
     ),
-    'trained_on_generated': Bar(
-        'Taught by generated digits',
-        'How often a classifier trained on generated digits alone is right'
-        ' about unseen real ones.',
+    'trained_on_generated': Target(
+        'Training on generated digits',
+        'Share of the held-out real digits that a classifier, trained only on'
+        ' generated digits, recognises.',
         low=0.93,
     ),
-    'psnr_by_depth': Bar(
+    'psnr_by_depth': Target(
         'Reconstruction by depth',
-        'PSNR of unseen digits, rebuilt from the first 1, 2, 3, 4 codes'
-        ' of every stack.',
+        'PSNR of held-out digits, reconstructed from the first 1, 2, 3 and 4'
+        ' codes at every position.',
         low=25,
         rising=True,
         unit=' dB',
     ),
-    'quantization_gap': Bar(
+    'quantization_gap': Target(
         'Quantization gap',
-        'Quantization error of unseen over training digits; 1 is no gap.',
+        'Quantization error of held-out digits, divided by that of training'
+        ' digits. 1 is no gap.',
         high=1.1,
     ),
-    'codebook_perplexity': Bar(
+    'codebook_perplexity': Target(
         'Codebook perplexity',
-        'Effective share of the codebook in use; 1 is every code equally'
-        ' often.',
+        'Effective number of codes in use, divided by the size of the codebook.'
+        ' 1 means that all codes are used equally often.',
         low=0.5,
     ),
 }
 
 
-def measured(report: Mapping[str, Any], key: str) -> Any:
-  """The value in a report that a bar is held against; None if missing.
-
-  Wall time is the 'total' of the report's seconds by phase.
-  """
-  value = report.get(key)
-  return value.get('total') if isinstance(value, Mapping) else value
-
-
 def verdicts(report: Mapping[str, Any]) -> dict[str, bool]:
-  """Whether each bar is met, by report key; a missing figure is not."""
-  values = {key: measured(report, key) for key in BARS}
-  return {k: v is not None and BARS[k].met(v) for k, v in values.items()}
+  """Whether each target is met, by the key in the report.
+
+  A figure that the report lacks misses its target.
+  """
+  values = {key: report.get(key) for key in TARGETS}
+  return {k: v is not None and TARGETS[k].met(v) for k, v in values.items()}
 
 
 def downsample(images: np.ndarray) -> np.ndarray:
-  """Area means of the grey image: uint8[N, 32, 32, 3] -> float64[N, 64].
+  """Reduces images to 8x8 grey pixels: uint8[N, 32, 32, 3] -> float64[N, 64].
 
   Args:
     images: uint8[N, S, S, 3], S a multiple of 8.
 
   Returns:
-    Means over channels and over S/8 x S/8 pixels, in [0, 1], row by row.
+    Means over the channels and over squares of S/8 x S/8 pixels, in [0, 1],
+    row by row.
 
   Raises:
-    ValueError: If the images are of another type or shape.
+    ValueError: If the images have another type or shape.
   """
   shape = images.shape
   if (
@@ -149,8 +143,8 @@ def downsample(images: np.ndarray) -> np.ndarray:
       or shape[1] % SIDE
   ):
     raise ValueError(
-        f'images are {images.dtype}{list(shape)}; the figures need uint8[N, S,'
-        f' S, 3] with S a multiple of {SIDE}: pass the images as drawn'
+        f'images is {images.dtype}{list(shape)}, but must be uint8[N, S, S, 3]'
+        f' with S a multiple of {SIDE}. Pass the images as they were generated.'
     )
   block = shape[1] // SIDE
   pixels = images.reshape(len(images), SIDE, block, SIDE, block, -1) / 255.0
@@ -158,7 +152,7 @@ def downsample(images: np.ndarray) -> np.ndarray:
 
 
 def train_classifier(images: np.ndarray, labels: np.ndarray) -> Any:
-  """A support vector machine that has learnt which digit an image shows."""
+  """Trains a support vector machine to recognise the digit of an image."""
   from sklearn import svm
 
   # scikit-learn declares no types; pyright infers `str` from the default.
@@ -167,7 +161,7 @@ def train_classifier(images: np.ndarray, labels: np.ndarray) -> Any:
 
 
 def accuracy(classifier: Any, images: np.ndarray, labels: np.ndarray) -> float:
-  """Share of the images for which the classifier answers the label."""
+  """Share of the images that the classifier recognises as their label."""
   answers = classifier.predict(downsample(images))
   return float(np.mean(answers == np.asarray(labels)))
 
@@ -178,12 +172,16 @@ def diversity(
     real: np.ndarray,
     real_labels: np.ndarray,
 ) -> tuple[float, float]:
-  """Spread of generated over spread of real digits: (mean, minimum) of classes.
+  """Spread of generated digits divided by that of real digits.
 
-  The spread of a class is the mean distance of two different images of it.
+  The spread of a class is the mean distance between two of its images.
+
+  Returns:
+    The mean and the minimum of the ratios of all classes.
 
   Raises:
-    ValueError: If either side has fewer than two images of a real class.
+    ValueError: If a class of the real digits has fewer than two real or two
+      generated images.
   """
   ratios = []
   for label in np.unique(real_labels):
@@ -192,7 +190,8 @@ def diversity(
     if min(len(ours), len(theirs)) < 2:
       raise ValueError(
           f'class {label} has {len(ours)} generated and {len(theirs)} real'
-          ' images; diversity compares pairs: draw at least 2 of every class'
+          ' images, but diversity compares pairs. Provide at least 2 images of'
+          ' every class.'
       )
     ratios.append(_spread(downsample(ours)) / _spread(downsample(theirs)))
   return float(np.mean(ratios)), float(np.min(ratios))
@@ -201,9 +200,10 @@ def diversity(
 def novelty(
     generated: np.ndarray, train: np.ndarray, held_out: np.ndarray
 ) -> float:
-  """Distance to the nearest training digit, generated over held-out: medians.
+  """Median distance to the closest training digit, relative to held-out digits.
 
-  About 1 when samples are as new as unseen digits, near 0 when they are copies.
+  About 1 if generated digits are as new as held-out ones, near 0 if they are
+  copies of training digits.
   """
   known = downsample(train)
   ours = _distances(downsample(generated), known).min(axis=1)
@@ -219,19 +219,20 @@ def figures(
     test_images: np.ndarray,
     test_labels: np.ndarray,
 ) -> dict[str, float]:
-  """All figures of a set of generated digits, by their key in the report.
+  """All figures of generated digits, by their key in the report.
 
   Args:
-    generated: uint8[N, 32, 32, 3], every sample that was drawn.
-    generated_labels: int[N], the digits that were asked for.
+    generated: uint8[N, 32, 32, 3], every digit that was generated.
+    generated_labels: int[N], the requested digits.
     train_images: uint8[M, 32, 32, 3], the real digits of the training split.
     train_labels: int[M].
     test_images: uint8[P, 32, 32, 3], the held-out real digits.
     test_labels: int[P].
 
   Returns:
-    classifier_accuracy, class_accuracy, diversity_mean and diversity_min
-    (against the training digits), novelty and trained_on_generated.
+    The figures classifier_accuracy, class_accuracy, diversity_mean,
+    diversity_min, novelty and trained_on_generated. Diversity is relative to
+    the training digits.
   """
   judge = train_classifier(train_images, train_labels)
   pupil = train_classifier(generated, generated_labels)
@@ -250,11 +251,11 @@ def figures(
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Euclidean distances: float64[N, F], float64[M, F] -> float64[N, M]."""
-  # Row by row: exact for copies, and no [N, M, F] array.
+  # Row by row: exactly 0 for copies, and no array [N, M, F].
   return np.stack([np.linalg.norm(b - row, axis=-1) for row in a])
 
 
 def _spread(points: np.ndarray) -> float:
-  """Mean distance over the ordered pairs of two different points."""
+  """Mean distance between two different points."""
   n = len(points)
   return float(_distances(points, points).sum() / (n * (n - 1)))

@@ -1,4 +1,4 @@
-"""From nothing to generated digits: both stages, samples, and a report."""
+"""Trains both stages on digits, generates digits, and writes a report."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from rq_jax import compilation
 from rq_jax import config as config_lib
 from rq_jax import files
 from rq_jax import sampling
@@ -30,28 +31,33 @@ from rq_jax.training import run
 
 _CONFIGS = pathlib.Path(__file__).parents[3] / 'configs' / 'digits'
 _PER_CLASS = 100
+_EVAL_STEPS = 100  # Enough points for a curve of the held-out PSNR.
 _VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain')
 
 
 def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
-  """Trains, draws and reports; resumes trainings that were interrupted.
+  """Trains both stages, generates digits and writes the report.
+
+  Interrupted trainings resume. Compiled programs are kept on disk, see
+  `compilation.keep`.
 
   Args:
-    out: Folder of everything: `rqvae/` and `rqtransformer/`, the workdirs;
-      `features/`, the cache; `samples.npz` and `samples.png`; `report.json`;
+    out: Folder for all files: the workdirs `rqvae/` and `rqtransformer/`, the
+      cache `features/`, `samples.npz`, `samples.png`, `report.json` and
       `report.html`.
-    seed: Of both trainings and of all draws; in [0, 2**32).
+    seed: Seed of both trainings and of the generated digits, in [0, 2**32).
 
   Returns:
-    The report, as in `report.json`.
+    The contents of `report.json`.
 
   Raises:
-    ValueError: If the seed is out of range; before anything is made.
+    ValueError: If the seed is out of range. Nothing is written then.
   """
   config_lib.check_seed(seed)
+  compilation.keep()
   folder = epath.Path(files.path(out, 'out'))
   seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
-  stage1 = _load('rqvae.py', {'seed': seed})
+  stage1 = _load('rqvae.py', {'seed': seed, 'train.eval_steps': _EVAL_STEPS})
   stage2 = _load(
       'rqtransformer.py',
       {
@@ -60,18 +66,18 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
           'data.path': str(folder / 'features'),
       },
   )
-  with _phase(seconds, 'RQ-VAE', 'Stage 1 of 2: an RQ-VAE learns the codes.'):
+  with _phase(seconds, 'RQ-VAE', 'Stage 1 of 2: training the RQ-VAE.'):
     run.train(stage1, folder / 'rqvae')
-  with _phase(seconds, 'encoding', 'Encoding the digits.'):
+  with _phase(seconds, 'encoding', 'Encoding the digits for stage 2.'):
     tokenizer = Tokenizer.restore(str(folder / 'rqvae'))
     encode.encode(tokenizer, stage1.data, str(folder / 'features'))
   with _phase(
-      seconds, 'RQ-Transformer', 'Stage 2 of 2: an RQ-Transformer learns them.'
+      seconds, 'RQ-Transformer', 'Stage 2 of 2: training the RQ-Transformer.'
   ):
     run.train(stage2, folder / 'rqtransformer')
-  with _phase(seconds, 'sampling', 'Drawing 1000 digits, class by class.'):
+  with _phase(seconds, 'sampling', 'Generating 100 digits of each class.'):
     images, labels = _draw(folder, seed)
-  with _phase(seconds, 'evaluation', 'Judging them.'):
+  with _phase(seconds, 'evaluation', 'Evaluating the generated digits.'):
     train, test = _split(stage1, 'train'), _split(stage1, 'test')
     figures = digits.figures(images, labels, *train, *test)
     figures |= _tokenizer_figures(folder / 'rqvae', stage1)
@@ -88,7 +94,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
   }
   with files.whole(folder / 'report.json') as file:
     file.write(json.dumps(report, indent=2).encode())
-  _write_page(folder, report, tokenizer, train, test, images, labels)
+  _write_page(folder, report, tokenizer, train, test, images)
   _tell(folder, report)
   return report
 
@@ -113,7 +119,7 @@ def _phase(seconds: dict[str, float], name: str, title: str) -> Iterator[None]:
 
 
 def _draw(folder: epath.Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
-  """Draws the samples, at temperature 1 and without any filter."""
+  """Generates the digits, at temperature 1 and without filters."""
   sampler = sampling.Sampler.restore(str(folder / 'rqtransformer'))
   count = _PER_CLASS * sampler.prior.num_classes
   chosen = conditions.choose(sampler.prior, num_images=count)
@@ -138,7 +144,7 @@ def _split(config: Experiment, split: str) -> tuple[np.ndarray, np.ndarray]:
 def _tokenizer_figures(
     workdir: epath.Path, config: Experiment
 ) -> dict[str, Any]:
-  """Held-out figures of the RQ-VAE, from the metrics that training logged."""
+  """Figures of the RQ-VAE, from the metrics that its training logged."""
   lines = metrics.read_metrics(workdir)
   held_out = [line for line in lines if 'eval/mse' in line][-1]
   training = [
@@ -151,7 +157,7 @@ def _tokenizer_figures(
       'psnr_by_depth': [
           held_out[f'eval/psnr_depth{d}'] for d in range(1, depth + 1)
       ],
-      # Over the last tenth of the training, as single batches are noisy.
+      # The mean over the last tenth of training: single batches are noisy.
       'quantization_gap': held_out['eval/quantization_error']
       / float(np.mean(training[-max(1, len(training) // 10) :])),
       'codebook_perplexity': held_out['eval/codebook_perplexity']
@@ -159,41 +165,55 @@ def _tokenizer_figures(
   }
 
 
-def _write_page(folder, report, tokenizer, train, test, images, labels) -> None:
-  del labels  # In turn: column c of the grid is class c.
-  real = [train[0][train[1] == c][:4] for c in range(10)]
-  originals = test[0][:16]
-  codes = tokenizer.encode(originals)
-  depth = tokenizer.model.code_shape[2]
+def _write_page(folder, report, tokenizer, train, test, images) -> None:
   generated = pictures.grid(images[:100], columns=10)
   pictures.write_png(folder / 'samples.png', generated)
-  rows = [originals] + [
-      np.asarray(tokenizer.decode(codes, depth=d)) for d in range(1, depth + 1)
-  ]
   codes = np.asarray(tokenizer.encode(test[0]))
   page.write_report(
       folder / 'report.html',
       report,
       pictures={
-          'real': pictures.grid(
-              np.stack(real, axis=1).reshape(-1, *images.shape[1:]), columns=10
-          ),
           'generated': generated,
-          'reconstructions': pictures.grid(
-              np.concatenate(rows), columns=len(originals)
-          ),
+          'real': pictures.grid(_by_class(*train, rows=10), columns=10),
       },
       curves=_curves(folder),
+      by_depth=_by_depth(tokenizer, _by_class(*test, rows=1)),
       code_counts=np.bincount(
           codes.ravel(), minlength=tokenizer.model.codebook_size
       ).tolist(),
   )
 
 
+def _by_class(images: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray:
+  """The first images of each class, in rows: [N, ...] -> [rows * 10, ...]."""
+  columns = [images[labels == digit][:rows] for digit in range(10)]
+  return np.stack(columns, axis=1).reshape(-1, *images.shape[1:])
+
+
+def _by_depth(tokenizer: Tokenizer, originals: np.ndarray) -> np.ndarray:
+  """Images decoded from 0, 1, ..., D codes of every stack, and the originals.
+
+  Args:
+    tokenizer: A trained RQ-VAE.
+    originals: uint8[B, S, S, 3].
+
+  Returns:
+    uint8[D + 2, B, S, S, 3].
+  """
+  codes = np.asarray(tokenizer.encode(originals))
+  depth = codes.shape[-1]
+  # -1 stands for a missing code: all depths run the same compiled program.
+  rows = [
+      np.asarray(tokenizer.decode(np.where(np.arange(depth) < d, codes, -1)))
+      for d in range(depth + 1)
+  ]
+  return np.stack([*rows, originals])
+
+
 def _curves(
     folder: epath.Path,
 ) -> dict[str, dict[str, list[tuple[int, float]]]]:
-  """Series of the charts: chart -> name -> (step, value)."""
+  """Series of the charts: chart -> name -> (step, value) pairs."""
   charts = {
       'RQ-VAE: loss': ('rqvae', {'training': 'train/loss'}),
       'RQ-VAE: held-out PSNR by depth, dB': (
@@ -223,15 +243,17 @@ def _curves(
 
 
 def _tell(folder: epath.Path, report: dict[str, Any]) -> None:
-  """Prints every figure beside its bar, and where to look."""
+  """Prints every figure with its verdict, the time, and where the page is."""
   console.tell()
   for key, met in digits.verdicts(report).items():
-    value = digits.measured(report, key)
+    value = report[key]
     shown = (
         ' '.join(f'{v:.1f}' for v in value)
         if isinstance(value, list | tuple)
         else f'{value:.3f}'
     )
     mark = 'met' if met else 'MISSED'
-    console.tell(f'{digits.BARS[key].title:44}{shown:>24}  {mark}')
-  console.tell(f'\nLook at {folder / "report.html"}')
+    console.tell(f'{digits.TARGETS[key].title:44}{shown:>24}  {mark}')
+  seconds = f'{report["seconds"]["total"]:.0f} s'
+  console.tell(f'{"Total time":44}{seconds:>24}  ({page.TYPICAL_TIME})')
+  console.tell(f'\nOpen {folder / "report.html"} in a browser.')

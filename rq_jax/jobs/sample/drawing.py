@@ -13,6 +13,7 @@ from rq_jax import compilation
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
+from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.jobs.sample.conditions import Conditions
@@ -79,14 +80,15 @@ class Drawing:
       valid = self.conditions.num_images - start
       return start // self.chunk_size, np.asarray(images)[:valid]
 
-    for number in numbers:
+    for i, number in enumerate(numbers):
       start = number * self.chunk_size
-      images = self.sampler(
-          key,
-          sampling=self.sampling,
-          first_index=start,
-          **self.conditions.rows(start, self._batch),
-      )
+      with console.compiling('the sampler', first=i == 0):
+        images = self.sampler(
+            key,
+            sampling=self.sampling,
+            first_index=start,
+            **self.conditions.rows(start, self._batch),
+        )
       under_way.append((start, images))
       if len(under_way) > 1:
         yield take()

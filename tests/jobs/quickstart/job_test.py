@@ -42,8 +42,9 @@ def folder(tmp_path_factory):
   """A quickstart of four steps a stage."""
   patch = pytest.MonkeyPatch()
   load = job._load
-  patch.setattr(job, '_load', lambda n, v: load(n, v | TINY[n]))
+  patch.setattr(job, '_load', lambda n, v: load(n, TINY[n] | v))
   patch.setattr(job, '_PER_CLASS', 12)
+  patch.setattr(job, '_EVAL_STEPS', 2)
   setup = {'download': 1.5, 'install': 2.5}
   patch.setenv('RQ_JAX_SETUP_SECONDS', json.dumps(setup))
   out = tmp_path_factory.mktemp('quickstart')
@@ -61,6 +62,19 @@ def test_a_seed_of_more_than_32_bits_is_refused_at_once(seed, tmp_path, capsys):
       capsys.readouterr().err
   )
   assert not out.exists()
+
+
+def test_the_end_says_figures_verdicts_and_the_time(tmp_path, capsys):
+  figures = dict.fromkeys(job.digits.TARGETS, 0.5)
+  figures |= {'class_accuracy': 0.97, 'psnr_by_depth': [20.0, 21, 22, 26]}
+  job._tell(tmp_path, figures | {'seconds': {'total': 7200.4}})
+  _, *rows, _, last = capsys.readouterr().out.splitlines()
+  table = {row[:44].strip(): row[44:].split() for row in rows}
+  assert table['Class accuracy'] == ['0.970', 'met']
+  assert table['Novelty'] == ['0.500', 'MISSED']
+  assert table['Reconstruction by depth'][3:] == ['26.0', 'met']
+  assert ' '.join(table['Total time']) == f'7200 s ({job.page.TYPICAL_TIME})'
+  assert last == f'Open {tmp_path / "report.html"} in a browser.'
 
 
 def test_samples_are_of_the_classes_asked_for(folder):
@@ -88,7 +102,7 @@ def test_report_holds_every_figure_and_the_seconds(folder):
 
 def test_report_page_is_there_and_self_contained(folder):
   page = (folder / 'report.html').read_text()
-  assert 'data:image/png;base64,' in page
+  assert page.count('src="data:image/png;base64,') == 2 + 2 * 5
   assert 'src="http' not in page
 
 
@@ -105,10 +119,42 @@ def test_charts_of_depths_show_every_step_that_was_logged(folder):
     assert [step for step, _ in curve] == [4]
 
 
+def test_the_page_shows_digits_of_each_class_depth_by_depth(
+    folder, monkeypatch
+):
+  shown = {}
+  monkeypatch.setattr(job.page, 'write_report', lambda *a, **k: shown.update(k))
+  tokenizer = Tokenizer.restore(folder / 'rqvae', verbose=False)
+  held_out = digits.Digits('test')
+  split = [np.stack([x[name] for x in held_out]) for name in ('image', 'label')]
+  with np.load(folder / 'samples.npz') as arrays:
+    job._write_page(folder, {}, tokenizer, split, split, arrays['images'])
+  codes = np.asarray(tokenizer.encode(split[0]))
+  first = [np.flatnonzero(split[1] == digit)[0] for digit in range(10)]
+  np.testing.assert_array_equal(shown['by_depth'][-1], split[0][first])
+  for depth in range(1, 5):
+    np.testing.assert_array_equal(
+        shown['by_depth'][depth], tokenizer.decode(codes[first], depth=depth)
+    )
+  # No codes are the same picture for all.
+  nothing = shown['by_depth'][0]
+  np.testing.assert_array_equal(
+      nothing, np.broadcast_to(nothing[:1], nothing.shape)
+  )
+  real = shown['pictures']['real']
+  last = np.flatnonzero(split[1] == 7)[9]
+  np.testing.assert_array_equal(
+      real[2 + 9 * 34 : 34 * 10, 2 + 7 * 34 : 34 * 8], split[0][last]
+  )
+  np.testing.assert_array_equal(
+      shown['code_counts'], np.bincount(codes.ravel(), minlength=16)
+  )
+
+
 def test_finishing_again_trains_nothing(folder):
   lines = (folder / 'rqvae' / 'metrics.jsonl').read_text().splitlines()
   steps = [json.loads(line)['step'] for line in lines]
-  assert steps == [1, 2, 3, 4, 4]  # The last is the evaluation.
+  assert steps == [1, 2, 2, 3, 4, 4]  # Twice where it evaluates.
 
 
 def test_cache_holds_the_features_of_the_tokenizer(folder):

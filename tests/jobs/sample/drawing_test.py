@@ -1,6 +1,7 @@
 """Drawing in chunks: the images, the devices and the checkpoint."""
 
 import functools
+import re
 
 import jax
 import numpy as np
@@ -52,6 +53,14 @@ def test_images_are_those_of_the_sampler_and_padding_is_dropped():
       for start in (0, 3, 6)
   ]
   np.testing.assert_array_equal(drawing.images(), np.concatenate(rows)[:7])
+
+
+def test_only_the_first_chunk_says_that_it_compiles(capsys):
+  drawing = generators.drawing(sampler(), kind='labels', values=LABELS)
+  assert len(list(drawing.chunks(range(3)))) == 3
+  first, second = capsys.readouterr().out.splitlines()
+  assert first == 'Compiling the sampler (once per shape) ...'
+  assert re.fullmatch(r'Compiled in \d+ s\.', second)
 
 
 def test_the_next_chunk_is_under_way_when_one_is_handed_out(monkeypatch):
