@@ -57,15 +57,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
   compilation.keep()
   folder = epath.Path(files.path(out, 'out'))
   seconds = json.loads(os.environ.get('RQ_JAX_SETUP_SECONDS', '{}'))
-  stage1 = _load('rqvae.py', {'seed': seed, 'train.eval_steps': _EVAL_STEPS})
-  stage2 = _load(
-      'rqtransformer.py',
-      {
-          'seed': seed,
-          'tokenizer': str(folder / 'rqvae'),
-          'data.path': str(folder / 'features'),
-      },
-  )
+  stage1, stage2 = _experiments(folder, seed)
   with _phase(seconds, 'RQ-VAE', 'Stage 1 of 2: training the RQ-VAE.'):
     run.train(stage1, folder / 'rqvae')
   with _phase(seconds, 'encoding', 'Encoding the digits for stage 2.'):
@@ -97,6 +89,23 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
   _write_page(folder, report, tokenizer, train, test, images)
   _tell(folder, report)
   return report
+
+
+def _experiments(
+    folder: epath.Path, seed: int
+) -> tuple[Experiment, Experiment]:
+  """The experiments of both stages."""
+  return (
+      _load('rqvae.py', {'seed': seed, 'train.eval_steps': _EVAL_STEPS}),
+      _load(
+          'rqtransformer.py',
+          {
+              'seed': seed,
+              'tokenizer': str(folder / 'rqvae'),
+              'data.path': str(folder / 'features'),
+          },
+      ),
+  )
 
 
 def _load(name: str, values: dict[str, Any]) -> Experiment:
@@ -255,5 +264,5 @@ def _tell(folder: epath.Path, report: dict[str, Any]) -> None:
     mark = 'met' if met else 'MISSED'
     console.tell(f'{digits.TARGETS[key].title:44}{shown:>24}  {mark}')
   seconds = f'{report["seconds"]["total"]:.0f} s'
-  console.tell(f'{"Total time":44}{seconds:>24}  ({page.TYPICAL_TIME})')
+  console.tell(f'{"Total time":44}{seconds:>24}  typical: {page.TYPICAL_TIME}')
   console.tell(f'\nOpen {folder / "report.html"} in a browser.')

@@ -83,7 +83,7 @@ def _digits(pictures) -> str:
   }
   columns = ''.join(f'<span>{digit}</span>' for digit in range(10))
   figures = [
-      f'<figure><figcaption><b>{name}</b><small>{text}</small></figcaption>'
+      f'<figure><figcaption><b>{name.capitalize()}</b><small>{text}</small></figcaption>'
       f'<div class="columns">{columns}</div>'
       + page.picture(pictures[name], f'{name} digits, one column per class')
       + '</figure>'
@@ -145,14 +145,14 @@ def _depths(report, by_depth) -> str:
     scale = pictures_lib.visible_scale(before, after)
     change = pictures_lib.change(before, after, scale)
     if depth < len(by_depth) - 1:
-      name, words = f'{depth} code{"s" if depth > 1 else ""}', 'adds'
+      name = f'{depth} code{"s" if depth > 1 else ""}'
+      words = f'code {depth} adds'
     else:
       name, words = 'original', 'still missing'
     score = f'{scores[depth - 1]:.1f} dB' if depth <= len(scores) else ''
     rows.append(
         f'<p><b>{name}</b>{score}</p>{_strip(after, name)}'
-        f'<p><b>{words}</b>&times;&nbsp;{scale:g}</p>'
-        + _strip(change, f'{name}: {words}')
+        f'<p><b>{words}</b>&times;&nbsp;{scale:g}</p>' + _strip(change, words)
     )
   return page.section(
       'Reconstructions by depth',
@@ -211,8 +211,8 @@ def _seconds(report) -> str:
     seconds['other'] = rest
   return page.section(
       'Where the time went',
-      f'{numerals.duration(total)} in total, with the setup. {TYPICAL_TIME} are'
-      ' typical. The time depends on the machine, so it has no target.',
+      f'{numerals.duration(total)} in total, with the setup. Typical:'
+      f' {TYPICAL_TIME}. The time depends on the machine, so it has no target.',
       charts.share_bar(seconds),
   )
 

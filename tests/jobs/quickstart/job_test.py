@@ -73,7 +73,9 @@ def test_the_end_says_figures_verdicts_and_the_time(tmp_path, capsys):
   assert table['Class accuracy'] == ['0.970', 'met']
   assert table['Novelty'] == ['0.500', 'MISSED']
   assert table['Reconstruction by depth'][3:] == ['26.0', 'met']
-  assert ' '.join(table['Total time']) == f'7200 s ({job.page.TYPICAL_TIME})'
+  assert ' '.join(table['Total time']) == (
+      f'7200 s typical: {job.page.TYPICAL_TIME}'
+  )
   assert last == f'Open {tmp_path / "report.html"} in a browser.'
 
 
