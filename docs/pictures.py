@@ -35,7 +35,7 @@ _TEXT, _GREY = 225, 128
 
 _SHOWN = 5  # Digits of each class in digits.png.
 _ENLARGED = 8  # Side of one of the 8x8 pixels there.
-_OVERVIEW = 9  # The real digit of overview.svg.
+_OVERVIEW = 5  # The real digit of overview.svg.
 
 # A real digit, the part of it that is drawn anew, and the label to draw.
 _EDITS = (

@@ -79,7 +79,8 @@ def open_state(
   def init(task, rng):
     return partitioning.unbox(stage.init_state(task, rng))
 
-  state = jax.jit(init, out_shardings=shardings)(task, rng)
+  with console.compiling('the initialization'):
+    state = jax.jit(init, out_shardings=shardings)(task, rng)
   state = state.replace(**weights)
   if weights and state.ema_params is not None:
     ema = jax.tree.map(lambda p: p.copy(), state.params)
