@@ -18,8 +18,8 @@ from rq_jax.distributed import progress
 def tell(text: str = '') -> None:
   """Prints a line to the standard output, in the first process only.
 
-  A progress bar makes room for it. If the output cannot be written any more, the
-  line is dropped.
+  Progress bars are hidden while it is printed. If the output cannot be written
+  any more, the line is dropped.
   """
   if is_first():
     with progress.aside(), contextlib.suppress(OSError, ValueError):
