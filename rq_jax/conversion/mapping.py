@@ -117,7 +117,9 @@ def to_ours(
     try:
       arrays = row.layout.to_ours([read(name) for name in row.theirs])
     except ValueError as error:
-      raise ValueError(f'{_some(row.theirs)}: {error}.') from error
+      raise ValueError(
+          f'{_some(row.theirs)}: {error}. Download or copy the file again.'
+      ) from error
     for name, array in zip(row.ours, arrays, strict=True):
       if not np.can_cast(array.dtype, dtypes[name], 'safe'):
         raise ValueError(

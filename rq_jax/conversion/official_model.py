@@ -102,9 +102,8 @@ def open_model(
   file = path.with_name('config.yaml')
   if not file.exists():
     raise ValueError(
-        f'{path} has no config.yaml beside it, which describes the'
-        ' architecture. Put the config.yaml that was released with the weights'
-        ' there.'
+        f'{path} has no config.yaml beside it, so its architecture is unknown.'
+        ' Put the config.yaml that was released with the weights there.'
     )
   description = reader.read(archive.read_config(file), str(file))
   with reading.TorchFile(path) as file:

@@ -74,7 +74,7 @@ def _write(file: epath.Path, asked: dict[str, Any]) -> None:
   except OSError as error:
     raise ValueError(
         f'--out={file.parent} cannot be written: {error.strerror}. Choose'
-        ' another folder, or change its permissions.'
+        ' another --out, or change its permissions.'
     ) from error
 
 
