@@ -189,7 +189,7 @@ def bounds(known: Field) -> str:
   if declared.above == 0:
     return 'be positive'
   if low is not None and high is not None:
-    return f'lie in [{low:g}, {high:g})'
+    return f'be in [{low:g}, {high:g})'
   if low == 0:
     return 'not be negative'
   return '' if low is None else f'be at least {low:g}'

@@ -81,7 +81,7 @@ def extract(
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
       raise  # An error of the disk, not of the archive.
     raise ValueError(
-        f'{path} is damaged, or is no .tar or .tar.gz file: {error}.'
+        f'{path} is damaged, or not a .tar or .tar.gz file: {error}.'
         f' {_AGAIN}.'
     ) from error
 

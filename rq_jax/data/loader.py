@@ -264,7 +264,7 @@ def _check(
     )
   if not 0 <= process_index < process_count:
     raise ValueError(
-        f'process_index={process_index} must lie in [0, {process_count}).'
+        f'process_index={process_index} must be in [0, {process_count}).'
         ' Change process_index or process_count.'
     )
 

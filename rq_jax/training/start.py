@@ -111,7 +111,7 @@ def _check_position(meta: Mapping[str, Any], num_examples: int) -> None:
   saved, step = meta.get('num_examples'), meta.get('step')
   if saved != num_examples:
     raise ValueError(
-        f'The data have {num_examples} examples, but had {saved} when step'
+        f'The data has {num_examples} examples, but had {saved} when step'
         f' {step} was saved, so the order of examples would change. Restore the'
         ' data, or start a run in another --workdir with --config.init_from.'
     )

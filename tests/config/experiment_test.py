@@ -128,7 +128,7 @@ def beyond(known):
   if declared.at_least is not None:
     yield declared.at_least - 1, 'must '
   if declared.below is not None:
-    yield declared.below, f'must lie in [0, {declared.below})'
+    yield declared.below, f'must be in [0, {declared.below})'
   if known.kind is float:
     for value in (math.inf, -math.inf, math.nan):
       yield value, 'must be a finite number'
@@ -156,7 +156,7 @@ def test_of_several_numbers_all_must_be_in_range():
   message = refused(1, fields | {'model.codebook_size': (8, 0)})
   assert 'config.model.codebook_size=(8, 0) must be positive' in message
   message = refused(1, fields | {'model.decay': (0.9, 1)})
-  assert 'config.model.decay=(0.9, 1.0) must lie in [0, 1)' in message
+  assert 'config.model.decay=(0.9, 1.0) must be in [0, 1)' in message
 
 
 def test_the_ends_of_the_ranges_are_taken():

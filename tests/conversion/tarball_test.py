@@ -266,7 +266,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
 def test_another_kind_of_file_is_refused(tmp_path):
   src = tmp_path / 'net.rar'
   src.write_bytes(b'Rar!' + bytes(1000))
-  _refused(src, tmp_path, 'no .tar or .tar.gz file')
+  _refused(src, tmp_path, 'not a .tar or .tar.gz file')
 
 
 def test_an_archive_of_another_kind_is_to_be_unpacked(tmp_path):

@@ -65,7 +65,7 @@ class TorchFile:
     self.path = pathlib.Path(path)
     if not self.path.is_file():
       raise ValueError(
-          f'{path} is no file. Give the path of a file of torch.save.'
+          f'{path} is not a file. Give the path of a file of torch.save.'
       )
     self._fd = os.open(self.path, os.O_RDONLY)
     try:
@@ -161,7 +161,7 @@ class TorchFile:
           f' {shlex.quote(code)}'
       )
     raise ValueError(
-        f'{self.path} is no file of torch.save: it starts with {head[:8]!r}.'
+        f'{self.path} is not a file of torch.save: it starts with {head[:8]!r}.'
         ' Check the path, and whether the download is complete.'
     )
 
@@ -216,8 +216,8 @@ class TorchFile:
   def _member(self, member: zips.Member, *, limit: int) -> bytes:
     if member.size > limit:
       raise ValueError(
-          f'{self.path} is no checkpoint: the description of its contents has'
-          f' {member.size} bytes, but at most {limit} are read. Save only'
+          f'{self.path} is not a checkpoint: the description of its contents'
+          f' has {member.size} bytes, but at most {limit} are read. Save only'
           ' tensors, numbers and strings.'
       )
     return zips.read_bytes(self._fd, member.start, member.size, self.path)

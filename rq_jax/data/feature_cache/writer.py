@@ -48,7 +48,7 @@ class Writer:
     """
     if not 0 <= shard < split.num_shards:
       raise ValueError(
-          f'shard={shard} must lie in [0, {split.num_shards}). Change shard or'
+          f'shard={shard} must be in [0, {split.num_shards}). Change shard or'
           ' num_shards.'
       )
     self._split = split

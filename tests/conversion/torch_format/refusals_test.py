@@ -16,7 +16,7 @@ from tests.conversion import pickles
 def test_a_file_that_is_cut_off_is_refused(tmp_path, length):
   path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
   path.write_bytes(path.read_bytes()[:length])
-  with pytest.raises(ValueError, match='a.pt is (damaged|no file of torch)'):
+  with pytest.raises(ValueError, match='a.pt is (damaged|not a file of torch)'):
     reading.TorchFile(path)
 
 
@@ -129,7 +129,7 @@ def test_what_is_no_file_of_torch_is_refused(tmp_path):
   path.write_bytes(b'<!DOCTYPE html>')
   with pytest.raises(ValueError, match='starts with b.<!DOCTYP'):
     reading.TorchFile(path)
-  with pytest.raises(ValueError, match='is no file'):
+  with pytest.raises(ValueError, match='is not a file'):
     reading.TorchFile(tmp_path)
 
 

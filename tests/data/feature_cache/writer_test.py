@@ -227,5 +227,5 @@ def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
       writer.write(values, labels[:3])
     with pytest.raises(ValueError, match='4 examples .* opened for 3'):
       writer.write(values, labels)
-  with pytest.raises(ValueError, match=r'shard=2 must lie in \[0, 2\)'):
+  with pytest.raises(ValueError, match=r'shard=2 must be in \[0, 2\)'):
     caches.open_writer(tmp_path, 3, shard=2, num_shards=2)
