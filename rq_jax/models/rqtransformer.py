@@ -7,7 +7,6 @@ the next code.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -183,8 +182,7 @@ class RQTransformer(module.Module):
     hidden, last = self.hidden(codes, condition, codebooks, train=train)
     if self.is_initializing() and self.condition_length > 1:
       self.condition_logits(last)  # Creates its parameters.
-    logits = self.classify(hidden)
-    return logits.reshape(*codes.shape, max(self.sizes))
+    return self.classify(hidden).reshape(*codes.shape, max(self.sizes))
 
   def hidden(
       self,
@@ -207,7 +205,7 @@ class RQTransformer(module.Module):
     inputs = self._spatial_codes(codes[:, :-1], codebooks)
     inputs = inputs + self.spatial_position[None, :-1]
     inputs = jnp.concatenate([self.embed_condition(condition), inputs], axis=1)
-    inputs = self.drop(self._cast(inputs), train=train)
+    inputs = self.drop(inputs.astype(self.dtype), train=train)
     spatial = self.spatial_stack(inputs, train)  # [B, S, E]
     known = self.condition_length - 1
     inputs = spatial[:, known:, None] + self.depth_position[None, None, :1]
@@ -215,7 +213,8 @@ class RQTransformer(module.Module):
       earlier = self._depth_codes(codes[..., :-1], codebooks)
       earlier = earlier + self.depth_position[None, None, 1:]
       inputs = jnp.concatenate([inputs, earlier], axis=2)
-    stacks = self._cast(inputs).reshape(-1, *inputs.shape[2:])  # [B * T, D, E]
+    inputs = inputs.astype(self.dtype)
+    stacks = inputs.reshape(-1, *inputs.shape[2:])  # [B * T, D, E]
     outputs = self.depth_stack(stacks, train).reshape(inputs.shape)
     return outputs, spatial[:, :known]
 
@@ -294,10 +293,7 @@ class RQTransformer(module.Module):
     return self.param(name, init, (length, self.width), jnp.float32)
 
   @nn.nowrap
-  def _block(self, gelu: str) -> tuple[tuple[str, Any], ...]:
+  def _block(self, gelu: str) -> transformer.BlockFields:
     shared = ('width', 'heads', 'attention_bias', 'mlp_bias')
     shared += ('dropout', 'attention_dropout', 'dtype')
     return ('gelu', gelu), *((name, getattr(self, name)) for name in shared)
-
-  def _cast(self, x: jax.Array) -> jax.Array:
-    return x.astype(jnp.dtype(self.dtype))

@@ -15,6 +15,7 @@ from rq_jax.typing import PyTree
 
 # Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
 Cache = tuple[jax.Array, jax.Array]
+BlockFields = tuple[tuple[str, Any], ...]  # By name.
 
 GELUS = {
     'exact': lambda x: nn.gelu(x, approximate=False),
@@ -219,7 +220,7 @@ class Stack(nn.Module):
   """
 
   layers: int
-  block: tuple[tuple[str, Any], ...]
+  block: BlockFields
   remat: bool = False
 
   @nn.compact
