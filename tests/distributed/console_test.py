@@ -1,4 +1,4 @@
-"""Users read only the first process, and output never stops a program."""
+"""Only the first process prints progress, and no output stops a program."""
 
 import io
 import sys

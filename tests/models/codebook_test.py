@@ -128,7 +128,7 @@ def test_codewords_used_too_little_are_drawn_from_the_batch(threshold):
   assert_close(moved.total[~unused], total[~unused])
   fresh = np.asarray(moved.embedding)[unused]
   gaps = distances(fresh, vectors)
-  # They equal vectors of the batch, but for the smoothing of counts, 1e-5.
+  # They equal vectors of the batch, except for smoothing of counts, 1e-5.
   assert gaps.min(-1).max() < 1e-6
   assert len(set(gaps.argmin(-1))) == unused.sum()
   assert_close(moved.embedding, words_of(expected, np.float64(moved.total)))

@@ -101,7 +101,7 @@ def discriminate(task, params, stats, images):
 
 
 def naive_discriminator(task, state, images, recons, params):
-  """Statistics are updated three times: by the generator, fakes and images.
+  """Statistics move three times: for the generator, for fakes, for images.
 
   Returns the loss, and the statistics after all three.
   """
