@@ -112,8 +112,8 @@ def _load(name: str, values: dict[str, Any]) -> Experiment:
   path = _CONFIGS / name
   if not path.exists():
     raise ValueError(
-        f'{path} is missing: the quickstart runs from a clone of the'
-        ' repository, installed with pip install --editable.'
+        f'{path} does not exist. The quickstart needs a clone of the repository'
+        ' that was installed with pip install --editable.'
     )
   return config_lib.load(str(path), overrides=values)
 

@@ -83,8 +83,8 @@ def _digits(pictures) -> str:
   }
   columns = ''.join(f'<span>{digit}</span>' for digit in range(10))
   figures = [
-      f'<figure><figcaption><b>{name.capitalize()}</b><small>{text}</small></figcaption>'
-      f'<div class="columns">{columns}</div>'
+      f'<figure><figcaption><b>{name.capitalize()}</b>'
+      f'<small>{text}</small></figcaption><div class="columns">{columns}</div>'
       + page.picture(pictures[name], f'{name} digits, one column per class')
       + '</figure>'
       for name, text in texts.items()
