@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from etils import epath
+import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import compilation
@@ -209,11 +210,11 @@ def _by_depth(tokenizer: Tokenizer, originals: np.ndarray) -> np.ndarray:
   Returns:
     uint8[D + 2, B, S, S, 3].
   """
-  codes = np.asarray(tokenizer.encode(originals))
+  codes = tokenizer.encode(jnp.asarray(originals))
   depth = codes.shape[-1]
   # -1 stands for a missing code: all depths run the same compiled program.
   rows = [
-      np.asarray(tokenizer.decode(np.where(np.arange(depth) < d, codes, -1)))
+      np.asarray(tokenizer.decode(jnp.where(jnp.arange(depth) < d, codes, -1)))
       for d in range(depth + 1)
   ]
   return np.stack([*rows, originals])
