@@ -78,8 +78,7 @@ def _digits(pictures) -> str:
   texts = {
       'generated': 'The first digits generated for each class, without'
       ' selection.',
-      'real': 'Digits written by people, from the training data. The originals'
-      ' have 8&times;8 pixels.',
+      'real': 'From the training data. The originals have 8&times;8 pixels.',
   }
   columns = ''.join(f'<span>{digit}</span>' for digit in range(10))
   figures = [
@@ -189,9 +188,10 @@ def _codebook(report, code_counts) -> str:
   share = report.get('codebook_perplexity')
   perplexity = ''
   if share is not None:
+    number = f'{share * size:.0f}'
     perplexity = (
-        f' Their perplexity is {share * size:.0f}, that of so many codes used'
-        ' equally often.'
+        f' Their perplexity is {number}: the same as {number} codes used equally'
+        ' often.'
     )
   return page.section(
       'Codebook',
