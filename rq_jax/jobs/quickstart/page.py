@@ -190,8 +190,8 @@ def _codebook(report, code_counts) -> str:
   if share is not None:
     number = f'{share * size:.0f}'
     perplexity = (
-        f' Their perplexity is {number}: the same as {number} codes used equally'
-        ' often.'
+        f' Their perplexity is {number}: the same as {number} codes used'
+        ' equally often.'
     )
   return page.section(
       'Codebook',
