@@ -44,7 +44,7 @@ def compiling(what: str, *, first: bool = True) -> Iterator[None]:
   tell(f'Compiling {what} (once per shape) ...')
   start = time.perf_counter()
   yield
-  tell(f'Compiled in {time.perf_counter() - start:.0f} s.')
+  tell(f'Compiled in {time.perf_counter() - start:.1f} s.')
 
 
 def warn(text: str) -> None:

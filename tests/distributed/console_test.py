@@ -80,7 +80,7 @@ def test_the_first_call_says_that_it_compiles_and_how_long_it_took(
   assert capsys.readouterr().out.splitlines() == [
       'Compiling the step (once per shape) ...',
       'called',
-      'Compiled in 34 s.',
+      'Compiled in 33.6 s.',
       'called',
       'called',
   ]

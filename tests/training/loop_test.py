@@ -154,7 +154,7 @@ def test_waiting_is_explained_in_order(tmp_path, capsys):
   toy.run(tmp_path, config=toy.experiment(eval_steps=3), stage=stage)
   lines = capsys.readouterr().out.splitlines()
   for line in (lines.pop(1), lines.pop(3)):
-    assert re.fullmatch(r'Compiled in \d+ s\.', line)
+    assert re.fullmatch(r'Compiled in \d+\.\d s\.', line)
   assert lines == [
       'Compiling the initialization (once per shape) ...',
       'Compiling the training step (once per shape) ...',

@@ -60,7 +60,7 @@ def test_only_the_first_chunk_says_that_it_compiles(capsys):
   assert len(list(drawing.chunks(range(3)))) == 3
   first, second = capsys.readouterr().out.splitlines()
   assert first == 'Compiling the sampler (once per shape) ...'
-  assert re.fullmatch(r'Compiled in \d+ s\.', second)
+  assert re.fullmatch(r'Compiled in \d+\.\d s\.', second)
 
 
 def test_the_next_chunk_is_under_way_when_one_is_handed_out(monkeypatch):
