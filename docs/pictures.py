@@ -34,7 +34,7 @@ _REDRAWS = 3
 _TEXT, _GREY = 225, 128
 
 _SHOWN = 5  # Digits of each class in digits.png.
-_ENLARGED = 8  # Side of one of the 8x8 pixels there.
+_ENLARGED = 2  # Side of one of their pixels there.
 _OVERVIEW = 5  # The real digit of overview.svg.
 
 # A real digit, the part of it that is drawn anew, and the label to draw.
@@ -110,13 +110,17 @@ def generated(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     uint8[h, w], grey.
   """
   classes = np.unique(labels)
-  columns = [pixelated(images[labels == c][:_SHOWN]) for c in classes]
+  columns = [images[labels == c][:_SHOWN] for c in classes]
   picture = labelled(
       np.stack(columns, axis=1),
       columns=[str(c) for c in classes],
       scale=_ENLARGED,
   )
-  return captioned(picture, '8x8 originals, enlarged')
+  return captioned(
+      picture,
+      'Generated digits of 32x32 pixels. The training digits are 8x8 originals,'
+      ' enlarged.',
+  )
 
 
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:

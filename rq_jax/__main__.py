@@ -14,7 +14,7 @@ COMMANDS = {
     'sample': 'Draw images with a trained model.',
     'convert': 'Convert official checkpoints, or export to their format.',
     'benchmark': 'Time sampling, and compare it with the limits of the chip.',
-    'quickstart': 'Train both stages on digits, draw images and report.',
+    'quickstart': 'Train both stages on digits, and write a report.',
 }
 
 

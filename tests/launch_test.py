@@ -71,10 +71,17 @@ def test_scripts_are_valid_bash(script):
   subprocess.run(['bash', '-n', script], check=True)
 
 
-def test_the_test_script_prints_its_usage_without_setting_up(clone):
-  result = launch(clone, 'launch/test.sh', '--help', PYTHON='/nowhere')
+@pytest.mark.parametrize(
+    ('script', 'usage'),
+    [
+        ('test.sh', 'bash launch/test.sh tests/models -x'),
+        ('quickstart.sh', 'bash launch/quickstart.sh [--seed=0]'),
+    ],
+)
+def test_a_script_prints_its_usage_without_setting_up(clone, script, usage):
+  result = launch(clone, f'launch/{script}', '--help', PYTHON='/nowhere')
   assert result.returncode == 0
-  assert 'bash launch/test.sh tests/models -x' in result.stdout
+  assert usage in result.stdout
   assert not (clone / '.venv').exists()
 
 

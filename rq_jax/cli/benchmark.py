@@ -11,7 +11,7 @@ r"""Times sampling and its parts, and compares them with the chip's limits.
 
   - milliseconds per image, for the autoregression and for decoding;
   - CPU seconds of all threads, seconds to compile, and peak memory;
-  - the least time of each kind of work at the peak of the chip, as a share of
+  - for each kind of work, the minimum time at the chip's peak, as a share of
     the measured time;
   - the time of only the matrix products, in one program.
 
@@ -29,8 +29,8 @@ times at batch 200.
 
 `filters` times top-k and top-p on 16384 codes against sorting. `precision`
 compares a generator in bfloat16 with itself in float32: divergence by depth,
-changed codes and changed pixels. `constants` measures which shares of a
-device's peaks are reached, for predictions of run times.
+changed codes and changed pixels. `constants` measures how much of a device's
+peak is reached, to predict run times.
 """
 
 from collections.abc import Callable

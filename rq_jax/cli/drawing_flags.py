@@ -10,36 +10,35 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_multi_float(
       'temperature',
       [1.0],
-      'Number that divides the logits. Repeat the flag to give one value per'
-      ' depth.',
+      'Number that divides the logits, once or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_integer(
       'top_k',
       None,
-      'Number of most likely codes to keep. Repeat the flag to give one value'
-      ' per depth.',
+      'Number of most likely codes to keep, once or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_float(
       'top_p',
       [1.0],
-      'Total probability of the most likely codes to keep. Repeat the flag to'
-      ' give one value per depth.',
+      'Total probability of the most likely codes to keep, once or once per'
+      ' depth',
       flag_values=values,
   )
   flags.DEFINE_multi_float(
       'guidance',
       None,
-      'Scale of classifier-free guidance; 1 is no guidance. Repeat the flag to'
-      ' give one value per depth.',
+      'Scale of classifier-free guidance (1 is no guidance), once or once per'
+      ' depth',
       flag_values=values,
   )
   flags.DEFINE_enum(
       'guidance_schedule',
       None,
       ['constant', 'linear', 'cosine'],
-      'How the guidance scale grows over the positions; by default constant.',
+      'How the guidance scale changes over the positions: constant, which is'
+      ' the default, or growing from 1 to --guidance.',
       flag_values=values,
   )
 

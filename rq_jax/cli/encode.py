@@ -25,7 +25,9 @@ from rq_jax.cli import distributed_flags
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
-      values, 'Configuration file; its section `data` is the dataset to encode.'
+      values,
+      'Configuration file, or folder of a run; its section `data` describes the'
+      ' dataset to encode.',
   )
   command.define_path(
       'tokenizer',

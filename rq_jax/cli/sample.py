@@ -72,7 +72,10 @@ def _define_conditions(values: flags.FlagValues) -> None:
       'prompts', None, 'File of texts, one per line, used in turn.', values
   )
   command.define_path(
-      'tokens', None, 'File of texts as token ids, int[N, L] in .npy.', values
+      'tokens',
+      None,
+      'Token ids in a .npy file, int[texts, text_length]; used in turn.',
+      values,
   )
   flags.DEFINE_integer('seed', 0, 'Seed of all draws; in [0, 2**32).',
                                flag_values=values)  # fmt: skip

@@ -7,9 +7,9 @@ r"""Trains an RQ-VAE or an RQ-Transformer, or resumes its training.
       --devices=64
   python -m rq_jax train --config=configs/digits/rqvae.py --help
 
-The third command only estimates the memory and cost of an experiment: its
-parameters, how a mesh splits them, memory and floating-point operations. The
-last command lists the fields of an experiment.
+The third command prints only an estimate: parameters, how the devices split
+them, memory, and floating-point operations. The last command lists the fields
+of an experiment.
 
 To resume after an interruption, run the same command again. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.

@@ -27,7 +27,8 @@ class _Shared(schema.Section):
   )  # fmt: skip
   init_from: str | None = fields.field(
       None,
-      'Folder of the run or converted checkpoint whose weights to start from.',
+      'Folder of a run or converted checkpoint. Training starts from its'
+      ' weights.',
       path=True, resumable=True,
   )  # fmt: skip
   data: sections.Data = schema.nested(sections.Data)
@@ -54,8 +55,10 @@ class RQTransformerExperiment(_Shared):
 
   stage: int = fields.field(2, 'Trains an RQ-Transformer.', choices=(2,))
   tokenizer: str | None = fields.field(
-      None, 'Folder of the RQ-VAE: a run or a converted checkpoint.', path=True,
-      resumable=True,
+      None,
+      'Folder of the RQ-VAE: a run or a converted checkpoint. A resumed run may'
+      ' find the same RQ-VAE at another path.',
+      path=True, resumable=True,
   )  # fmt: skip
   model: models.RQTransformerConfig = schema.nested(models.RQTransformerConfig)
   loss: sections.RQTransformerLoss = schema.nested(sections.RQTransformerLoss)

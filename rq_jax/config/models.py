@@ -104,8 +104,8 @@ class RQVAEConfig(schema.Section, name='model'):
   )
   restart: str = fields.field(
       'relative',
-      'Unit of `restart_threshold`: the mean usage of codewords, or uses per'
-      " step. 'off' restarts no codewords.",
+      'How `restart_threshold` is measured: relative to the mean usage of'
+      " codewords, or in uses per step. 'off' never restarts codewords.",
       choices=('relative', 'absolute', 'off'),
   )
   restart_threshold: float = fields.field(

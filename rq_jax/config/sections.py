@@ -80,8 +80,8 @@ class Optimizer(schema.Section, name='optimizer'):
   )
   clip_norm: float = fields.field(
       0.0,
-      'Largest norm of all gradients together; larger gradients are scaled'
-      ' down. 0 turns this off.',
+      'Largest global norm of the gradients; larger gradients are scaled down.'
+      ' 0 turns this off.',
       at_least=0,
   )
   warmup_steps: int = fields.field(

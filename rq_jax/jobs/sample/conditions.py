@@ -160,8 +160,8 @@ def read_tokens(path: str) -> np.ndarray:
       return tokens
     found = f'{tokens.dtype}{list(tokens.shape)}'
   raise ValueError(
-      f'--tokens={path} must be a .npy file of int[N, L], the token ids of N'
-      f' texts, but it holds {found}. Give such a file.'
+      f'--tokens={path} must be a .npy file of token ids,'
+      f' int[texts, text_length], but it holds {found}. Give such a file.'
   )
 
 
