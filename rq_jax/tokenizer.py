@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+from etils import epath
 import jax
 import jax.numpy as jnp
 
@@ -43,7 +44,7 @@ class Tokenizer:
   @classmethod
   def restore(
       cls,
-      path: str,
+      path: epath.PathLike,
       *,
       step: int | None = None,
       ema: bool = True,

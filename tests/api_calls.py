@@ -4,6 +4,8 @@ Nothing here is run. A comment names the rule that a wrong call breaks; a line
 without one is right.
 """
 
+import pathlib
+
 import jax
 import numpy as np
 
@@ -16,7 +18,8 @@ def right(images: np.ndarray, mesh: jax.sharding.Mesh) -> np.ndarray:
   codes: jax.Array = tokenizer.encode(images)
   decoded: jax.Array = tokenizer.decode(codes, depth=2)
   tokenizer.features(jax.numpy.asarray(images))
-  sampler = rq_jax.Sampler.restore('runs/digits/rqtransformer', mesh=mesh)
+  path = pathlib.Path('runs/digits/rqtransformer')
+  sampler = rq_jax.Sampler.restore(path, mesh=mesh)
   key = jax.random.key(0)
   drawn: jax.Array = sampler(key, labels=[3, 7])
   sampler(key, labels=np.array([3, 7]), first_index=2)

@@ -13,7 +13,7 @@ from rq_jax.typing import Array
 def resolve(
     prior: rqtransformer.RQTransformer,
     *,
-    text_tokenizer: str | epath.Path | None = None,
+    text_tokenizer: epath.PathLike | None = None,
     count: int | None = None,
     labels: Sequence[int] | Array | None = None,
     tokens: Array | None = None,

@@ -149,7 +149,7 @@ def ask(
     asked: Asked,
     *,
     sampling: Sampling,
-    text_tokenizer: str | epath.Path | None = None,
+    text_tokenizer: epath.PathLike | None = None,
     count: int | None = None,
 ) -> Request:
   """Checks the arguments of a call and turns them into a request.

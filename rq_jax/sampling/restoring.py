@@ -14,14 +14,14 @@ from rq_jax.typing import Variables
 
 
 def restore(
-    path: str,
+    path: epath.PathLike,
     *,
     step: int | None,
     ema: bool,
     dtype: str | None,
     mesh: jax.sharding.Mesh | None,
-    tokenizer: str | None,
-    text_tokenizer: str | None,
+    tokenizer: epath.PathLike | None,
+    text_tokenizer: epath.PathLike | None,
 ) -> tuple[
     rqtransformer.RQTransformer,
     Variables,
@@ -42,12 +42,12 @@ def restore(
   description = stored.read_model(folder, stage=2)
   own = folder / 'tokenizer'
   restored = Tokenizer.restore(
-      str(other or own), dtype=dtype, mesh=mesh, verbose=False
+      other or own, dtype=dtype, mesh=mesh, verbose=False
   )
   build.check_pair(description, restored.model)
   if other and own.exists():
     # The fingerprint is that of the trained dtype; a cast would change it.
-    given = Tokenizer.restore(str(other), mesh=mesh, verbose=False)
+    given = Tokenizer.restore(other, mesh=mesh, verbose=False)
     inference_copy.check_fingerprint(own, given.fingerprint)
   prior = build.rqtransformer(description, dtype)
   abstract = build.rqtransformer_variables(prior)

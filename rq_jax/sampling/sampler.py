@@ -65,19 +65,19 @@ class Sampler:
   tokenizer: Tokenizer
   sampling: Sampling = Sampling()
   mesh: jax.sharding.Mesh | None = None
-  text_tokenizer: str | epath.Path | None = None
+  text_tokenizer: epath.PathLike | None = None
 
   @classmethod
   def restore(
       cls,
-      path: str,
+      path: epath.PathLike,
       *,
       step: int | None = None,
       ema: bool = True,
       dtype: str | None = None,
       mesh: jax.sharding.Mesh | None = None,
-      tokenizer: str | None = None,
-      text_tokenizer: str | None = None,
+      tokenizer: epath.PathLike | None = None,
+      text_tokenizer: epath.PathLike | None = None,
       verbose: bool = True,
   ) -> 'Sampler':
     """Restores a generator.

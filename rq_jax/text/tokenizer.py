@@ -29,7 +29,7 @@ class TextTokenizer:
   pad_id: int
 
   @classmethod
-  def load(cls, path: str | epath.Path) -> 'TextTokenizer':
+  def load(cls, path: epath.PathLike) -> 'TextTokenizer':
     """Reads a `text_tokenizer.json`, a file of the tokenizers library.
 
     Padding, truncation and dropout that the file configures are switched off,
@@ -66,7 +66,7 @@ class TextTokenizer:
       tokenizer.model.dropout = None
     return cls(tokenizer=tokenizer, pad_id=pad_id)
 
-  def save(self, path: str | epath.Path) -> None:
+  def save(self, path: epath.PathLike) -> None:
     """Writes a file that `load` reads; it appears whole or not at all."""
     path = files.path(path, 'path')
     padding = copy.deepcopy(self.tokenizer)
@@ -126,9 +126,7 @@ class TextTokenizer:
       ) from error
 
 
-def find(
-    folder: epath.Path, given: str | epath.Path | None
-) -> epath.Path | None:
+def find(folder: epath.Path, given: epath.PathLike | None) -> epath.Path | None:
   """Finds the text tokenizer of a model; returns None if there is none.
 
   Args:
@@ -144,9 +142,7 @@ def find(
   return beside if beside.exists() else None
 
 
-def char_bpe(
-    vocab: str | epath.Path, merges: str | epath.Path
-) -> TextTokenizer:
+def char_bpe(vocab: epath.PathLike, merges: str | epath.Path) -> TextTokenizer:
   """Builds a text tokenizer from the two files of the official tokenizer.
 
   It converts texts to lower case, splits them at whitespace and punctuation,
@@ -195,7 +191,7 @@ def char_bpe(
   return TextTokenizer(tokenizer=tokenizer, pad_id=tokenizer.token_to_id(_PAD))
 
 
-def _library(path: str | epath.Path) -> Any:
+def _library(path: epath.PathLike) -> Any:
   """Imports the optional package tokenizers."""
   try:
     import tokenizers
@@ -207,7 +203,7 @@ def _library(path: str | epath.Path) -> Any:
   return tokenizers
 
 
-def _pad_id(tokenizer: Any, path: str | epath.Path) -> int:
+def _pad_id(tokenizer: Any, path: epath.PathLike) -> int:
   if tokenizer.padding:
     return tokenizer.padding['pad_id']
   for name in (_PAD, '<pad>'):
