@@ -1,8 +1,8 @@
 r"""RQ-VAE on real handwritten digits, 32x32: 4x4 positions, 4 codes at each.
 
 The 1797 digits come with scikit-learn; every fifth is held out. Training takes
-about a minute and a half on two CPU cores and reaches a PSNR of 30 dB on
-held-out digits. `python -m rq_jax quickstart` runs this experiment. To run it
+about two minutes on two CPU cores and reaches a PSNR of 30 dB on held-out
+digits. `python -m rq_jax quickstart` runs this experiment. To run it
 by hand:
 
   python -m rq_jax train \
