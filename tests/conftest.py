@@ -5,8 +5,13 @@ started by tests inherit them. A warm cache makes the suite several times
 faster; `--cache-clear` empties it.
 """
 
+import functools
+import gc
+import importlib.metadata
+import multiprocessing.process
 import os
 import pathlib
+import subprocess
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = ' '.join(
@@ -15,6 +20,13 @@ os.environ['XLA_FLAGS'] = ' '.join(
         '--xla_force_host_platform_device_count=8',
         # Programs run only a few times, so compiling takes most of the time.
         '--xla_backend_optimization_level=0',
+        # Pieces of a program share a start of the compiler, and the cores are
+        # busy with other tests.
+        '--xla_cpu_parallel_codegen_split_count=1',
+        # These compile loops in half the time; later versions lack the choice.
+        '--xla_cpu_use_fusion_emitters=false'
+        if importlib.metadata.version('jaxlib').startswith('0.10.')
+        else '',
     ]
 )
 os.environ.setdefault(
@@ -28,12 +40,43 @@ from absl import flags
 import jax
 import pytest
 
+from tests import processes
+
+# Tracing makes objects by the thousand, few of which are in cycles.
+gc.set_threshold(200_000, 20, 20)
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Memory mappings of a process at which compiled programs are released. Linux
 # allows 65,530, and XLA crashes beyond.
 _MAPPED = 30_000
+
+
+def pytest_collection_modifyitems(items):
+  """Marks the tests that start a process themselves, or by a fixture."""
+  for item in items:
+    found = item._fixtureinfo.name2fixturedefs.values()
+    fixtures = [fixture.func for several in found for fixture in several]
+    # That below keeps processes from being started.
+    fixtures = [f for f in fixtures if f.__globals__ is not globals()]
+    if any(map(_starts_process, [item.function, *fixtures])):
+      item.add_marker('process')
+
+
+_starts_process = functools.cache(processes.are_started_by)
+
+
+@pytest.fixture(autouse=True)
+def no_process_without_a_mark(request, monkeypatch):
+  """Lets only tests that are marked `process` start one."""
+  if request.node.get_closest_marker('process'):
+    return
+
+  def refuse(*_, **__):
+    pytest.fail('This test starts a process: mark it with pytest.mark.process.')
+
+  monkeypatch.setattr(subprocess.Popen, '__init__', refuse)
+  monkeypatch.setattr(multiprocessing.process.BaseProcess, 'start', refuse)
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -75,6 +75,7 @@ def test_scripts_are_valid_bash(script):
     ('script', 'usage'),
     [
         ('test.sh', 'bash launch/test.sh tests/models -x'),
+        ('test.sh', 'bash launch/test.sh --fast'),
         ('quickstart.sh', 'bash launch/quickstart.sh [--seed=0]'),
     ],
 )
@@ -179,6 +180,15 @@ def test_the_whole_suite_takes_two_cores_and_a_part_what_it_is_told(clone):
   assert f'ran: -m pytest -n 2 --dist=loadfile in {clone}' in whole.stdout
   part = launch(clone, 'launch/test.sh', 'tests/a_test.py', PYTHON=str(python))
   assert f'ran: -m pytest tests/a_test.py in {clone}' in part.stdout
+
+
+def test_the_fast_part_leaves_out_what_is_slow_and_takes_more_arguments(clone):
+  python, _ = fake_python(clone)
+  fast = '-m not process and not slow'
+  alone = launch(clone, 'launch/test.sh', '--fast', PYTHON=str(python))
+  assert f'ran: -m pytest {fast} -n 2 --dist=loadfile in' in alone.stdout
+  more = launch(clone, 'launch/test.sh', '--fast', '-x', PYTHON=str(python))
+  assert f'ran: -m pytest {fast} -x in {clone}' in more.stdout
 
 
 def test_a_current_environment_is_left_alone(clone):

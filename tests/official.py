@@ -112,6 +112,7 @@ def norm(state, name):
   return {'scale': state[f'{name}.weight'], 'bias': state[f'{name}.bias']}
 
 
+@functools.cache
 def variables(name, part='state_dict'):
   """Variables of a recorded model, converted."""
   return convert(config(name), weights(name, part, whole=True))

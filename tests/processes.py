@@ -1,10 +1,17 @@
-"""Programs in separate processes, which may work together."""
+"""Programs in separate processes, which may work together.
 
+Tests that start one are marked `process` by tests/conftest.py.
+"""
+
+import dis
+import inspect
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
+import types
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -18,9 +25,9 @@ def free_port():
 
 def start(program, *arguments, devices=1, variables=()):
   """Starts a program in Python, with some devices and environment variables."""
-  flags = (
-      f'--xla_force_host_platform_device_count={devices}'
-      ' --xla_backend_optimization_level=0'
+  # All others as here, so that compiled programs are found in the cache.
+  flags = re.sub(
+      r'(?<=platform_device_count=)\d+', str(devices), os.environ['XLA_FLAGS']
   )
   return subprocess.Popen(
       [sys.executable, '-c', program, *map(str, arguments)],
@@ -43,3 +50,30 @@ def end(started, number=None):
     for process in started:
       process.kill()
   return [(p.returncode, *text) for p, text in zip(started, texts)]
+
+
+def are_started_by(test):
+  """Whether a test or fixture starts one, or a function of its module does."""
+  waiting, seen = [test], set()
+  while waiting:
+    function = inspect.unwrap(waiting.pop())
+    if function in seen or not isinstance(function, types.FunctionType):
+      continue
+    seen.add(function)
+    for name in _names(function.__code__):
+      value = function.__globals__.get(name)
+      if value is subprocess or value is sys.modules[__name__]:
+        return True
+      if getattr(value, '__module__', None) == function.__module__:
+        waiting.append(value)
+  return False
+
+
+def _names(code):
+  """Global names that a function uses, those of inner functions included."""
+  for instruction in dis.get_instructions(code):
+    if instruction.opname == 'LOAD_GLOBAL':
+      yield instruction.argval
+  for constant in code.co_consts:
+    if isinstance(constant, types.CodeType):
+      yield from _names(constant)

@@ -3,13 +3,19 @@
 import jax
 
 
-def values_in(jaxpr):
-  """Types of all values of a program, including inner programs."""
+def equations_in(jaxpr):
+  """All equations of a program, including those of inner programs."""
   for equation in jaxpr.eqns:
-    yield from (variable.aval for variable in equation.outvars)
+    yield equation
     for value in jax.tree.leaves(
         list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'jaxpr')
     ):
       inner = getattr(value, 'jaxpr', value)
       if hasattr(inner, 'eqns'):
-        yield from values_in(inner)
+        yield from equations_in(inner)
+
+
+def values_in(jaxpr):
+  """Types of all values of a program, those of inner programs included."""
+  for equation in equations_in(jaxpr):
+    yield from (variable.aval for variable in equation.outvars)

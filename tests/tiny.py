@@ -22,11 +22,13 @@ from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import folders
 from tests import official
+from tests import random_numbers
 
 SIZE = 16  # Pixels.
 BATCH = 8
 CODE_SHAPE = (2, 2, 2)
 WORDS = 12  # No other dimension has this size.
+EVALUATED = 64  # Held-out images of a whole run.
 
 
 def merged(base, changes):
@@ -115,7 +117,9 @@ def untrained_tokenizer(seed=0):
   def init(key):
     return partitioning.unbox(model.init(key, jnp.zeros((1, SIZE, SIZE, 3))))
 
-  return tokenizer.Tokenizer(model=model, variables=init(jax.random.key(seed)))
+  return tokenizer.Tokenizer(
+      model=model, variables=init(random_numbers.key(seed))
+  )
 
 
 @functools.cache
@@ -184,8 +188,8 @@ def initial_state(stage, task):
   def init(key):
     return partitioning.unbox(stage.init_state(task, key))
 
-  # This generator compiles fastest; the run itself uses the usual one.
-  state = init(jax.random.key(0, impl='unsafe_rbg'))
+  # The run itself uses the usual generator.
+  state = init(random_numbers.key(0))
   return state.replace(rng=jax.random.key(1))
 
 
@@ -226,9 +230,13 @@ def all_differ(a, b):
   )
 
 
-def run_config(stage):
-  """An experiment with a discriminator, averages, and re-drawn codewords."""
+def run_config(stage, tokenizer=None):
+  """An experiment of a whole run: a GAN, averages and restarted codewords.
+
+  Stage 2 uses the given tokenizer, or by default that of `finished_run(1)`.
+  """
   train = dict(steps=12, log_steps=1, eval_steps=7, checkpoint_steps=2)
+  train |= dict(eval_images=EVALUATED)
   optimizer = dict(ema_decay=0.9)
   if stage == 1:
     return stage1_config(
@@ -237,7 +245,7 @@ def run_config(stage):
         train=train,
     )
   return stage2_config(
-      tokenizer=str(finished_run(1)),
+      tokenizer=tokenizer or str(finished_run(1)),
       loss=dict(label_dropout=0.25),
       optimizer=optimizer,
       train=train,

@@ -27,6 +27,7 @@ TINY = [
     f'--config.train.steps={STEPS}',
     '--config.train.log_steps=1',
     '--config.train.eval_steps=10000',
+    '--config.train.eval_images=20',
     '--config.train.checkpoint_steps=10000',
 ]
 

@@ -140,6 +140,7 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
   _assert_equal(_join(parts), expected)
 
 
+@pytest.mark.process
 def test_worker_processes_change_nothing(tmp_path):
   values = np.random.default_rng(0).normal(size=(6, 2, 2, 3))
   caches.write(tmp_path, values, np.arange(6))
@@ -154,6 +155,7 @@ def test_worker_processes_change_nothing(tmp_path):
   _assert_equal(_take(5, source, workers=2, **options), expected)
 
 
+@pytest.mark.process
 def test_worker_processes_augment_photographs_alike(tmp_path):
   for i, photo in enumerate(datasets.load_sample_images().images):
     small = Image.fromarray(photo).resize((64, 48))
@@ -174,7 +176,9 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
   _assert_equal(_take(3, source, workers=2, **options), expected)
 
 
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize(
+    'workers', [0, pytest.param(1, marks=pytest.mark.process)]
+)
 def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
   (tmp_path / 'broken.jpg').write_bytes(b'')
   source = image_folder.ImageFolder(tmp_path)

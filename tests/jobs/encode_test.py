@@ -8,6 +8,7 @@ import os
 import re
 import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from rq_jax.data.sources import features
 from rq_jax.data.sources import splits
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import locks
+from rq_jax.distributed import processes
 from rq_jax.jobs import encode
 from rq_jax.jobs import versions
 from tests import tiny
@@ -191,6 +193,31 @@ def test_compiled_programs_are_kept_before_anything_is_read(
   with pytest.raises(ValueError, match='holds no config.json'):
     encode.run(str(tmp_path), data(), str(tmp_path / 'out'))
   assert kept == [None]
+
+
+def test_each_process_encodes_every_other_shard(
+    undisturbed, tmp_path, monkeypatch
+):
+  out = tmp_path / 'out'
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(processes, 'wait_for_all', lambda _: None)
+  monkeypatch.setattr(processes, 'only_first', lambda act: act())
+
+  def encode_as(index):
+    monkeypatch.setattr(jax, 'process_index', lambda: index)
+    encode.encode(stand_in(), data(), str(out))
+
+  # Of train/0, 1, 2, 3 and test/0, in that order.
+  with pytest.raises(interrupts.Interrupted, match='720 of 1797 images'):
+    encode_as(1)
+  assert shards_in(out) == ['00001', '00003']
+  assert not list(out.glob('test/features*.npy'))
+  for name in ('features', 'label'):
+    for shard in (1, 3):
+      file = f'train/{name}-0000{shard}-of-00004.npy'
+      assert (out / file).read_bytes() == undisturbed[file]
+  encode_as(0)
+  assert contents(out) == undisturbed
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import autoencoder
+from tests import random_numbers
 from tests.models import drawn
 
 NETWORK = dict(
@@ -98,7 +99,7 @@ def test_recomputed_blocks_have_the_same_gradients():
           params,
           x,
           True,
-          rngs={'dropout': jax.random.key(7, impl='unsafe_rbg')},
+          rngs={'dropout': random_numbers.key(7)},
       )
       return jnp.sum(jnp.sin(out))
 

@@ -8,6 +8,7 @@ import pytest
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import blocks
+from tests import random_numbers
 from tests.models import drawn
 
 assert_close = functools.partial(
@@ -88,7 +89,7 @@ def test_dropout_acts_in_training_alone():
     rngs = {'dropout': rng}
     return module.apply({'params': params}, maps(), True, rngs=rngs)
 
-  keys = (jax.random.key(k, impl='unsafe_rbg') for k in (0, 1))
+  keys = (random_numbers.key(k) for k in (0, 1))
   first, second = (np.asarray(train(key)) for key in keys)
   assert np.abs(first - apply(params, maps())).max() > 0.01
   assert np.abs(first - second).max() > 0.01

@@ -6,6 +6,7 @@ same tables as released checkpoints.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,6 @@ assert_close = functools.partial(
 @functools.cache
 def _model(name):
   return build.rqvae(official.config(name).model)
-
-
-def _apply(name, method, *args, **options):
-  fn = functools.partial(_model(name).apply, method=method, **options)
-  return jax.jit(fn)(official.variables(name), *args)
 
 
 @functools.cache
@@ -56,30 +52,79 @@ def _run(name):
 
 
 @functools.cache
-def _words(name, codes):
-  """Codewords of recorded codes, [B, h, w, D, C'], and the bound quantizer."""
-  model = _model(name).bind(official.variables(name))
-  return model.quantizer.embed(official.recording(name)[codes])
+def _of_codes(name):
+  """What the model makes of recorded codes, by what they are recorded as."""
+  recorded, model = official.recording(name), _model(name)
+  named = ['codes', 'rand_codes']
+  named += ['stoch_codes_t05'] * ('stoch_codes_t05' in recorded)
+  codes = {name: recorded[name] for name in named}
 
+  @jax.jit
+  def run(variables):
+    bound = model.bind(variables)
+    quantizer, books = bound.quantizer, bound.codebooks()
+    words = {name: quantizer.embed(x) for name, x in codes.items()}
+    # What every depth has left to code, [B, h, w, D, C'].
+    folded = quantizer.fold(jnp.asarray(recorded['z_e']))
+    residuals = {
+        name: folded[: len(x), ..., None, :] - jnp.cumsum(x, axis=-2) + x
+        for name, x in words.items()
+    }
+    distances = {
+        name: [
+            codebook.squared_distances(x[..., d, :], books[d % len(books)])
+            for d in range(x.shape[-2])
+        ]
+        for name, x in residuals.items()
+    }
+    both = jnp.concatenate([codes['codes'], codes['rand_codes']])
+    images = jnp.split(bound.decode_codes(both), [len(codes['codes'])])
+    return {
+        'words': words,
+        'distances': distances,
+        'embedded': {name: bound.embed(x) for name, x in codes.items()},
+        'images': dict(zip(codes, images)),
+    }
 
-def _unfold(name, words):
-  return _model(name).bind(official.variables(name)).quantizer.unfold(words)
+  return run(official.variables(name))
 
 
 @functools.cache
-def _residuals(name, codes):
-  """The residual that every depth quantizes, [B, h, w, D, C']."""
-  recorded = official.recording(name)
-  model = _model(name).bind(official.variables(name))
-  words = _words(name, codes)
-  folded = model.quantizer.fold(jnp.asarray(recorded['z_e'])[: len(words)])
-  return folded[..., None, :] - jnp.cumsum(words, axis=-2) + words
+def _of_parts(name):
+  """Features and images of parts of a stack, and features of its first."""
+  recorded, model = official.recording(name), _model(name)
+
+  @jax.jit
+  def run(variables):
+    bound = model.bind(variables)
+    codes = recorded['rand_codes'][:1]
+    words = bound.quantizer.embed(codes)
+    parts = jnp.concatenate([jnp.cumsum(words, axis=-2), words], axis=-2)
+    features = jnp.concatenate(
+        [
+            bound.quantizer.unfold(parts[..., d, :])
+            for d in range(parts.shape[-2])
+        ]
+    )
+    first = [bound.embed(codes, depth=d + 1) for d in range(words.shape[-2])]
+    return features, bound.decode(features), first
+
+  return run(official.variables(name))
 
 
-def _distances(name, residuals, d):
-  books = _apply(name, 'codebooks')
-  words = books[0] if len(books) == 1 else books[d]
-  return codebook.squared_distances(residuals[..., d, :], words)
+@functools.cache
+def _soft_codes(name, temperature):
+  """Codes, and the soft targets of all depths."""
+
+  @jax.jit
+  def run(variables):
+    quantizer = _model(name).bind(variables).quantizer
+    features = quantizer.fold(jnp.asarray(official.recording(name)['z_e']))
+    codes, residuals = quantizer.soft_codes(features, temperature=temperature)
+    logits = quantizer.target_logits(residuals, temperature=temperature)
+    return codes, jax.nn.softmax(logits)
+
+  return run(official.variables(name))
 
 
 @pytest.mark.parametrize(
@@ -134,14 +179,13 @@ def test_losses_are_the_official_ones(name):
 @pytest.mark.parametrize('name', official.RQVAES)
 def test_partial_sums_and_distances_are_the_official_ones(name):
   recorded = official.recording(name)
-  sums = jnp.cumsum(_words(name, 'codes'), axis=-2)
-  residuals = _residuals(name, 'codes')
-  for d in range(sums.shape[-2]):
+  sums = np.cumsum(_of_codes(name)['words']['codes'], axis=-2)
+  for d, distances in enumerate(_of_codes(name)['distances']['codes']):
     expected = recorded[f'distances_{d}']
-    actual = _distances(name, residuals, d)[: len(expected)]
     # Large squares cancel in these distances: their noise in float32 is large.
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
-  for d in range(sums.shape[-2]):
+    np.testing.assert_allclose(
+        distances[: len(expected)], expected, rtol=1e-5, atol=1e-4
+    )
     assert_close(sums[..., d, :], recorded[f'quant_list_{d}'])
 
 
@@ -150,35 +194,28 @@ def test_partial_sums_and_distances_are_the_official_ones(name):
 def test_codes_are_embedded_and_decoded_as_by_the_official_model(name, codes):
   recorded = official.recording(name)
   prefix = codes.removesuffix('codes')
-  actual = _apply(name, 'embed', recorded[codes])
-  assert_close(actual, recorded[f'{prefix}embed_code'])
-  pixels = _apply(name, 'decode_codes', recorded[codes])
+  made = {kind: values[codes] for kind, values in _of_codes(name).items()}
+  assert_close(made['embedded'], recorded[f'{prefix}embed_code'])
   expected = official.images(recorded[f'{prefix}decode_code'])
-  assert_close(pixels, expected)
+  assert_close(made['images'], expected)
   expected = recorded[f'{prefix}emb_with_depth']
-  assert_close(_words(name, codes)[: len(expected)], expected)
+  assert_close(made['words'][: len(expected)], expected)
 
 
 @pytest.mark.parametrize('name', official.RQVAES)
 def test_parts_of_every_stack_decode_to_the_official_images(name):
   # The first codes of each stack ('add'), or only one of them ('select').
   recorded = official.recording(name)
-  words = _words(name, 'rand_codes')[:1]
-  for kind, parts in {
-      'add': jnp.cumsum(words, axis=-2),
-      'select': words,
-  }.items():
-    embedded = [_unfold(name, parts[..., d, :]) for d in range(words.shape[-2])]
-    for d, actual in enumerate(embedded):
-      assert_close(actual, recorded[f'embed_partial_{kind}_{d}'])
-    pixels = _apply(name, 'decode', jnp.concatenate(embedded))
-    for d, actual in enumerate(pixels):
-      expected = official.images(recorded[f'decode_partial_{kind}_{d}'])
-      assert_close(actual[None], expected)
-  for d in range(words.shape[-2]):
-    codes = recorded['rand_codes'][:1]
-    actual = _apply(name, 'embed', codes, depth=d + 1)
-    assert_close(actual, recorded[f'embed_partial_add_{d}'])
+  features, pixels, first = _of_parts(name)
+  depth = len(first)
+  for i, (kind, d) in enumerate(
+      itertools.product(('add', 'select'), range(depth))
+  ):
+    assert_close(features[i, None], recorded[f'embed_partial_{kind}_{d}'])
+    expected = official.images(recorded[f'decode_partial_{kind}_{d}'])
+    assert_close(pixels[i, None], expected)
+  for d, embedded in enumerate(first):
+    assert_close(embedded, recorded[f'embed_partial_add_{d}'])
 
 
 @pytest.mark.parametrize('name', official.RQVAES)
@@ -187,14 +224,10 @@ def test_soft_codes_are_the_official_ones(name, label, temperature):
   recorded = official.recording(name)
   if f'soft_codes_{label}' not in recorded:
     pytest.skip('the official method fails for codebooks of several sizes')
-  quantizer = _model(name).bind(official.variables(name)).quantizer
-  codes, residuals = quantizer.soft_codes(
-      quantizer.fold(jnp.asarray(recorded['z_e'])), temperature=temperature
-  )
+  codes, targets = _soft_codes(name, temperature)
   np.testing.assert_array_equal(codes, recorded['codes'])
-  logits = quantizer.target_logits(residuals, temperature=temperature)
   expected = recorded[f'soft_codes_{label}']
-  assert_close(jax.nn.softmax(logits)[: len(expected)], expected)
+  assert_close(targets[: len(expected)], expected)
 
 
 @pytest.mark.parametrize('name', official.RQVAES)
@@ -203,7 +236,8 @@ def test_soft_targets_of_drawn_codes_are_the_official_ones(name):
   if 'stoch_codes_t05' not in recorded:
     pytest.skip('the official method fails for codebooks of several sizes')
   # Every depth quantizes the residual of the codes drawn before it.
-  residuals = _residuals(name, 'stoch_codes_t05')
-  for d in range(residuals.shape[-2]):
-    actual = jax.nn.softmax(-_distances(name, residuals, d) / 0.5)
-    assert_close(actual, recorded['stoch_soft_codes_t05'][..., d, :])
+  for d, distances in enumerate(
+      _of_codes(name)['distances']['stoch_codes_t05']
+  ):
+    targets = jax.nn.softmax(-distances / 0.5)
+    assert_close(targets, recorded['stoch_soft_codes_t05'][..., d, :])

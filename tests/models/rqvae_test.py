@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax.models import rqvae
+from tests import random_numbers
 from tests.models import drawn
 
 MODEL = rqvae.RQVAE(
@@ -102,8 +103,7 @@ def _loss(model, params, books, rngs):
 @functools.cache
 def _trained():
   model = MODEL.clone(dropout=0.3)
-  # This generator compiles fastest.
-  key = jax.random.key(1, impl='unsafe_rbg')
+  key = random_numbers.key(1)
   rngs = {'dropout': key, 'codebook': key}
 
   @jax.jit

@@ -4,11 +4,14 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import transformer
+from tests import programs
+from tests import random_numbers
 from tests.models import drawn
 
 WIDTH, HEADS, LAYERS = 16, 2, 2
@@ -18,10 +21,6 @@ STACK = transformer.Stack(LAYERS, BLOCK)
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )
-
-
-def key(seed):
-  return jax.random.key(seed, impl='unsafe_rbg')  # Compiles fastest.
 
 
 def inputs(seed=0, length=6):
@@ -126,7 +125,7 @@ def test_recomputed_blocks_have_the_same_gradients():
     stack = transformer.Stack(LAYERS, (*BLOCK, ('dropout', 0.2)), remat)
 
     def loss(params, x):
-      rngs = {'dropout': key(7)}
+      rngs = {'dropout': random_numbers.key(7)}
       out = stack.apply({'params': params}, x, True, rngs=rngs)
       return jnp.sum(jnp.sin(out))
 
@@ -135,6 +134,50 @@ def test_recomputed_blocks_have_the_same_gradients():
     return jax.jit(jax.grad(loss))(params(), inputs())
 
   jax.tree.map(assert_close, gradients(True), gradients(False))
+
+
+def test_recomputing_keeps_products_with_kernels_and_no_scores():
+  """Which of the values the backward pass takes over from the forward pass."""
+  stack = transformer.Stack(LAYERS, BLOCK, remat=True)
+
+  def loss(params, x):
+    return jnp.sum(jnp.sin(stack.apply({'params': params}, x, True)))
+
+  jaxpr = jax.make_jaxpr(jax.grad(loss))(params(), inputs())
+  forward, _ = (
+      equation
+      for equation in programs.equations_in(jaxpr.jaxpr)
+      if equation.primitive.name == 'scan'
+  )
+  _, *kept = (value.aval.shape for value in forward.outvars)
+  row = (LAYERS, *inputs().shape[:2])
+  assert sorted(kept) == sorted(
+      [
+          (*row, WIDTH),  # What each block is given.
+          (*row, 3, HEADS, WIDTH // HEADS),  # Queries, keys and values.
+          (*row, WIDTH),  # The result of the attention.
+          (*row, 4 * WIDTH),  # The hidden layer, before its activation.
+      ]
+  )
+
+
+def test_a_block_splits_its_result_over_the_devices_of_the_batch():
+  """Else the partitioner may gather whole batches between two blocks."""
+  mesh = partitioning.make_mesh(dict(data=2, fsdp=2, model=2))
+  block = transformer.unstack(params(), LAYERS)[0]
+  x = np.zeros((4, 6, WIDTH), np.float32)
+  with partitioning.activate(mesh):
+    jaxpr = jax.make_jaxpr(transformer.Block(**dict(BLOCK)).apply)(
+        {'params': block}, x
+    )
+  (constraint,) = (
+      equation
+      for equation in programs.equations_in(jaxpr.jaxpr)
+      if equation.primitive.name == 'sharding_constraint'
+  )
+  assert constraint.outvars == jaxpr.jaxpr.outvars
+  sharding = constraint.params['sharding']
+  assert sharding.spec == PartitionSpec(('data', 'fsdp'), None, None)
 
 
 @pytest.mark.parametrize('rate', ['dropout', 'attention_dropout'])
@@ -146,8 +189,8 @@ def test_dropout_acts_in_training_alone(rate):
     rngs = {'dropout': rng}
     return stack.apply({'params': params()}, inputs(), train, rngs=rngs)
 
-  assert_close(run(False, key(0)), outputs())
-  first, second = (run(True, key(k)) for k in (0, 1))
+  assert_close(run(False, random_numbers.key(0)), outputs())
+  first, second = (run(True, random_numbers.key(k)) for k in (0, 1))
   assert np.abs(first - outputs()).max() > 0.01
   assert np.abs(first - second).max() > 0.01
 
@@ -161,10 +204,10 @@ def test_layers_drop_out_differently():
 
   @jax.jit
   def run():
-    zeros = jax.tree.map(jnp.zeros_like, stack.init(key(0), x))
+    zeros = jax.tree.map(jnp.zeros_like, stack.init(random_numbers.key(0), x))
     zeros = partitioning.unbox(zeros)['params']
     zeros['layers']['mlp_out']['bias'] += 1
-    rngs = {'dropout': key(1)}
+    rngs = {'dropout': random_numbers.key(1)}
     return stack.apply({'params': zeros}, x, True, rngs=rngs)
 
   # Each is kept with probability 1/2 and doubled: sums are even, 20 on average.
@@ -258,7 +301,7 @@ def test_bfloat16_stays_close_to_float32():
 
 
 def test_layers_start_as_in_pytorch_and_differ():
-  init = jax.jit(lambda: STACK.init(key(0), inputs()))
+  init = jax.jit(lambda: STACK.init(random_numbers.key(0), inputs()))
   layers = partitioning.unbox(init()['params'])['layers']
   for name, fan_in in (('mlp_in', WIDTH), ('mlp_out', 4 * WIDTH)):
     bound = 1 / math.sqrt(fan_in)

@@ -128,6 +128,38 @@ def started(workdir, config, task):
   return seen[0]
 
 
+def test_a_step_takes_the_memory_of_the_state_before(tmp_path, monkeypatch):
+  """Else two states must fit on a device."""
+  opened = []
+  open_state = loop.start.open_state
+
+  def spy(*arguments, **options):
+    opened.append(open_state(*arguments, **options))
+    return opened[0]
+
+  monkeypatch.setattr(loop.start, 'open_state', spy)
+  toy.run(tmp_path, steps=1)
+  state, _ = opened[0]
+  assert state.params['w'].is_deleted()
+  assert state.ema_params['w'].is_deleted()
+
+
+def test_batches_are_loaded_by_as_many_workers_as_were_asked_for(
+    tmp_path, monkeypatch
+):
+  train_batches = loop.loader.train_batches
+  asked = []
+
+  def spy(*arguments, workers, **options):
+    asked.append(workers)
+    return train_batches(*arguments, **options)  # Quicker, and the same.
+
+  monkeypatch.setattr(loop.loader, 'train_batches', spy)
+  config = tiny.changed(toy.experiment(), data=dict(workers=2))
+  toy.run(tmp_path, steps=1, config=config)
+  assert asked == [2]
+
+
 def test_a_checkpoint_wins_over_the_weights_to_start_from(tmp_path):
   toy.run(tmp_path, steps=2)
   config = toy.experiment()

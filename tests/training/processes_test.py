@@ -73,7 +73,7 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   config = tiny.stage2_config(
       tokenizer=str(tmp_path / 'tokenizer'),
       loss=dict(label_dropout=0.25),
-      train=dict(steps=1),
+      train=dict(steps=1, eval_images=20),
   )
   first, second = train(config, tmp_path / 'run')
   assert first == second

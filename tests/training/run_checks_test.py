@@ -1,5 +1,6 @@
 """Everything that is checked, and refused, before a run trains."""
 
+import functools
 import json
 import os
 import shutil
@@ -9,16 +10,41 @@ from PIL import Image
 import pytest
 
 from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import stored
 from rq_jax.training import run
+from tests import folders
 from tests import tiny
 from tests.data import caches
+
+
+@functools.cache
+def begun(stage):
+  """The folder of a run that has saved what it starts with."""
+
+  def save(stage, task, config, mesh, workdir, *, splits, total_steps):
+    del config, mesh, total_steps
+    meta = {'step': 1, 'num_examples': len(splits.train)}
+    with runs.Checkpoints(workdir, keep=1) as checkpoints:
+      checkpoints.save(1, tiny.initial_state(stage, task), meta)
+
+  folder = folders.new()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(run.loop, 'run', save)
+    run.train(run_config(stage), folder)
+  return folder
+
+
+def run_config(stage):
+  """The experiment of such a run."""
+  tokenizer = str(begun(1)) if stage == 2 else None
+  return tiny.run_config(stage, tokenizer=tokenizer)
 
 
 @pytest.fixture(autouse=True)
 def no_step(monkeypatch):
   """Every refusal comes before any training."""
-  tiny.finished_run(2)  # Trains it and its tokenizer now, once.
+  begun(2)  # Also its tokenizer; both save their initial weights.
 
   def fail(*_, **__):
     raise AssertionError('Training began.')
@@ -28,12 +54,12 @@ def no_step(monkeypatch):
 
 def test_another_tokenizer_is_refused_where_a_run_has_begun(tmp_path):
   """Even though it has the same size and the same path."""
-  config = tiny.run_config(2)
+  config = run_config(2)
   config = tiny.changed(config, tokenizer=exported(tmp_path / 'other'))
   with pytest.raises(ValueError, match='fingerprint .* but the model was'):
-    run.train(config, tiny.finished_run(2))
+    run.train(config, begun(2))
   # The config of the run is unchanged.
-  assert stored.read_config(tiny.finished_run(2)) == tiny.run_config(2)
+  assert stored.read_config(begun(2)) == run_config(2)
 
 
 def exported(path, seed=1):
@@ -156,17 +182,17 @@ def test_more_classes_than_the_data_have_are_named_and_not_refused(
 
 
 def test_a_changed_field_is_refused_by_its_name():
-  config = tiny.run_config(1)
+  config = run_config(1)
   config = tiny.changed(config, model=dict(decay=0.5))
   config = tiny.changed(config, optimizer=dict(peak_lr=0.25))
   config = tiny.changed(config, train=dict(log_steps=3))  # This may change.
   with pytest.raises(ValueError) as info:
-    run.train(config, tiny.finished_run(1))
+    run.train(config, begun(1))
   assert 'config.model.decay (was 0.99, is 0.5)' in str(info.value)
   assert 'config.optimizer.peak_lr (was 0.001, is 0.25)' in str(info.value)
   assert 'log_steps' not in str(info.value)
-  before = stored.read_config(tiny.finished_run(1))
-  assert before == tiny.run_config(1)
+  before = stored.read_config(begun(1))
+  assert before == run_config(1)
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
@@ -185,7 +211,7 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
   stored.write_config(tmp_path / 'empty', tiny.stage1_config())
   with pytest.raises(ValueError, match='no complete checkpoint yet'):
     run.train(config, tmp_path / 'run')
-  config = tiny.stage2_config(tokenizer=str(tiny.finished_run(2)))
+  config = tiny.stage2_config(tokenizer=str(begun(2)))
   with pytest.raises(ValueError, match='holds an RQ-Transformer'):
     run.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
@@ -256,8 +282,8 @@ def test_weights_to_start_from_that_are_missing_are_refused_at_once(
 
 def test_weights_to_start_from_are_not_needed_by_a_run_that_resumes(tmp_path):
   folder = tmp_path / 'run'
-  shutil.copytree(tiny.finished_run(1), folder)
-  config = tiny.changed(tiny.run_config(1), init_from=str(tmp_path / 'none'))
+  shutil.copytree(begun(1), folder)
+  config = tiny.changed(run_config(1), init_from=str(tmp_path / 'none'))
   with pytest.raises(AssertionError, match='Training began'):
     run.train(config, folder)
 

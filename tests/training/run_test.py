@@ -10,7 +10,6 @@ import pytest
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.data.sources import digits
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import run
@@ -48,7 +47,7 @@ def test_a_finished_tokenizer_reconstructs_as_well_as_its_metrics_say():
   """The restored weights are the averages, which were evaluated."""
   folder = tiny.finished_run(1)
   tokenizer = Tokenizer.restore(str(folder), verbose=False)
-  images = tiny.images(len(digits.Digits('test', tiny.SIZE)))
+  images = tiny.images(tiny.EVALUATED)
   recons = tokenizer.decode(tokenizer.encode(images))
   mse = np.mean((np.asarray(recons) / 127.5 - 1 - images) ** 2)
   lines = tiny.metric_lines(folder)
