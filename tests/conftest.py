@@ -33,6 +33,8 @@ os.environ.setdefault(
     'JAX_COMPILATION_CACHE_DIR',
     str(pathlib.Path(__file__).resolve().parents[1] / '.pytest_cache' / 'jax'),
 )
+# Nobody reads where in our code an operation of a program is from.
+os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 

@@ -4,6 +4,7 @@ Shapes are `jax.ShapeDtypeStruct`s, in Flax boxes that hold their logical axes.
 No array is allocated.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,10 @@ from rq_jax.models import lpips as lpips_lib
 from rq_jax.models.rqtransformer import RQTransformer
 from rq_jax.models.rqvae import RQVAE
 from rq_jax.typing import PyTree
+
+# Tracing a model takes up to a second, and its shapes are asked for several
+# times while it is restored.
+_of_last_models = functools.lru_cache(maxsize=8)
 
 
 def rqvae(config: Any, dtype: str | None = None) -> RQVAE:
@@ -31,6 +36,7 @@ def discriminator(config: Any) -> discriminator_lib.PatchDiscriminator:
   return discriminator_lib.PatchDiscriminator(**_fields(config, None))
 
 
+@_of_last_models
 def rqvae_variables(model: RQVAE) -> PyTree:
   """Shapes of an RQ-VAE's 'params' and 'codebook'."""
   size = model.image_size
@@ -38,6 +44,7 @@ def rqvae_variables(model: RQVAE) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
+@_of_last_models
 def rqtransformer_variables(model: RQTransformer) -> PyTree:
   """Shapes of an RQ-Transformer's 'params'."""
   codes = jax.ShapeDtypeStruct((1, *model.code_shape), np.int32)
