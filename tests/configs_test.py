@@ -123,11 +123,13 @@ def model_of(config):
   return build.rqtransformer(config.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS)
 def test_model_builds(path):
   assert sum(shapes_of(model_of(load(path)))['params']) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', SIZES)
 def test_size_is_the_published_one(path):
   shapes = shapes_of(model_of(load(f'configs/{path}')))

@@ -8,6 +8,8 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from tests.sampling import models
 
+pytestmark = pytest.mark.slow
+
 _TOKENIZER = models.random_tokenizer()
 
 

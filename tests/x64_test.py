@@ -24,6 +24,8 @@ from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from tests import tiny
 from tests.sampling import models
 
+pytestmark = pytest.mark.slow
+
 # Every part of optax that a config can use.
 OPTIMIZER = dict(
     name='adamw',

@@ -98,6 +98,7 @@ def test_defaults_are_those_of_a_cpu(asked):
   assert options.sampling == type(options.sampling)()
 
 
+@pytest.mark.slow
 def test_flags_reach_what_is_timed(asked):
   flags = ['--batch_size=2,3', '--top_k=5']
   flags += [f'--top_p={p}' for p in (0.5, 0.6, 0.7, 0.8)]
@@ -133,6 +134,7 @@ def test_figure_4_is_of_both_shapes_of_a_size(asked):
   assert list(asked['models'])[2] == 'vqgan_huge-f16-d1-k16384'
 
 
+@pytest.mark.slow
 def test_a_line_of_json_for_each_batch_and_tables(
     monkeypatch, tmp_path, capsys
 ):

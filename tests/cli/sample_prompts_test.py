@@ -51,6 +51,7 @@ def written(folder):
     return arrays['arr_0']
 
 
+@pytest.mark.slow
 def test_prompts_are_drawn_with_the_text_tokenizer_that_is_named(
     tmp_path, capsys
 ):
@@ -85,6 +86,7 @@ def test_tokens_need_no_text_tokenizer(tmp_path):
   assert set(manifest['model']) == {'prior', 'tokenizer'}
 
 
+@pytest.mark.slow
 def test_guidance_is_that_of_the_sampler(tmp_path):
   generators.export(tmp_path / 'model')
   argv = ['--labels=4,2', '--num_images=2']

@@ -64,6 +64,7 @@ def test_wrong_flags_are_refused_before_anything_is_restored(
   assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_flags_reach_the_job(tmp_path, monkeypatch, capsys):
   generators.export(tmp_path / 'model', **generators.TEXTS)
   np.save(tmp_path / 'tokens.npy', np.array([[1, 2, 3], [19, 0, 7]]))

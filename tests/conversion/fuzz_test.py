@@ -110,6 +110,7 @@ def legacy(folder):
   return path.read_bytes()
 
 
+@pytest.mark.slow
 @hypothesis.given(MUTATIONS)
 @fuzz
 def test_any_bytes_in_a_file_of_the_older_format(folder, legacy, mutations):

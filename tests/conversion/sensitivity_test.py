@@ -22,6 +22,8 @@ from rq_jax.models import discriminator
 from rq_jax.models import lpips
 from tests import official
 
+pytestmark = pytest.mark.slow
+
 RQVAES = official.RQVAES
 RQTRANSFORMERS = [f'rqtransformer_{name}' for name in official.RQTRANSFORMERS]
 

@@ -233,6 +233,7 @@ def _published():
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['RQ-Transformer', 'RQ-VAE'])
 def test_every_large_parameter_is_split_under_fsdp(name):
   params = _published()[name]['params']

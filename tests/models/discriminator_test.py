@@ -122,6 +122,7 @@ def test_evaluation_normalizes_by_the_statistics():
     assert_close(logits, _images(f'eval_logits_{name}'))
 
 
+@pytest.mark.slow
 def test_gradients_of_both_players_agree_with_the_official_ones():
   model, variables = _batch_norm_model()
   recorded = _recorded('')
@@ -230,6 +231,7 @@ def test_no_gradient_flows_through_the_fit_of_act_norm():
   assert_close(first, later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('norm', ['batch', 'act'])
 def test_initial_weights_are_drawn_as_officially(norm):
   model = discriminator.PatchDiscriminator(norm=norm)

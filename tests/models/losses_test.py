@@ -146,6 +146,7 @@ def _mean_loss(params, hidden, features, num_chunks):
   return jnp.mean(weights * (loss['soft'] + 0.1 * loss['hard']))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_chunks', [2, 4, 8])
 def test_chunks_change_neither_the_loss_nor_its_gradients(num_chunks):
   grad = jax.value_and_grad(_mean_loss, argnums=(0, 1, 2))
@@ -169,6 +170,7 @@ def test_the_logits_of_all_positions_never_exist_at_once():
   assert largest(4) == B * T * D * K // 4
 
 
+@pytest.mark.slow
 def test_chunks_leave_a_batch_where_the_mesh_has_put_it():
   mesh = jax.make_mesh(
       (jax.device_count(),),

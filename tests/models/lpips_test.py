@@ -11,6 +11,8 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import lpips
 from tests import official
 
+pytestmark = pytest.mark.slow
+
 # The last convolution of each level.
 LAST = (1, 3, 6, 9, 12)
 

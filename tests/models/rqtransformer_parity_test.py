@@ -17,6 +17,8 @@ from rq_jax.models import code_layers
 from rq_jax.models import losses
 from tests import official
 
+pytestmark = pytest.mark.slow
+
 assert_close = functools.partial(
     np.testing.assert_allclose, rtol=1e-5, atol=1e-5
 )

@@ -158,6 +158,7 @@ def test_codes_that_a_depth_lacks_get_no_probability():
     assert (likely[..., d, :size] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'cumulative'),
     [('codebook', True), ('codebook', False), ('own', False)],

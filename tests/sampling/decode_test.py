@@ -221,6 +221,7 @@ def test_in_bfloat16_logits_are_near_those_of_float32():
   assert 1e-4 < error < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', VARIANTS)
 def test_greedy_codes_are_the_official_ones(name):
   recorded = _recorded(name)
@@ -252,6 +253,7 @@ def _greedy(name):
   return np.asarray(codes), np.asarray(logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['uncond', 'class', 'text', 'mixed'])
 def test_images_of_greedy_codes_are_the_official_ones(name):
   recorded = _recorded(name)
@@ -262,6 +264,7 @@ def test_images_of_greedy_codes_are_the_official_ones(name):
   assert_close(images, official.images(recorded['greedy_decoded']))
 
 
+@pytest.mark.slow
 def test_whole_code_maps_follow_the_distribution_of_the_model():
   """All 81 maps of two stacks of two codes of three, by the chain rule."""
   prior = rqtransformer.RQTransformer(

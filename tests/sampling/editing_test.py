@@ -13,6 +13,8 @@ from rq_jax.sampling.options import Sampling
 from tests import official
 from tests.sampling import models
 
+pytestmark = pytest.mark.slow
+
 _KEY = jax.random.key(4)
 _LABELS = [3, 7, 0]
 _SHAPE = (3, 2, 2, 2)

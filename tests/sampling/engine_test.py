@@ -34,6 +34,7 @@ def _alone(sampling=None):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mesh', range(3))
 def test_a_batch_that_does_not_divide_is_that_of_one_device(mesh):
   spread = models.on_mesh(_mesh(mesh))
@@ -93,6 +94,7 @@ def test_known_codes_of_a_batch_that_does_not_divide_are_kept():
   np.testing.assert_array_equal(np.asarray(completed)[keep], codes[keep])
 
 
+@pytest.mark.slow
 def test_edits_selections_and_likelihoods_are_those_of_one_device():
   spread, alone = models.on_mesh(_mesh(0)), models.sampler()
   images = np.asarray(alone(_KEY, labels=_LABELS))

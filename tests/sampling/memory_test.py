@@ -127,6 +127,7 @@ def test_guidance_takes_the_place_of_another_image():
   assert twice - kept == 2 * (once - kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('dtype', 'guided', 'devices', 'text'),
     [
@@ -156,6 +157,7 @@ def test_an_image_takes_about_as_much_as_its_program_does(
   assert 0.5 < estimate / ((many - few) / 16) < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('mesh', 'split'),
     [

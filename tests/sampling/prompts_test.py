@@ -50,6 +50,7 @@ def sampler(workdir):
   return Sampler.restore(workdir, verbose=False)
 
 
+@pytest.mark.slow
 def test_prompts_are_their_tokens(sampler, workdir):
   assert sampler.text_tokenizer == workdir / 'text_tokenizer.json'
   codes = np.asarray(sampler.codes(_KEY, tokens=_IDS))

@@ -109,6 +109,7 @@ def _one(index, label):
   return np.asarray(codes)[0], image, float(_darkness(image[None])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('first', [0, 3])
 def test_a_sampler_takes_the_best_of_what_it_would_draw_alone(first):
   labels = [3, 7, 3]
@@ -124,6 +125,7 @@ def test_a_sampler_takes_the_best_of_what_it_would_draw_alone(first):
   assert found.images.dtype == np.uint8 and found.codes.dtype == np.int32
 
 
+@pytest.mark.slow
 def test_a_sampler_accepts_the_best_of_what_it_would_draw_alone():
   labels = [3, 7, 3]
   found = models.sampler().rejection_sample(_KEY, 0.4, _darkness, labels=labels)

@@ -11,6 +11,8 @@ from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 MESHES = {
     'data': dict(data=8),
     'fsdp': dict(fsdp=8),

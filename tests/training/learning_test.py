@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rq_jax.models import rqvae
 from rq_jax.sampling import Sampling
@@ -11,6 +12,8 @@ from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
 from tests.sampling import models
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_rqvae_learns_to_reconstruct_eight_digits():

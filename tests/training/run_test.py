@@ -15,6 +15,8 @@ from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import run
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {
     # Rows and columns of images.
     1: ('reconstructions', 3, 8),

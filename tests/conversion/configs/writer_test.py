@@ -43,6 +43,7 @@ def test_an_official_model_is_described_as_it_was(name):
   assert description.unknown == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_models_have_the_same_arrays(name):
   config = config_lib.load(name, with_data=False)

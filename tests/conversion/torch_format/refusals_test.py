@@ -20,6 +20,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, length):
     reading.TorchFile(path)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_a_value_unnoticed(tmp_path):
   path = tmp_path / 'a.pt'
   writing.write(path, {'weight': np.arange(6, dtype=np.float32), 'step': 7})

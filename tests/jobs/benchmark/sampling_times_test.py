@@ -24,6 +24,8 @@ from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 CHIP = chips.Chip(name='cpu', bytes_per_second=1e9, flops16=1e9, flops32=2e9)
 PRIOR = rqtransformer.RQTransformer(
     code_shape=(2, 3, 4),

@@ -32,6 +32,7 @@ def bfloat16():
   )
 
 
+@pytest.mark.slow
 def test_weights_have_the_shapes_of_the_model_and_the_dtype_asked_for():
   made = bfloat16()
   prior = build.rqtransformer(tiny.stage2_config().model, 'bfloat16')

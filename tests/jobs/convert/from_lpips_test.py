@@ -29,6 +29,7 @@ def files(tmp_path_factory):
   return str(folder / 'vgg16.pth'), str(folder / 'vgg.pth')
 
 
+@pytest.mark.slow
 def test_the_network_of_stage_1_is_the_one_in_the_files(
     files, tmp_path, capsys
 ):

@@ -15,6 +15,8 @@ from rq_jax.tokenizer import Tokenizer
 from tests import official
 from tests.conversion import checkpoints
 
+pytestmark = pytest.mark.slow
+
 CLASS = 'rqtransformer_unshared'
 
 

@@ -26,6 +26,8 @@ from tests import official
 from tests import tiny
 from tests.conversion import checkpoints
 
+pytestmark = pytest.mark.slow
+
 CLASS = 'rqtransformer_unshared'
 
 

@@ -18,6 +18,8 @@ from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 MESH = dict(data=2, fsdp=2, model=2)
 
 

@@ -14,6 +14,8 @@ from rq_jax.data.sources import features
 from rq_jax.jobs.quickstart import job
 from rq_jax.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     'rqvae.py': {
         'model.channels': 8,

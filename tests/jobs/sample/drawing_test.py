@@ -93,6 +93,7 @@ def test_a_chunk_is_drawn_before_the_next_is_judged(monkeypatch):
   assert events == ['draw 0', 'drawn 0', 'draw 6', 'drawn 6']
 
 
+@pytest.mark.slow
 def test_what_was_checked_can_be_drawn_and_no_more_is_computed(monkeypatch):
   # A shape for which no other test compiles a program.
   fresh = generators.sampler(width=24, heads=3)
@@ -112,6 +113,7 @@ def test_what_was_checked_can_be_drawn_and_no_more_is_computed(monkeypatch):
   assert asked == [2]
 
 
+@pytest.mark.slow
 def test_the_devices_of_a_process_split_chunk_and_model(tmp_path):
   generators.export(tmp_path)
   spread, origin = drawing_lib.restore(
@@ -148,6 +150,7 @@ def test_the_step_and_the_averages_are_told(options, step, ema, tmp_path):
   assert (origin['step'], origin['ema']) == (step, ema)
 
 
+@pytest.mark.slow
 def test_a_step_whose_arrays_are_damaged_is_passed_over(tmp_path, monkeypatch):
   generators.export(tmp_path)
   with runs.Checkpoints(tmp_path, keep=2) as checkpoints:

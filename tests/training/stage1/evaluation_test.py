@@ -11,6 +11,8 @@ from rq_jax.training import stage1
 from rq_jax.training.stage1 import evaluation
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 COUNT = 21  # Two batches and five more.
 CASES = {
     'shared': {},

@@ -9,6 +9,8 @@ from rq_jax.training import stage1
 from tests import tiny
 from tests.training.stage1 import steps
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('step', [0, 1])
 @pytest.mark.parametrize('case', steps.CASES)

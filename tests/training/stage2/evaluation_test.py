@@ -5,11 +5,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rq_jax.sampling import decode
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import evaluation
 from tests import tiny
+
+pytestmark = pytest.mark.slow
 
 COUNT = 13  # One batch and five more.
 LABELS = np.arange(COUNT) % 10

@@ -12,6 +12,8 @@ from tests import programs
 from tests import tiny
 from tests.training.stage2 import steps
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('case', steps.CASES)
 def test_loss_and_gradients_are_those_of_all_positions_at_once(case):
