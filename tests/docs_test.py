@@ -120,6 +120,7 @@ def _parts(text):
         yield 'command', words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES)
 def test_what_a_page_shows_runs(page, stand_ins, tmp_path, monkeypatch):
   """Commands and Python in order, in one folder and one namespace."""

@@ -4,6 +4,7 @@ Shapes are `jax.ShapeDtypeStruct`s, in Flax boxes that hold their logical axes.
 No array is allocated.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -15,10 +16,6 @@ from rq_jax.models import lpips as lpips_lib
 from rq_jax.models.rqtransformer import RQTransformer
 from rq_jax.models.rqvae import RQVAE
 from rq_jax.typing import PyTree
-
-# Tracing a model takes up to a second, and its shapes are asked for several
-# times while it is restored.
-_of_last_models = functools.lru_cache(maxsize=8)
 
 
 def rqvae(config: Any, dtype: str | None = None) -> RQVAE:
@@ -36,24 +33,30 @@ def discriminator(config: Any) -> discriminator_lib.PatchDiscriminator:
   return discriminator_lib.PatchDiscriminator(**_fields(config, None))
 
 
-@_of_last_models
 def rqvae_variables(model: RQVAE) -> PyTree:
   """Shapes of an RQ-VAE's 'params' and 'codebook'."""
   size = model.image_size
-  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), image)
+  return _shapes(model, jax.ShapeDtypeStruct((1, size, size, 3), np.float32))
 
 
-@_of_last_models
 def rqtransformer_variables(model: RQTransformer) -> PyTree:
   """Shapes of an RQ-Transformer's 'params'."""
   codes = jax.ShapeDtypeStruct((1, *model.code_shape), np.int32)
   condition = jax.ShapeDtypeStruct((1, model.condition_length), np.int32)
-  words = [
+  words = tuple(
       jax.ShapeDtypeStruct((size, model.embed_dim), np.float32)
       for size in model.sizes
-  ]
-  return jax.eval_shape(model.init, jax.random.key(0), codes, condition, words)
+  )
+  return _shapes(model, codes, condition, words)
+
+
+def _trace(model: Any, *inputs: Any) -> PyTree:
+  return jax.eval_shape(model.init, jax.random.key(0), *inputs)
+
+
+# Tracing a large model takes up to a second, and restoring it needs its shapes
+# several times.
+_shapes: Callable[..., PyTree] = functools.lru_cache(maxsize=8)(_trace)
 
 
 def discriminator_variables(

@@ -173,7 +173,7 @@ def test_a_checkpoint_wins_over_the_weights_to_start_from(tmp_path):
 def test_data_of_another_length_are_refused(tmp_path):
   toy.run(tmp_path, steps=2)
   shorter = toy.digits_splits()._replace(train=toy.digits_splits().test)
-  with pytest.raises(ValueError, match='have 359 examples, but had 1438'):
+  with pytest.raises(ValueError, match='has 359 examples, but had 1438'):
     toy.run(tmp_path, splits=shorter)
 
 
