@@ -28,6 +28,6 @@ if [[ "${1:-}" == --fast ]]; then
 fi
 if (($# == 0)); then
   # Compiling takes most of the time, and uses one core: run two processes.
-  set -- -n 2 --dist=loadfile
+  set -- -n 2 --dist=loadfile --no-loadscope-reorder
 fi
 exec "$VENV_PYTHON" -m pytest "${part[@]}" "$@"

@@ -42,6 +42,7 @@ from absl import flags
 import jax
 import pytest
 
+from tests import folders
 from tests import processes
 
 # Tracing makes objects by the thousand, few of which are in cycles.
@@ -55,7 +56,10 @@ _MAPPED = 30_000
 
 
 def pytest_collection_modifyitems(items):
-  """Marks the tests that start a process themselves, or by a fixture."""
+  """Marks the tests that start a process; puts files that take long first.
+
+  Of several workers, none is then left alone with such a file at the end.
+  """
   for item in items:
     found = item._fixtureinfo.name2fixturedefs.values()
     fixtures = [fixture.func for several in found for fixture in several]
@@ -63,6 +67,12 @@ def pytest_collection_modifyitems(items):
     fixtures = [f for f in fixtures if f.__globals__ is not globals()]
     if any(map(_starts_process, [item.function, *fixtures])):
       item.add_marker('process')
+  long = {item.path for item in items if _takes_long(item)}
+  items.sort(key=lambda item: item.path not in long)
+
+
+def _takes_long(item):
+  return any(map(item.get_closest_marker, ('process', 'slow')))
 
 
 _starts_process = functools.cache(processes.are_started_by)
@@ -79,6 +89,14 @@ def no_process_without_a_mark(request, monkeypatch):
 
   monkeypatch.setattr(subprocess.Popen, '__init__', refuse)
   monkeypatch.setattr(multiprocessing.process.BaseProcess, 'start', refuse)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def shared_folder(tmp_path_factory):
+  """Tells where all workers of this run find what one of them has made."""
+  folder = tmp_path_factory.getbasetemp()
+  alone = 'PYTEST_XDIST_WORKER' not in os.environ
+  folders.shared = folder if alone else folder.parent
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / 'launch').glob('*.sh')) + [ROOT / '.ci' / 'run']
+# How all tests are run.
+TWO = '-n 2 --dist=loadfile --no-loadscope-reorder'
 
 # Logs the calls of pip and of modules, instead of running them.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -177,7 +179,7 @@ def test_arguments_are_passed_on_to_the_quickstart(clone):
 def test_the_whole_suite_takes_two_cores_and_a_part_what_it_is_told(clone):
   python, _ = fake_python(clone)
   whole = launch(clone, 'launch/test.sh', PYTHON=str(python))
-  assert f'ran: -m pytest -n 2 --dist=loadfile in {clone}' in whole.stdout
+  assert f'ran: -m pytest {TWO} in {clone}' in whole.stdout
   part = launch(clone, 'launch/test.sh', 'tests/a_test.py', PYTHON=str(python))
   assert f'ran: -m pytest tests/a_test.py in {clone}' in part.stdout
 
@@ -186,7 +188,7 @@ def test_the_fast_part_leaves_out_what_is_slow_and_takes_more_arguments(clone):
   python, _ = fake_python(clone)
   fast = '-m not process and not slow'
   alone = launch(clone, 'launch/test.sh', '--fast', PYTHON=str(python))
-  assert f'ran: -m pytest {fast} -n 2 --dist=loadfile in' in alone.stdout
+  assert f'ran: -m pytest {fast} {TWO} in {clone}' in alone.stdout
   more = launch(clone, 'launch/test.sh', '--fast', '-x', PYTHON=str(python))
   assert f'ran: -m pytest {fast} -x in {clone}' in more.stdout
 

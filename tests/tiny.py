@@ -255,9 +255,10 @@ def run_config(stage, tokenizer=None):
 @functools.cache
 def finished_run(stage):
   """The folder of an undisturbed run of `run_config`."""
-  folder = folders.new()
-  run.train(run_config(stage), folder)
-  return folder
+  return folders.made_once(
+      f'finished_run_{stage}',
+      lambda folder: run.train(run_config(stage), folder),
+  )
 
 
 def saved_state(workdir, step=None):
