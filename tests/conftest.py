@@ -55,6 +55,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 _MAPPED = 30_000
 
 
+@pytest.hookimpl(tryfirst=True)  # Before marks are selected.
 def pytest_collection_modifyitems(items):
   """Marks the tests that start a process; puts files that take long first.
 
@@ -72,6 +73,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _takes_long(item):
+  """Whether it is marked to be left out of the fast part."""
   return any(map(item.get_closest_marker, ('process', 'slow')))
 
 
