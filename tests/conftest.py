@@ -20,10 +20,9 @@ os.environ['XLA_FLAGS'] = ' '.join(
         '--xla_force_host_platform_device_count=8',
         # Programs run only a few times, so compiling takes most of the time.
         '--xla_backend_optimization_level=0',
-        # Pieces of a program share a start of the compiler, and the cores are
-        # busy with other tests.
+        # Compile each program in one piece, because other tests use the cores.
         '--xla_cpu_parallel_codegen_split_count=1',
-        # These compile loops in half the time; later versions lack the choice.
+        # Loops compile in half the time. Later versions lack this option.
         '--xla_cpu_use_fusion_emitters=false'
         if importlib.metadata.version('jaxlib').startswith('0.10.')
         else '',
@@ -33,7 +32,7 @@ os.environ.setdefault(
     'JAX_COMPILATION_CACHE_DIR',
     str(pathlib.Path(__file__).resolve().parents[1] / '.pytest_cache' / 'jax'),
 )
-# Nobody reads where in our code an operation of a program is from.
+# Saves time: programs do not record the lines of code of their operations.
 os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
@@ -45,7 +44,7 @@ import pytest
 from tests import folders
 from tests import processes
 
-# Tracing makes objects by the thousand, few of which are in cycles.
+# Tracing makes many objects, and few of them are in cycles.
 gc.set_threshold(200_000, 20, 20)
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -57,14 +56,14 @@ _MAPPED = 30_000
 
 @pytest.hookimpl(tryfirst=True)  # Before marks are selected.
 def pytest_collection_modifyitems(items):
-  """Marks the tests that start a process; puts files that take long first.
+  """Marks the tests that start a process, and runs slow files first.
 
-  Of several workers, none is then left alone with such a file at the end.
+  Otherwise, one worker would run a slow file at the end while others wait.
   """
   for item in items:
     found = item._fixtureinfo.name2fixturedefs.values()
     fixtures = [fixture.func for several in found for fixture in several]
-    # That below keeps processes from being started.
+    # The fixtures of this file only prevent processes.
     fixtures = [f for f in fixtures if f.__globals__ is not globals()]
     if any(map(_starts_process, [item.function, *fixtures])):
       item.add_marker('process')
@@ -73,7 +72,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _takes_long(item):
-  """Whether it is marked to be left out of the fast part."""
+  """Whether the fast part leaves the test out."""
   return any(map(item.get_closest_marker, ('process', 'slow')))
 
 
@@ -95,7 +94,7 @@ def no_process_without_a_mark(request, monkeypatch):
 
 @pytest.fixture(autouse=True, scope='session')
 def shared_folder(tmp_path_factory):
-  """Tells where all workers of this run find what one of them has made."""
+  """Sets the folder that all workers of this run share."""
   folder = tmp_path_factory.getbasetemp()
   alone = 'PYTEST_XDIST_WORKER' not in os.environ
   folders.shared = folder if alone else folder.parent

@@ -7,8 +7,7 @@ import pathlib
 import shutil
 import tempfile
 
-# A folder of this run of the tests, which all its workers share; set by
-# tests/conftest.py.
+# Folder that all workers of this run share; tests/conftest.py sets it.
 shared = pathlib.Path()
 
 
@@ -20,7 +19,7 @@ def new() -> pathlib.Path:
 
 
 def made_once(name: str, make: Callable[[pathlib.Path], object]):
-  """Returns a folder that the first worker to ask for it has filled.
+  """Returns a folder that only the first caller of all workers fills.
 
   Args:
     name: Name of the folder.

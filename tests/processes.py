@@ -25,7 +25,7 @@ def free_port():
 
 def start(program, *arguments, devices=1, variables=()):
   """Starts a program in Python, with some devices and environment variables."""
-  # All others as here, so that compiled programs are found in the cache.
+  # The other flags are the same, so that the cache has the programs.
   flags = re.sub(
       r'(?<=platform_device_count=)\d+', str(devices), os.environ['XLA_FLAGS']
   )
@@ -53,7 +53,7 @@ def end(started, number=None):
 
 
 def are_started_by(test):
-  """Whether a test or fixture starts one, or a function of its module does."""
+  """Whether a test or fixture, or a function that it calls, starts one."""
   waiting, seen = [test], set()
   while waiting:
     function = inspect.unwrap(waiting.pop())
@@ -70,7 +70,7 @@ def are_started_by(test):
 
 
 def _names(code):
-  """Global names that a function uses, those of inner functions included."""
+  """Global names that a function and its inner functions use."""
   for instruction in dis.get_instructions(code):
     if instruction.opname == 'LOAD_GLOBAL':
       yield instruction.argval

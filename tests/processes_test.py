@@ -1,4 +1,4 @@
-"""Tests that start a process are found, and no others may."""
+"""Tests that start a process are marked, and no others can start one."""
 
 import importlib
 import subprocess
@@ -13,7 +13,7 @@ def _run():
 
 
 class _Lookalike:
-  """Has methods that are called like what starts a process."""
+  """An object whose methods have names that also start processes."""
 
   def _run(self):
     pass
@@ -35,7 +35,7 @@ def test_what_starts_a_process_is_found_through_other_functions():
 
 
 def test_a_test_that_is_not_marked_cannot_start_one():
-  # Under this name, nobody finds the module.
+  # The check does not recognise the module under this name.
   unseen = importlib.import_module('subprocess')
   with pytest.raises(pytest.fail.Exception, match='pytest.mark.process'):
     unseen.run(['true'])

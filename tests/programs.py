@@ -16,6 +16,6 @@ def equations_in(jaxpr):
 
 
 def values_in(jaxpr):
-  """Types of all values of a program, those of inner programs included."""
+  """Types of all values of a program, including inner programs."""
   for equation in equations_in(jaxpr):
     yield from (variable.aval for variable in equation.outvars)

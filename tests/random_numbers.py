@@ -10,8 +10,8 @@ import jax.numpy as jnp
 def key(seed):
   """A key like those of `jax.random.key`, for initial parameters.
 
-  Each draw is a few integer operations on its own number, where the usual
-  generator takes some hundred: a program that draws all parameters of a model
+  Each random number takes a few integer operations, instead of about a hundred
+  with the usual generator. A program that draws all parameters of a model
   compiles seven times as fast.
   """
   return jax.random.key(seed, impl=_HASH)
@@ -25,7 +25,7 @@ def _mixed(x):
 
 
 def _numbered(key, shape):
-  """Another integer for each place of a shape: uint32[1] -> uint32[*shape]."""
+  """A different integer for each element: uint32[1] -> uint32[*shape]."""
   numbers = jax.lax.iota(jnp.uint32, math.prod(shape))
   return _mixed(key + numbers * jnp.uint32(0x9E3779B9)).reshape(shape)
 

@@ -208,7 +208,7 @@ def _as_recorded(name, **changed):
   abstract, rows = _table(name)
   rows = [row for row in rows if not changed.keys().isdisjoint(row.theirs)]
   ours = dict(_rows(name, _state(name) | changed, rows))
-  # On the device, as all the others, so that JAX need not look at them again.
+  # On the device like all other arrays, so that JAX does not check them again.
   ours = _ours(name) | jax.device_put(ours)
   made = _outputs(name)(mapping.unflatten(abstract, ours))
   recorded = official.recording(name.removesuffix('_act'))

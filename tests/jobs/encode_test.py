@@ -207,7 +207,7 @@ def test_each_process_encodes_every_other_shard(
     monkeypatch.setattr(jax, 'process_index', lambda: index)
     encode.encode(stand_in(), data(), str(out))
 
-  # Of train/0, 1, 2, 3 and test/0, in that order.
+  # The shards are train/0, 1, 2, 3 and test/0, in this order.
   with pytest.raises(interrupts.Interrupted, match='720 of 1797 images'):
     encode_as(1)
   assert shards_in(out) == ['00001', '00003']

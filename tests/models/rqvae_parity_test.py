@@ -55,7 +55,7 @@ def _run(name):
 
 @functools.cache
 def _of_codes(name):
-  """What the model makes of recorded codes, by what they are recorded as."""
+  """Outputs of the model for recorded codes, by the name of the recording."""
   recorded, model = official.recording(name), _model(name)
   named = ['codes', 'rand_codes']
   named += ['stoch_codes_t05'] * ('stoch_codes_t05' in recorded)
@@ -66,7 +66,7 @@ def _of_codes(name):
     bound = model.bind(variables)
     quantizer, books = bound.quantizer, bound.codebooks()
     words = {name: quantizer.embed(x) for name, x in codes.items()}
-    # What every depth has left to code, [B, h, w, D, C'].
+    # The residual that each depth quantizes, [B, h, w, D, C'].
     folded = quantizer.fold(jnp.asarray(recorded['z_e']))
     residuals = {
         name: folded[: len(x), ..., None, :] - jnp.cumsum(x, axis=-2) + x
@@ -93,7 +93,7 @@ def _of_codes(name):
 
 @functools.cache
 def _of_parts(name):
-  """Features and images of parts of a stack, and features of its first."""
+  """Features and images of parts of each stack, and features of first codes."""
   recorded, model = official.recording(name), _model(name)
 
   @jax.jit

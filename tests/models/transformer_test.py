@@ -137,7 +137,7 @@ def test_recomputed_blocks_have_the_same_gradients():
 
 
 def test_recomputing_keeps_products_with_kernels_and_no_scores():
-  """Which of the values the backward pass takes over from the forward pass."""
+  """Checks which values the forward pass stores for the backward pass."""
   stack = transformer.Stack(LAYERS, BLOCK, remat=True)
 
   def loss(params, x):
@@ -162,7 +162,7 @@ def test_recomputing_keeps_products_with_kernels_and_no_scores():
 
 
 def test_a_block_splits_its_result_over_the_devices_of_the_batch():
-  """Else the partitioner may gather whole batches between two blocks."""
+  """Otherwise, the partitioner may gather whole batches between two blocks."""
   mesh = partitioning.make_mesh(dict(data=2, fsdp=2, model=2))
   block = transformer.unstack(params(), LAYERS)[0]
   x = np.zeros((4, 6, WIDTH), np.float32)

@@ -104,12 +104,12 @@ def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   np.testing.assert_array_equal(drawn, codes[order])
 
 
-# In bfloat16, what a layer computes is rounded by 2**-9 at most, a dozen times
-# on the way through a tiny model: losses of one state differ by less than 1 %.
-# From there on two runs part: a vector between two codewords may go to the
-# other one, and steps that overshoot do so at another time. Means over eight
-# steps were up to 2.5 % of the loss at the start apart, in three versions of
-# JAX; twice that is the band.
+# bfloat16 rounds by at most 2**-9, a dozen times on the way through a tiny
+# model, so the losses of one state differ by less than 1 %. Later, the two runs
+# diverge: a vector between two codewords may get the other code, and
+# overshooting steps come at other times. With three versions of JAX, means over
+# eight steps differed by up to 2.5 % of the initial loss. The band is twice
+# that.
 WINDOW, WINDOWS, BAND = 8, 5, 0.05
 
 
@@ -126,6 +126,6 @@ def test_in_bfloat16_the_loss_falls_as_it_does_in_float32(stage):
   np.testing.assert_allclose(rounded, exact, rtol=0, atol=BAND * exact[0])
   for losses in (exact, rounded):
     assert losses[-1] < losses[0] / 4
-  # What is trained, and what the optimizer keeps of it, stays in float32.
+  # Parameters and the state of the optimizer stay in float32.
   for leaf in jax.tree.leaves((state.params, state.opt_state)):
     assert leaf.dtype in (np.float32, np.int32)

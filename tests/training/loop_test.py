@@ -129,7 +129,7 @@ def started(workdir, config, task):
 
 
 def test_a_step_takes_the_memory_of_the_state_before(tmp_path, monkeypatch):
-  """Else two states must fit on a device."""
+  """Otherwise, two states must fit on a device."""
   opened = []
   open_state = loop.start.open_state
 

@@ -20,7 +20,7 @@ from tests.data import caches
 
 @functools.cache
 def begun(stage):
-  """The folder of a run that has saved what it starts with."""
+  """The folder of a run that has only saved its initial state."""
 
   def save(stage, task, config, mesh, workdir, *, splits, total_steps):
     del config, mesh, total_steps

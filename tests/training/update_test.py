@@ -48,7 +48,7 @@ def _unguarded(state, values):
 
 @jax.jit
 def _both(state, values):
-  """The state after a guarded step, and after one that is not."""
+  """The states after a guarded step and after an unguarded one."""
   new = _unguarded(state, values)
   return update.keep_if_not_finite(state, new, *values), new
 
