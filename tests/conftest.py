@@ -45,7 +45,7 @@ from tests import folders
 from tests import processes
 
 # Tracing makes many objects, and few of them are in cycles.
-gc.set_threshold(200_000, 20, 20)
+gc.set_threshold(50_000, 20, 10)
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
