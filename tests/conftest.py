@@ -5,6 +5,7 @@ started by tests inherit them. A warm cache makes the suite several times
 faster; `--cache-clear` empties it.
 """
 
+import collections
 import functools
 import gc
 import importlib.metadata
@@ -58,7 +59,8 @@ _MAPPED = 30_000
 def pytest_collection_modifyitems(items):
   """Marks the tests that start a process, and runs slow files first.
 
-  Otherwise, one worker would run a slow file at the end while others wait.
+  Otherwise, one worker would run a slow file at the end while others wait. Files
+  with the fewest tests come first, because their tests take longest.
   """
   for item in items:
     found = item._fixtureinfo.name2fixturedefs.values()
@@ -67,8 +69,8 @@ def pytest_collection_modifyitems(items):
     fixtures = [f for f in fixtures if f.__globals__ is not globals()]
     if any(map(_starts_process, [item.function, *fixtures])):
       item.add_marker('process')
-  long = {item.path for item in items if _takes_long(item)}
-  items.sort(key=lambda item: item.path not in long)
+  long = collections.Counter(item.path for item in items if _takes_long(item))
+  items.sort(key=lambda i: (i.path not in long, long[i.path], i.path))
 
 
 def _takes_long(item):
