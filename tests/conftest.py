@@ -59,8 +59,8 @@ _MAPPED = 30_000
 def pytest_collection_modifyitems(items):
   """Marks the tests that start a process, and runs slow files first.
 
-  Otherwise, one worker would run a slow file at the end while others wait. Files
-  with the fewest tests come first, because their tests take longest.
+  Otherwise, one worker would run a slow file at the end while others wait.
+  Files with the fewest tests come first, because their tests take longest.
   """
   for item in items:
     found = item._fixtureinfo.name2fixturedefs.values()
