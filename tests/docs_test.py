@@ -27,7 +27,7 @@ PAGES = ['README.md'] + sorted(
 )
 # Appended to commands, so that they run quickly; the last flag counts.
 QUICKLY = {
-    'sample': ['--num_images=8', '--chunk_size=8'],
+    'sample': ['--num_images=2', '--chunk_size=2'],
     'sample --checkpoint=checkpoints/imagenet_1.4b': ['--labels=1'],
 }
 # Too long for a test even with a stand-in: only their flags are parsed.
@@ -130,6 +130,8 @@ def test_what_a_page_shows_runs(page, stand_ins, tmp_path, monkeypatch):
   # Training stops where it would begin: after all checks of the experiment.
   monkeypatch.setattr(train, 'train', lambda *_: {})
   monkeypatch.setattr(distributed_flags, 'join', lambda _: None)
+  # One device, as a reader may have, and as it compiles fastest.
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
   namespace = {}
   for kind, part in _parts((ROOT / page).read_text()):
     if kind == 'command':

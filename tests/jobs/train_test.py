@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -34,11 +35,16 @@ def start(workdir, programs):
   """Trains a few steps in a process of its own: (programs, found on disk)."""
   unset = ('JAX_COMPILATION', 'JAX_PERSISTENT')
   env = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
-  experiment = tiny.stage1_config(train=dict(steps=3, log_steps=1))
+  # One device and one level compile fastest.
+  flags = re.sub(r'(?<=device_count=)\d+', '1', os.environ['XLA_FLAGS'])
+  experiment = tiny.stage1_config(
+      model=dict(channel_multipliers=(1,), attention_resolutions=()),
+      train=dict(steps=3, log_steps=1, eval_images=8),
+  )
   output = subprocess.run(
       [sys.executable, '-c', PROGRAM, config_lib.to_json(experiment), workdir],
       cwd=ROOT,
-      env=env | {'RQ_JAX_COMPILATION_CACHE': str(programs)},
+      env=env | {'RQ_JAX_COMPILATION_CACHE': str(programs), 'XLA_FLAGS': flags},
       capture_output=True,
       text=True,
       check=True,
