@@ -115,7 +115,7 @@ def test_a_signal_to_both_is_answered_and_one_process_goes_on(
     time.sleep(0.02)
   for code, _, error in processes.end(started, signal.SIGTERM):
     assert code == 75, error
-    assert f'of 1797 images are finished in {out}; the same' in error
+    assert f'of 1797 images are finished in {out}. Run the same' in error
   assert 3 <= len(labels()) < 31
   assert (out / 'job.json').exists()
   assert not list(out.rglob('*.partial'))
