@@ -96,7 +96,7 @@ class Tokenizer:
 
     Takes and checks images as `encode` does.
     """
-    return _features(self.model, self.variables, self._floats(images))
+    return features_known(self, checks.images(images, self.model.image_size))
 
   def encode(self, images: Array) -> jax.Array:
     """Encodes images: [B, S, S, 3] -> codes int32[B, h, w, D].
@@ -110,7 +110,7 @@ class Tokenizer:
     Raises:
       ValueError: If the images have another shape or dtype.
     """
-    return _encode(self.model, self.variables, self._floats(images))
+    return encode_known(self, checks.images(images, self.model.image_size))
 
   def decode(self, codes: Array, *, depth: int | None = None) -> jax.Array:
     """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
@@ -140,12 +140,6 @@ class Tokenizer:
       )
     return decode_known(self, checks.narrow(codes), depth=depth)
 
-  def _floats(self, images: Array) -> jax.Array:
-    images = checks.images(images, self.model.image_size)
-    if images.dtype == jnp.uint8:
-      return images.astype(jnp.float32) / 127.5 - 1
-    return images
-
   def __repr__(self) -> str:
     h, w, d = self.model.code_shape
     size = self.model.image_size
@@ -160,6 +154,19 @@ def summary(variables: Variables) -> str:
   arrays = jax.tree.leaves(variables['params'])
   count = sum(math.prod(array.shape) for array in arrays)
   return f'{count:,} parameters in {arrays[0].dtype}'
+
+
+def features_known(tokenizer: Tokenizer, images: jax.Array) -> jax.Array:
+  """Features of images that are known to be valid, see `Tokenizer.features`.
+
+  Checking the values of images on a device would wait for the device.
+  """
+  return _features(tokenizer.model, tokenizer.variables, _floats(images))
+
+
+def encode_known(tokenizer: Tokenizer, images: jax.Array) -> jax.Array:
+  """Encodes images that are known to be valid, see `Tokenizer.encode`."""
+  return _encode(tokenizer.model, tokenizer.variables, _floats(images))
 
 
 def decode_known(
@@ -178,6 +185,12 @@ def decode_known(
   split = len(codes) // max(own, 1)
   chunks = max(1, math.ceil(own / _images_at_a_time(model)))
   return _decode(model, depth, split, chunks, tokenizer.variables, codes)
+
+
+def _floats(images: jax.Array) -> jax.Array:
+  if images.dtype == jnp.uint8:
+    return images.astype(jnp.float32) / 127.5 - 1
+  return images
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

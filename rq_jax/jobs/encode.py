@@ -15,6 +15,7 @@ import numpy as np
 
 from rq_jax import compilation
 from rq_jax import files
+from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
 from rq_jax.config import sections
 from rq_jax.data import loader
@@ -249,5 +250,5 @@ class _Encoding:
         )
         valid = batch['valid']
         with console.compiling('the encoder', first=first and i == 0):
-          features = self.tokenizer.features(images)
+          features = tokenizer_lib.features_known(self.tokenizer, images)
         yield np.asarray(features)[valid], batch['label'][valid]

@@ -80,7 +80,7 @@ def _warn_about_range(values: np.ndarray) -> None:
     return
   warnings.warn(
       f'images {found}, but float images must be in [-1, 1]. Pass {fix}.',
-      stacklevel=5,  # The caller of `Tokenizer.encode`.
+      stacklevel=4,  # The caller of `Tokenizer.encode` or `Sampler.edit`.
   )
 
 

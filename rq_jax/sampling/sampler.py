@@ -7,6 +7,7 @@ from typing import Unpack
 
 from etils import epath
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
@@ -167,7 +168,7 @@ class Sampler:
     images = checks.images(images, size)
     chosen = masks.cells(self.prior.code_shape, size, redraw, len(images))
     self._request(key, asked, len(images))  # Checks before anything is encoded.
-    codes = self.tokenizer.encode(images)
+    codes = tokenizer_lib.encode_known(self.tokenizer, images)
     keep = np.broadcast_to(~chosen[..., None], codes.shape)
     codes = self.complete(key, codes, keep, **asked)
     drawn = np.asarray(tokenizer_lib.decode_known(self.tokenizer, codes))
@@ -295,5 +296,5 @@ class Sampler:
     checks.code_values(codes, self.prior.sizes)
     resolve = functools.partial(conditions.resolve, self.prior, **asked)
     condition = resolve(text_tokenizer=self.text_tokenizer, count=len(codes))
-    codebooks = self.tokenizer.codebooks
-    return self.prior_variables, codebooks, checks.narrow(codes), condition
+    codes = jnp.asarray(codes, jnp.int32)
+    return self.prior_variables, self.tokenizer.codebooks, codes, condition

@@ -4,9 +4,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
 from rq_jax.jobs import encode
-from rq_jax.tokenizer import Tokenizer
 from tests import tiny
 
 REFUSED = [
@@ -58,13 +58,13 @@ def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
   tokenizer = tiny.untrained_tokenizer()
   batches = []
 
-  def features(self, images):
+  def features(of, images):
     batches.append(len(images))
     if len(batches) == 2:
       raise RuntimeError('A device was lost.')
-    return np.zeros((len(images), *self.model.features_shape))
+    return np.zeros((len(images), *of.model.features_shape))
 
-  monkeypatch.setattr(Tokenizer, 'features', features)
+  monkeypatch.setattr(tokenizer_lib, 'features_known', features)
 
   def run(path):
     fields = dict(source='image_folder', path=str(path))

@@ -220,6 +220,13 @@ def test_where_all_is_drawn_anew_images_are_drawn_as_ever():
   np.testing.assert_array_equal(_edit(np.zeros((16, 16), bool)), _images())
 
 
+def test_edited_images_of_another_range_are_warned_about_once():
+  redraw = np.zeros((16, 16), bool)
+  with pytest.warns(UserWarning, match=r'all lie in \[0, 1\]') as warned:
+    models.sampler().edit(_KEY, _images() / 255, redraw, labels=_LABELS)
+  assert [w.filename for w in warned] == [__file__]
+
+
 def test_wrong_edits_are_refused_before_images_are_encoded(monkeypatch):
   def encode(*_):
     raise AssertionError('encoded')

@@ -137,6 +137,19 @@ def test_unconditional_models_need_nothing_but_codes():
   np.testing.assert_allclose(found.nats, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize('name', ['logits', 'log_prob'])
+def test_a_model_gets_codes_of_32_bits(name, dtype, monkeypatch):
+  """Narrower integers would overflow where depths have rows of one table."""
+  given = []
+  monkeypatch.setattr(
+      likelihood, name, lambda *arguments: given.append(arguments[3])
+  )
+  getattr(models.sampler(), name)(_codes().astype(dtype), labels=_LABELS)
+  assert given[0].dtype == np.int32
+  np.testing.assert_array_equal(given[0], _codes())
+
+
 def test_codes_that_are_none_are_refused():
   codes = _codes().copy()
   codes[1, 0, 1, 0] = -1
