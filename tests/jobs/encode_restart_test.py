@@ -1,0 +1,190 @@
+"""An interrupted cache is finished by the same job, and by no other."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from rq_jax import files
+from rq_jax.data.sources import features
+from rq_jax.jobs import encode
+from rq_jax.jobs import versions
+from tests import tiny
+from tests.jobs import encoding
+
+pytestmark = pytest.mark.usefixtures('features_of_the_stand_in')
+
+
+def test_what_is_finished_stays_when_encoding_fails(undisturbed, tmp_path):
+  out = tmp_path / 'out'
+  with pytest.raises(RuntimeError, match='device was lost'):
+    encode.encode(
+        encoding.stand_in(batches=0, then=encoding.fail),
+        encoding.data(),
+        str(out),
+    )
+  assert not encoding.contents(out)
+  with pytest.raises(RuntimeError, match='device was lost'):
+    encode.encode(
+        encoding.stand_in(batches=2, then=encoding.fail),
+        encoding.data(),
+        str(out),
+    )
+  assert encoding.shards_in(out) == ['00000', '00001']
+  assert not list(out.rglob('*.partial'))
+  with pytest.raises(ValueError, match='is unfinished'):
+    features.Features(out, 'train')
+  sentence = encode.encode(
+      encoding.stand_in(batches=3, then=encoding.fail),
+      encoding.data(),
+      str(out),
+  )
+  assert '1797 images are in' in sentence
+  assert '1078 of them encoded at' in sentence  # Two shards have 719.
+  assert encoding.contents(out) == undisturbed
+
+
+def test_after_a_kill_only_missing_shards_are_encoded(undisturbed, tmp_path):
+  out = tmp_path / 'out'
+  with pytest.raises(RuntimeError):
+    encode.encode(
+        encoding.stand_in(batches=3, then=encoding.fail),
+        encoding.data(),
+        str(out),
+    )
+  # A kill leaves partial files behind, which an error removes.
+  for name in ('features-00003-of-00004', 'label-00000-of-00007'):
+    (out / 'train' / f'{name}.npy.partial').write_bytes(b'left')
+  (out / 'train' / 'label-00001-of-00004.npy').unlink()
+  # Encodes shards 1 and 3 of one split, and the only shard of the other.
+  encode.encode(
+      encoding.stand_in(batches=3, then=encoding.fail),
+      encoding.data(),
+      str(out),
+  )
+  assert encoding.contents(out) == undisturbed
+
+
+@pytest.fixture
+def unfinished(small_shards, tmp_path):
+  """The folder of a cache that was interrupted."""
+  with pytest.raises(RuntimeError):
+    encode.encode(
+        encoding.stand_in(batches=1, then=encoding.fail),
+        encoding.data(),
+        str(tmp_path),
+    )
+  return tmp_path
+
+
+def test_what_does_not_move_a_byte_may_change_on_the_way(undisturbed, tmp_path):
+  out = tmp_path / 'out'
+  with pytest.raises(RuntimeError):
+    encode.encode(
+        encoding.stand_in(batches=1, then=encoding.fail),
+        encoding.data(),
+        str(out),
+    )
+  others = dict(crop='random', flip=True, max_pixels=10**6, workers=1)
+  encode.encode(
+      encoding.stand_in(batches=4, then=encoding.fail),
+      encoding.data(**others),
+      str(out),
+  )
+  assert encoding.contents(out) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ('fields', 'seed', 'words'),
+    [
+        (
+            dict(batch_size=200),
+            0,
+            'data.batch_size=400.*data.batch_size=200',
+        ),
+        ({}, 1, 'tokenizer=".*but this job has tokenizer="'),
+    ],
+)
+def test_an_unfinished_cache_of_something_else_is_refused(
+    fields, seed, words, unfinished
+):
+  before = encoding.contents(unfinished)
+  with pytest.raises(ValueError, match=words) as error:
+    encode.encode(
+        encoding.stand_in(seed=seed), encoding.data(**fields), str(unfinished)
+    )
+  assert (
+      f'choose another --out, or remove {unfinished}/job.json to encode the'
+      ' cache again.'
+  ) in str(error.value)
+  assert encoding.contents(unfinished) == before
+  (unfinished / 'job.json').unlink()
+  encode.encode(
+      encoding.stand_in(seed=seed), encoding.data(**fields), str(unfinished)
+  )
+  assert len(features.Features(unfinished, 'train')) == 1438
+
+
+def test_the_manifest_says_what_decides_the_bytes(unfinished):
+  found = json.loads((unfinished / 'job.json').read_text())
+  assert found == {
+      'data': {
+          'source': 'digits',
+          'path': None,
+          'image_size': 16,
+          'batch_size': 400,
+      },
+      'tokenizer': tiny.untrained_tokenizer().fingerprint,
+      'splits': {
+          'train': dict(examples=1438, classes=10, shards=4, files=None),
+          'test': dict(examples=359, classes=10, shards=1, files=None),
+      },
+      'devices': '8 x cpu',
+      'versions': versions.of('jax', 'rq_jax'),
+  }
+
+
+def test_no_shard_of_an_earlier_cache_is_taken_for_one_of_this(
+    undisturbed, tmp_path, monkeypatch
+):
+  """Not even if the job is killed just before or after it writes job.json."""
+  out = tmp_path / 'out'
+  encode.encode(encoding.stand_in(seed=1), encoding.data(flip=True), str(out))
+  whole = files.whole
+
+  @contextlib.contextmanager
+  def mortal(path, **options):
+    if path.name == 'job.json' and not killed:
+      killed.append(path)
+      raise encoding.Killed
+    with whole(path, **options) as file:
+      yield file
+
+  killed = []
+  monkeypatch.setattr(files, 'whole', mortal)
+  with pytest.raises(encoding.Killed):
+    encode.encode(encoding.stand_in(), encoding.data(), str(out))
+  assert not encoding.contents(out)
+  encode.encode(encoding.stand_in(), encoding.data(), str(out))
+  assert encoding.contents(out) == undisturbed
+
+
+def test_the_room_for_all_missing_shards_is_checked_first(
+    unfinished, monkeypatch
+):
+  # 1438 of the examples are missing, in four shards, each with two headers.
+  row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 4
+  needs = 1438 * row + 4 * 2 * 128
+  before = encoding.contents(unfinished)
+  monkeypatch.setattr(files, 'free_bytes', lambda _: needs - 1)
+  with pytest.raises(files.DiskFullError) as error:
+    encode.encode(
+        encoding.stand_in(batches=0, then=encoding.fail),
+        encoding.data(),
+        str(unfinished),
+    )
+  assert error.value.needs == needs
+  assert encoding.contents(unfinished) == before
+  monkeypatch.setattr(files, 'free_bytes', lambda _: needs)
+  encode.encode(encoding.stand_in(), encoding.data(), str(unfinished))
