@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
-from tests import official
 from tests.sampling import models
 from tests.sampling import reference
 
@@ -27,8 +25,6 @@ _OPTIONS = Sampling(
     top_k=[64, 5, 20, 30],
     top_p=[0.95, 1.0, 0.9, 0.5],
 )
-
-
 _LEARNED = dict(
     spatial_input='learned',
     depth_input='learned',
@@ -219,49 +215,6 @@ def test_in_bfloat16_logits_are_near_those_of_float32():
   error = np.abs(logits - expected).max() / expected.std()
   # Eight bits of mantissa, through two layers.
   assert 1e-4 < error < 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', VARIANTS)
-def test_greedy_codes_are_the_official_ones(name):
-  recorded = _recorded(name)
-  codes, logits = _greedy(name)
-  np.testing.assert_array_equal(codes, recorded['greedy'])
-  np.testing.assert_array_equal(codes, logits.argmax(axis=-1))
-  assert_close(logits, recorded['greedy_logits'])
-
-
-def _recorded(name):
-  recorded = official.recording(f'rqtransformer_{name}')
-  if 'greedy' not in recorded:
-    pytest.skip('the official sampler fails for codebooks of several sizes')
-  return recorded
-
-
-@functools.cache
-def _greedy(name):
-  prior = build.rqtransformer(official.config(f'rqtransformer_{name}').model)
-  partner = official.codebooks(official.weights('rqvae_aux'), 4)
-  codes, logits = models.draw(
-      prior,
-      Sampling(top_k=1),
-      official.variables(f'rqtransformer_{name}')['params'],
-      (partner['shared'].embedding,),
-      _numbers(prior, np.arange(2)),
-      _recorded(name).get('cond', np.zeros((2, 1))).astype(np.int32),
-  )
-  return np.asarray(codes), np.asarray(logits)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['uncond', 'class', 'text', 'mixed'])
-def test_images_of_greedy_codes_are_the_official_ones(name):
-  recorded = _recorded(name)
-  model = build.rqvae(official.config('rqvae_aux').model)
-  images = jax.jit(functools.partial(model.apply, method='decode_codes'))(
-      official.variables('rqvae_aux'), _greedy(name)[0]
-  )
-  assert_close(images, official.images(recorded['greedy_decoded']))
 
 
 @pytest.mark.slow
