@@ -65,7 +65,7 @@ def labelled(
     scale: Each pixel becomes a square of this side.
 
   Returns:
-    uint8[h, w], grey: the grid of `images.grid` in the lower right corner.
+    uint8[h, w], grey: the grid of `pictures.grid` in the lower right corner.
   """
   large = cells.repeat(scale, axis=2).repeat(scale, axis=3)
   grid = pictures.grid(large.reshape(-1, *large.shape[2:]), cells.shape[1])

@@ -66,7 +66,7 @@ class Tokenizer:
     Raises:
       ValueError: If the path holds no tokenizer, or an incomplete one.
     """
-    model = build.rqvae(stored.read_model(path, stage=1), dtype)
+    model = build.rqvae(stored.read_rqvae(path), dtype)
     abstract = build.rqvae_variables(model)
     variables, found = stored.restore_variables(
         path,
@@ -130,15 +130,15 @@ class Tokenizer:
         codes, and nothing for negative ones.
     """
     stack = self.model.code_shape[2]
-    codes = checks.codes(codes, self.model.code_shape)
-    sizes = self.model.make_quantizer().sizes
-    checks.code_values(codes, sizes, allow_missing=True)
     if depth is not None and not 1 <= depth <= stack:
       raise ValueError(
           f'depth={depth} must be in [1, {stack}], because a stack has {stack}'
           ' codes. None uses all of them.'
       )
-    return decode_known(self, checks.narrow(codes), depth=depth)
+    codes = checks.codes(codes, self.model.code_shape)
+    sizes = self.model.make_quantizer().sizes
+    checks.code_values(codes, sizes, allow_missing=True)
+    return decode_known(self, jnp.asarray(codes, jnp.int32), depth=depth)
 
   def __repr__(self) -> str:
     h, w, d = self.model.code_shape

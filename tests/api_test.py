@@ -164,7 +164,7 @@ def test_a_model_is_one_line():
       f'Sampler(labels 0 to 9, {count:,} parameters in float32, {tokenizer})'
   )
   unconditional = models.sampler(num_classes=0, null_class=False)
-  assert repr(unconditional).startswith('Sampler(num_images, ')
+  assert repr(unconditional).startswith('Sampler(unconditional, ')
   text = models.sampler(
       num_classes=0, text_vocab_size=5, text_length=3, null_class=True
   )

@@ -40,7 +40,7 @@ class Checkpoints:
   `files.DiskFullError`.
   """
 
-  def __init__(self, workdir: str | epath.Path, *, keep: int):
+  def __init__(self, workdir: epath.PathLike, *, keep: int):
     """Opens the checkpoints of a run, up to the newest one that is whole.
 
     Newer, damaged ones are reported and moved to `damaged_checkpoints/STEP`,

@@ -56,19 +56,21 @@ def read_config(
   return _read(path, stage, config_lib.parse)
 
 
-def read_model(
-    path: epath.PathLike, *, stage: int
-) -> RQVAEConfig | RQTransformerConfig:
-  """Reads only the description of the model that a folder holds.
+def read_rqvae(path: epath.PathLike) -> RQVAEConfig:
+  """Reads only the description of the RQ-VAE that a folder holds.
 
   Args:
     path: A run's folder, or an inference copy.
-    stage: The required stage: 1 for an RQ-VAE, 2 for an RQ-Transformer.
 
   Raises:
-    ValueError: If there is no experiment, or one of the other stage.
+    ValueError: If there is no experiment, or one of stage 2.
   """
-  return _read(path, stage, config_lib.parse_model)
+  return _read(path, 1, config_lib.parse_model)
+
+
+def read_rqtransformer(path: epath.PathLike) -> RQTransformerConfig:
+  """Reads only the description of the RQ-Transformer, see `read_rqvae`."""
+  return _read(path, 2, config_lib.parse_model)
 
 
 def _read(path: epath.PathLike, stage: int | None, parse: Any) -> Any:

@@ -110,8 +110,10 @@ def _run(values, argv: list[str], doc: str | None, work, more_help) -> int:
     if rest:
       raise flags.Error(f'Unexpected arguments: {" ".join(rest)}.')
   except (flags.Error, ValueError) as error:
-    sentence = str(error).rstrip('.')  # Errors of absl have no full stop.
-    return fail(f'{sentence}. See {argv[0]} --help.')
+    sentence = str(error)
+    if sentence[-1:] not in ('.', '?'):  # Errors of absl have no full stop.
+      sentence += '.'
+    return fail(f'{sentence} See {argv[0]} --help.')
   try:
     return work(values) or 0
   except interrupts.Interrupted as stopped:

@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from rq_jax.cli import command
+
 
 def define(values: flags.FlagValues) -> None:
   """Adds these flags to those of a command."""
@@ -33,6 +35,12 @@ def define(values: flags.FlagValues) -> None:
       'With --coordinator: index of this process, starting at 0.',
       flag_values=values,
   )
+
+
+def refuse(values: flags.FlagValues) -> None:
+  """Raises a ValueError if one of these flags is set, except --distributed."""
+  for name in ('coordinator', 'processes', 'process'):
+    command.refuse(values, name, unless=False)
 
 
 def join(values: flags.FlagValues) -> None:

@@ -75,8 +75,8 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
         f'--devices={values.devices} needs --dry_run, because training uses all'
         ' devices. Add --dry_run, or leave out --devices.'
     )
-  for name in ('coordinator', 'processes', 'process'):
-    command.refuse(values, name, unless=not values.dry_run)
+  if values.dry_run:
+    distributed_flags.refuse(values)
   experiment = config.check(
       config_flag.read(values.config, changes), with_data=not values.dry_run
   )

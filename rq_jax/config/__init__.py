@@ -21,7 +21,6 @@ from rq_jax.config.experiment import check
 from rq_jax.config.experiment import check_resumable
 from rq_jax.config.experiment import parse
 from rq_jax.config.experiment import parse_model
-from rq_jax.config.experiment import require_path
 from rq_jax.config.experiment import template
 from rq_jax.config.experiment import to_dict
 from rq_jax.config.experiment import to_json
@@ -49,7 +48,6 @@ __all__ = [
     'load_model',
     'parse',
     'parse_model',
-    'require_path',
     'template',
     'to_dict',
     'to_json',

@@ -193,21 +193,6 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
     )
 
 
-def require_path(path: str | None, name: str) -> str:
-  """The path in a field, which must be set.
-
-  Args:
-    path: The value of the field.
-    name: Its dotted name.
-
-  Raises:
-    ValueError: If it is not set.
-  """
-  if path is None:
-    raise ValueError(f'config.{name} is not set. Set --config.{name}.')
-  return path
-
-
 def total_steps(experiment: Experiment, num_examples: int) -> int:
   """The number of steps of a run, from `train.steps` or `train.epochs`.
 

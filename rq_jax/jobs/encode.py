@@ -30,7 +30,6 @@ from rq_jax.jobs import chunks
 from rq_jax.jobs import manifest
 from rq_jax.jobs import shards as shards_lib
 from rq_jax.jobs import versions
-from rq_jax.models import build
 from rq_jax.tokenizer import Tokenizer
 
 
@@ -47,8 +46,8 @@ def run(tokenizer: str, data: sections.Data, out: str) -> str:
   """
   compilation.keep()
   out = files.path(out, 'out')
-  encoder = build.rqvae(stored.read_model(tokenizer, stage=1))
-  opened = shards_lib.open_splits(data, image_size=encoder.image_size)
+  size = stored.read_rqvae(tokenizer).image_size
+  opened = shards_lib.open_splits(data, image_size=size)
   return _encode(Tokenizer.restore(tokenizer), data, opened, out)
 
 

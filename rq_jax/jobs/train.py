@@ -8,22 +8,15 @@ from rq_jax.config import Experiment
 from rq_jax.training import run
 
 
-def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
-  """Trains either stage, see `run.train`; a second start compiles nothing anew.
+def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
+  """Trains either stage, and keeps compiled programs for the next start.
 
   Several processes must find the same programs, or some would compile while
   others wait. They share a folder only if the environment names one, see
   `compilation.keep`: the default folder may belong to one host.
 
-  Args:
-    config: A checked experiment.
-    workdir: Folder of checkpoints and metrics.
-
-  Returns:
-    Metrics of the last evaluation.
-
-  Raises:
-    ValueError: As `run.train` and `compilation.keep` do.
+  Arguments, result and errors are those of `run.train`. `compilation.keep` also
+  raises a ValueError.
   """
   compilation.keep(by_default=jax.process_count() == 1)
   return run.train(config, workdir)

@@ -55,7 +55,8 @@ def _trace(model: Any, *inputs: Any) -> PyTree:
 
 
 # Tracing a large model takes up to a second, and restoring it needs its shapes
-# several times.
+# several times. Calls share the trees, so do not change them. The annotation is
+# for type checkers, which do not know that modules are hashable.
 _shapes: Callable[..., PyTree] = functools.lru_cache(maxsize=8)(_trace)
 
 

@@ -10,24 +10,16 @@ import numpy as np
 
 from rq_jax.typing import Array
 
-_NARROW = {'float64': 'float32', 'int64': 'int32', 'uint64': 'uint32'}
 # Images of a batch whose range is looked at, to recognise a wrong scale.
 _LOOKED_AT = 8
 
 
-def narrow(values: Array) -> jax.Array:
-  """An array of the caller, with 64-bit types cut to 32 bits: [...] -> same.
-
-  JAX does the same to NumPy arrays, but not under JAX_ENABLE_X64.
-  """
-  values = jnp.asarray(values)
-  return values.astype(_NARROW.get(values.dtype.name, values.dtype))
-
-
 def images(values: Array, size: int) -> jax.Array:
-  """Checks images: -> uint8[B, S, S, 3] or float[B, S, S, 3], as passed in.
+  """Checks images, and places them on a device: -> uint8 or float[B, S, S, 3].
 
-  Warns if float images seem to lie in another range than [-1, 1].
+  Warns if float images seem to lie in another range than [-1, 1]. It looks at
+  the first few, and waits for them if a device still computes them. float64
+  becomes float32.
 
   Args:
     values: uint8, or float32 in [-1, 1], [B, S, S, 3].
@@ -53,7 +45,9 @@ def images(values: Array, size: int) -> jax.Array:
     )
   if _is_known(values):
     _warn_about_range(np.asarray(values[:_LOOKED_AT]))
-  return narrow(values)
+  values = jnp.asarray(values)
+  # JAX casts NumPy arrays itself, but not under JAX_ENABLE_X64.
+  return values.astype(jnp.float32) if values.dtype == np.float64 else values
 
 
 def _shape_advice(shape: tuple[int, ...], size: int) -> str:

@@ -1,4 +1,4 @@
-"""The base class of the networks that are called through `apply`."""
+"""The base class of networks that others use through `apply`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -46,6 +46,7 @@ class Projection(nn.Module):
     inputs, outputs = self.shape[: self.summed], self.shape[self.summed :]
     init = blocks.torch_kernel_init(self.summed, len(self.shape))
     init = nn.with_logical_partitioning(init, self.axes)
+    # `unbox=True` is the default; written out, it types the result.
     kernel = self.param('kernel', init, self.shape, jnp.float32, unbox=True)
     dtype = jnp.dtype(self.dtype)
     y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)

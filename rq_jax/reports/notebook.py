@@ -37,10 +37,8 @@ def grid(
         f'images has shape {list(images.shape)}, but must be [N, H, W, 3] with'
         ' at least one image. Decode code maps with Tokenizer.decode.'
     )
-  if np.issubdtype(images.dtype, np.floating):
-    pixels = np.clip(images.astype(np.float32) * 127.5 + 127.5, 0, 255)
-    images = np.round(pixels).astype(np.uint8)
-  if images.dtype != np.uint8:
+  is_float = np.issubdtype(images.dtype, np.floating)
+  if images.dtype != np.uint8 and not is_float:
     raise ValueError(
         f'images has dtype {images.dtype}, but must be uint8, or float32 in'
         ' [-1, 1]. Convert it.'
@@ -50,7 +48,10 @@ def grid(
   if scale is None:
     scale = math.ceil(_SMALLEST / min(images.shape[1:3]))
   for name, value in ('columns', columns), ('scale', scale):
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int | np.integer) or value < 1:
       raise ValueError(f'{name}={value} must be a whole number of at least 1.')
+  if is_float:
+    pixels = np.clip(images.astype(np.float32) * 127.5 + 127.5, 0, 255)
+    images = np.round(pixels).astype(np.uint8)
   images = images.repeat(scale, axis=1).repeat(scale, axis=2)
   return Image.fromarray(pictures.grid(images, columns))

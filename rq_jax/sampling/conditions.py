@@ -116,11 +116,13 @@ def check_guidance(prior: rqtransformer.RQTransformer) -> None:
 
 
 def describe(prior: rqtransformer.RQTransformer) -> str:
-  """The condition that a model takes, such as 'labels 0 to 9'."""
+  """The condition of a model: 'unconditional', 'labels 0 to 9', '32 tokens'."""
   kind = _kind(prior)[0]
   if kind == 'labels':
     return f'labels 0 to {prior.num_classes - 1}'
-  return f'{prior.text_length} tokens' if kind == 'tokens' else kind
+  if kind == 'tokens':
+    return f'{prior.text_length} tokens'
+  return 'unconditional'
 
 
 def _kind(prior: rqtransformer.RQTransformer) -> tuple[str, str]:

@@ -25,6 +25,8 @@ from rq_jax.typing import Array
 # `fold_in` reads 32 bits of an index.
 _NUM_DRAWS = 2**32
 _Class = TypeVar('_Class')
+# Keyword arguments whose default is not None.
+_DEFAULTS = {'first_index': 0}
 
 
 class AskedCondition(TypedDict, total=False):
@@ -69,7 +71,7 @@ def spell_out(cls: type[_Class]) -> type[_Class]:
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=0 if name == 'first_index' else None,
+            default=_DEFAULTS.get(name),
             annotation=annotation,
         )
         for name, annotation in typing.get_type_hints(asked).items()
@@ -179,7 +181,8 @@ def ask(
       prompts=asked.get('prompts'),
       num_images=asked.get('num_images'),
   )
-  indices = _indices(asked.get('first_index', 0), len(rows))
+  first_index = asked.get('first_index', _DEFAULTS['first_index'])
+  indices = _indices(first_index, len(rows))
   if chosen.guided:
     conditions.check_guidance(prior)
   return make(prior, rows, chosen).replace(indices=indices)

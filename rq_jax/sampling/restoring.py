@@ -39,7 +39,7 @@ def restore(
   if tokenizer is not None:
     other = stored.folder(tokenizer, name='tokenizer')
   text_file = text.find(folder, text_tokenizer)
-  description = stored.read_model(folder, stage=2)
+  description = stored.read_rqtransformer(folder)
   own = folder / 'tokenizer'
   restored = Tokenizer.restore(
       other or own, dtype=dtype, mesh=mesh, verbose=False

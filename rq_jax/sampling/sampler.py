@@ -44,10 +44,10 @@ class Sampler:
   Methods that draw take one condition (`labels`, `tokens` or `prompts`, or
   `num_images` for an unconditional model), `sampling` to replace the sampler's
   own options, and `first_index`: image i of a call draws only from
-  `fold_in(key, first_index + i)`, whatever the rest of the batch is. They raise
-  a ValueError before they compute anything if the model does not take the
-  condition, if it has no null class and `sampling` asks for guidance, or if the
-  batch needs more memory than there is.
+  `fold_in(key, first_index + i)`, whatever the rest of the batch is. Before
+  they compute anything, they raise a ValueError if the key is not one random
+  key, the model does not take the condition, the batch needs more memory than
+  there is, or `sampling` asks for guidance and the model has no null class.
 
   A code is drawn given the codes before it: by position in raster order, and by
   depth within each position. Codes that you keep influence only later codes.

@@ -142,7 +142,7 @@ def find(folder: epath.Path, given: epath.PathLike | None) -> epath.Path | None:
   return beside if beside.exists() else None
 
 
-def char_bpe(vocab: epath.PathLike, merges: str | epath.Path) -> TextTokenizer:
+def char_bpe(vocab: epath.PathLike, merges: epath.PathLike) -> TextTokenizer:
   """Builds a text tokenizer from the two files of the official tokenizer.
 
   It converts texts to lower case, splits them at whitespace and punctuation,

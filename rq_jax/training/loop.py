@@ -69,7 +69,7 @@ def run(
     task: Any,
     config: Experiment,
     mesh: jax.sharding.Mesh,
-    workdir: str | epath.Path,
+    workdir: epath.PathLike,
     *,
     splits: Splits,
     total_steps: int,
@@ -166,11 +166,12 @@ class _Run:
       with bar:
         for step in range(self._first_step + 1, self._total + 1):
           batch = partitioning.global_batch(next(batches), self._mesh)
-          first = step == self._first_step + 1
+          first = signals is None
           with console.compiling('the training step', first=first):
             self._state, metrics = self._step_fn(self._task, self._state, batch)
-          if first:
-            bar.unpause()  # It predicts the end from steps, not compilation.
+          if first:  # Rates and the time left do not count the compilation.
+            bar.unpause()
+            self._logged = (self._first_step, time.perf_counter())
           signals = signals or held.enter_context(interrupts.Interrupts())
           bar.update()
           last = step == self._total

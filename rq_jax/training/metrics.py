@@ -34,7 +34,7 @@ class MetricWriter:
 
   def __init__(
       self,
-      workdir: str | epath.Path,
+      workdir: epath.PathLike,
       *,
       start_step: int,
       finished: bool = False,
@@ -163,7 +163,7 @@ class _Lines:
     self._file.flush()
 
 
-def read_metrics(workdir: str | epath.Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
   """Reads the lines of `metrics.jsonl`, except those that a crash cut off."""
   file = epath.Path(workdir) / 'metrics.jsonl'
   return _parsed(file.read_bytes() if file.exists() else b'')

@@ -24,7 +24,7 @@ _ANEW = 'in another --workdir, or after removing this one'
 def failure(
     state: Any,
     *,
-    workdir: str | epath.Path,
+    workdir: epath.PathLike,
     saved: Sequence[int],
     init_from: str | None,
     mesh: jax.sharding.Mesh,
@@ -76,7 +76,7 @@ def _advice_at_once(init_from: str | None) -> str:
   )
 
 
-def _advice_on_ruins(workdir: str | epath.Path, saved: Sequence[int]) -> str:
+def _advice_on_ruins(workdir: epath.PathLike, saved: Sequence[int]) -> str:
   """Advice if the newest checkpoint may fail again."""
   newest, earlier = saved[-1], saved[:-1]
   advice = (

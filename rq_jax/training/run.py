@@ -43,7 +43,7 @@ STAGES = {
 }
 
 
-def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
+def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   """Trains the stage that `config` describes, or resumes its training.
 
   Args:
@@ -81,7 +81,8 @@ def train(config: Experiment, workdir: str | epath.Path) -> dict[str, float]:
       task = stage1.build(config, mesh, total_steps=total_steps)
       held.prepare(config)
     else:
-      source = config_lib.require_path(config.tokenizer, 'tokenizer')
+      source = config.tokenizer
+      assert source is not None  # `config.check` requires it.
       tokenizer = Tokenizer.restore(source)
       if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)

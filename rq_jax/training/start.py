@@ -15,7 +15,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.typing import PyTree
 
 
-def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
+def check_weights(config: Experiment, workdir: epath.PathLike) -> None:
   """Checks that `init_from` has weights of this stage, if it will be used.
 
   Args:
@@ -29,7 +29,8 @@ def check_weights(config: Experiment, workdir: str | epath.Path) -> None:
   if path is None or steps.finished(workdir):
     return
   try:
-    stored.read_model(path, stage=config.stage)
+    read = stored.read_rqvae, stored.read_rqtransformer
+    read[config.stage - 1](path)
     steps.find(path, None)
   except ValueError as error:
     raise ValueError(

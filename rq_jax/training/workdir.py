@@ -23,7 +23,7 @@ class Workdir:
     folder: The folder.
   """
 
-  def __init__(self, path: str | epath.Path):
+  def __init__(self, path: epath.PathLike):
     """Names the folder, see `files.path`; no file is touched yet."""
     self.folder = epath.Path(files.path(path, 'workdir'))
     self._held = contextlib.ExitStack()

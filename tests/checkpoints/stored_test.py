@@ -163,7 +163,7 @@ def test_models_in_a_folder_that_is_none_are_named(tmp_path):
         f'Give the path of a model in it: {words}.'
     )
   with pytest.raises(ValueError, match='Check the path.$'):
-    stored.read_model(tmp_path / 'features' / 'deeper', stage=1)
+    stored.read_rqvae(tmp_path / 'features' / 'deeper')
 
 
 @pytest.mark.parametrize('text', ['{"stage": 1', '[]', '{"stage": 7}'])

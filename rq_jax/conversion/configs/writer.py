@@ -11,12 +11,16 @@ from rq_jax.config import RQVAEExperiment
 _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
 
 
-def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
-  """All reasons why the official code cannot build a model, as sentences.
+def obstacles(*models: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
+  """All reasons why the official code cannot build some models, as sentences.
 
   Each sentence names the fields, their values, and the limit of the official
-  code. The tuple is empty if the official code can build the model.
+  code. The tuple is empty if the official code can build all models.
   """
+  return tuple(reason for model in models for reason in _obstacles(model))
+
+
+def _obstacles(model: RQVAEConfig | RQTransformerConfig) -> list[str]:
   found = []
   if isinstance(model, RQTransformerConfig):
     if model.null_class and model.text_length:
@@ -25,7 +29,7 @@ def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
           f' config.model.text_length={model.text_length}, but the official'
           ' code has no null class in text models.'
       )
-    return tuple(found)
+    return found
   if model.norm_groups != 32:
     found.append(
         f'The RQ-VAE has config.model.norm_groups={model.norm_groups}, but the'
@@ -36,7 +40,7 @@ def obstacles(model: RQVAEConfig | RQTransformerConfig) -> tuple[str, ...]:
         f'The RQ-VAE has config.model.res_blocks={model.res_blocks}, but the'
         ' official code has the same number of residual blocks in every level.'
     )
-  return tuple(found)
+  return found
 
 
 def check(*models: RQVAEConfig | RQTransformerConfig) -> None:
@@ -45,7 +49,7 @@ def check(*models: RQVAEConfig | RQTransformerConfig) -> None:
   Raises:
     ValueError: If it cannot; lists all reasons.
   """
-  if found := [reason for model in models for reason in obstacles(model)]:
+  if found := obstacles(*models):
     raise ValueError(
         f'--to=official cannot export this model. {" ".join(found)} Use'
         ' --to=safetensors, which exports any model.'

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 import pathlib
 
+from rq_jax import config as config_lib
 from rq_jax.config import RQTransformerConfig
-from rq_jax.config import reading
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark.measured import Record
 
@@ -31,8 +31,12 @@ def models(size: str) -> dict[str, RQTransformerConfig]:
   names = [f'{size}-f32-d4-k16384', f'{size}-f16-d1-k16384']
   if size == 'huge':
     names.append('vqgan_huge-f16-d1-k16384')
-  raw = {name: reading.read(f'{_FILE}:{name}').to_dict() for name in names}
-  return {name: RQTransformerConfig(**raw[name]['model']) for name in names}
+  models = {}
+  for name in names:
+    model = config_lib.load_model(f'{_FILE}:{name}')
+    assert isinstance(model, RQTransformerConfig)  # All models of the file are.
+    models[name] = model
+  return models
 
 
 def tables(records: Sequence[Record]) -> str:

@@ -118,8 +118,8 @@ def find_tokenizer(
   beside = path and reading.split(path)[0].parent / 'rqvae.py'
   if beside and beside.exists():
     found = config_lib.load_model(str(beside))
-    fits = isinstance(found, RQVAEConfig)
-    if fits and build.codes_of(build.rqvae(found)) == codes:
+    is_rqvae = isinstance(found, RQVAEConfig)
+    if is_rqvae and build.codes_of(build.rqvae(found)) == codes:
       return found
   height, width, _ = prior.code_shape
   pixels = _PIXELS // height  # Side of a position, in pixels.
@@ -128,7 +128,8 @@ def find_tokenizer(
         f'config.model.code_shape={prior.code_shape} fits no known RQ-VAE. Give'
         ' the file of one as --tokenizer_config.'
     )
-  recipe = RQVAEConfig(**recipes.rqvae().to_dict()['model'])
+  recipe = config_lib.parse_model(recipes.rqvae().to_dict())
+  assert isinstance(recipe, RQVAEConfig)  # It is a recipe of stage 1.
   return dataclasses.replace(
       recipe,
       channel_multipliers=recipes.MULTIPLIERS[pixels],

@@ -65,7 +65,8 @@ def from_official(
         _require_tokenizer(source, src, tokenizer)
         _convert(source.stage2, partial, ema)
         _add_tokenizer(source, partial, tokenizer)
-      elif source.stage1 is not None:
+      else:
+        assert source.stage1 is not None  # An archive holds a stage.
         _refuse_tokenizer(tokenizer)
         _convert(source.stage1, partial, ema)
     if source.stage2 is None:
@@ -118,8 +119,8 @@ def _add_tokenizer(
   """Puts the RQ-VAE into the folder of its RQ-Transformer."""
   copy = partial / 'tokenizer'
   if given is None:
-    if source.stage1 is not None:
-      _convert(source.stage1, copy, ema=False)
+    assert source.stage1 is not None  # `_require_tokenizer` refuses others.
+    _convert(source.stage1, copy, ema=False)
   else:
     tokenizer = Tokenizer.restore(given, verbose=False)
     config = stored.read_config(given, stage=1)

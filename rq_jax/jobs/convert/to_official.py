@@ -52,9 +52,10 @@ def to_official(
   """
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   config = stored.read_config(src)
-  stages = {config.stage: (pathlib.Path(src), step)}
+  stages = {config.stage: (pathlib.Path(src), step, config)}
   if config.stage == 2:
-    stages[1] = (pathlib.Path(src) / 'tokenizer', None)
+    tokenizer = pathlib.Path(src) / 'tokenizer'
+    stages[1] = (tokenizer, None, stored.read_config(tokenizer))
   # All refusals come before anything is written.
   if layout == 'safetensors' and not importlib.util.find_spec('safetensors'):
     raise ValueError(
@@ -62,23 +63,22 @@ def to_official(
         ' installed. Run: pip install safetensors. Or use --to=official, which'
         ' does not need it.'
     )
-  models = [stored.read_config(stages[s][0]).model for s in sorted(stages)]
   if layout == 'official':
-    writer.check(*models)
+    writer.check(*(stages[stage][2].model for stage in sorted(stages)))
   with from_official.written_whole(dst) as partial:
-    for stage, (path, step) in sorted(stages.items()):
-      _write(path, partial / f'stage{stage}', layout, step, ema)
+    for stage in sorted(stages):
+      _write(*stages[stage], partial / f'stage{stage}', layout, ema)
   console.tell(f'Wrote {dst}.')
 
 
 def _write(
     src: pathlib.Path,
+    step: int | None,
+    config: Experiment,
     folder: pathlib.Path,
     layout: str,
-    step: int | None,
     ema: bool,
 ) -> None:
-  config = stored.read_config(src)
   discriminator = None
   is_rqvae = isinstance(config, RQVAEExperiment)
   if is_rqvae and stored.has_collection(src, 'disc_params'):

@@ -6,16 +6,13 @@ shapes: neither data nor weights need to exist, nor the devices.
 
 from collections.abc import Mapping
 import dataclasses
-import itertools
 import math
 
 import flax.linen as nn
 import jax
 
 from rq_jax.config import Experiment
-from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQTransformerExperiment
-from rq_jax.config import RQVAEConfig
 from rq_jax.conversion.configs import writer
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.plan import flops
@@ -83,10 +80,10 @@ class Plan:
     step_flops: Operations of a training step for one image, including the
       operations that the backward pass repeats.
     notes: Sentences about missing or uncounted parts.
-    export: Whether the official code can build the model and its tokenizer:
-      'yes' or 'no', or 'yes, if ...' if the tokenizer does not exist yet.
-    obstacles: All reasons why the official code cannot build them, as
-      sentences.
+    obstacles: All reasons why the official code cannot build the model and its
+      tokenizer, as sentences.
+    complete: Whether `obstacles` includes those of the tokenizer, which may not
+      exist yet.
   """
 
   mesh: Mapping[str, int]
@@ -99,8 +96,8 @@ class Plan:
   forward_flops: float
   step_flops: float
   notes: tuple[str, ...]
-  export: str
   obstacles: tuple[str, ...]
+  complete: bool
 
 
 def make(config: Experiment, devices: int) -> Plan:
@@ -116,7 +113,11 @@ def make(config: Experiment, devices: int) -> Plan:
   state = partitioning.unbox(boxed)
   size = config.data.batch_size
   step = flops.count(problem.train_step, task, state, problem.batch) / size
-  export, obstacles = _export(config)
+  models, complete = [config.model], True
+  if isinstance(config, RQTransformerExperiment):
+    tokenizer = problem_lib.known_tokenizer(config)
+    complete = tokenizer is not None
+    models = [tokenizer, *models] if complete else models
   others = {}
   if config.stage == 1:
     others = {
@@ -136,21 +137,9 @@ def make(config: Experiment, devices: int) -> Plan:
       forward_flops=flops.count(problem.forward, task, state),
       step_flops=step,
       notes=problem.notes,
-      export=export,
-      obstacles=obstacles,
+      obstacles=writer.obstacles(*models),
+      complete=complete,
   )
-
-
-def _export(config: Experiment) -> tuple[str, tuple[str, ...]]:
-  """Whether the official code can build the models, and all reasons if not."""
-  models: list[RQVAEConfig | RQTransformerConfig | None] = [config.model]
-  if isinstance(config, RQTransformerExperiment):
-    models.insert(0, problem_lib.known_tokenizer(config))
-  found = [writer.obstacles(model) for model in models if model is not None]
-  obstacles = tuple(itertools.chain.from_iterable(found))
-  if not obstacles and None in models:
-    return 'yes, if its tokenizer can be exported', ()
-  return 'no' if obstacles else 'yes', obstacles
 
 
 def _size(tree: PyTree) -> int:

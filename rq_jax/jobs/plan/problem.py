@@ -142,9 +142,7 @@ def known_tokenizer(config: RQTransformerExperiment) -> RQVAEConfig | None:
   """Description of the tokenizer of a prior; None if it does not exist yet."""
   folder = config.tokenizer
   if folder and (epath.Path(folder) / 'config.json').exists():
-    model = stored.read_model(folder, stage=1)
-    assert isinstance(model, RQVAEConfig)  # A model of another stage raises.
-    return model
+    return stored.read_rqvae(folder)
   return None
 
 

@@ -100,7 +100,10 @@ def _operations(plan: plan_lib.Plan) -> Iterable[str]:
 
 
 def _export(plan: plan_lib.Plan) -> Iterable[str]:
-  yield f'Export to the official code: {plan.export}'
+  answer = 'no' if plan.obstacles else 'yes'
+  if not plan.obstacles and not plan.complete:
+    answer += ', if its tokenizer can be exported'
+  yield f'Export to the official code: {answer}'
   if plan.obstacles:
     for sentence in (*plan.obstacles, _SAFETENSORS):
       yield from textwrap.wrap(

@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 from etils import epath
-import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import compilation
@@ -179,42 +178,47 @@ def _write_page(folder, report, tokenizer, train, test, images) -> None:
   generated = pictures.grid(images[:100], columns=10)
   pictures.write_png(folder / 'samples.png', generated)
   codes = np.asarray(tokenizer.encode(test[0]))
+  first = _by_class(test[1], rows=1)
   page.write_report(
       folder / 'report.html',
       report,
       pictures={
           'generated': generated,
-          'real': pictures.grid(_by_class(*train, rows=10), columns=10),
+          'real': pictures.grid(
+              train[0][_by_class(train[1], rows=10)], columns=10
+          ),
       },
       curves=_curves(folder),
-      by_depth=_by_depth(tokenizer, _by_class(*test, rows=1)),
+      by_depth=_by_depth(tokenizer, codes[first], test[0][first]),
       code_counts=np.bincount(
           codes.ravel(), minlength=tokenizer.model.codebook_size
       ).tolist(),
   )
 
 
-def _by_class(images: np.ndarray, labels: np.ndarray, rows: int) -> np.ndarray:
-  """The first images of each class, in rows: [N, ...] -> [rows * 10, ...]."""
-  columns = [images[labels == digit][:rows] for digit in range(10)]
-  return np.stack(columns, axis=1).reshape(-1, *images.shape[1:])
+def _by_class(labels: np.ndarray, rows: int) -> np.ndarray:
+  """Indices of the first images of each class, row by row: int[rows * 10]."""
+  columns = [np.flatnonzero(labels == digit)[:rows] for digit in range(10)]
+  return np.stack(columns, axis=1).ravel()
 
 
-def _by_depth(tokenizer: Tokenizer, originals: np.ndarray) -> np.ndarray:
+def _by_depth(
+    tokenizer: Tokenizer, codes: np.ndarray, originals: np.ndarray
+) -> np.ndarray:
   """Images decoded from 0, 1, ..., D codes of every stack, and the originals.
 
   Args:
     tokenizer: A trained RQ-VAE.
+    codes: int32[B, h, w, D], the codes of the originals.
     originals: uint8[B, S, S, 3].
 
   Returns:
     uint8[D + 2, B, S, S, 3].
   """
-  codes = tokenizer.encode(jnp.asarray(originals))
   depth = codes.shape[-1]
   # -1 stands for a missing code: all depths run the same compiled program.
   rows = [
-      np.asarray(tokenizer.decode(jnp.where(jnp.arange(depth) < d, codes, -1)))
+      np.asarray(tokenizer.decode(np.where(np.arange(depth) < d, codes, -1)))
       for d in range(depth + 1)
   ]
   return np.stack([*rows, originals])

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Iterable, Iterator
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -127,40 +126,40 @@ def restore(
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
-  Also keeps all programs on disk that are compiled after this call; see
-  `compilation.keep`.
+  Keeps the programs that are compiled from now on; see `compilation.keep`.
 
   Args:
     checkpoint: The workdir of a stage-2 run, or a converted checkpoint.
     chunk_size: Number of images that the devices draw together.
-    model_parallel: Number of devices that share the weights of one model; such
-      groups of devices split a chunk.
+    model_parallel: Number of devices that share the weights of one model.
     step: Step of the checkpoint; None for the newest.
     ema: Whether to use the averaged parameters, if the run has them.
     dtype: Type of parameters and computation; None for the type of training.
     tokenizer: Path of another copy of the tokenizer; None for the model's own.
-    text_tokenizer: File that turns prompts into tokens; None for the file of
-      the checkpoint.
+    text_tokenizer: File for prompts; None for the file of the checkpoint.
 
   Returns:
     The sampler, and a description of its origin for the manifest.
 
   Raises:
-    ValueError: If there is no such model, or if `chunk_size` or
-      `model_parallel` does not suit the devices.
+    ValueError: If there is no such model, or it does not suit the devices.
   """
   compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
   stored.read_config(checkpoint, stage=2)
-  prepared = functools.partial(Sampler.restore, checkpoint, ema=ema, mesh=mesh)
-  restore_step = functools.partial(
-      prepared, dtype=dtype, tokenizer=tokenizer, text_tokenizer=text_tokenizer
-  )
   restored = {}
 
   def problem(step: int) -> str | None:
     try:
-      restored[step] = restore_step(step=step)
+      restored[step] = Sampler.restore(
+          checkpoint,
+          step=step,
+          ema=ema,
+          dtype=dtype,
+          mesh=mesh,
+          tokenizer=tokenizer,
+          text_tokenizer=text_tokenizer,
+      )
     except steps.DamagedError as error:
       return error.reason
     return None

@@ -32,7 +32,8 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
     squared = jnp.square(jnp.clip(recons, -1, 1) - images)
     mse.append(jnp.sum(valid * jnp.mean(squared, axis=(1, 2, 3))))
   sums = {}
-  if task.perceptual is not None and task.perceptual_variables is not None:
+  if task.perceptual is not None:
+    assert task.perceptual_variables is not None
     distances = task.perceptual.apply(
         task.perceptual_variables, images, jnp.clip(recons, -1, 1)
     )

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rq_jax import config as config_lib
 from rq_jax.config import RQVAEExperiment
 from rq_jax.models import build as build_lib
 from rq_jax.models import codebook
@@ -96,13 +95,11 @@ def build(
   """
   network, network_variables = None, None
   if config.loss.perceptual_weight > 0:
-    network, network_variables = perceptual or perceptual_lib.restore(
-        config_lib.require_path(
-            config.loss.perceptual_path, 'loss.perceptual_path'
-        ),
-        mesh,
-        dtype=config.model.dtype,
-    )
+    if perceptual is None:
+      path = config.loss.perceptual_path
+      assert path is not None  # `config.check` requires it.
+      perceptual = perceptual_lib.restore(path, mesh, dtype=config.model.dtype)
+    network, network_variables = perceptual
   adversarial = config.loss.adversarial_weight > 0
   optimizer = optim.make_optimizer(config.optimizer, total_steps)
   return Task(
@@ -251,7 +248,8 @@ def _image_loss(task: Task, images, recons) -> tuple[jax.Array, Metrics]:
   """Loss by pixels and by perceptual distance: the sum, and both parts."""
   loss = losses.reconstruction(images, recons, task.loss['reconstruction'])
   parts = {'reconstruction': loss}
-  if task.perceptual is not None and task.perceptual_variables is not None:
+  if task.perceptual is not None:
+    assert task.perceptual_variables is not None
     distances = task.perceptual.apply(task.perceptual_variables, images, recons)
     parts['perceptual'] = jnp.mean(distances)
     loss = loss + task.loss['perceptual_weight'] * parts['perceptual']
