@@ -19,6 +19,10 @@ setuptools.setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=setuptools.find_packages(include=['rq_jax', 'rq_jax.*']),
+    # Lets an editable install be found through a path. The default is a hook,
+    # which comes after the folder of the script: there, a clone named rq_jax
+    # would be imported in place of the package inside it.
+    package_dir={'': '.'},
     package_data={'rq_jax': ['py.typed'], 'rq_jax.reports': ['*.html']},
     python_requires='>=3.11',
     install_requires=[

@@ -30,4 +30,4 @@ if (($# == 0)); then
   # Compiling takes most of the time, and uses one core: run two processes.
   set -- -n 2 --dist=loadfile --no-loadscope-reorder
 fi
-exec "$VENV_PYTHON" -m pytest "${part[@]}" "$@"
+exec "$VENV_PYTHON" -m pytest ${part[@]+"${part[@]}"} "$@"

@@ -34,7 +34,7 @@ def _score(images):
 
 
 def _arguments(name, images, codes):
-  """What a drawing method takes between its key and the condition."""
+  """Arguments of a drawing method after its key and before its condition."""
   redraw = np.ones((16, 16), bool)
   return {
       'complete': (codes, np.zeros((2, 2), bool)),
@@ -127,6 +127,10 @@ def test_an_argument_of_another_method_is_named(codes):
         (None, 'NoneType'),
         (jax.random.split(_KEY, 3), 'key<fry> of shape [3]'),
         (np.uint32(7), 'uint32'),
+        (
+            jax.random.split(jax.random.PRNGKey(0), 3),
+            'uint32 of shape [3, 2]',
+        ),
         (jax.numpy.float32(1), 'float32 of shape []'),
     ],
     ids=str,
@@ -195,6 +199,7 @@ def _diagnostics(file):
   }
 
 
+@pytest.mark.process
 def test_a_type_checker_accepts_right_calls_and_names_wrong_ones():
   """Each wrong call of the file names its error in a comment."""
   expected = {

@@ -206,6 +206,7 @@ print(hits.count('/jax/compilation_cache/cache_hits'))
 """
 
 
+@pytest.mark.process
 def test_the_next_process_finds_the_programs(tmp_path):
   env = dict(os.environ, RQ_JAX_COMPILATION_CACHE=str(tmp_path / 'programs'))
   for name in tuple(env):
@@ -271,3 +272,12 @@ def test_a_folder_at_home_is_expanded(tmp_path, monkeypatch):
   assert compilation.keep('~/kept') == tmp_path / 'kept'
   with pytest.raises(ValueError, match='no home folder ~nosuchuser'):
     compilation.keep('~nosuchuser/kept')
+
+
+def test_a_folder_without_a_name_is_refused_by_its_variable(monkeypatch):
+  monkeypatch.setenv('RQ_JAX_COMPILATION_CACHE', ' ')
+  with pytest.raises(ValueError) as error:
+    compilation.keep()
+  assert str(error.value).startswith(
+      "RQ_JAX_COMPILATION_CACHE=' ' names no file or folder. Give a path."
+  )

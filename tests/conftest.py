@@ -6,7 +6,6 @@ faster; `--cache-clear` empties it.
 """
 
 import collections
-import functools
 import gc
 import importlib.metadata
 import multiprocessing.process
@@ -43,7 +42,6 @@ import jax
 import pytest
 
 from tests import folders
-from tests import processes
 
 # Tracing makes many objects, and few of them are in cycles.
 gc.set_threshold(50_000, 20, 10)
@@ -57,18 +55,11 @@ _MAPPED = 30_000
 
 @pytest.hookimpl(tryfirst=True)  # Before marks are selected.
 def pytest_collection_modifyitems(items):
-  """Marks the tests that start a process, and runs slow files first.
+  """Runs files with slow tests first, and of these the shortest first.
 
-  Otherwise, one worker would run a slow file at the end while others wait.
-  Files with the fewest tests come first, because their tests take longest.
+  Otherwise, one worker would run a slow file at the end while others wait. The
+  tests of files with few slow tests take longest.
   """
-  for item in items:
-    found = item._fixtureinfo.name2fixturedefs.values()
-    fixtures = [fixture.func for several in found for fixture in several]
-    # The fixtures of this file only prevent processes.
-    fixtures = [f for f in fixtures if f.__globals__ is not globals()]
-    if any(map(_starts_process, [item.function, *fixtures])):
-      item.add_marker('process')
   long = collections.Counter(item.path for item in items if _takes_long(item))
   items.sort(key=lambda i: (i.path not in long, long[i.path], i.path))
 
@@ -78,20 +69,18 @@ def _takes_long(item):
   return any(map(item.get_closest_marker, ('process', 'slow')))
 
 
-_starts_process = functools.cache(processes.are_started_by)
-
-
-@pytest.fixture(autouse=True)
-def no_process_without_a_mark(request, monkeypatch):
-  """Lets only tests that are marked `process` start one."""
-  if request.node.get_closest_marker('process'):
-    return
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+  """Lets only tests with the mark `process`, and their fixtures, start one."""
 
   def refuse(*_, **__):
     pytest.fail('This test starts a process: mark it with pytest.mark.process.')
 
-  monkeypatch.setattr(subprocess.Popen, '__init__', refuse)
-  monkeypatch.setattr(multiprocessing.process.BaseProcess, 'start', refuse)
+  with pytest.MonkeyPatch.context() as patch:
+    if not item.get_closest_marker('process'):
+      patch.setattr(subprocess.Popen, '__init__', refuse)
+      patch.setattr(multiprocessing.process.BaseProcess, 'start', refuse)
+    return (yield)
 
 
 @pytest.fixture(autouse=True, scope='session')

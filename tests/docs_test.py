@@ -79,7 +79,7 @@ def _write_images(folder):
 
 @pytest.fixture(scope='module')
 def stand_ins(tmp_path_factory):
-  """A folder with what the pages take for granted."""
+  """A folder with the files that the pages use."""
   folder = tmp_path_factory.mktemp('stand_ins')
   (folder / 'configs').symlink_to(ROOT / 'configs')
   _write_images(folder / 'IMAGES')
@@ -148,6 +148,20 @@ def test_the_pages_show_every_command():
       if kind == 'command'
   }
   assert shown == {'train', 'encode', 'sample', 'convert', 'benchmark'}
+
+
+def test_the_readme_shows_python_and_commands():
+  parts = list(_parts((ROOT / 'README.md').read_text()))
+  assert [kind for kind, _ in parts].count('python') == 1
+  shown = {part[0] for kind, part in parts if kind == 'command'}
+  assert shown == {'train', 'sample', 'convert'}
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_no_page_hides_commands_in_a_fence(page):
+  """Commands are indented; only Python is run from fences."""
+  fences = re.findall(r'^```(.*)$', (ROOT / page).read_text(), re.M)
+  assert set(fences) <= {'', 'python', 'bibtex'}
 
 
 def test_the_readme_is_short():

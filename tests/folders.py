@@ -8,7 +8,7 @@ import shutil
 import tempfile
 
 # Folder that all workers of this run share; tests/conftest.py sets it.
-shared = pathlib.Path()
+shared: pathlib.Path | None = None
 
 
 def new() -> pathlib.Path:

@@ -6,13 +6,19 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
+
+pytestmark = pytest.mark.process
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / 'launch').glob('*.sh')) + [ROOT / '.ci' / 'run']
 # How all tests are run.
 TWO = '-n 2 --dist=loadfile --no-loadscope-reorder'
+
+# What pip runs to install a clone in place.
+EDITABLE = "from setuptools import build_meta; build_meta.build_editable('.')"
 
 # Logs the calls of pip and of modules, instead of running them.
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -218,6 +224,22 @@ def test_a_changed_or_moved_clone_is_set_up_again(clone, change):
   result = launch(clone, 'launch/quickstart.sh', PYTHON=str(python))
   assert result.returncode == 0, result.stderr
   assert log.read_text().count('pip download') == calls + 1
+
+
+def test_scripts_beside_a_clone_import_the_package_in_it(clone):
+  clone = clone.rename(clone.parent / 'rq_jax')
+  for name in ('LICENSE', 'NOTICE'):
+    shutil.copy(ROOT / name, clone)
+  (clone / 'rq_jax').mkdir()
+  (clone / 'rq_jax' / '__init__.py').touch()
+  subprocess.run(
+      [sys.executable, '-c', EDITABLE], cwd=clone, check=True, timeout=60
+  )
+  (wheel,) = clone.glob('*.whl')
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = (n for n in archive.namelist() if n.endswith('.pth'))
+    # A path, not a hook: hooks come after the folder of the script.
+    assert archive.read(path).decode().strip() == str(clone)
 
 
 def test_only_pinned_versions_are_fetched_and_none_while_installing(clone):

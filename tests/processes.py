@@ -1,17 +1,14 @@
 """Programs in separate processes, which may work together.
 
-Tests that start one are marked `process` by tests/conftest.py.
+Tests that start one carry the mark `process`; tests/conftest.py stops others.
 """
 
-import dis
-import inspect
 import os
 import pathlib
 import re
 import socket
 import subprocess
 import sys
-import types
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -50,30 +47,3 @@ def end(started, number=None):
     for process in started:
       process.kill()
   return [(p.returncode, *text) for p, text in zip(started, texts)]
-
-
-def are_started_by(test):
-  """Whether a test or fixture, or a function that it calls, starts one."""
-  waiting, seen = [test], set()
-  while waiting:
-    function = inspect.unwrap(waiting.pop())
-    if function in seen or not isinstance(function, types.FunctionType):
-      continue
-    seen.add(function)
-    for name in _names(function.__code__):
-      value = function.__globals__.get(name)
-      if value is subprocess or value is sys.modules[__name__]:
-        return True
-      if getattr(value, '__module__', None) == function.__module__:
-        waiting.append(value)
-  return False
-
-
-def _names(code):
-  """Global names that a function and its inner functions use."""
-  for instruction in dis.get_instructions(code):
-    if instruction.opname == 'LOAD_GLOBAL':
-      yield instruction.argval
-  for constant in code.co_consts:
-    if isinstance(constant, types.CodeType):
-      yield from _names(constant)

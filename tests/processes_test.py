@@ -1,41 +1,39 @@
-"""Tests that start a process are marked, and no others can start one."""
+"""Only tests that are marked `process` can start a process."""
 
-import importlib
+import multiprocessing
 import subprocess
 
 import pytest
 
-from tests import processes
+
+def _starts():
+  """Ways to start a process, each of which must be refused."""
+  return (
+      lambda: subprocess.run(['true'], check=True),
+      multiprocessing.Process(target=int).start,
+      multiprocessing.get_context('spawn').Process(target=int).start,
+  )
 
 
-def _run():
-  subprocess.run(['true'], check=True)
+@pytest.fixture(scope='module')
+def refused_in_a_fixture():
+  """Errors of attempts in a fixture that is set up before any other."""
+  found = []
+  for start in _starts():
+    with pytest.raises(pytest.fail.Exception) as error:
+      start()
+    found.append(str(error.value))
+  return found
 
 
-class _Lookalike:
-  """An object whose methods have names that also start processes."""
-
-  def _run(self):
-    pass
-
-
-def test_what_starts_a_process_is_found_through_other_functions():
-  def by_another_function():
-    return [_run() for _ in range(2)]
-
-  def by_our_own_module():
-    return processes.start('')
-
-  def by_a_lookalike():
-    _Lookalike()._run()
-
-  assert processes.are_started_by(by_another_function)
-  assert processes.are_started_by(by_our_own_module)
-  assert not processes.are_started_by(by_a_lookalike)
+def test_a_test_that_is_not_marked_cannot_start_one(refused_in_a_fixture):
+  refusal = 'This test starts a process: mark it with pytest.mark.process.'
+  assert refused_in_a_fixture == [refusal] * 3
+  for start in _starts():
+    with pytest.raises(pytest.fail.Exception, match='pytest.mark.process'):
+      start()
 
 
-def test_a_test_that_is_not_marked_cannot_start_one():
-  # The check does not recognise the module under this name.
-  unseen = importlib.import_module('subprocess')
-  with pytest.raises(pytest.fail.Exception, match='pytest.mark.process'):
-    unseen.run(['true'])
+@pytest.mark.process
+def test_a_test_that_is_marked_can_start_one():
+  assert subprocess.run(['true'], check=True).returncode == 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def key(seed):
-  """A key like those of `jax.random.key`, for initial parameters.
+  """A key like those of `jax.random.key`, for initial parameters and dropout.
 
   Each random number takes a few integer operations, instead of about a hundred
   with the usual generator. A program that draws all parameters of a model

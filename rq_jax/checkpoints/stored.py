@@ -166,7 +166,8 @@ def restore_variables(
         lambda p: p.astype(jnp.dtype(dtype)), variables['params']
     )
   kind = 'averaged parameters' if averaged else 'parameters'
-  return variables, f'{kind} of step {step} from {path}'
+  of_step = f' of step {step}' if step else ''  # Inference copies are of 0.
+  return variables, f'{kind}{of_step} from {path}'
 
 
 def _names(

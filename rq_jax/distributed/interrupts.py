@@ -159,7 +159,7 @@ def _pass_on(*_) -> None:
 
 def end_at_once(code: int) -> NoReturn:
   """Ends the process after an error, even if its threads are waiting."""
-  for stream in (sys.stdout, sys.stderr):
+  for stream in filter(None, (sys.stdout, sys.stderr)):  # None if closed.
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
   _exit_at_once(code)

@@ -155,6 +155,8 @@ class _Run:
       held: Stack that holds the signal handlers, from the first step on.
     """
     train, results, signals = self._config.train, None, None
+    if self._first_step:
+      console.tell(f'Resuming after step {self._first_step} of {self._total}.')
     batches = self._open_batches(self._first_step)
     bar = progress.bar(
         total=self._total,

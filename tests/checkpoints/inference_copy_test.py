@@ -32,7 +32,7 @@ def test_an_inference_copy_holds_config_variables_and_fingerprint(tmp_path):
   assert stored.read_config(path, stage=1) == states.config()
   variables, found = stored.restore_variables(path, states.shapes(_variables()))
   chex.assert_trees_all_equal(variables, _variables())
-  assert found == f'parameters of step 0 from {path}'
+  assert found == f'parameters from {path}'
 
   fingerprint = inference_copy.fingerprint(_variables())
   assert inference_copy.fingerprint(variables) == fingerprint

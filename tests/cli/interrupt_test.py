@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 STEPS = 40
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 TINY = [
@@ -190,7 +192,9 @@ def test_an_error_ends_the_program_whatever_its_threads_wait_for():
   code = 'print("said"); __main__.program()'
   done = program(code, 'train', '--config=no/such.py', '--workdir=x')
   assert (done.returncode, done.stdout) == (1, 'said\n')
-  assert done.stderr.startswith('Error: --config=no/such.py cannot be read: ')
+  assert done.stderr.startswith(
+      'Error: --config=no/such.py cannot be read: there is no file'
+  )
 
 
 def test_a_bug_ends_the_program_with_its_trace():

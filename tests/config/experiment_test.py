@@ -74,7 +74,12 @@ def test_an_unknown_stage_is_refused(stage):
     ('stage', 'name', 'value', 'message'),
     [
         (1, 'seed', 1.5, '=1.5 is a number, but must be an integer'),
-        (1, 'seed', True, '=True is a boolean (True or False), but must be an'),
+        (
+            1,
+            'seed',
+            True,
+            '=True is a boolean (True or False), but must be an integer',
+        ),
         (1, 'seed', None, '=None is not set, but must be an integer'),
         (1, 'seed', {}, '={} is a section, but must be an integer'),
         (1, 'data.flip', 1, '=1 is an integer, but must be a boolean (True or'),

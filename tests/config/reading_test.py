@@ -102,7 +102,9 @@ def test_wrong_overrides_are_refused_like_flags(changes, message, file):
 
 
 def test_errors_name_the_flag_that_gave_the_file():
-  with pytest.raises(ValueError, match='^--other=no.py cannot be read: there'):
+  with pytest.raises(
+      ValueError, match='^--other=no.py cannot be read: there is no file'
+  ):
     reading.load_model('no.py', flag='--other')
 
 

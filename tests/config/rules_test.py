@@ -4,6 +4,7 @@ import pytest
 
 from rq_jax import config
 from tests.config import experiments
+from tests.config import model_rules
 
 # Arguments of `experiments.assert_refused`.
 _RULES = [
@@ -167,7 +168,7 @@ _RULES = [
 
 @pytest.mark.parametrize(
     ('stage', 'wrong', 'words', 'flags', 'right'),
-    _RULES,
+    [*_RULES, *model_rules.RULES],
     ids=experiments.id_of,
 )
 def test_a_rule_refuses_what_breaks_it_and_nothing_else(

@@ -201,6 +201,7 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path, side, size):
   )
 
 
+@pytest.mark.process
 def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
   (tmp_path / 'x.png').write_bytes(pictures.png_header(10_000, 10_000))
   run = subprocess.run(

@@ -91,6 +91,7 @@ def leaves(how):
   )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ('number', 'how'),
     [*((number, 'python') for number in SIGNALS), (signal.SIGTERM, 'c')],
@@ -101,6 +102,22 @@ def test_while_nothing_is_to_be_saved_a_signal_ends_the_process(number, how):
   process.send_signal(number)
   _, error = process.communicate(timeout=30)
   assert (process.returncode, error.strip()) == (75, 'Nothing is lost.')
+
+
+@pytest.mark.process
+@pytest.mark.parametrize('ending', ['a signal', 'an error'])
+def test_programs_without_standard_streams_end_with_the_same_codes(ending):
+  if ending == 'a signal':
+    program, code = LEAVES.replace('print(', 'os.kill(os.getpid(), 15) #'), 75
+  else:
+    program, code = LEAVES.split('for')[0] + 'interrupts.end_at_once(3)', 3
+  closed = subprocess.run(
+      ['bash', '-c', 'exec "$0" -c "$1" python >&- 2>&-', sys.executable]
+      + [program.replace('import hashlib', 'import hashlib, os')],
+      cwd=ROOT,
+      timeout=60,
+  )
+  assert closed.returncode == code
 
 
 def test_leaving_leaves_the_signals_as_they_were():
@@ -180,6 +197,7 @@ with interrupts.Interrupts() as signals:
 """
 
 
+@pytest.mark.process
 def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step():
   """Their environment is that of tasks of Slurm."""
   slurm = {

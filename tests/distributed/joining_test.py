@@ -213,6 +213,7 @@ def test_contradictions_are_refused_by_their_flags(mode, changes, words, asked):
   assert not asked
 
 
+@pytest.mark.process
 def test_looking_for_others_starts_no_backend():
   code = (
       'from rq_jax.distributed import console, processes\n'

@@ -50,6 +50,7 @@ def heartbeat(folder, *, age=0.0, **fields):
   os.utime(file, (now - age, now - age))
 
 
+@pytest.mark.process
 def test_a_held_folder_is_refused_and_names_host_and_process(tmp_path):
   process = holder(tmp_path)
   host = os.uname().nodename
@@ -65,6 +66,7 @@ def test_a_held_folder_is_refused_and_names_host_and_process(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['.lock']
 
 
+@pytest.mark.process
 def test_a_crash_leaves_nothing_held_on_its_machine(tmp_path):
   process = holder(tmp_path)
   process.send_signal(signal.SIGKILL)

@@ -15,6 +15,8 @@ from rq_jax.tokenizer import Tokenizer
 from tests import processes
 from tests import tiny
 
+pytestmark = pytest.mark.process
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = 'configs/digits/rqvae.py'
 FIELDS = {'data.image_size': 16, 'data.batch_size': 64, 'model.image_size': 16}

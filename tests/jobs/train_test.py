@@ -52,6 +52,7 @@ def start(workdir, programs):
   return tuple(int(line) for line in output.splitlines()[-2:])
 
 
+@pytest.mark.process
 def test_a_second_start_compiles_nothing_and_trains_the_same(tmp_path):
   cold, none = start(tmp_path / 'a', tmp_path / 'programs')
   warm, found = start(tmp_path / 'b', tmp_path / 'programs')

@@ -52,7 +52,7 @@ VARIANTS = {
     'mixed2': dict(spatial_input='learned', cumulative_depth_input=False),
     'd1': dict(_LEARNED, num_classes=10, code_shape=(4, 4, 1), depth_layers=0),
 }
-# Of stacks of one code, which no other follows, there is no recording.
+# There is no recording of a model with one code per stack.
 _MORE = {'d1_codebook': dict(code_shape=(4, 4, 1), depth_layers=0)}
 
 
@@ -122,7 +122,7 @@ def _forward(prior, params, codes, condition, words):
   return np.asarray(_apply(prior)(variables, codes, condition, words))
 
 
-# Others are in the repository as recordings, see below.
+# The recordings in decode_parity_test cover the other variants.
 @pytest.mark.parametrize(
     'name', ['class', 'mixed2', 'unshared_vocabs', 'd1_codebook']
 )

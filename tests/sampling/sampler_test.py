@@ -10,6 +10,7 @@ import pytest
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
+from rq_jax.models import checks
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.sampling import memory
@@ -62,8 +63,11 @@ def test_codes_that_were_drawn_are_decoded_without_waiting(
   monkeypatch.setattr(tokenizer_lib.Tokenizer, 'decode', fail)
   images = sampler(_KEY, labels=_LABELS)
   redraw = np.ones((tiny.SIZE, tiny.SIZE), bool)
+  # `edit` checks the codes of the images that it is given, and no others.
   edited = sampler.edit(_KEY, images, redraw, labels=_LABELS)
   np.testing.assert_array_equal(edited, images)
+  monkeypatch.setattr(checks, 'code_values', fail)
+  np.testing.assert_array_equal(sampler(_KEY, labels=_LABELS), images)
 
   def score(images):
     return np.zeros(len(images))

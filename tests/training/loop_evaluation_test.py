@@ -31,7 +31,7 @@ def test_evaluation_sees_every_held_out_example_once():
 def test_evaluation_and_previews_are_of_the_first_held_out_examples(
     batch_size, tmp_path
 ):
-  """Even though neither batch size divides their number, and one exceeds it."""
+  """20 images: 64 is more, and 8 does not divide 20."""
   config = tiny.changed(
       toy.experiment(eval_images=20), data=dict(batch_size=batch_size)
   )

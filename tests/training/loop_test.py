@@ -177,6 +177,18 @@ def test_data_of_another_length_are_refused(tmp_path):
     toy.run(tmp_path, splits=shorter)
 
 
+def test_the_time_left_and_rates_count_no_compilation(tmp_path, monkeypatch):
+  calls = []
+  unpause = loop.tqdm.tqdm.unpause
+  monkeypatch.setattr(
+      loop.tqdm.tqdm,
+      'unpause',
+      lambda bar: calls.append(bar.n) or unpause(bar),
+  )
+  toy.run(tmp_path, steps=3)
+  assert calls == [0]  # Once, after the first step was compiled.
+
+
 def test_waiting_is_explained_in_order(tmp_path, capsys):
   def traced(task, state, batch):
     print('traced')  # Once, while it compiles.
@@ -195,4 +207,7 @@ def test_waiting_is_explained_in_order(tmp_path, capsys):
       'Evaluating after step 5 ...',
   ]
   toy.run(tmp_path, config=toy.experiment(eval_steps=3), stage=stage)
-  assert capsys.readouterr().out == 'Evaluating after step 5 ...\n'
+  assert capsys.readouterr().out.splitlines() == [
+      'Resuming after step 5 of 5.',
+      'Evaluating after step 5 ...',
+  ]

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import pytest
 
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import inference_copy
@@ -14,6 +15,8 @@ from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import stage2
 from tests import processes
 from tests import tiny
+
+pytestmark = pytest.mark.process
 
 PROGRAM = """
 import json, pathlib, sys

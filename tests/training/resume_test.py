@@ -14,6 +14,8 @@ import pytest
 from rq_jax import config
 from tests import tiny
 
+pytestmark = pytest.mark.process
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = 2
 

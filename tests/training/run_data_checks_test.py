@@ -58,7 +58,7 @@ def test_labels_without_a_class_are_refused_in_either_split(
 def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
   tokenizer = str(tmp_path / 'none')
   config = tiny.stage2_config(tokenizer=tokenizer, model=dict(num_classes=5))
-  with pytest.raises(ValueError, match='no class for the labels from 5 to 9'):
+  with pytest.raises(ValueError, match='no class for the labels from 5 on\\.'):
     run.train(config, tmp_path / 'run')
   for i in range(12):
     folder = tmp_path / 'images' / f'class{i:02d}'
@@ -97,7 +97,7 @@ def test_more_classes_than_the_data_have_are_named_and_not_refused(
 ):
   tokenizer = begun_runs.exported(tmp_path / 'mine', seed=0)
   for classes, line in (
-      (12, 'no example trains the classes from 10 to 11.\n'),
+      (12, 'no example trains the classes from 10 on.\n'),
       (10, None),
       (0, None),  # An unconditional model reads no labels.
   ):

@@ -90,13 +90,13 @@ def check_classes(num_classes: int, train: Source, test: Source) -> str | None:
       raise ValueError(
           f'config.model.num_classes={num_classes} is too small: the {split}'
           f' split of the data has {count} classes, and the model has no class'
-          f' for the labels from {num_classes} to {count - 1}. Set'
+          f' for the labels from {num_classes} on. Set'
           f' --config.model.num_classes={count}, or'
           ' choose other data with --config.data.path.'
       )
   if (count := train.num_classes) < num_classes:
     return (
         f'The model has {num_classes} classes, but the data has {count}: no'
-        f' example trains the classes from {count} to {num_classes - 1}.'
+        f' example trains the classes from {count} on.'
     )
   return None

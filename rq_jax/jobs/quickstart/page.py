@@ -271,11 +271,11 @@ def _value(value: Any, unit: str) -> str:
 
 
 def _limits(target: digits.Target) -> str:
-  """The limits of a target in words: '0.85 to 1.15', 'at least 25 dB'."""
+  """The limits of a target in words: '0.85 to 1.15', 'at least 0.9'."""
   if target.low is not None and target.high is not None:
     words = f'{target.low:g} to {target.high:g}'
   elif target.low is not None:
     words = f'at least {target.low:g}'
   else:
     words = f'at most {target.high:g}'
-  return f'{"rising, " if target.rising else ""}{words}{target.unit}'
+  return f'{"rising to " if target.rising else ""}{words}{target.unit}'

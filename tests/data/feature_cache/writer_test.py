@@ -120,6 +120,7 @@ def small_disk(tmp_path):
   subprocess.run(['umount', str(folder)], check=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize('noticed', ['reserved', 'compared', 'written'])
 def test_a_full_disk_ends_no_program_and_keeps_no_part(
     small_disk, monkeypatch, noticed

@@ -166,7 +166,7 @@ def test_every_figure_stands_beside_its_target_and_verdict(tmp_path):
   for words in (
       '0.971 at least 0.95',
       '0.934 0.85 to 1.15',
-      '23.3 · 26.1 · 28.2 · 29.7 dB rising, at least 25 dB',
+      '23.3 · 26.1 · 28.2 · 29.7 dB rising to at least 25 dB',
       '1.007 at most 1.1',
   ):
     assert f'{words} ✓ met' in text

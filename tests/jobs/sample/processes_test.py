@@ -8,6 +8,8 @@ import pytest
 from tests import processes
 from tests.jobs import generators
 
+pytestmark = pytest.mark.process
+
 CHUNKS = 60
 # Slow enough to be stopped before it ends.
 PROGRAM = """

@@ -134,7 +134,7 @@ def naive_gradients(task, state, images):
 
 @functools.cache
 def naive(case, step):
-  """Gradients [3, ...] of the losses, their outputs, and the adversary's."""
+  """Gradients [3, ...] and outputs of the losses, then the discriminator's."""
   states, _ = run(case)
   return naive_gradients(task_of(case), states[step], tiny.images())
 

@@ -92,30 +92,17 @@ def naive_loss(task, params, codes, condition, key):
   targets = jax.nn.softmax(-distances / task.loss['temperature'])
   if not task.loss['soft_targets']:
     targets = jax.nn.one_hot(codes, WORDS)
-  logits = task.model.apply(
-      {'params': params},
-      codes,
-      condition,
-      task.codebooks,
-      train=True,
-      rngs={'dropout': key},
+  apply = functools.partial(task.model.apply, {'params': params})
+  forward = functools.partial(
+      apply, codes, condition, task.codebooks, train=True, rngs={'dropout': key}
   )
+  logits = forward()
   loss = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
   by_depth = jnp.mean(loss, axis=(0, 1, 2))
   if not task.loss['condition_weight']:
     return jnp.mean(loss), (by_depth, None)
-  _, spatial = task.model.apply(
-      {'params': params},
-      codes,
-      condition,
-      task.codebooks,
-      train=True,
-      rngs={'dropout': key},
-      method='hidden',
-  )
-  text = jax.nn.log_softmax(
-      task.model.apply({'params': params}, spatial, method='condition_logits')
-  )
+  _, spatial = forward(method='hidden')
+  text = jax.nn.log_softmax(apply(spatial, method='condition_logits'))
   known = jax.nn.one_hot(condition[:, 1:], 11)
   text_loss = -jnp.mean(jnp.sum(known * text, axis=-1))
   return 0.9 * jnp.mean(loss) + 0.1 * text_loss, (by_depth, text_loss)

@@ -1,11 +1,9 @@
 """The rules for building networks: a broken rule is reported with a remedy."""
 
-import pytest
-
 from tests.config import experiments
 
 # Arguments of `experiments.assert_refused`.
-_RULES = [
+RULES = [
     (
         1,
         dict(model__channel_multipliers=()),
@@ -153,14 +151,3 @@ _RULES = [
         for own in ('shared_embedding', 'shared_classifier')
     ),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ('stage', 'wrong', 'words', 'flags', 'right'),
-    _RULES,
-    ids=experiments.id_of,
-)
-def test_a_rule_refuses_what_breaks_it_and_nothing_else(
-    stage, wrong, words, flags, right
-):
-  experiments.assert_refused(stage, wrong, words, flags, right)
