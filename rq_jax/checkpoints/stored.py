@@ -53,7 +53,7 @@ def read_config(
   Raises:
     ValueError: If there is no experiment, or one of the other stage.
   """
-  return _read(path, stage, config_lib.parse)
+  return _read(path, stage, config_lib.parse_stored)
 
 
 def read_rqvae(path: epath.PathLike) -> RQVAEConfig:

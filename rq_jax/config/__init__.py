@@ -21,6 +21,7 @@ from rq_jax.config.experiment import check
 from rq_jax.config.experiment import check_resumable
 from rq_jax.config.experiment import parse
 from rq_jax.config.experiment import parse_model
+from rq_jax.config.experiment import parse_stored
 from rq_jax.config.experiment import template
 from rq_jax.config.experiment import to_dict
 from rq_jax.config.experiment import to_json
@@ -48,6 +49,7 @@ __all__ = [
     'load_model',
     'parse',
     'parse_model',
+    'parse_stored',
     'template',
     'to_dict',
     'to_json',

@@ -101,6 +101,15 @@ def parse(raw: Mapping[str, Any]) -> Experiment:
   return schema.parse(kind_of(raw), raw)
 
 
+def parse_stored(raw: Mapping[str, Any]) -> Experiment:
+  """Parses the `config.json` of a run, which may lack newer fields.
+
+  Fields that did not exist when the run was stored take the values that keep
+  its behaviour.
+  """
+  return parse(schema.with_legacy(kind_of(raw), raw))
+
+
 def parse_model(
     raw: Mapping[str, Any],
 ) -> models.RQVAEConfig | models.RQTransformerConfig:
@@ -163,7 +172,7 @@ def to_dict(experiment: schema.Section) -> dict[str, Any]:
 
 
 def to_json(experiment: Experiment) -> str:
-  """Converts an experiment to JSON that `parse(json.loads(text))` reads."""
+  """Converts an experiment to JSON, which `parse_stored` reads."""
   return json.dumps(to_dict(experiment), indent=2)
 
 

@@ -30,6 +30,8 @@ class Declaration:
     because: The reason for `at_most`, printed in the error.
     resumable: Whether a run may be resumed with another value.
     path: Whether the value is the path of a file or folder.
+    legacy: The value for runs that were stored before the field existed; None
+      for the default of the field.
   """
 
   meaning: str
@@ -41,6 +43,7 @@ class Declaration:
   because: str = ''
   resumable: bool = False
   path: bool = False
+  legacy: Any = None
 
 
 def field(default: Any, meaning: str, **declared: Any) -> Any:

@@ -157,7 +157,7 @@ def split(
 
 def _from_json(file: pathlib.Path) -> Any:
   """Reads the experiment of a run as a filled-in template."""
-  known = experiment_lib.parse(files.read_json_object(file))
+  known = experiment_lib.parse_stored(files.read_json_object(file))
   config = experiment_lib.template(known.stage)
   config.update(experiment_lib.to_dict(known))
   return config

@@ -102,6 +102,24 @@ def parse(kind: type, raw: Mapping[str, Any], prefix: str = '') -> Any:
   return kind(**values)
 
 
+def with_legacy(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+  """Adds fields to the plain values of a run that was stored without them.
+
+  Only fields that declare a value for such runs are added.
+  """
+  filled = dict(raw)
+  for name, known in walk(kind).items():
+    section, _, field = name.rpartition('.')
+    value = known.declaration.legacy
+    if value is None or not isinstance(filled.get(section, {}), Mapping):
+      continue
+    if section:
+      filled[section] = {field: value, **filled.get(section, {})}
+    else:
+      filled.setdefault(field, value)
+  return filled
+
+
 def check_sections(kind: type, raw: Mapping[str, Any]) -> None:
   """Checks that the sections of an experiment are mappings.
 

@@ -7,6 +7,7 @@ other programs. So only the three formats are tried, whatever the extension.
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -37,43 +38,71 @@ _KINDS = (
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
-def read(
-    path: epath.PathLike,
-    *,
-    max_pixels: int = sections.DEFAULT_MAX_PIXELS,
-) -> np.ndarray:
-  """Reads the pixels of an image file as RGB, uint8[h, w, 3].
+class BrokenImageError(ValueError):
+  """An image that cannot be read; the message names it and the reason."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reader:
+  """Reads images as RGB, uint8[h, w, 3].
 
   Drops transparency, reduces 16-bit grey to 8 bits, and reads the first frame
   of an animation.
 
-  Args:
-    path: The file, local or remote. It may be a link to a regular file.
+  Attributes:
     max_pixels: Limit on width times height. Larger images are refused before
       any pixel is decoded.
-
-  Raises:
-    ValueError: If the file is missing, not a regular file, damaged, too large,
-      or neither JPEG, PNG nor WebP. The message names the file.
   """
-  with _open(path) as file:
-    with _reworded(path, max_pixels):
+
+  max_pixels: int = sections.DEFAULT_MAX_PIXELS
+
+  def read(self, path: epath.PathLike) -> np.ndarray:
+    """Reads a file, local or remote, or a link to a regular file.
+
+    Raises:
+      BrokenImageError: If the file is missing, not a regular file, damaged, too
+        large, or neither JPEG, PNG nor WebP.
+    """
+    with _open(path) as file:
+      return self._decode(file, path)
+
+  def decode(self, content: bytes, name: str) -> np.ndarray:
+    """Decodes the content of a file.
+
+    Args:
+      content: The bytes of the file.
+      name: Where they are from, for errors.
+
+    Raises:
+      BrokenImageError: If the content is damaged, too large, or neither JPEG,
+        PNG nor WebP.
+    """
+    return self._decode(io.BytesIO(content), name)
+
+  def _decode(self, file: IO[bytes], name: epath.PathLike) -> np.ndarray:
+    limit = self.max_pixels
+    with _reworded(name, limit):
       image = Image.open(file, formats=FORMATS)
     with image:
       width, height = image.size
-      if width * height > max_pixels:
-        raise _too_large(path, f'{width} x {height}', max_pixels)
-      with _reworded(path, max_pixels):
+      if width * height > limit:
+        raise _too_large(name, f'{width} x {height}', limit)
+      with _reworded(name, limit):
         return _rgb(image)
+
+
+def reader(data: sections.Data) -> Reader:
+  """The reader of an experiment's images, given its section `data`."""
+  return Reader(max_pixels=data.max_pixels)
 
 
 @contextlib.contextmanager
 def _reworded(path: epath.PathLike, max_pixels: int) -> Iterator[None]:
-  """Converts all errors of Pillow to ValueErrors that name the file."""
+  """Converts all errors of Pillow to errors that name the file."""
   try:
     yield
   except Image.UnidentifiedImageError as error:
-    raise ValueError(
+    raise BrokenImageError(
         f'{path} is not a JPEG, PNG or WebP file, or its header is damaged.'
         ' Convert, repair or remove it.'
     ) from error
@@ -113,12 +142,12 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
   except FileNotFoundError as error:
     what = 'a link to a file that is missing'
-    raise ValueError(
+    raise BrokenImageError(
         f'{path} is {what if os.path.islink(path) else "missing"}. Restore the'
         ' file, or remove its entry from the folder.'
     ) from error
   except OSError as error:
-    raise ValueError(
+    raise BrokenImageError(
         f'{path} cannot be opened: {error.strerror}. Change its permissions, or'
         ' remove it.'
     ) from error
@@ -135,18 +164,22 @@ def _check_regular(path: epath.PathLike, mode: int) -> None:
     kind = next(
         (name for is_kind, name in _KINDS if is_kind(mode)), 'something else'
     )
-    raise ValueError(f'{path} is not a regular file, but {kind}. Remove it.')
+    raise BrokenImageError(
+        f'{path} is not a regular file, but {kind}. Remove it.'
+    )
 
 
-def _unreadable(path: epath.PathLike, error: Exception) -> ValueError:
-  return ValueError(
+def _unreadable(path: epath.PathLike, error: Exception) -> BrokenImageError:
+  return BrokenImageError(
       f'{path} cannot be read as an image ({type(error).__name__}: {error}).'
       ' Repair or remove the file.'
   )
 
 
-def _too_large(path: epath.PathLike, size: str, max_pixels: int) -> ValueError:
-  return ValueError(
+def _too_large(
+    path: epath.PathLike, size: str, max_pixels: int
+) -> BrokenImageError:
+  return BrokenImageError(
       f'{path} has {size} pixels according to its header, which is more than'
       f' --config.data.max_pixels={max_pixels}. Shrink or remove the image, or'
       ' raise --config.data.max_pixels to at most'

@@ -31,7 +31,7 @@ def test_every_color_mode_becomes_rgb(tmp_path, photo):
   }
   for name, (picture, expected) in pictures.items():
     picture.save(tmp_path / name, quality=100)
-    image = image_files.read(tmp_path / name)
+    image = image_files.Reader().read(tmp_path / name)
     assert (image.dtype, image.shape) == (np.uint8, (60, 90, 3))
     tolerance = 3 if name.endswith('.jpg') else 0
     error = np.abs(image.astype(int) - np.asarray(expected, int))
@@ -41,7 +41,7 @@ def test_every_color_mode_becomes_rgb(tmp_path, photo):
 def test_sixteen_bit_grey_keeps_its_range(tmp_path):
   grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
   Image.fromarray(grey).save(tmp_path / 'grey.png')
-  image = image_files.read(tmp_path / 'grey.png')
+  image = image_files.Reader().read(tmp_path / 'grey.png')
   np.testing.assert_array_equal(image[..., 1], np.arange(256).reshape(16, 16))
 
 

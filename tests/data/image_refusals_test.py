@@ -133,14 +133,15 @@ def test_a_file_that_becomes_a_fifo_before_it_is_opened_is_refused(
   with monkeypatch.context() as patch:
     patch.setattr(image_files.os, 'stat', lambda _: before)
     with pytest.raises(ValueError, match='not a regular file, but a FIFO'):
-      image_files.read(tmp_path / 'x.png')
+      image_files.Reader().read(tmp_path / 'x.png')
 
 
 def test_links_lead_to_regular_files_or_are_named(tmp_path, photo):
   photo.save(tmp_path / 'a.png')
   link = tmp_path / 'x.png'
   link.symlink_to('a.png')
-  np.testing.assert_array_equal(image_files.read(link), np.asarray(photo))
+  image = image_files.Reader().read(link)
+  np.testing.assert_array_equal(image, np.asarray(photo))
   link.unlink()
   link.symlink_to('none.png')
   assert 'is a link to a file that is missing' in pictures.refused(link)
@@ -163,9 +164,10 @@ def test_as_many_pixels_as_allowed_are_read_and_no_more(
 ):
   file = tmp_path / 'x.png'
   photo.save(file)
-  image = image_files.read(file, max_pixels=90 * 60)
+  image = image_files.Reader(max_pixels=90 * 60).read(file)
   np.testing.assert_array_equal(image, np.asarray(photo))
-  source = image_folder.ImageFolder(tmp_path, max_pixels=90 * 60 - 1)
+  reader = image_files.Reader(max_pixels=90 * 60 - 1)
+  source = image_folder.ImageFolder(tmp_path, reader=reader)
 
   def fail(*_):
     raise AssertionError('Pixels were decoded.')
@@ -209,8 +211,8 @@ def test_a_limit_above_that_of_pillows_warning_is_kept_without_one(tmp_path):
           sys.executable,
           '-c',
           'import sys; from rq_jax.data import image_files;'
-          f'image_files.read({str(tmp_path / "x.png")!r},'
-          ' max_pixels=100_000_000)',
+          'reader = image_files.Reader(max_pixels=100_000_000);'
+          f'reader.read({str(tmp_path / "x.png")!r})',
       ],
       capture_output=True,
       text=True,

@@ -28,7 +28,7 @@ def read(folder, name, content):
 def refused(path, **options):
   """The message why a file is refused; it names the file, but no object."""
   with pytest.raises(ValueError) as error:
-    image_files.read(path, **options)
+    image_files.Reader(**options).read(path)
   message = str(error.value)
   assert message.startswith(f'{path} ')
   assert '0x' not in message and '_io.' not in message

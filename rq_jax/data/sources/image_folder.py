@@ -37,15 +37,14 @@ class ImageFolder:
       path: epath.PathLike | None,
       split: str = 'train',
       *,
-      max_pixels: int = sections.DEFAULT_MAX_PIXELS,
+      reader: image_files.Reader | None = None,
   ):
     """Lists the files of a split, without opening them.
 
     Args:
       path: The folder, local or remote.
       split: 'train' or 'test'.
-      max_pixels: Limit on width times height. Larger images are refused when
-        they are read.
+      reader: Reads the files; None for a reader with default settings.
 
     Raises:
       ValueError: If there is no such split or folder, or no image in the split.
@@ -67,7 +66,7 @@ class ImageFolder:
       chosen = splits.members(len(files), split)
       files, labels = [files[i] for i in chosen], labels[chosen]
     self._root, self._files, self._labels = root, files, labels
-    self._max_pixels = max_pixels
+    self._reader = reader or image_files.Reader()
     if not files:
       raise ValueError(
           f'config.data.path={str(path)!r} has no image in the {split} split.'
@@ -93,16 +92,16 @@ class ImageFolder:
     """'image', uint8[h, w, 3], and 'label', int32[].
 
     Raises:
-      ValueError: If the file cannot be read; see `image_files.read`.
+      ValueError: If the file cannot be read; see `image_files.Reader`.
     """
     path = self._files[index]
-    image = image_files.read(path, max_pixels=self._max_pixels)
+    image = self._reader.read(path)
     return {'image': image, 'label': self._labels[index]}
 
 
 def open_split(data: sections.Data, split: str) -> ImageFolder:
   """Opens a split for an experiment, given its section `data`."""
-  return ImageFolder(data.path, split, max_pixels=data.max_pixels)
+  return ImageFolder(data.path, split, reader=image_files.reader(data))
 
 
 def _subfolders(folder: epath.Path) -> list[epath.Path]:
