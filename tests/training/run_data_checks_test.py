@@ -48,7 +48,7 @@ def test_labels_without_a_class_are_refused_in_either_split(
   most = max(counts.values())
   assert str(error.value) == (
       f'config.model.num_classes=5 is too small: {words}, and the model has no'
-      f' class for the labels from 5 to {most - 1}. Set'
+      ' class for the labels from 5 on. Set'
       f' --config.model.num_classes={most}, or choose other data with'
       ' --config.data.path.'
   )
