@@ -20,8 +20,20 @@ def text(image_size: ImageSize) -> str:
   return f'{height}x{width}'
 
 
-def typed(image_size: ImageSize) -> str:
-  """The size as you would type it after a flag, such as '256' or '24,32'."""
-  if isinstance(image_size, int):
-    return str(image_size)
-  return ','.join(map(str, image_size))
+def check_encodable(data: ImageSize, tokenizer: ImageSize) -> None:
+  """Checks that the images of the data have the size that a tokenizer encodes.
+
+  Args:
+    data: `config.data.image_size`.
+    tokenizer: Size of the images that the tokenizer was trained on.
+
+  Raises:
+    ValueError: If the sizes differ.
+  """
+  if pair(data) != pair(tokenizer):
+    high, wide = pair(tokenizer)
+    typed = high if high == wide else f'{high},{wide}'
+    raise ValueError(
+        f'config.data.image_size={data}, but the tokenizer encodes images of'
+        f' {text(tokenizer)} pixels. Set --config.data.image_size={typed}.'
+    )

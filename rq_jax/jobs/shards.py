@@ -64,12 +64,7 @@ def open_splits(
     ValueError: If the data source has no images, or images of another size.
   """
   rules.check_images(data)
-  if data.image_size != image_size:
-    raise ValueError(
-        f'config.data.image_size={data.image_size}, but the tokenizer encodes'
-        f' images of {sizes.text(image_size)} pixels. Set'
-        f' --config.data.image_size={sizes.typed(image_size)}.'
-    )
+  sizes.check_encodable(data.image_size, image_size)
   return {name: sources.open_source(data, name) for name in splits.SPLITS}
 
 

@@ -25,7 +25,6 @@ def test_the_height_comes_first():
   assert sizes.pair(256) == (256, 256)
   assert sizes.pair((24, 32)) == (24, 32)
   assert (sizes.text(256), sizes.text((24, 32))) == ('256x256', '24x32')
-  assert (sizes.typed(256), sizes.typed((24, 32))) == ('256', '24,32')
 
 
 @pytest.mark.parametrize('square', [64, (64, 64), [64, 64]])
@@ -83,6 +82,22 @@ def test_a_run_is_not_resumed_with_height_and_width_exchanged():
 def test_a_value_that_is_no_size_is_refused(value, message):
   with pytest.raises(ValueError, match=message):
     config.parse(experiments.raw(1, {'data.image_size': value}))
+
+
+@pytest.mark.parametrize(
+    ('tokenizer', 'words', 'flag'),
+    [(32, '32x32', '32'), ((24, 32), '24x32', '24,32')],
+)
+def test_images_that_a_tokenizer_does_not_encode_are_refused(
+    tokenizer, words, flag
+):
+  sizes.check_encodable(tokenizer, tokenizer)
+  with pytest.raises(ValueError) as error:
+    sizes.check_encodable((32, 24), tokenizer)
+  assert str(error.value) == (
+      'config.data.image_size=(32, 24), but the tokenizer encodes images of'
+      f' {words} pixels. Set --config.data.image_size={flag}.'
+  )
 
 
 # Arguments of `experiments.assert_refused`.
