@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
+from rq_jax.config import sizes
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
@@ -31,7 +32,7 @@ class Tokenizer:
   images = tokenizer.decode(codes)
   ```
 
-  Images have the shape [B, S, S, 3]; they are uint8, or float32 in [-1, 1].
+  Images have the shape [B, Y, X, 3]; they are uint8, or float32 in [-1, 1].
 
   Attributes:
     model: The RQ-VAE, a Flax module.
@@ -99,7 +100,7 @@ class Tokenizer:
     return features_known(self, checks.images(images, self.model.image_size))
 
   def encode(self, images: Array) -> jax.Array:
-    """Encodes images: [B, S, S, 3] -> codes int32[B, h, w, D].
+    """Encodes images: [B, Y, X, 3] -> codes int32[B, h, w, D].
 
     Warns if float images seem to lie in [0, 1] or [0, 255]; it looks at the
     first few, and waits for them if a device still computes them.
@@ -113,7 +114,7 @@ class Tokenizer:
     return encode_known(self, checks.images(images, self.model.image_size))
 
   def decode(self, codes: Array, *, depth: int | None = None) -> jax.Array:
-    """Decodes codes: int32[B, h, w, D] -> uint8[B, S, S, 3].
+    """Decodes codes: int32[B, h, w, D] -> uint8[B, Y, X, 3].
 
     Large batches are decoded in several parts by one compiled program.
 
@@ -142,9 +143,9 @@ class Tokenizer:
 
   def __repr__(self) -> str:
     h, w, d = self.model.code_shape
-    size = self.model.image_size
+    size = sizes.text(self.model.image_size)
     return (
-        f'Tokenizer(images {size}x{size}, codes {h}x{w}x{d},'
+        f'Tokenizer(images {size}, codes {h}x{w}x{d},'
         f' {summary(self.variables)})'
     )
 
@@ -247,8 +248,9 @@ def _images_at_a_time(model: rqvae.RQVAE) -> int:
 
 def _activation_bytes(model: rqvae.RQVAE) -> int:
   """Bytes of the largest feature maps in memory at once, for one image."""
+  pixels = math.prod(sizes.pair(model.image_size))
   numbers = [
-      (model.image_size // 2**level) ** 2 * model.channels * multiplier
+      pixels // 4**level * model.channels * multiplier
       for level, multiplier in enumerate(model.channel_multipliers)
   ]
   return _LIVE_MAPS * max(numbers) * jnp.dtype(model.dtype).itemsize

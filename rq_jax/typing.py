@@ -3,10 +3,11 @@
 Docstrings and trailing comments use these letters:
 
   B  batch                      K  codebook size (= vocabulary)
-  H W  code map                 C  channels of a codeword
-  T  positions, T = H * W       E  width of a transformer
-  D  depth of a code stack      N  attention heads
-  L  layers                     M  width of an MLP
+  Y X  image, in pixels         C  channels of a codeword
+  H W  code map                 E  width of a transformer
+  T  positions, T = H * W       N  attention heads
+  D  depth of a code stack      M  width of an MLP
+  L  layers
 """
 
 from collections.abc import Mapping

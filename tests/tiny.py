@@ -101,7 +101,7 @@ def one_device():
 
 @functools.cache
 def images(count=BATCH):
-  """The first held-out digits, float32[count, S, S, 3]."""
+  """The first held-out digits, float32[count, Y, X, 3]."""
   source = digits.Digits('test', SIZE)
   pixels = np.stack([source[i]['image'] for i in range(count)])
   return jnp.asarray(pixels / np.float32(127.5) - 1)

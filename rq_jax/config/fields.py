@@ -114,6 +114,9 @@ def read_annotation(name: str, hint: Any, declared: dataclasses.Field) -> Field:
 def checked(known: Field, value: Any) -> Any:
   """Checks a value and converts it to the type of the field.
 
+  A number may stand for a tuple of fixed length that repeats it. Such a tuple
+  becomes that number, so that equal settings are stored alike.
+
   Raises:
     ValueError: If the value has the wrong type, is out of range, or is not one
       of the choices.
@@ -129,6 +132,8 @@ def checked(known: Field, value: Any) -> Any:
       raise _refused(
           f'{path}={value}', f'must be a tuple of {known.length} numbers', known
       )
+    if known.single and known.length and len(set(value)) == 1:
+      value = value[0]
   else:
     value = _typed(path, known, value)
   _check_range(known, value)

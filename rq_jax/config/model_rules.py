@@ -7,6 +7,8 @@ which flag to change. A description checks its rules when it is created.
 import math
 from typing import TYPE_CHECKING
 
+from rq_jax.config import sizes
+
 if TYPE_CHECKING:  # At run time, this would be a circular import.
   from rq_jax.config.models import RQTransformerConfig
   from rq_jax.config.models import RQVAEConfig
@@ -47,10 +49,10 @@ def _levels(model: 'RQVAEConfig') -> None:
   )
   factor = 2 ** (levels - 1)
   require(
-      model.image_size % factor == 0,
+      all(side % factor == 0 for side in sizes.pair(model.image_size)),
       f'config.model.image_size={model.image_size}',
-      f'must be a multiple of {factor}, because {levels} levels halve it'
-      f' {levels - 1} times',
+      f'must be a multiple of {factor} on each side, because {levels} levels'
+      f' halve it {levels - 1} times',
       '--config.model.image_size or --config.model.channel_multipliers',
   )
   require(
@@ -62,12 +64,12 @@ def _levels(model: 'RQVAEConfig') -> None:
 
 
 def _code_map(model: 'RQVAEConfig') -> None:
-  side = model.feature_map
+  height, width = model.feature_map
   h, w, _ = model.code_shape
   require(
-      side % h == 0 and side % w == 0,
+      height % h == 0 and width % w == 0,
       f'config.model.code_shape={model.code_shape}',
-      f'must divide the {side}x{side} feature map evenly',
+      f'must divide the {height}x{width} feature map evenly',
       '--config.model.code_shape or --config.model.channel_multipliers',
   )
 

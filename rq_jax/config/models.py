@@ -11,6 +11,7 @@ from typing import Any
 from rq_jax.config import fields
 from rq_jax.config import model_rules
 from rq_jax.config import schema
+from rq_jax.config import sizes
 
 _GELUS = ('exact', 'sigmoid')
 
@@ -52,8 +53,11 @@ def _dtype() -> Any:
 class RQVAEConfig(schema.Section, name='model'):
   """The description of an RQ-VAE; see `models.rqvae.RQVAE`."""
 
-  image_size: int = fields.field(
-      256, 'Side length of the images, in pixels.', above=0
+  image_size: sizes.ImageSize = fields.field(
+      256,
+      'Size of the images in pixels: the side of a square, or height and'
+      ' width.',
+      above=0,
   )
   channels: int = fields.field(
       128,
@@ -74,7 +78,7 @@ class RQVAEConfig(schema.Section, name='model'):
   )
   attention_resolutions: tuple[int, ...] = fields.field(
       (8,),
-      'Resolutions (side lengths of feature maps) at which levels have'
+      'Resolutions (shorter sides of feature maps) at which levels have'
       ' self-attention.',
   )
   z_channels: int = fields.field(
@@ -128,9 +132,11 @@ class RQVAEConfig(schema.Section, name='model'):
     model_rules.check_rqvae(self)
 
   @property
-  def feature_map(self) -> int:
-    """Side of the encoder's output, in positions."""
-    return self.image_size // 2 ** (len(self.channel_multipliers) - 1)
+  def feature_map(self) -> tuple[int, int]:
+    """Height and width of the encoder's output, in positions."""
+    height, width = sizes.pair(self.image_size)
+    factor = 2 ** (len(self.channel_multipliers) - 1)
+    return height // factor, width // factor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

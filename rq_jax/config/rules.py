@@ -9,6 +9,7 @@ import numbers
 from typing import TYPE_CHECKING
 
 from rq_jax.config import sections
+from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.config.model_rules import require
 
@@ -140,14 +141,15 @@ def _image_size(experiment: 'RQVAEExperiment') -> None:
 
 
 def _feature_map(experiment: 'RQVAEExperiment') -> None:
-  model, side = experiment.model, experiment.model.feature_map
+  model = experiment.model
+  height, width = model.feature_map
   levels = len(model.channel_multipliers)
   require(
-      model.code_shape[:2] == (side, side),
+      model.code_shape[:2] == (height, width),
       f'config.model.code_shape={model.code_shape}',
-      f'must begin with {side}, {side}, because {levels} levels make a feature'
-      f' map of {side}x{side} positions from {model.image_size}x'
-      f'{model.image_size} pixels',
+      f'must begin with {height}, {width}, because {levels} levels make a'
+      f' feature map of {height}x{width} positions from'
+      f' {sizes.text(model.image_size)} pixels',
       '--config.model.code_shape, --config.model.image_size or'
       ' --config.model.channel_multipliers',
   )
@@ -156,7 +158,8 @@ def _feature_map(experiment: 'RQVAEExperiment') -> None:
 def _attention(experiment: 'RQVAEExperiment') -> None:
   model = experiment.model
   levels = range(len(model.channel_multipliers))
-  possible = [model.image_size // 2**level for level in levels]
+  shorter = min(sizes.pair(model.image_size))
+  possible = [shorter // 2**level for level in levels]
   wrong = [r for r in model.attention_resolutions if r not in possible]
   require(
       not wrong,
@@ -172,7 +175,8 @@ def _adversary(experiment: 'RQVAEExperiment') -> None:
   if experiment.loss.adversarial_weight == 0:
     return
   # Each layer halves the resolution; two further convolutions lose a row each.
-  most = max((n for n in range(1, 32) if size >> n >= 3), default=0)
+  shorter = min(sizes.pair(size))
+  most = max((n for n in range(1, 32) if shorter >> n >= 3), default=0)
   require(
       layers <= most,
       f'config.discriminator.layers={layers} with config.model.image_size='
@@ -186,10 +190,11 @@ def _adversary(experiment: 'RQVAEExperiment') -> None:
 def _perceptual(experiment: 'RQVAEExperiment') -> None:
   weight, size = experiment.loss.perceptual_weight, experiment.model.image_size
   require(
-      weight == 0 or size >= 16,
+      weight == 0 or min(sizes.pair(size)) >= 16,
       f'config.model.image_size={size} with'
       f' config.loss.perceptual_weight={weight}',
-      'must be at least 16, because LPIPS halves images four times',
+      'must be at least 16 on each side, because LPIPS halves images four'
+      ' times',
       '--config.model.image_size, or --config.loss.perceptual_weight to 0',
   )
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from rq_jax.config import fields
 from rq_jax.config import schema
+from rq_jax.config import sizes
 from rq_jax.config import source_table
 
 # Pixels of an image file: the default limit, and the limit of Pillow.
@@ -26,8 +27,11 @@ class Data(schema.Section, name='data'):
       "Folder of the images or of the cache of features; 'digits' needs none.",
       path=True, resumable=True,
   )  # fmt: skip
-  image_size: int = fields.field(
-      256, 'Side length that images are resized to, in pixels.', above=0
+  image_size: sizes.ImageSize = fields.field(
+      256,
+      'Size that images are resized and cropped to, in pixels: the side of a'
+      ' square, or height and width.',
+      above=0,
   )
   max_pixels: int = fields.field(
       DEFAULT_MAX_PIXELS,
@@ -38,8 +42,9 @@ class Data(schema.Section, name='data'):
   )  # fmt: skip
   crop: str = fields.field(
       'center',
-      'How training images are cropped to squares: at the center, at a random'
-      ' position, or at a random position and size (75 to 100 % of the area).',
+      'How training images are cropped to `image_size`: at the center, at a'
+      ' random position, or at a random position and size (75 to 100 % of the'
+      ' area).',
       choices=('center', 'random', 'random_resized'),
   )
   flip: bool = fields.field(

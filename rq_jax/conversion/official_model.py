@@ -13,6 +13,7 @@ from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sizes
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import tables
@@ -181,7 +182,7 @@ def model_table(
 
 
 def _abstract_discriminator(
-    description: DiscriminatorConfig, image_size: int
+    description: DiscriminatorConfig, image_size: sizes.ImageSize
 ) -> PyTree:
   """Shapes of a discriminator, under the names of stage 1's state."""
   model = build.discriminator(description)

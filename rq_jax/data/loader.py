@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rq_jax.config import sections
+from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data import transforms
@@ -47,16 +48,16 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
 @dataclasses.dataclass(frozen=True)
 class ImageTransform:
-  """Turns the 'image' of an example into float32[S, S, 3] in [-1, 1].
+  """Turns the 'image' of an example into float32[Y, X, 3] in [-1, 1].
 
   Attributes:
-    image_size: Side length of the result, S.
+    image_size: Size of the result, Y, X; or one number for squares.
     crop: How to crop in training; see `transforms.train`.
     flip: Whether to mirror at random in training; see `transforms.train`.
     train: Whether to use `transforms.train` instead of `transforms.evaluate`.
   """
 
-  image_size: int
+  image_size: sizes.ImageSize
   crop: str
   flip: bool
   train: bool

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from rq_jax.config import sizes
+
 CROPS = ('center', 'random', 'random_resized')
 
 # Fraction of the picture's area that a random resized crop keeps.
@@ -21,38 +23,39 @@ def train(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    image_size: int,
+    image_size: sizes.ImageSize,
     crop: str = 'center',
     flip: bool = False,
 ) -> np.ndarray:
-  """Turns a picture into a training image: uint8[h, w, 3] -> float32[S, S, 3].
+  """Turns a picture into a training image: uint8[h, w, 3] -> float32[Y, X, 3].
 
   Args:
     image: uint8[h, w, 3], of any size.
     rng: Draws the crop and the flip. The same state gives the same result.
-    image_size: Side length of the result, S.
-    crop: How to crop. 'center' and 'random' resize the short side to S and then
-      crop (LSUN and ImageNet in the official code); 'random_resized' resizes a
-      random square of 75 to 100 % of the area (FFHQ).
+    image_size: Size of the result, Y, X; or one number for squares.
+    crop: How to crop. 'center' and 'random' resize the picture so that it just
+      covers Y x X pixels, and then crop (LSUN and ImageNet in the official
+      code); 'random_resized' resizes a random crop of the shape of the result
+      that has 75 to 100 % of the picture's area (FFHQ).
     flip: Whether to mirror the image left to right with probability 0.5.
 
   Returns:
-    float32[S, S, 3] in [-1, 1].
+    float32[Y, X, 3] in [-1, 1].
 
   Raises:
     ValueError: If `crop` is not one of `CROPS`, or the image has another type
       or shape.
   """
   _check(image)
+  size = sizes.pair(image_size)
   if crop == 'random_resized':
-    image = _random_resized_crop(image, rng, image_size)
+    image = _random_resized_crop(image, rng, size)
   elif crop == 'random':
-    image = _resize_short_side(image, image_size)
-    slack = np.array(image.shape[:2]) - image_size
-    top, left = rng.integers(slack + 1)
-    image = image[top : top + image_size, left : left + image_size]
+    image = _cover(image, size)
+    top, left = rng.integers(np.subtract(image.shape[:2], size) + 1)
+    image = image[top : top + size[0], left : left + size[1]]
   elif crop == 'center':
-    image = _center_crop(_resize_short_side(image, image_size), image_size)
+    image = _center_crop(_cover(image, size), size)
   else:
     raise ValueError(
         f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
@@ -63,20 +66,24 @@ def train(
   return _to_float(image)
 
 
-def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
-  """Takes the central square of a picture: uint8[h, w, 3] -> float32[S, S, 3].
+def evaluate(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
+  """Takes the center of a picture: uint8[h, w, 3] -> float32[Y, X, 3].
 
-  Resizes the short side to S = `image_size` and crops the center.
+  Resizes the picture so that it just covers Y x X pixels, and crops the center.
+
+  Args:
+    image: uint8[h, w, 3], of any size.
+    image_size: Size of the result, Y, X; or one number for squares.
 
   Returns:
-    float32[S, S, 3] in [-1, 1].
+    float32[Y, X, 3] in [-1, 1].
 
   Raises:
     ValueError: If the image has another type or shape.
   """
   _check(image)
-  image = _resize_short_side(image, image_size)
-  return _to_float(_center_crop(image, image_size))
+  size = sizes.pair(image_size)
+  return _to_float(_center_crop(_cover(image, size), size))
 
 
 def _check(image: np.ndarray) -> None:
@@ -100,34 +107,43 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   return np.asarray(resized)
 
 
-def _resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
-  """Resizes the short side to `size`, in the same way as torchvision."""
+def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Resizes a picture so that one side fits and the other is long enough.
+
+  For squares, this resizes the short side, in the same way as torchvision.
+  """
   height, width = image.shape[:2]
-  # torchvision rounds the long side down.
-  if height < width:
-    return _resize(image, size, int(size * width / height))
-  return _resize(image, int(size * height / width), size)
+  high, wide = size
+  # torchvision rounds the longer side down.
+  if high * width > wide * height:
+    return _resize(image, high, int(high * width / height))
+  return _resize(image, int(wide * height / width), wide)
 
 
-def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
+def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   # Python's `round` rounds half to even, as does torchvision's CenterCrop.
-  top, left = (round((side - size) / 2) for side in image.shape[:2])
-  return image[top : top + size, left : left + size]
+  top, left = (round((a - b) / 2) for a, b in zip(image.shape[:2], size))
+  return image[top : top + size[0], left : left + size[1]]
 
 
 def _random_resized_crop(
-    image: np.ndarray, rng: np.random.Generator, size: int
+    image: np.ndarray, rng: np.random.Generator, size: tuple[int, int]
 ) -> np.ndarray:
-  """Crops a random square as torchvision's RandomResizedCrop with ratio 1."""
+  """Crops at random, as torchvision's RandomResizedCrop with a fixed ratio."""
   height, width = image.shape[:2]
+  ratio = size[1] / size[0]
   for _ in range(_ATTEMPTS):
-    side = round(math.sqrt(height * width * rng.uniform(*_SCALE)))
-    if side <= min(height, width):
-      top = rng.integers(height - side + 1)
-      left = rng.integers(width - side + 1)
-      square = image[top : top + side, left : left + side]
+    area = height * width * rng.uniform(*_SCALE)
+    high = round(math.sqrt(area / ratio))
+    wide = round(math.sqrt(area * ratio))
+    if 0 < high <= height and 0 < wide <= width:
+      top = rng.integers(height - high + 1)
+      left = rng.integers(width - wide + 1)
+      cropped = image[top : top + high, left : left + wide]
       break
   else:
-    # The picture is too long for such a square; take the largest that fits.
-    square = _center_crop(image, min(height, width))
-  return _resize(square, size, size)
+    # The picture's shape is too different; take the largest crop that fits.
+    high = max(1, min(height, round(width / ratio)))
+    wide = max(1, min(width, round(height * ratio)))
+    cropped = _center_crop(image, (high, wide))
+  return _resize(cropped, *size)

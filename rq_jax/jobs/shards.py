@@ -7,6 +7,7 @@ import numpy as np
 
 from rq_jax.config import rules
 from rq_jax.config import sections
+from rq_jax.config import sizes
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.sources import splits
@@ -51,24 +52,19 @@ class Shard:
 
 
 def open_splits(
-    data: sections.Data, *, image_size: int
+    data: sections.Data, *, image_size: sizes.ImageSize
 ) -> dict[str, sources.Source]:
   """Opens both splits of a dataset.
 
   Args:
     data: The section `data` of an experiment.
-    image_size: Side of the images that the tokenizer encodes.
+    image_size: Size of the images that the tokenizer encodes.
 
   Raises:
     ValueError: If the data source has no images, or images of another size.
   """
   rules.check_images(data)
-  if data.image_size != image_size:
-    raise ValueError(
-        f'config.data.image_size={data.image_size}, but the tokenizer encodes'
-        f' images of {image_size}x{image_size} pixels. Set'
-        f' --config.data.image_size={image_size}.'
-    )
+  sizes.check_encodable(data.image_size, image_size)
   return {name: sources.open_source(data, name) for name in splits.SPLITS}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from rq_jax.config import sizes
 from rq_jax.models import blocks
 
 
@@ -17,18 +18,19 @@ class _Network(nn.Module):
   """Fields and layers that the encoder and the decoder share.
 
   Attributes:
-    image_size: Side of the image, in pixels.
+    image_size: Size of the image, in pixels.
     channels: Channels of level 0, before its multiplier.
     channel_multipliers: Channels of each level, in multiples of `channels`.
     res_blocks: Residual blocks in each level of the encoder.
-    attention_resolutions: Sides of the feature maps that attention is used on.
+    attention_resolutions: Shorter sides of the feature maps that attention is
+      used on.
     norm_groups: Groups of every group normalization.
     dropout: Dropout rate in the residual blocks.
     remat: Whether to recompute residual blocks in the backward pass.
     dtype: Dtype of the computation.
   """
 
-  image_size: int
+  image_size: sizes.ImageSize
   channels: int
   channel_multipliers: Sequence[int]
   res_blocks: Sequence[int]
@@ -42,7 +44,8 @@ class _Network(nn.Module):
     return self.channels * self.channel_multipliers[level]
 
   def _attends(self, level: int) -> bool:
-    return self.image_size // 2**level in self.attention_resolutions
+    shorter = min(sizes.pair(self.image_size))
+    return shorter // 2**level in self.attention_resolutions
 
   def _res_block(self, x, level: int, name: str, train: bool) -> jax.Array:
     block = blocks.ResBlock
@@ -81,7 +84,7 @@ class Encoder(_Network):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Encodes images in [-1, 1]: [B, S, S, 3] -> [B, H, W, features]."""
+    """Encodes images in [-1, 1]: [B, Y, X, 3] -> [B, H, W, features]."""
     x = blocks.Conv(self.channels, dtype=self.dtype, name='conv_in')(images)
     for level in range(len(self.channel_multipliers)):
       for i in range(self.res_blocks[level]):
@@ -103,7 +106,7 @@ class Decoder(_Network):
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
-    """Decodes features: [B, H, W, C] -> [B, S, S, channels of level 0]."""
+    """Decodes features: [B, H, W, C] -> [B, Y, X, channels of level 0]."""
     last = len(self.channel_multipliers) - 1
     x = blocks.Conv(
         self._level_channels(last), dtype=self.dtype, name='conv_in'

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax.config import sizes
 from rq_jax.models import discriminator as discriminator_lib
 from rq_jax.models import lpips as lpips_lib
 from rq_jax.models.rqtransformer import RQTransformer
@@ -35,8 +36,7 @@ def discriminator(config: Any) -> discriminator_lib.PatchDiscriminator:
 
 def rqvae_variables(model: RQVAE) -> PyTree:
   """Shapes of an RQ-VAE's 'params' and 'codebook'."""
-  size = model.image_size
-  return _shapes(model, jax.ShapeDtypeStruct((1, size, size, 3), np.float32))
+  return _shapes(model, _image(model.image_size))
 
 
 def rqtransformer_variables(model: RQTransformer) -> PyTree:
@@ -61,10 +61,10 @@ _shapes: Callable[..., PyTree] = functools.lru_cache(maxsize=8)(_trace)
 
 
 def discriminator_variables(
-    model: discriminator_lib.PatchDiscriminator, image_size: int
+    model: discriminator_lib.PatchDiscriminator, image_size: sizes.ImageSize
 ) -> PyTree:
   """Shapes of a discriminator's 'params' and 'batch_stats'."""
-  image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.float32)
+  image = _image(image_size)
 
   def init(key, image):
     return model.init(key, image, train=True)
@@ -74,8 +74,7 @@ def discriminator_variables(
 
 def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   """Shapes of the 'params' of LPIPS."""
-  size = lpips_lib.MIN_SIZE
-  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  image = _image(lpips_lib.MIN_SIZE)
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
@@ -107,6 +106,11 @@ def codes_of(tokenizer: RQVAE) -> dict[str, Any]:
       'codebook_size': quantizer.sizes[0] if shared else quantizer.sizes,
       'embed_dim': quantizer.codeword_channels,
   }
+
+
+def _image(image_size: sizes.ImageSize) -> jax.ShapeDtypeStruct:
+  """Shape of a batch of one image, float32[1, Y, X, 3]."""
+  return jax.ShapeDtypeStruct((1, *sizes.pair(image_size), 3), np.float32)
 
 
 def _fields(config: Any, dtype: str | None) -> dict[str, Any]:

@@ -8,33 +8,36 @@ from jax import core
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax.config import sizes
 from rq_jax.typing import Array
 
 # Images of a batch whose range is looked at, to recognise a wrong scale.
 _LOOKED_AT = 8
 
 
-def images(values: Array, size: int) -> jax.Array:
-  """Checks images, and places them on a device: -> uint8 or float[B, S, S, 3].
+def images(values: Array, image_size: sizes.ImageSize) -> jax.Array:
+  """Checks images, and places them on a device: -> uint8 or float[B, Y, X, 3].
 
   Warns if float images seem to lie in another range than [-1, 1]. It looks at
   the first few, and waits for them if a device still computes them. float64
   becomes float32.
 
   Args:
-    values: uint8, or float32 in [-1, 1], [B, S, S, 3].
-    size: Side of the images, S.
+    values: uint8, or float32 in [-1, 1], [B, Y, X, 3].
+    image_size: Size of the images, Y, X; or one number for squares.
 
   Raises:
     ValueError: If the images have another shape or dtype.
   """
   if not isinstance(values, jax.Array):
     values = np.asarray(values)
-  shape = (size, size, 3)
+  height, width = sizes.pair(image_size)
+  shape = (height, width, 3)
   if values.ndim != 4 or values.shape[1:] != shape:
     raise ValueError(
         f'images has shape {list(values.shape)}, but this model takes'
-        f' [B, {size}, {size}, 3]. {_shape_advice(values.shape, size)}'
+        f' [B, {height}, {width}, 3].'
+        f' {_shape_advice(values.shape, height, width)}'
     )
   if values.dtype == np.uint8:
     return jnp.asarray(values)
@@ -50,14 +53,14 @@ def images(values: Array, size: int) -> jax.Array:
   return values.astype(jnp.float32) if values.dtype == np.float64 else values
 
 
-def _shape_advice(shape: tuple[int, ...], size: int) -> str:
-  """How to bring an array into the shape [B, S, S, 3]."""
+def _shape_advice(shape: tuple[int, ...], height: int, width: int) -> str:
+  """How to bring an array into the shape [B, Y, X, 3]."""
   if len(shape) == 3 and shape[-1] == 3:
     return 'Add a batch dimension: images[None].'
   if len(shape) == 4 and shape[1] == 3:
     return 'Move the channels to the end: images.transpose(0, 2, 3, 1).'
   if len(shape) == 4 and shape[-1] == 3:
-    return f'Resize the images to {size} x {size} pixels.'
+    return f'Resize the images to {height} x {width} pixels.'
   return 'Pass a batch of RGB images.'
 
 

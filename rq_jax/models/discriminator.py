@@ -32,7 +32,7 @@ class PatchDiscriminator(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Scores patches: float[B, H, W, 3] in [-1, 1] -> float32[B, h, w, 1].
+    """Scores patches: float[B, Y, X, 3] in [-1, 1] -> float32[B, h, w, 1].
 
     Args:
       images: Either real or generated images, never both in one batch: in

@@ -15,7 +15,7 @@ _LOGITS_BYTES = 256 * 2**20
 def reconstruction(
     images: jax.Array, recons: jax.Array, kind: str = 'mse'
 ) -> jax.Array:
-  """Mean distance between pixels: [B, H, W, 3], [B, H, W, 3] -> float32[].
+  """Mean distance between pixels: [B, Y, X, 3], [B, Y, X, 3] -> float32[].
 
   Args:
     images: The original images.

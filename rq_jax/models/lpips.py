@@ -51,7 +51,7 @@ class LPIPS(module.Module):
     ]
 
   def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
-    """Compares images: float[B, S, S, 3] twice, in [-1, 1] -> float32[B].
+    """Compares images: float[B, Y, X, 3] twice, in [-1, 1] -> float32[B].
 
     Raises:
       ValueError: If the images are too small to be halved four times.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -198,6 +199,7 @@ class ResidualQuantizer(module.Module):
 
   def fold(self, z: jax.Array) -> jax.Array:
     """Gathers patches of features: [B, H, W, C] -> [B, h, w, C']."""
+    chex.assert_shape(z, (None, *self.features_shape))
     (high, wide, channels), (h, w, _) = self.features_shape, self.code_shape
     z = z.reshape(-1, h, high // h, w, wide // w, channels)
     return z.transpose(0, 1, 3, 2, 4, 5).reshape(

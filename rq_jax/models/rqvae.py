@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rq_jax.config import sizes
 from rq_jax.models import autoencoder
 from rq_jax.models import blocks
 from rq_jax.models import module
@@ -19,24 +20,25 @@ from rq_jax.models.quantizer import Quantized
 class Reconstruction:
   """Images as an RQ-VAE reconstructs them, and their quantized features."""
 
-  images: jax.Array  # float32[B, S, S, 3], roughly in [-1, 1].
+  images: jax.Array  # float32[B, Y, X, 3], roughly in [-1, 1].
   quantized: Quantized
 
 
 class RQVAE(module.Module):
   """Turns images into maps of code stacks, and back.
 
-  Images are float32[B, S, S, 3] in [-1, 1]. The collection 'codebook' holds the
+  Images are float32[B, Y, X, 3] in [-1, 1]. The collection 'codebook' holds the
   codewords; moving averages update them, not gradients.
 
   Attributes:
-    image_size: Side of the image, S.
+    image_size: Size of the image in pixels, Y, X; or one number for squares.
     channels: Channels at full resolution, before the multiplier.
     channel_multipliers: Channels of each level in multiples of `channels`; each
       level after the first halves the resolution.
     res_blocks: Residual blocks in each level of the encoder; one number, or one
       for each level. Each level of the decoder has one more.
-    attention_resolutions: Sides of the feature maps that attention is used on.
+    attention_resolutions: Shorter sides of the feature maps that attention is
+      used on.
     z_channels: Channels between encoder and quantizer.
     embed_dim: Channels of the feature map that is quantized, C.
     code_shape: h, w, D of the code map.
@@ -53,7 +55,7 @@ class RQVAE(module.Module):
     dtype: Dtype of the convolutions; the quantizer always computes in float32.
   """
 
-  image_size: int = 256
+  image_size: sizes.ImageSize = 256
   channels: int = 128
   channel_multipliers: Sequence[int] = (1, 1, 2, 2, 4, 4)
   res_blocks: int | Sequence[int] = 2
@@ -100,8 +102,9 @@ class RQVAE(module.Module):
   @property
   def features_shape(self) -> tuple[int, int, int]:
     """H, W, C of the feature map."""
-    side = self.image_size // 2 ** (len(self.channel_multipliers) - 1)
-    return side, side, self.embed_dim
+    height, width = sizes.pair(self.image_size)
+    factor = 2 ** (len(self.channel_multipliers) - 1)
+    return height // factor, width // factor, self.embed_dim
 
   @nn.nowrap
   def make_quantizer(self) -> quantizer.ResidualQuantizer:
@@ -132,11 +135,11 @@ class RQVAE(module.Module):
     return self._decoder_trunk(quantized.features, train), quantized
 
   def last_layer(self, hidden: jax.Array) -> jax.Array:
-    """The decoder's last convolution: [B, S, S, C] -> float32[B, S, S, 3]."""
+    """The decoder's last convolution: [B, Y, X, C] -> float32[B, Y, X, 3]."""
     return self.to_rgb(hidden).astype(jnp.float32)
 
   def features(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-    """Encodes images: [B, S, S, 3] -> float32[B, H, W, C], not quantized."""
+    """Encodes images: [B, Y, X, 3] -> float32[B, H, W, C], not quantized."""
     images = images.astype(jnp.dtype(self.dtype))
     features = self.to_features(self.encoder(images, train))
     return features.astype(jnp.float32)
@@ -146,7 +149,7 @@ class RQVAE(module.Module):
     return self.quantizer(features)
 
   def decode(self, features: jax.Array) -> jax.Array:
-    """Decodes features: float32[B, H, W, C] -> float32[B, S, S, 3]."""
+    """Decodes features: float32[B, H, W, C] -> float32[B, Y, X, 3]."""
     return self.last_layer(self._decoder_trunk(features, train=False))
 
   def embed(self, codes: jax.Array, *, depth: int | None = None) -> jax.Array:
@@ -164,7 +167,7 @@ class RQVAE(module.Module):
   def decode_codes(
       self, codes: jax.Array, *, depth: int | None = None
   ) -> jax.Array:
-    """Decodes codes: int32[B, h, w, D] -> float32[B, S, S, 3]; see `embed`."""
+    """Decodes codes: int32[B, h, w, D] -> float32[B, Y, X, 3]; see `embed`."""
     return self.decode(self.embed(codes, depth=depth))
 
   def codebooks(self) -> tuple[jax.Array, ...]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rq_jax.config import sizes
 from rq_jax.models import rqtransformer
 from rq_jax.typing import Array
 
@@ -40,7 +41,7 @@ def expand(
 
 def cells(
     code_shape: tuple[int, int, int],
-    image_size: int,
+    image_size: sizes.ImageSize,
     redraw: Array,
     count: int,
 ) -> np.ndarray:
@@ -48,15 +49,16 @@ def cells(
 
   Args:
     code_shape: H, W, D of the code map.
-    image_size: Side of the images, S.
-    redraw: Pixels, bool[S, S] or bool[B, S, S].
+    image_size: Size of the images, Y, X; or one number for squares.
+    redraw: Pixels, bool[Y, X] or bool[B, Y, X].
     count: B, the number of images.
 
   Raises:
     ValueError: If the mask has another shape or dtype.
   """
   redraw = np.asarray(redraw)
-  shape = (image_size, image_size)
+  height, width = sizes.pair(image_size)
+  shape = (height, width)
   if redraw.shape not in (shape, (count, *shape)) or redraw.dtype != bool:
     raise ValueError(
         f'redraw must be bool with shape {list(shape)} or {[count, *shape]},'
@@ -65,12 +67,13 @@ def cells(
     )
   h, w, _ = code_shape
   redraw = np.broadcast_to(redraw, (count, *shape))
-  patches = redraw.reshape(count, h, image_size // h, w, image_size // w)
+  patches = redraw.reshape(count, h, height // h, w, width // w)
   return np.asarray(patches.any(axis=(2, 4)))
 
 
-def pixels(chosen: np.ndarray, image_size: int) -> np.ndarray:
-  """Pixels in the cells of positions: bool[B, H, W] -> bool[B, S, S, 1]."""
+def pixels(chosen: np.ndarray, image_size: sizes.ImageSize) -> np.ndarray:
+  """Pixels in the cells of positions: bool[B, H, W] -> bool[B, Y, X, 1]."""
   _, h, w = chosen.shape
-  rows = np.repeat(chosen, image_size // h, axis=1)
-  return np.repeat(rows, image_size // w, axis=2)[..., None]
+  height, width = sizes.pair(image_size)
+  rows = np.repeat(chosen, height // h, axis=1)
+  return np.repeat(rows, width // w, axis=2)[..., None]

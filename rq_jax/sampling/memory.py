@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.config import sizes
 from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
@@ -94,7 +95,7 @@ def image_bytes(
   widths = _WIDTHS * prior.width * size * prior.condition_length
   logits = _LOGITS * max(prior.sizes) * 4
   codes = prior.positions * prior.depth * 16
-  pixels = decoder.image_size**2 * 3
+  pixels = math.prod(sizes.pair(decoder.image_size)) * 3
   return math.ceil(rows * (caches + widths + logits)) + codes + pixels
 
 

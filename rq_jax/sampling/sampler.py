@@ -118,7 +118,7 @@ class Sampler:
     )
 
   def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
-    """Draws images: -> uint8[B, S, S, 3]."""
+    """Draws images: -> uint8[B, Y, X, 3]."""
     codes = self.codes(key, **asked)
     return tokenizer_lib.decode_known(self.tokenizer, codes)
 
@@ -152,15 +152,15 @@ class Sampler:
   def edit(
       self, key: jax.Array, images: Array, redraw: Array, **asked: Unpack[Asked]
   ) -> np.ndarray:
-    """Draws regions of images again: -> uint8[B, S, S, 3].
+    """Draws regions of images again: -> uint8[B, Y, X, 3].
 
     Draws a position of the code map again if `redraw` is true for any pixel of
     its cell. All other cells keep the pixels that you passed.
 
     Args:
       key: Random key of all draws.
-      images: uint8, or float32 in [-1, 1], [B, S, S, 3].
-      redraw: Pixels to draw again: bool[S, S], or bool[B, S, S] for one mask
+      images: uint8, or float32 in [-1, 1], [B, Y, X, 3].
+      redraw: Pixels to draw again: bool[Y, X], or bool[B, Y, X] for one mask
         per image.
       **asked: See the class; unconditional models need no `num_images` here.
     """
@@ -199,7 +199,7 @@ class Sampler:
       key: Random key of all draws. Draw j of image i has the index
         (first_index + i) * n + j, so n = 1 draws the images of a plain call.
       n: Draws of each image.
-      score: Function from images uint8[B, S, S, 3], in the order of the
+      score: Function from images uint8[B, Y, X, 3], in the order of the
         conditions, to scores float[B].
       **asked: See the class.
     """

@@ -11,7 +11,7 @@ from rq_jax.distributed import progress
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
 
-# Images uint8[B, S, S, 3] -> scores float[B].
+# Images uint8[B, Y, X, 3] -> scores float[B].
 Score = Callable[[jax.Array], jax.Array | np.ndarray]
 # Draws all images once: their indices, int64[B] -> codes, images.
 Attempt = Callable[[np.ndarray], tuple[jax.Array, jax.Array]]
@@ -22,7 +22,7 @@ class Selection:
   """The draws with the highest scores.
 
   Attributes:
-    images: uint8[B, S, S, 3].
+    images: uint8[B, Y, X, 3].
     codes: int32[B, H, W, D].
     scores: float32[B].
     indices: Index of each draw among all images of the key, int64[B]; a call

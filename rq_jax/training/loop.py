@@ -40,7 +40,7 @@ class Stage:
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
     preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, S, S, 3], one column for each of the first examples.
+      uint8[R, C, Y, X, 3], one column for each of the first examples.
     weights: Fields of the state that `--config.init_from` loads.
   """
 

@@ -74,7 +74,7 @@ class MetricWriter:
       self._board.write_scalars(step, values)
 
   def write_images(self, step: int, rows: Mapping[str, np.ndarray]) -> None:
-    """Writes grids, given as rows of images: uint8[R, C, S, S, 3] by name."""
+    """Writes grids, given as rows of images: uint8[R, C, Y, X, 3] by name."""
     if not self._active:
       return
     self._require_open()

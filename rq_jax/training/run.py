@@ -8,6 +8,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.data import sources
 from rq_jax.data.sources import features
@@ -86,6 +87,10 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       tokenizer = Tokenizer.restore(source)
       if 'features' in source_table.SOURCES[config.data.source].provides:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
+      else:
+        sizes.check_encodable(
+            config.data.image_size, tokenizer.model.image_size
+        )
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
       task = stage2.build(

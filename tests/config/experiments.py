@@ -3,6 +3,7 @@
 import pytest
 
 from rq_jax import config
+from rq_jax.config import sizes
 
 _NEEDED = {
     1: {'train.steps': 1},
@@ -41,7 +42,7 @@ def sized(size):
       data__image_size=size,
       model__image_size=size,
       model__channel_multipliers=(1,),
-      model__code_shape=(size, size, 1),
+      model__code_shape=(*sizes.pair(size), 1),
       model__attention_resolutions=(),
   )
 

@@ -80,6 +80,23 @@ def test_levels_attend_at_the_resolutions_that_were_named():
     assert not _levels(none, 'attention')
 
 
+def test_the_shorter_side_of_a_map_names_the_level_that_attends():
+  # Maps of 8x16 are level 1, and maps of 16x8 as well.
+  for size in ((16, 32), (32, 16)):
+    for module, x in (
+        (ENCODER, (2, *size, 3)),
+        (DECODER, (2, size[0] // 4, size[1] // 4, 6)),
+    ):
+      shape, kernels = _shapes(
+          module.clone(image_size=size), jax.ShapeDtypeStruct(x, jnp.float32)
+      )
+      assert {level for level, _ in _levels(kernels, 'attention')} == {1}
+      if module is ENCODER:
+        assert shape == (2, size[0] // 4, size[1] // 4, 6)
+      else:
+        assert shape == (2, *size, 8)
+
+
 def test_recomputed_blocks_have_the_same_gradients():
   options = dict(
       image_size=8,

@@ -88,6 +88,16 @@ def test_unfolding_undoes_folding(code_shape):
       np.testing.assert_array_equal(folded[:, i, j], patch.reshape(5, -1))
 
 
+def test_folding_keeps_height_and_width_apart():
+  module = quantizer.ResidualQuantizer((2, 6, 1), (2, 3, 1), 8)
+  z = np.arange(12.0).reshape(1, 2, 6, 1)
+  expected = [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]]
+  np.testing.assert_array_equal(module.fold(z)[0], expected)
+  # These features have as many numbers.
+  with pytest.raises(AssertionError, match='shape'):
+    module.fold(z.reshape(1, 6, 2, 1))
+
+
 def test_soft_codes_without_draws_are_the_codes():
   for module in (small.SHARED, small.UNSHARED):
     vectors = module.fold(small.features())

@@ -71,6 +71,23 @@ def test_any_pixel_of_a_cell_means_the_cell_and_no_other():
   assert not none.any() and none.shape == (4, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ('image_size', 'cell'), [((8, 12), (4, 4)), ((12, 6), (6, 2))]
+)
+def test_cells_of_images_that_are_not_square_are_found_and_filled(
+    image_size, cell
+):
+  for row, column in np.ndindex(image_size):
+    redraw = np.zeros(image_size, bool)
+    redraw[row, column] = True
+    chosen = masks.cells((2, 3, 2), image_size, redraw, 1)
+    expected = np.zeros((1, 2, 3), bool)
+    expected[:, row // cell[0], column // cell[1]] = True
+    np.testing.assert_array_equal(chosen, expected)
+    filled = np.kron(expected[0], np.ones(cell, bool))[None, ..., None]
+    np.testing.assert_array_equal(masks.pixels(chosen, image_size), filled)
+
+
 def test_each_image_may_have_pixels_of_its_own():
   redraw = np.zeros((4, 12, 12), bool)
   redraw[1, 6, 3] = redraw[3, 0, 11] = True

@@ -105,6 +105,18 @@ def test_where_not_one_image_fits_none_is_taken(left, monkeypatch):
     _check(1)
 
 
+def test_images_that_are_not_square_take_memory_by_their_pixels():
+  decoder, options = _decoder(), dict(guided=False, platform='cpu')
+  wide = decoder.clone(image_size=(8, 32))  # As many pixels as 16x16.
+  image = memory.image_bytes(_prior(), decoder, **options)
+  assert memory.image_bytes(_prior(), wide, **options) == image
+  tall = decoder.clone(image_size=(32, 16))
+  assert memory.image_bytes(_prior(), tall, **options) == image + 16 * 16 * 3
+  pixels = tokenizer_lib.decoding_bytes(decoder, 1)
+  assert tokenizer_lib.decoding_bytes(wide, 1) == pixels
+  assert tokenizer_lib.decoding_bytes(tall, 1) == 2 * pixels
+
+
 def test_where_nobody_can_tell_all_is_taken(monkeypatch):
   monkeypatch.setattr(memory, 'free_bytes', lambda _: None)
   _check(10**9)

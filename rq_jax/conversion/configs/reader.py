@@ -11,17 +11,10 @@ from typing import Any
 
 from rq_jax import config as config_lib
 from rq_jax.config import Experiment
+from rq_jax.config import sizes
+from rq_jax.conversion.configs import arch_fields
 
 _GELU = {'v1': 'exact', 'v2': 'sigmoid'}
-# The official code reads these, but no trained model depends on them.
-_INERT = (
-    'type', 'ema', 'ar_hierarchy', 'use_padding_emb', 'scaled_head_emb_vqvae',
-    'code_hier', 'checkpointing', 'hparams.bottleneck_type',
-    'hparams.latent_shape', 'hparams.use_padding_idx',
-    'hparams.masked_dropout', 'hparams.loss_type',
-    'hparams.latent_loss_weight', 'ddconfig.double_z', 'ddconfig.in_channels',
-    'ddconfig.out_ch', 'body.block.embed_dim', 'head.block.embed_dim',
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,50 +31,6 @@ class Description:
   config: Experiment
   discriminator: bool
   unknown: tuple[str, ...]
-
-
-class _Fields:
-  """Fields of a section by dotted name; remembers which ones were read."""
-
-  def __init__(self, section: Mapping[str, Any], source: str):
-    self._values = dict(_flatten(section, ''))
-    self._source = source
-    self._used: set[str] = set(_INERT)
-
-  def get(self, name: str, default: Any = None) -> Any:
-    self._used.add(name)
-    value = self._values.get(name)
-    return default if value is None else value
-
-  def need(self, name: str) -> Any:
-    value = self.get(name)
-    if value is None:
-      raise ValueError(
-          f'{self._source} has no arch.{name}, which the model needs. Use the'
-          ' config.yaml that was released with the weights.'
-      )
-    return value
-
-  def must_be(self, name: str, *possible: Any) -> None:
-    """Refuses values that rq_jax cannot build; the first one is the default."""
-    value = self.get(name, possible[0])
-    if value not in possible:
-      raise ValueError(
-          f'{self._source}: arch.{name}={value!r}, but rq_jax builds only'
-          f' {" or ".join(map(repr, possible))}. This checkpoint cannot be'
-          ' converted.'
-      )
-
-  def unknown(self) -> tuple[str, ...]:
-    return tuple(sorted(set(self._values) - self._used))
-
-
-def _flatten(section: Mapping[str, Any], prefix: str):
-  for name, value in section.items():
-    if isinstance(value, Mapping):
-      yield from _flatten(value, f'{prefix}{name}.')
-    else:
-      yield f'{prefix}{name}', value
 
 
 def stage_of(raw: Any, source: str) -> int:
@@ -117,7 +66,7 @@ def read(raw: Mapping[str, Any], source: str) -> Description:
 
 
 def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
-  fields = _Fields(raw['arch'], source)
+  fields = arch_fields.Fields(raw['arch'], source)
   fields.must_be('hparams.bottleneck_type', 'rq')
   fields.must_be('ddconfig.double_z', False)
   fields.must_be('ddconfig.in_channels', 3)
@@ -141,7 +90,11 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
       restart='absolute' if restart else 'off',
       restart_threshold=1.0,
   )
-  model = _check_latent_shape(model, fields.get('hparams.latent_shape'), source)
+  if (latent_shape := fields.get('hparams.latent_shape')) is not None:
+    model |= _image_shape(model, latent_shape, source)
+  if model['shared_codebook']:
+    for name in ('codebook_size', 'decay'):
+      model[name] = _one_for_all(model[name], name, source)
   against = _read_discriminator(raw)
   config = _parse(
       source,
@@ -153,19 +106,46 @@ def _read_stage1(raw: Mapping[str, Any], source: str) -> Description:
   return Description(config, bool(against), fields.unknown())
 
 
-def _check_latent_shape(model, latent_shape, source):
-  side = model['image_size'] // 2 ** (len(model['channel_multipliers']) - 1)
+def _image_shape(
+    model: dict[str, Any], latent_shape: Any, source: str
+) -> dict[str, Any]:
+  """Size and attention of a model whose images are not square.
+
+  The official code encodes images of any shape, and `resolution` only decides
+  which levels have attention. The shape of the images follows from that of the
+  features.
+
+  Raises:
+    ValueError: If the features have another shape than the model makes.
+  """
+  levels = range(len(model['channel_multipliers']))
+  resolution, factor = model['image_size'], 2 ** (len(levels) - 1)
+  side = resolution // factor
+  match latent_shape:
+    case [int(height), int(width), channels] if (
+        height != width
+        and channels == model['embed_dim']
+        and resolution % factor == 0
+    ):
+      attending = model['attention_resolutions']
+      shorter = min(height, width) * factor
+      return dict(
+          image_size=(height * factor, width * factor),
+          # Ours are named by the shorter side of their feature maps.
+          attention_resolutions=[
+              shorter // 2**level
+              for level in levels
+              if resolution // 2**level in attending
+          ],
+      )
   expected = [side, side, model['embed_dim']]
-  if latent_shape is not None and list(latent_shape) != expected:
+  if latent_shape != expected:
     raise ValueError(
-        f'{source}: arch.hparams.latent_shape={list(latent_shape)} contradicts'
+        f'{source}: arch.hparams.latent_shape={latent_shape} contradicts'
         f' arch.ddconfig and arch.hparams.embed_dim, which give {expected}. Use'
         ' the config.yaml that was released with the weights.'
     )
-  if model['shared_codebook']:
-    for name in ('codebook_size', 'decay'):
-      model[name] = _one_for_all(model[name], name, source)
-  return model
+  return {}
 
 
 def _one_for_all(value, name: str, source: str):
@@ -194,7 +174,7 @@ def _read_discriminator(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
-  fields = _Fields(raw['arch'], source)
+  fields = arch_fields.Fields(raw['arch'], source)
   # Released files have this one under `dataset`, not where the official code
   # reads it.
   shipped = (raw.get('dataset') or {}).get('vocab_size')
@@ -269,11 +249,11 @@ _BLOCK_DEFAULTS = {
 }
 
 
-def _block(fields: _Fields, stack: str, name: str) -> Any:
+def _block(fields: arch_fields.Fields, stack: str, name: str) -> Any:
   return fields.get(f'{stack}.block.{name}', _BLOCK_DEFAULTS.get(name))
 
 
-def _same_in_both(fields: _Fields, name: str, source: str) -> None:
+def _same_in_both(fields: arch_fields.Fields, name: str, source: str) -> None:
   body, head = (_block(fields, stack, name) for stack in ('body', 'head'))
   if body != head:
     raise ValueError(
@@ -283,7 +263,7 @@ def _same_in_both(fields: _Fields, name: str, source: str) -> None:
     )
 
 
-def _gelu(fields: _Fields, stack: str, source: str) -> str:
+def _gelu(fields: arch_fields.Fields, stack: str, source: str) -> str:
   fields.must_be(f'{stack}.block.gelu', *_GELU)
   return _GELU[fields.get(f'{stack}.block.gelu', 'v1')]
 
@@ -292,7 +272,9 @@ def _input(from_codebook: bool) -> str:
   return 'codebook' if from_codebook else 'learned'
 
 
-def _data(raw: Mapping[str, Any], image_size: int) -> dict[str, Any]:
+def _data(
+    raw: Mapping[str, Any], image_size: sizes.ImageSize
+) -> dict[str, Any]:
   """The dataset of a checkpoint, under its official name."""
   dataset = raw.get('dataset') or {}
   name = dataset.get('type') or dataset.get('dataset') or 'unknown'

@@ -7,6 +7,7 @@ from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sizes
 
 _GELU = {'exact': 'v1', 'sigmoid': 'v2'}
 
@@ -76,7 +77,6 @@ def _write_stage1(
     config: RQVAEExperiment, discriminator: bool
 ) -> dict[str, Any]:
   model = config.model
-  side = model.image_size // 2 ** (len(model.channel_multipliers) - 1)
   raw = {
       'dataset': _dataset(config),
       'arch': {
@@ -86,7 +86,7 @@ def _write_stage1(
               'bottleneck_type': 'rq',
               'embed_dim': model.embed_dim,
               'n_embed': _plain(model.codebook_size),
-              'latent_shape': [side, side, model.embed_dim],
+              'latent_shape': [*model.feature_map, model.embed_dim],
               'code_shape': list(model.code_shape),
               'shared_codebook': model.shared_codebook,
               'decay': _plain(model.decay),
@@ -97,7 +97,8 @@ def _write_stage1(
           'ddconfig': {
               'double_z': False,
               'z_channels': model.z_channels,
-              'resolution': model.image_size,
+              # It decides which levels have attention, as the shorter side.
+              'resolution': min(sizes.pair(model.image_size)),
               'in_channels': 3,
               'out_ch': 3,
               'ch': model.channels,

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from rq_jax.config import sections
+from rq_jax.config import sizes
 from rq_jax.data.sources import splits
 
 
@@ -14,7 +15,8 @@ class Digits:
 
   Example i in scikit-learn's order belongs to the test split if i % 5 == 4, and
   to the training split otherwise. The images of 8x8 pixels (0 to 16) are
-  enlarged once, bicubically, and stay in memory.
+  enlarged once, bicubically, to the square that covers `image_size`, and stay
+  in memory. The transforms cut the square to that size.
 
   Attributes:
     num_classes: 10.
@@ -24,12 +26,12 @@ class Digits:
   num_classes = 10
   listing = None
 
-  def __init__(self, split: str, image_size: int = 32):
+  def __init__(self, split: str, image_size: sizes.ImageSize = 32):
     """Loads a split.
 
     Args:
       split: 'train' (1438 images) or 'test' (359).
-      image_size: Side length of the images, S.
+      image_size: Size that the images will be cut to.
 
     Raises:
       ValueError: If there is no such split.
@@ -47,14 +49,16 @@ class Digits:
     digits = cast(Any, datasets.load_digits())
     chosen = splits.members(len(digits.target), split)
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
-    size = (image_size, image_size)
+    side = max(sizes.pair(image_size))
     enlarged = [
         np.asarray(
-            Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+            Image.fromarray(image).resize(
+                (side, side), Image.Resampling.BICUBIC
+            )
         )
         for image in grey
     ]
-    self._images = np.stack(enlarged)  # [N, S, S]
+    self._images = np.stack(enlarged)  # [N, side, side]
     self._labels = digits.target[chosen].astype(np.int32)
 
   def __len__(self) -> int:
@@ -62,7 +66,7 @@ class Digits:
     return len(self._labels)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """'image', uint8[S, S, 3] with three equal channels; 'label', int32[]."""
+    """'image', uint8[side, side, 3], three equal channels; 'label', int32[]."""
     image = np.repeat(self._images[index][..., None], 3, axis=-1)
     return {"image": image, "label": self._labels[index]}
 

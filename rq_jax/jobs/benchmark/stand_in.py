@@ -19,7 +19,7 @@ from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import PyTree
 
-_PIXELS = 256  # Side of the images in the recipe.
+_PIXELS = 256  # Shorter side of the images.
 
 
 def sampler(
@@ -105,7 +105,8 @@ def find_tokenizer(
   """The RQ-VAE whose codes a prior models.
 
   It is the RQ-VAE of the file `rqvae.py` beside `path` if its codes fit, and
-  otherwise the recipe's RQ-VAE for 256 pixels that makes such codes.
+  otherwise the recipe's RQ-VAE that makes such codes from images with a shorter
+  side of 256 pixels.
 
   Args:
     prior: Description of the RQ-Transformer.
@@ -122,8 +123,9 @@ def find_tokenizer(
     if is_rqvae and build.codes_of(build.rqvae(found)) == codes:
       return found
   height, width, _ = prior.code_shape
-  pixels = _PIXELS // height  # Side of a position, in pixels.
-  if height != width or pixels not in recipes.MULTIPLIERS:
+  shorter = min(height, width)
+  pixels = _PIXELS // shorter  # Side of a position, in pixels.
+  if pixels not in recipes.MULTIPLIERS:
     raise ValueError(
         f'config.model.code_shape={prior.code_shape} fits no known RQ-VAE. Give'
         ' the file of one as --tokenizer_config.'
@@ -132,8 +134,9 @@ def find_tokenizer(
   assert isinstance(recipe, RQVAEConfig)  # It is a recipe of stage 1.
   return dataclasses.replace(
       recipe,
+      image_size=(height * pixels, width * pixels),
       channel_multipliers=recipes.MULTIPLIERS[pixels],
-      attention_resolutions=(height,),
+      attention_resolutions=(shorter,),
       shared_codebook=isinstance(prior.codebook_size, int),
       **codes,
   )

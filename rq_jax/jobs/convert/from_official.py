@@ -14,6 +14,7 @@ from rq_jax import files
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.config import sizes
 from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
@@ -176,11 +177,10 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
 
 def _check_tokenizer(tokenizer: Tokenizer) -> None:
   """Reconstructs a fixed image."""
-  size = tokenizer.model.image_size
-  ramp = jnp.linspace(-1.0, 1.0, size, dtype=jnp.float32)
-  image = jnp.stack(
-      jnp.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1
-  )
+  height, width = sizes.pair(tokenizer.model.image_size)
+  down = jnp.linspace(-1.0, 1.0, height, dtype=jnp.float32)[:, None]
+  right = jnp.linspace(-1.0, 1.0, width, dtype=jnp.float32)[None]
+  image = jnp.stack(jnp.broadcast_arrays(down, right, down[::-1]), axis=-1)
   made = jax.jit(tokenizer.model.apply)(tokenizer.variables, image[None]).images
   require_finite(made, 'the reconstruction of a fixed image')
   error = float(jnp.mean(jnp.square(made[0] - image)))

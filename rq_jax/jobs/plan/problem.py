@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import math
 from typing import Any
 
 from etils import epath
@@ -15,6 +14,7 @@ from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
@@ -66,7 +66,7 @@ def _stage1(config: RQVAEExperiment, mesh) -> Problem:
       total_steps=config.train.steps or 1,
       perceptual=perceptual.abstract(dtype=config.model.dtype),
   )
-  shape = (config.model.image_size, config.model.image_size, 3)
+  shape = (*sizes.pair(config.model.image_size), 3)
 
   def forward(task, state):
     return task.model.apply(
@@ -128,7 +128,7 @@ def _prior_batch(
   else:
     batch = {'label': _integers(size)}
   if known and 'image' in source_table.SOURCES[config.data.source].provides:
-    batch['image'] = _floats(size, model.image_size, model.image_size, 3)
+    batch['image'] = _floats(size, *sizes.pair(model.image_size), 3)
   else:
     batch['features'] = _floats(size, *model.features_shape)
   return batch
@@ -154,15 +154,14 @@ def _tokenizer(config: RQTransformerExperiment) -> tuple[rqvae.RQVAE, bool]:
   if (known := known_tokenizer(config)) is not None:
     return build.rqvae(known), True
   model = config.model
-  high, wide, _ = model.code_shape
-  side = math.lcm(high, wide)
+  height, width, _ = model.code_shape
   return (
       rqvae.RQVAE(
-          image_size=side,
+          image_size=(height, width),
           channel_multipliers=(1,),
           res_blocks=0,
           attention_resolutions=(),
-          embed_dim=model.embed_dim * high * wide // side**2,
+          embed_dim=model.embed_dim,
           code_shape=model.code_shape,
           codebook_size=model.codebook_size,
           shared_codebook=isinstance(model.codebook_size, int),

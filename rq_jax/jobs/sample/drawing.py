@@ -67,7 +67,7 @@ class Drawing:
       )
 
   def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Draws chunks; yields their numbers and their images, uint8[n, S, S, 3].
+    """Draws chunks; yields their numbers and their images, uint8[n, Y, X, 3].
 
     The devices already draw the next chunk while the caller uses one.
     """
@@ -98,7 +98,7 @@ class Drawing:
       yield take()
 
   def images(self) -> np.ndarray:
-    """Draws all images into memory: uint8[N, S, S, 3]."""
+    """Draws all images into memory: uint8[N, Y, X, 3]."""
     total, drawn = self.conditions.num_images, []
     with progress.bar(total=total, unit='image', desc='sample') as bar:
       for _, images in self.chunks(range(-(-total // self.chunk_size))):

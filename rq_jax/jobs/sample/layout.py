@@ -9,7 +9,7 @@ and, depending on the format,
   shards   OUT/shard-00000-of-00005.npz ...
   npz      OUT/samples.npz
 
-Archives hold `arr_0`, uint8[n, S, S, 3], and, if there are labels, `arr_1`,
+Archives hold `arr_0`, uint8[n, Y, X, 3], and, if there are labels, `arr_1`,
 int32[n]. Their chunks are kept in OUT/parts/ until all are finished. Every file
 appears whole or not at all. Its bytes do not depend on when, where or in which
 order the files were written.
@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from rq_jax import files
+from rq_jax.config import sizes
 from rq_jax.reports import pictures
 
 FORMATS = ('png', 'shards', 'npz')
@@ -47,7 +48,7 @@ class Files:
     folder: Folder of all files.
     format: One of `FORMATS`.
     num_images: Number of images, N.
-    image_size: Side of the images, S.
+    image_size: Size of the images, Y, X; or one number for squares.
     chunk_size: Number of images that are computed and written at a time.
     shard_size: Number of images in a shard.
     labels: Classes of the images, int32[N]; None if they have no classes.
@@ -56,7 +57,7 @@ class Files:
   folder: epath.Path
   format: str
   num_images: int
-  image_size: int
+  image_size: sizes.ImageSize
   chunk_size: int
   shard_size: int
   labels: np.ndarray | None = None
@@ -106,7 +107,7 @@ class Files:
 
     Args:
       chunk: Number of the chunk.
-      images: Images of the chunk, uint8[n, S, S, 3].
+      images: Images of the chunk, uint8[n, Y, X, 3].
       pool: Threads that compress PNG files.
     """
     if self.format == 'png':
@@ -167,7 +168,7 @@ class Files:
     return -(-self.num_images // self._per_file)
 
   def _bytes(self, images: range) -> int:
-    return len(images) * self.image_size**2 * 3
+    return len(images) * math.prod(sizes.pair(self.image_size)) * 3
 
   def _range(self, number: int, size: int) -> range:
     return range(number * size, min((number + 1) * size, self.num_images))
@@ -186,7 +187,7 @@ class Files:
   def _join(self, number: int, check: Callable[[], None]) -> None:
     """Writes an archive from the chunks that overlap it, one after another."""
     images = self._range(number, self._per_file)
-    shape = (len(images), self.image_size, self.image_size, 3)
+    shape = (len(images), *sizes.pair(self.image_size), 3)
     with (
         files.whole(self._file(number), needs=self._bytes(images)) as file,
         zipfile.ZipFile(file, 'w') as archive,
@@ -206,7 +207,7 @@ class Files:
           array.write(labels.tobytes())
 
   def _first(self, count: int) -> np.ndarray:
-    """The first images, read from their files: uint8[count, S, S, 3]."""
+    """The first images, read from their files: uint8[count, Y, X, 3]."""
     found: list[np.ndarray] = []
     while len(found) < count:
       file = self._file(len(found) // self._per_file)

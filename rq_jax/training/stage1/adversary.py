@@ -40,7 +40,7 @@ def step(
     task: A `stage1.Task` with a discriminator.
     state: The `stage1.State` before the step.
     stats: The discriminator's statistics after `generator_loss`.
-    images: Original images, float32[B, S, S, 3].
+    images: Original images, float32[B, Y, X, 3].
     recons: Their reconstructions, of the same shape.
 
   Returns:

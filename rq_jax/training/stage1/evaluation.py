@@ -18,7 +18,7 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   Args:
     task: Everything that stays fixed over the run.
     state: The state to evaluate.
-    batch: 'image', float32[B, S, S, 3]; and 'valid', bool[B].
+    batch: 'image', float32[B, Y, X, 3]; and 'valid', bool[B].
   """
   images, valid = batch['image'], batch['valid'].astype(jnp.float32)
   variables = stage1.inference_variables(state)
@@ -73,7 +73,7 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
-  """Images above their reconstructions by depth: uint8[D + 1, 8, S, S, 3]."""
+  """Images above their reconstructions by depth: uint8[D + 1, 8, Y, X, 3]."""
   images = batch['image'][:8]
   variables = stage1.inference_variables(state)
   features = task.model.apply(variables, images, method='features')

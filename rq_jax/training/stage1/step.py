@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sizes
 from rq_jax.models import build as build_lib
 from rq_jax.models import codebook
 from rq_jax.models import losses
@@ -125,8 +126,8 @@ def init_state(task: Task, rng: jax.Array) -> State:
     rng: The key of the whole run.
   """
   rng_model, rng_disc, rng_run = jax.random.split(rng, 3)
-  size = task.model.image_size
-  image = jnp.zeros((1, size, size, 3), jnp.float32)
+  size = sizes.pair(task.model.image_size)
+  image = jnp.zeros((1, *size, 3), jnp.float32)
   variables = task.model.init(rng_model, image)
   disc = {}
   if task.discriminator is not None:
@@ -148,7 +149,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   Args:
     task: Everything that stays fixed over the run.
     state: The state to advance.
-    batch: 'image', float32[B, S, S, 3] in [-1, 1].
+    batch: 'image', float32[B, Y, X, 3] in [-1, 1].
 
   Returns:
     The next state, and scalar metrics of this step.

@@ -51,7 +51,7 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
-  """Images drawn for the conditions of a batch: uint8[1, 16, S, S, 3]."""
+  """Images drawn for the conditions of a batch: uint8[1, 16, Y, X, 3]."""
   condition = stage2.condition_of(task, batch)[:16]
   model = task.model
   request = requests.make(model, condition, sampling.Sampling())

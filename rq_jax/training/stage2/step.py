@@ -127,7 +127,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
     task: Everything that stays fixed over the run.
     state: The state to advance.
     batch: 'features', float32[B, H, W, C], the encoder's outputs before
-      quantization, or 'image', float32[B, S, S, 3] in [-1, 1]; and 'label',
+      quantization, or 'image', float32[B, Y, X, 3] in [-1, 1]; and 'label',
       int32[B], or 'tokens', int32[B, text_length], if the model takes them.
 
   Returns:

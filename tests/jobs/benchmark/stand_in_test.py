@@ -97,6 +97,21 @@ def test_a_tokenizer_that_fits_is_found(path, size, multipliers, attention):
   assert model.attention_resolutions == attention
 
 
+@pytest.mark.parametrize(
+    ('height', 'width', 'size', 'attention'),
+    [(8, 12, (256, 384), 8), (24, 16, (384, 256), 16)],
+)
+def test_maps_that_are_not_square_have_a_shorter_side_of_256_pixels(
+    height, width, size, attention
+):
+  prior = tiny.stage2_config(model=dict(code_shape=(height, width, 2))).model
+  found = stand_in.find_tokenizer(prior)
+  build.check_pair(prior, build.rqvae(found))
+  assert found.image_size == size
+  assert found.feature_map == (height, width)
+  assert found.attention_resolutions == (attention,)
+
+
 def test_a_map_that_no_tokenizer_makes_is_refused():
   with pytest.raises(
       ValueError, match=r'\(2, 2, 2\) fits no .*tokenizer_config'

@@ -154,6 +154,17 @@ def test_a_model_of_texts_is_planned_though_no_source_has_any():
   assert labels.notes == made.notes[:-1]
 
 
+def test_a_prior_of_maps_that_are_not_square_is_planned_without_a_tokenizer():
+  shapes = [(3, 4, 2), (4, 3, 2), (2, 6, 2)]
+  wide, tall, long = (
+      estimate.make(tiny.stage2_config(model=dict(code_shape=shape)), 1)
+      for shape in shapes
+  )
+  # All have twelve positions.
+  assert wide.forward_flops == tall.forward_flops == long.forward_flops > 0
+  assert wide.memory == tall.memory == long.memory
+
+
 def test_text_shows_every_figure(planned):
   for made in planned.values():
     text = table.text(made)
