@@ -25,6 +25,8 @@ _FORMAT = 1
 _TAR = 'tar'
 # Tar files that a process keeps open; the usual limit on open files is 1024.
 _OPEN = 256
+# Names are copied in parts, because each of their bytes needs 16 meanwhile.
+_PART = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,30 @@ class Names(Sequence[str]):
     lengths = np.array([len(name) for name in encoded], np.int64)
     text = np.frombuffer(b''.join(encoded), np.uint8)
     return cls(text, np.cumsum(lengths, dtype=np.int64))
+
+  @classmethod
+  def join(cls, several: Sequence['Names']) -> 'Names':
+    """The names of several objects, in order."""
+    texts = [names.text for names in several]
+    starts = np.cumsum([0, *map(len, texts)])
+    ends = [names.ends + start for names, start in zip(several, starts)]
+    return cls(
+        np.concatenate([np.zeros(0, np.uint8), *texts]),
+        np.concatenate([np.zeros(0, np.int64), *ends]),
+    )
+
+  def take(self, indices: np.ndarray) -> 'Names':
+    """Some of the names, by their indices, int[n]."""
+    parts = range(0, len(indices), _PART)
+    return Names.join([self._take(indices[i : i + _PART]) for i in parts])
+
+  def _take(self, indices: np.ndarray) -> 'Names':
+    starts = np.where(indices > 0, self.ends[indices - 1], 0)
+    lengths = self.ends[indices] - starts
+    ends = np.cumsum(lengths, dtype=np.int64)
+    # How far each byte moves.
+    shifts = np.repeat(starts - (ends - lengths), lengths)
+    return Names(self.text[np.arange(len(shifts)) + shifts], ends)
 
   def __len__(self) -> int:
     """Number of names."""
