@@ -1,7 +1,6 @@
 """Files in a tar file are found by one scan, and read at their positions."""
 
 import concurrent.futures
-import io
 import multiprocessing
 import os
 import pathlib
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from rq_jax.data import tar_index
+from tests.data import tars
 
 LONG = f'{"folder/" * 40}{"x" * 200}.jpg'
 
@@ -22,16 +22,6 @@ def user_cache(tmp_path, monkeypatch):
   """Keeps indexes of read-only folders out of the real cache."""
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   return tmp_path / 'cache' / 'rq_jax' / 'tar_index'
-
-
-def write(path, contents, **options):
-  """Writes contents by name with Python's tarfile."""
-  with tarfile.open(path, 'w', **options) as tar:
-    for name, content in contents.items():
-      member = tarfile.TarInfo(name)
-      member.size = len(content)
-      tar.addfile(member, io.BytesIO(content))
-  return path
 
 
 def found(index):
@@ -55,7 +45,7 @@ def test_names_of_any_length_and_kind_are_found_with_contents(tmp_path, style):
       'empty.txt': b'',
       'exactly_a_block': b'z' * 512,
   }
-  path = write(tmp_path / 'a.tar', contents, format=style)
+  path = tars.write(tmp_path / 'a.tar', contents, format=style)
   index = tar_index.scan(path)
   assert found(index) == contents
   assert len(index) == 5
@@ -81,11 +71,11 @@ def test_files_of_gnu_tar_are_found_and_its_folders_are_not(tmp_path):
 
 def test_tar_files_inside_are_opened_on_request(tmp_path):
   inner = {
-      name: write(tmp_path / name, {'1.jpg': name.encode(), LONG: b'long'})
+      name: tars.write(tmp_path / name, {'1.jpg': name.encode(), LONG: b'long'})
       for name in ('n01.tar', 'n02.tar')
   }
   contents = {name: path.read_bytes() for name, path in inner.items()}
-  path = write(tmp_path / 'outer.tar', {**contents, 'README': b'words'})
+  path = tars.write(tmp_path / 'outer.tar', {**contents, 'README': b'words'})
   assert found(tar_index.scan(path)) == {**contents, 'README': b'words'}
   assert found(tar_index.scan(path, nested=True)) == {
       'n01.tar/1.jpg': b'n01.tar',
@@ -95,12 +85,12 @@ def test_tar_files_inside_are_opened_on_request(tmp_path):
       'README': b'words',
   }
   cut = contents['n01.tar'][:1000]
-  path = write(tmp_path / 'outer.tar', {'n01.tar': cut, 'n02.tar': b''})
+  path = tars.write(tmp_path / 'outer.tar', {'n01.tar': cut, 'n02.tar': b''})
   assert f'{path}/n01.tar is cut off or' in refused(path, nested=True)
 
 
 def test_a_second_scan_reads_the_stored_index(tmp_path, monkeypatch):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one', 'b.jpg': b'two'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one', 'b.jpg': b'two'})
   first = tar_index.scan(path)
   assert (tmp_path / 'a.tar.index.npz').exists()
   with monkeypatch.context() as patch:
@@ -111,10 +101,10 @@ def test_a_second_scan_reads_the_stored_index(tmp_path, monkeypatch):
 
 
 def test_a_changed_or_damaged_index_is_made_again(tmp_path):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one'})
   tar_index.scan(path)
   time = path.stat().st_mtime_ns
-  write(path, {'b.jpg': b'two'})  # As large as before.
+  tars.write(path, {'b.jpg': b'two'})  # As large as before.
   os.utime(path, ns=(time + 1, time + 1))
   assert found(tar_index.scan(path)) == {'b.jpg': b'two'}
   stored = tmp_path / 'a.tar.index.npz'
@@ -126,7 +116,7 @@ def test_a_changed_or_damaged_index_is_made_again(tmp_path):
 def test_an_index_without_room_beside_the_tar_file_is_in_the_users_cache(
     tmp_path, user_cache, monkeypatch
 ):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one'})
   (tmp_path / 'a.tar.index.npz').mkdir()  # Root may write anywhere else.
   assert found(tar_index.scan(path)) == {'a.jpg': b'one'}
   assert len(list(user_cache.iterdir())) == 1
@@ -137,7 +127,7 @@ def test_an_index_without_room_beside_the_tar_file_is_in_the_users_cache(
 def test_an_index_that_can_be_stored_nowhere_is_kept_in_memory(
     tmp_path, user_cache
 ):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one'})
   (tmp_path / 'a.tar.index.npz').mkdir()
   user_cache.parent.mkdir(parents=True)
   user_cache.write_text('a file in place of the folder')
@@ -146,7 +136,7 @@ def test_an_index_that_can_be_stored_nowhere_is_kept_in_memory(
 
 def test_threads_and_pickled_copies_read_the_same_bytes(tmp_path):
   contents = {f'{i}.txt': str(i).encode() * i for i in range(300)}
-  index = tar_index.scan(write(tmp_path / 'a.tar', contents))
+  index = tar_index.scan(tars.write(tmp_path / 'a.tar', contents))
   copy = pickle.loads(pickle.dumps(index))
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     assert list(pool.map(copy.read, range(300))) == list(contents.values())
@@ -154,23 +144,25 @@ def test_threads_and_pickled_copies_read_the_same_bytes(tmp_path):
 
 @pytest.mark.process
 def test_another_process_reads_the_same_bytes(tmp_path):
-  index = tar_index.scan(write(tmp_path / 'a.tar', {'a': b'one', 'b': b'two'}))
+  index = tar_index.scan(
+      tars.write(tmp_path / 'a.tar', {'a': b'one', 'b': b'two'})
+  )
   assert index.read(0) == b'one'  # The file is open in this process.
   with multiprocessing.get_context('spawn').Pool(1) as pool:
     assert pool.map(index.read, range(2)) == [b'one', b'two']
 
 
 def test_a_tar_file_that_changes_after_the_scan_is_noticed(tmp_path):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one'})
   index = tar_index.scan(path)
-  write(path, {'long.jpg': b'x' * 20_000})
+  tars.write(path, {'long.jpg': b'x' * 20_000})
   with pytest.raises(ValueError, match='has changed since it was scanned'):
     index.read(0)
 
 
 def test_a_tar_file_cut_off_anywhere_names_its_last_whole_file(tmp_path):
   contents = {f'{i}.jpg': b'x' * 700 for i in range(3)}
-  path = write(tmp_path / 'whole.tar', contents)
+  path = tars.write(tmp_path / 'whole.tar', contents)
   whole = path.read_bytes()
   offsets = tar_index.scan(path).offsets.tolist()
   cut = tmp_path / 'cut.tar'
@@ -190,7 +182,7 @@ def test_a_tar_file_cut_off_anywhere_names_its_last_whole_file(tmp_path):
 
 
 def test_damaged_headers_and_joined_files_are_refused(tmp_path):
-  path = write(tmp_path / 'a.tar', {'a.jpg': b'one', 'b.jpg': b'two'})
+  path = tars.write(tmp_path / 'a.tar', {'a.jpg': b'one', 'b.jpg': b'two'})
   whole = path.read_bytes()
   damaged = bytearray(whole)
   damaged[1024 + 20] ^= 1  # In the header of b.jpg.
@@ -243,7 +235,7 @@ def test_other_things_than_local_files_are_refused(tmp_path):
 
 def test_an_index_takes_few_bytes_per_file(tmp_path):
   names = [f'{i:09d}.jpg' for i in range(500)]
-  path = write(tmp_path / 'a.tar', dict.fromkeys(names, b'x'))
+  path = tars.write(tmp_path / 'a.tar', dict.fromkeys(names, b'x'))
   index = tar_index.scan(path)
   arrays = (index.offsets, index.sizes, index.names.ends, index.names.text)
   assert sum(a.nbytes for a in arrays) == 500 * (24 + 13)

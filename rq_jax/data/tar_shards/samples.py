@@ -153,7 +153,8 @@ def take(samples: Samples, indices: np.ndarray) -> Samples:
   return dataclasses.replace(
       samples,
       shards=samples.shards[indices],
-      table=table._replace(
+      table=dataclasses.replace(
+          table,
           names=table.names.take(indices),
           images=table.images[indices],
           texts=table.texts[indices],

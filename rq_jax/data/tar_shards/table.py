@@ -1,10 +1,11 @@
 """The samples of one tar file, found once and stored beside it."""
 
 from collections.abc import Iterator, Sequence
+import dataclasses
 import json
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ _PARTS = re.compile(r'((?:.*/|)[^.]+)[.]([^/]*)', re.DOTALL)
 _META = re.compile(r'__[^/]*__($|/)')
 
 
-class Table(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
   """The samples of a tar file that have an image, in order.
 
   Attributes:
