@@ -106,7 +106,8 @@ class WebDataset:
     """The text of a sample; `has_texts` must be true.
 
     Raises:
-      ValueError: If the sample has no text, or one that is not UTF-8.
+      image_files.BrokenImageError: If it cannot be read or is not UTF-8.
+      ValueError: If there is none, or the tar file has changed.
     """
     return self._samples.text(index)
 

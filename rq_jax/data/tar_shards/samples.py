@@ -65,7 +65,8 @@ class Samples:
     """The text of a sample.
 
     Raises:
-      ValueError: If it has no text, or one that is not UTF-8.
+      image_files.BrokenImageError: If it cannot be read or is not UTF-8.
+      ValueError: If there is none, or the tar file has changed.
     """
     kind = self.table.kinds[index]
     if kind == table_lib.NO_TEXT:
@@ -74,10 +75,14 @@ class Samples:
     try:
       return table_lib.caption(content, kind)
     except UnicodeDecodeError as error:
-      raise ValueError(
+      raise image_files.BrokenImageError(
           f'The text for {self.where(index)} is not UTF-8. Remove the sample,'
           ' or write its text again.'
       ) from error
+
+  def name(self, index: int) -> str:
+    """The name of an image, with its tar file, relative to the folder."""
+    return os.path.relpath(self.where(index), self.root)
 
   def where(self, index: int) -> str:
     """The name of an image, with the path of its tar file."""
