@@ -98,9 +98,13 @@ class WebDataset:
       image_files.BrokenImageError: If the image cannot be read.
       ValueError: If the tar file has changed since it was scanned.
     """
-    content = self._samples.image(index)
+    content = self.content(index)
     image = self._reader.decode(content, self._samples.where(index))
     return {'image': image, 'label': self._labels[index]}
+
+  def content(self, index: int) -> bytes:
+    """The content of an image file, not decoded; raises like indexing."""
+    return self._samples.image(index)
 
   def text(self, index: int) -> str:
     """The text of a sample; `has_texts` must be true.
