@@ -1,4 +1,4 @@
-r"""Times sampling and its parts, and compares them with the chip's limits.
+r"""Times sampling, the loading of data, and their parts.
 
   python -m rq_jax benchmark sampling --batch_size=1,8,64,500 \
       --config=configs/imagenet256/rqtransformer.py:1.4b
@@ -23,6 +23,14 @@ that compiles. A line of JSON per batch holds all numbers.
 paper does. There, on an A100, 8x8x4 is 4.2 times as fast at batch 100 and 5.6
 times at batch 200.
 
+  python -m rq_jax benchmark data --config=configs/imagenet256/rqvae.py \
+      --config.data.path=/data/imagenet --workers=0,2,4
+
+`data` loads images as training does. For each number of worker processes it
+prints the images per second from disk to batch, beside those of a loop that
+only reads, decodes and crops the same images, and beside those that the model
+consumes on several chips.
+
   python -m rq_jax benchmark filters
   python -m rq_jax benchmark precision --checkpoint=runs/digits/rqtransformer
   python -m rq_jax benchmark constants
@@ -39,106 +47,23 @@ import functools
 from absl import flags
 
 from rq_jax import config as config_lib
+from rq_jax.cli import benchmark_flags
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.cli import drawing_flags
 from rq_jax.distributed import console
 
-KINDS = ('sampling', 'filters', 'precision', 'constants')
-# Flags that each benchmark reads; `sampling` reads all except --num_images.
+KINDS = ('sampling', 'filters', 'precision', 'constants', 'data')
+# Flags that each benchmark reads. `sampling` reads all except --num_images and
+# --workers.
 _READ = {
+    'data': {'config', 'workers', 'num_images', 'repeats', 'jsonl'},
     'filters': {'batch_size', 'repeats'},
     'precision': {'checkpoint', 'num_images'},
     'constants': {'dtype', 'repeats'},
 }
-_SIZES = ('small', 'medium', 'large', 'huge')
-
-
-def _define_flags() -> flags.FlagValues:
-  values = command.new_flags()
-  config_flag.define(
-      values,
-      'Configuration file of an RQ-Transformer, which gets random weights.'
-      ' --config.FIELD=VALUE sets one of its fields.',
-  )
-  command.define_path(
-      'checkpoint',
-      None,
-      'Workdir of a trained RQ-Transformer, or a converted checkpoint; in place'
-      ' of --config.',
-      values,
-  )
-  command.define_path(
-      'tokenizer_config',
-      None,
-      'With --config: configuration file of an RQ-VAE. By default, the rqvae.py'
-      ' beside --config if its codes fit the model, and otherwise an RQ-VAE for'
-      ' 256 pixels that makes such codes.',
-      values,
-  )
-  drawing_flags.define(values)
-  _define_measuring(values)
-  return values
-
-
-def _define_measuring(values: flags.FlagValues) -> None:
-  """Defines the flags for the measurements and their output."""
-  flags.DEFINE_enum(
-      'dtype',
-      None,
-      ['float32', 'bfloat16'],
-      'Type of weights and computation; by default float32 on CPUs and bfloat16'
-      ' on other devices.',
-      flag_values=values,
-  )
-  flags.DEFINE_list(
-      'batch_size',
-      None,
-      'Numbers of images drawn at once, such as 1,8,64; by default 1,8,64, or'
-      ' 100,200 with --figure4. For filters: numbers of rows of logits; by'
-      ' default 4.',
-      flag_values=values,
-  )
-  flags.DEFINE_integer(
-      'repeats',
-      3,
-      'Number of timed calls.',
-      lower_bound=1,
-      flag_values=values,
-  )
-  flags.DEFINE_integer(
-      'num_images',
-      256,
-      'For precision: number of images to compare, rounded up to a multiple of'
-      ' 16.',
-      lower_bound=1,
-      flag_values=values,
-  )
-  flags.DEFINE_bool(
-      'skip_decoding',
-      False,
-      'Draw only codes, and do not decode images.',
-      flag_values=values,
-  )
-  command.define_path(
-      'jsonl',
-      None,
-      'File to which the lines of JSON are appended; they are also printed.',
-      values,
-  )
-  flags.DEFINE_bool(
-      'figure4',
-      False,
-      'Compare two shapes of code maps, in place of timing one model.',
-      flag_values=values,
-  )
-  flags.DEFINE_enum(
-      'size',
-      None,
-      _SIZES,
-      'With --figure4: size of the models; by default huge, as in the paper.',
-      flag_values=values,
-  )
+# Benchmarks of an experiment.
+_CONFIGURED = ('sampling', 'data')
 
 
 def main(argv: list[str]) -> int:
@@ -148,7 +73,9 @@ def main(argv: list[str]) -> int:
   argv, changes = config_flag.split([name, *rest])
   time = functools.partial(_time, kind, changes)
   fields = functools.partial(config_flag.list_fields, changes)
-  return command.run(_define_flags(), argv, __doc__, time, more_help=fields)
+  return command.run(
+      benchmark_flags.define(), argv, __doc__, time, more_help=fields
+  )
 
 
 def _time(
@@ -160,12 +87,12 @@ def _time(
         f'{given}. Give one of {", ".join(KINDS)}, such as: python -m rq_jax'
         f' benchmark {KINDS[0]}. See --help.'
     )
-  if changes and (kind != 'sampling' or values.config is None):
+  if changes and (kind not in _CONFIGURED or values.config is None):
     raise ValueError(
         f'--config.{changes[0][0]} has no meaning here, because it sets a field'
         ' of --config, which is not used. Leave it out.'
     )
-  read = _READ.get(kind, set(values) - {'num_images'})
+  read = _READ.get(kind, set(values) - {'num_images', 'workers'})
   for name in values:
     if values[name].present and name not in read:
       command.refuse(values, name, unless=False)
@@ -174,6 +101,7 @@ def _time(
       'filters': _filters,
       'precision': _precision,
       'constants': _constants,
+      'data': functools.partial(_data, changes),
   }
   kinds[kind](values)
 
@@ -205,6 +133,23 @@ def _constants(values: flags.FlagValues) -> None:
   from rq_jax.jobs.benchmark import constants
 
   console.tell(constants.table(constants.run(values.dtype, values.repeats)))
+
+
+def _data(changes: config_flag.Changes, values: flags.FlagValues) -> None:
+  command.require(values, 'config')
+  workers = _whole_numbers('workers', values.workers or ['0'], least=0)
+  experiment = config_lib.check(
+      config_flag.read(values.config, changes), with_data=False
+  )
+  from rq_jax.jobs.benchmark import loading
+
+  loading.run(
+      experiment,
+      workers=workers,
+      num_images=values.num_images,
+      repeats=values.repeats,
+      jsonl=values.jsonl,
+  )
 
 
 def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
@@ -289,9 +234,13 @@ def _models(
 
 def _batch_sizes(values: flags.FlagValues, default: str) -> list[int]:
   texts = values.batch_size or default.split(',')
-  if not all(text.isdecimal() and int(text) for text in texts):
+  return _whole_numbers('batch_size', texts, least=1)
+
+
+def _whole_numbers(name: str, texts: list[str], *, least: int) -> list[int]:
+  if not all(text.isdecimal() and int(text) >= least for text in texts):
     raise ValueError(
-        f'--batch_size={",".join(texts)} must be whole numbers of at least 1,'
-        ' such as --batch_size=1,8,64.'
+        f'--{name}={",".join(texts)} must be whole numbers of at least {least},'
+        f' such as --{name}={least},8,64.'
     )
   return [int(text) for text in texts]

@@ -1,8 +1,6 @@
 """Times the drawing of images, and prints the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import contextlib
-import json
 from typing import Any
 
 import jax
@@ -14,6 +12,7 @@ from rq_jax.config import RQTransformerConfig
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.benchmark import bare_products
+from rq_jax.jobs.benchmark import jsonl as jsonl_lib
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark import timing
@@ -67,8 +66,7 @@ def run(
     OSError: If the file cannot be written.
   """
   records, failures = [], []
-  with contextlib.ExitStack() as stack:
-    file = stack.enter_context(open(jsonl, 'a')) if jsonl else None
+  with jsonl_lib.writer(jsonl) as write:
     calibration = timing.calibrate(dtype)
     for name, make in models.items():
       for found in sampling(name, make(), options, calibration):
@@ -76,11 +74,7 @@ def run(
           failures.append(found)
           continue
         records.append(found)
-        line = json.dumps(found)
-        console.tell(line)
-        if file:
-          file.write(f'{line}\n')
-          file.flush()
+        write(found)
   if records:
     console.tell(f'\n{summary(records)}')
   if failures:
