@@ -18,6 +18,7 @@ from rq_jax import files
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
 from rq_jax.config import sections
+from rq_jax.config import source_table
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
@@ -220,7 +221,13 @@ class _Encoding:
         'tokenizer': self.shards[0].split.fingerprint,
         'data': {
             name: getattr(self.data, name)
-            for name in ('source', 'path', 'image_size', 'batch_size')
+            for name in (
+                'source',
+                'path',
+                'image_size',
+                'batch_size',
+                *source_table.SOURCES[self.data.source].reads,
+            )
         },
         'splits': {
             shard.split.name: shard.described()

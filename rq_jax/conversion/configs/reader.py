@@ -296,4 +296,10 @@ def _data(raw: Mapping[str, Any], image_size: int) -> dict[str, Any]:
   """The dataset of a checkpoint, under its official name."""
   dataset = raw.get('dataset') or {}
   name = dataset.get('type') or dataset.get('dataset') or 'unknown'
-  return dict(source='image_folder', path=str(name), image_size=image_size)
+  return dict(
+      source='image_folder',
+      path=str(name),
+      image_size=image_size,
+      exif_rotation=False,
+      class_order='alphabetical',
+  )
