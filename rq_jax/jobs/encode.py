@@ -89,6 +89,8 @@ def _encode(
     out: str,
 ) -> str:
   """Does the work of `encode`; `opened` holds the splits of the data."""
+  for remark in sources.remarks(opened['train']):
+    console.tell(remark)
   mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
   everywhere = jax.device_put(
       tokenizer.variables, partitioning.replicated(mesh)
