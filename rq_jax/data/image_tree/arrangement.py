@@ -6,7 +6,7 @@ split, or below the listed folder; all files in and below such a folder have its
 class.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import re
 
@@ -17,10 +17,8 @@ from rq_jax.data.image_tree.tree import Tree
 TRAINING = ('train', 'training')
 # If there are several, the first of these is the held-out split.
 HELD_OUT = ('test', 'testing', 'val', 'valid', 'validation')
-ORDERS = ('natural', 'alphabetical')
 
 _SHOWN = 5  # Names in a message.
-_CHANGE = 'Change --config.data.path.'
 _Groups = dict[str, list[int]]
 
 
@@ -57,42 +55,46 @@ def arrange(tree: Tree, root: str, *, order: str = 'natural') -> Arrangement:
   Raises:
     ValueError: If only one of the splits has a folder or classes.
   """
-  paths = [tuple(path.split('/')) if path else () for path in tree.folders]
-  counts = np.diff(tree.ends, prepend=0)
-  found = _Folders(root, paths, counts)
-  top = found.below((), range(len(paths)))
-  named = _named_splits(found, top)
-  roots = {split: (name,) for split, name in named.items()} or {'train': ()}
-  ids = {s: top[path[0]] if path else list(range(len(paths)))
-         for s, path in roots.items()}  # fmt: skip
-  classes = {s: found.below(path, ids[s]) for s, path in roots.items()}
-  remarks = _unused_beside_splits(found, top, named)
+  found = _Folders(
+      root=root,
+      paths=[tuple(p.split('/')) if p else () for p in tree.folders],
+      counts=np.diff(tree.ends, prepend=0),
+  )
+  whole = found.part((), range(len(found.paths)))
+  named = _named_splits(found, whole)
+  parts = {s: found.part((n,), whole.groups[n]) for s, n in named.items()}
+  parts = parts or {'train': whole}
+  remarks = _unused_beside_splits(found, whole, named)
   names = None
-  if any(found.images(group) for c in classes.values() for group in c.values()):
-    every = {name for groups in classes.values() for name in groups}
+  if any(found.has_classes(part) for part in parts.values()):
+    every = {name for part in parts.values() for name in part.groups}
     names = tuple(sorted(every, key=_key if order == 'natural' else None))
-    remarks += _check_classes(found, classes, roots, ids)
-    remarks += _empty_or_single(found, classes, names, roots)
-  folders, labels = {}, {}
-  for split in roots:
-    chosen, numbers = [ids[split][0]], [0]
-    if names is not None:
-      groups = [
-          (i, classes[split].get(name, ())) for i, name in enumerate(names)
-      ]
-      chosen = [folder for _, group in groups for folder in group]
-      numbers = [label for label, group in groups for _ in group]
-    folders[split] = np.array(chosen, np.int64)
-    labels[split] = np.array(numbers, np.int32)
-  if not named:
-    folders['test'], labels['test'] = folders['train'], labels['train']
+    remarks += _check_classes(found, parts)
+    remarks += _empty_or_single(found, parts, names)
+  by_split = {split: _in_order(part, names) for split, part in parts.items()}
+  by_split.setdefault('test', by_split['train'])
   return Arrangement(
       class_names=names,
       divided=bool(named),
-      folders=folders,
-      labels=labels,
+      folders={split: folders for split, (folders, _) in by_split.items()},
+      labels={split: labels for split, (_, labels) in by_split.items()},
       remarks=tuple(remarks),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """The folder of a split, or the listed folder.
+
+  Attributes:
+    path: Path of the folder within the listed one, as names.
+    ids: Indices of this folder and of all below it.
+    groups: Indices of the folders in and below each folder of it, by name.
+  """
+
+  path: tuple[str, ...]
+  ids: Sequence[int]
+  groups: _Groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +111,20 @@ class _Folders:
   paths: list[tuple[str, ...]]
   counts: np.ndarray
 
-  def below(self, path: tuple[str, ...], ids: Iterable[int]) -> _Groups:
-    """The folders `ids`, which lie in `path`, by their next name."""
+  def part(self, path: tuple[str, ...], ids: Sequence[int]) -> _Part:
+    """The folder `path`, given the indices of it and of all below it."""
     groups: _Groups = {}
-    depth = len(path)
-    for i in ids:
-      if len(self.paths[i]) > depth:
-        groups.setdefault(self.paths[i][depth], []).append(i)
-    return groups
+    for i in ids[1:]:
+      groups.setdefault(self.paths[i][len(path)], []).append(i)
+    return _Part(path, ids, groups)
+
+  def has_classes(self, part: _Part) -> bool:
+    """Whether there are images in folders of a folder."""
+    return self.images(part.ids[1:]) > 0
+
+  def loose(self, part: _Part) -> int:
+    """Number of images directly in a folder."""
+    return int(self.counts[part.ids[0]])
 
   def images(self, ids: Sequence[int]) -> int:
     """Number of images in folders."""
@@ -134,13 +142,26 @@ def _key(name: str) -> tuple:
   return parts, name
 
 
-def _named_splits(found: _Folders, top: _Groups) -> dict[str, str]:
+def _in_order(
+    part: _Part, names: tuple[str, ...] | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """The folders of a split by class, int64[F], and their labels, int32[F]."""
+  if names is None:
+    return np.array([part.ids[0]], np.int64), np.zeros(1, np.int32)
+  groups = [part.groups.get(name, []) for name in names]
+  labels = np.repeat(np.arange(len(names)), [len(group) for group in groups])
+  folders = [i for group in groups for i in group]
+  return np.array(folders, np.int64), labels.astype(np.int32)
+
+
+def _named_splits(found: _Folders, whole: _Part) -> dict[str, str]:
   """Names of the folders of the splits by split; empty if there are none.
 
   Raises:
     ValueError: If only one split has a folder, and nothing else has images, or
       if two folders have the same name of a split, in different cases.
   """
+  top = whole.groups
   names = {
       'train': [n for n in top if n.lower() in TRAINING],
       'test': sorted(
@@ -154,13 +175,13 @@ def _named_splits(found: _Folders, top: _Groups) -> dict[str, str]:
       if len(same) > 1 or split is names['train'] and len(split) > 1:
         raise ValueError(
             f'{found.root} has the folders {" and ".join(split)}, which could'
-            ' both be the same split. Keep one of them in this folder, and move'
-            ' the other elsewhere.'
+            ' be the same split. Keep one of them in this folder, and move the'
+            ' others elsewhere.'
         )
     return {split: given[0] for split, given in names.items()}
   single = names['train'] or names['test']
   others = [n for n in top if n not in single and found.images(top[n])]
-  if single and not others and not found.counts[0]:
+  if single and not others and not found.loose(whole):
     held_out = ' or '.join(f'{name}/' for name in HELD_OUT)
     missing = f'held-out images ({held_out})' if names['train'] else 'training'
     raise ValueError(
@@ -172,9 +193,10 @@ def _named_splits(found: _Folders, top: _Groups) -> dict[str, str]:
 
 
 def _unused_beside_splits(
-    found: _Folders, top: _Groups, named: dict[str, str]
+    found: _Folders, whole: _Part, named: dict[str, str]
 ) -> list[str]:
   """Remarks about images beside the folders of splits."""
+  top = whole.groups
   splits = [n for n in top if n.lower() in TRAINING + HELD_OUT]
   if not named:
     return [
@@ -193,20 +215,15 @@ def _unused_beside_splits(
     remarks.append(
         f'Neither are {len(others) - _SHOWN} more folders beside {used}.'
     )
-  if found.counts[0]:
+  if loose := found.loose(whole):
     remarks.append(
-        f'{found.counts[0]} images directly in {found.root} are not used: the'
+        f'{loose} images directly in {found.root} are not used: the'
         f' splits are {used}.'
     )
   return remarks
 
 
-def _check_classes(
-    found: _Folders,
-    classes: dict[str, _Groups],
-    roots: dict[str, tuple[str, ...]],
-    ids: dict[str, list[int]],
-) -> list[str]:
+def _check_classes(found: _Folders, parts: dict[str, _Part]) -> list[str]:
   """Remarks about images beside class folders.
 
   Raises:
@@ -214,15 +231,14 @@ def _check_classes(
       images without classes.
   """
   remarks = []
-  for split, groups in classes.items():
-    loose = int(found.counts[ids[split][0]])
-    where = found.shown(roots[split])
-    if loose and not any(map(found.images, groups.values())):
-      other = 'test' if split == 'train' else 'train'
+  for split, part in parts.items():
+    loose, where = found.loose(part), found.shown(part.path)
+    if loose and not found.has_classes(part):
+      other = parts['test' if split == 'train' else 'train']
       raise ValueError(
           f'{where} has {loose} images without class folders, but'
-          f' {found.shown(roots[other])} has class folders. Arrange both splits'
-          f' in the same way, or choose another folder. {_CHANGE}'
+          f' {found.shown(other.path)} has class folders. Arrange both splits'
+          ' in the same way, or change --config.data.path.'
       )
     if loose:
       remarks.append(
@@ -233,14 +249,11 @@ def _check_classes(
 
 
 def _empty_or_single(
-    found: _Folders,
-    classes: dict[str, _Groups],
-    names: tuple[str, ...],
-    roots: dict[str, tuple[str, ...]],
+    found: _Folders, parts: dict[str, _Part], names: tuple[str, ...]
 ) -> list[str]:
   """Remarks about classes without images, and about data of a single class."""
   groups = {
-      name: [i for c in classes.values() for i in c.get(name, ())]
+      name: [i for part in parts.values() for i in part.groups.get(name, [])]
       for name in names
   }
   empty = [name for name, ids in groups.items() if not found.images(ids)]
@@ -251,12 +264,11 @@ def _empty_or_single(
         f'{len(empty)} of {len(names)} classes have no images:'
         f' {", ".join(empty[:_SHOWN])}{more}.'
     )
-  depth = len(next(iter(roots.values()))) + 1
-  nested = groups[names[0]]
-  if len(names) == 1 and any(
-      len(found.paths[i]) > depth and found.counts[i] for i in nested
-  ):
-    path = found.shown(found.paths[nested[0]])
+  only = groups[names[0]]
+  class_path = found.paths[only[0]]
+  below = [i for i in only if len(found.paths[i]) > len(class_path)]
+  if len(names) == 1 and found.images(below):
+    path = found.shown(class_path)
     remarks.append(
         f'All images are of one class, {names[0]}, also those in folders below'
         f' {path}. If these folders are classes or splits, set'
