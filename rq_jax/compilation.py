@@ -65,13 +65,12 @@ def keep(
 
 def _default() -> str:
   """A folder in the user's cache."""
-  try:
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  except RuntimeError as error:
+  folder = files.user_cache('xla')
+  if folder is None:
     raise ValueError(
         f'There is no home folder. Set {_ENABLED} to a folder, or to off.'
-    ) from error
-  return os.path.join(base, 'rq_jax', 'xla')
+    )
+  return str(folder)
 
 
 def _usable(folder: str) -> pathlib.Path:

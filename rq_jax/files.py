@@ -232,6 +232,15 @@ def is_local(path: epath.PathLike) -> bool:
   return '://' not in os.fspath(path)
 
 
+def user_cache(name: str) -> pathlib.Path | None:
+  """The folder `name` in the user's cache; None if there is no home folder."""
+  try:
+    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  except RuntimeError:
+    return None
+  return pathlib.Path(base) / 'rq_jax' / name
+
+
 def readable(count: int) -> str:
   """Formats a number of bytes for people, such as '1.5 GB'."""
   size, units = float(count), ['bytes', 'kB', 'MB', 'GB', 'TB']

@@ -1,9 +1,11 @@
 """Writes models for inference, and identifies them by their contents.
 
-An inference copy is a folder like that of a run, with `config.json` and one
-checkpoint, of step 0, that holds only the variables of the model.
+An inference copy is a folder like that of a run, with `config.json`, the names
+of the classes if they are known, and one checkpoint, of step 0, that holds only
+the variables of the model.
 """
 
+from collections.abc import Sequence
 import hashlib
 import json
 
@@ -14,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.typing import Variables
@@ -24,7 +27,11 @@ _WRITTEN_AT_ONCE_GB = 1
 
 
 def export(
-    path: epath.PathLike, config: Experiment | None, variables: Variables
+    path: epath.PathLike,
+    config: Experiment | None,
+    variables: Variables,
+    *,
+    classes: Sequence[str] | None = None,
 ) -> None:
   """Writes an inference copy.
 
@@ -36,18 +43,25 @@ def export(
     path: Folder of the copy.
     config: The experiment of the model; None for a network that has none.
     variables: Collections of arrays, on host or devices.
+    classes: Names of the classes by label; None if they are unknown.
 
   Raises:
     DiskFullError: If there is no room for the copy.
   """
   with files.whole_folder(epath.Path(path).resolve(), replace=True) as partial:
-    write(partial, config, variables)
+    write(partial, config, variables, classes=classes)
 
 
 def write(
-    folder: epath.PathLike, config: Experiment | None, variables: Variables
+    folder: epath.PathLike,
+    config: Experiment | None,
+    variables: Variables,
+    *,
+    classes: Sequence[str] | None = None,
 ) -> None:
   """Writes an inference copy into a folder that nobody reads yet.
+
+  Arguments are those of `export`.
 
   Raises:
     DiskFullError: If there is no room for the copy.
@@ -58,6 +72,7 @@ def write(
   step.mkdir(parents=True)
   if config is not None:
     stored.write_config(folder, config)
+  class_names.write(folder, classes)
   this = jax.process_index()
   alone = ocp.options.MultiprocessingOptions(this, {this}, 'alone')
   handler = ocp.PyTreeCheckpointHandler(

@@ -65,7 +65,7 @@ def _define_conditions(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
       'labels',
       None,
-      'Classes, used in turn; by default all classes.',
+      'Classes, by number or name, used in turn; by default all classes.',
       flag_values=values,
   )
   command.define_path(
@@ -151,7 +151,7 @@ def _sample(values: flags.FlagValues) -> None:
 
   options = sampling.Sampling(**drawing_flags.options(values))
   readers = {
-      'labels': _parse_labels,
+      'labels': lambda texts: conditions.read_labels(texts, values.checkpoint),
       'prompts': conditions.read_prompts,
       'tokens': conditions.read_tokens,
   }
@@ -199,13 +199,3 @@ def _kind(values: flags.FlagValues) -> str | None:
         ' Give only one of them.'
     )
   return given[0] if given else None
-
-
-def _parse_labels(texts: list[str]) -> list[int]:
-  try:
-    return [int(text) for text in texts]
-  except ValueError as error:
-    raise ValueError(
-        f'--labels={",".join(texts)} must be whole numbers, such as'
-        ' --labels=0,1,2.'
-    ) from error

@@ -14,6 +14,7 @@ from rq_jax.config import models
 from rq_jax.config import rules
 from rq_jax.config import schema
 from rq_jax.config import sections
+from rq_jax.config import source_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,11 +190,14 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
   """
   before, after = schema.flatten(old), schema.flatten(new)
   known = schema.walk(type(old)) | schema.walk(type(new))
+  read = source_table.SOURCES[new.data.source].reads
+  ignored = {f'data.{n}' for n in source_table.SOME_READ if n not in read}
   changed = [
       f'config.{name} (was {before.get(name)!r}, is {after.get(name)!r})'
       for name in sorted(before | after)
       if before.get(name) != after.get(name)
       and not known[name].declaration.resumable
+      and name not in ignored
   ]
   if changed:
     raise ValueError(

@@ -20,6 +20,10 @@ MULTIPLIERS = {
 }
 
 
+# How the official code reads folders of images.
+_FOLDERS = dict(exif_rotation=False, class_order='alphabetical')
+
+
 def rqvae():
   """Stage 1: an RQ-VAE with 8x8x4 codes, trained with a patch discriminator.
 
@@ -29,7 +33,11 @@ def rqvae():
   """
   config = config_lib.template(stage=1)
   config.data.update(
-      source='image_folder', image_size=256, batch_size=128, workers=8
+      source='image_folder',
+      image_size=256,
+      batch_size=128,
+      workers=8,
+      **_FOLDERS,
   )
   config.model.update(
       image_size=256,
@@ -64,7 +72,9 @@ def rqtransformer():
   class.
   """
   config = config_lib.template(stage=2)
-  config.data.update(source='features', image_size=256, batch_size=2048)
+  config.data.update(
+      source='features', image_size=256, batch_size=2048, **_FOLDERS
+  )
   config.model.update(
       code_shape=(8, 8, 4),
       codebook_size=16384,

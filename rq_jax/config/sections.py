@@ -41,6 +41,19 @@ class Data(schema.Section, name='data'):
       above=0, at_most=PILLOW_MAX_PIXELS,
       because='Pillow does not open larger images', resumable=True,
   )  # fmt: skip
+  exif_rotation: bool = fields.field(
+      True,
+      'Whether to turn image files as their EXIF orientation says, as photo'
+      ' viewers do.',
+      legacy=False,
+  )
+  class_order: str = fields.field(
+      'natural',
+      'How the names of class folders are sorted before they get the labels 0,'
+      ' 1, 2, ...: numbers in names by value (2 before 10), or all characters'
+      ' alphabetically.',
+      choices=('natural', 'alphabetical'), legacy='alphabetical',
+  )  # fmt: skip
   crop: str = fields.field(
       'center',
       'How training images are cropped to `image_size`: at the center, at a'

@@ -10,17 +10,27 @@ class SourceRow:
   Attributes:
     provides: Names of the arrays in an example; see `data.sources`.
     needs_path: Whether `data.path` must be set.
+    reads: Those of the fields in `SOME_READ` that the source reads.
   """
 
   provides: tuple[str, ...]
   needs_path: bool
+  reads: tuple[str, ...] = ()
 
+
+# Fields of the section `data` that only some sources read. They change neither
+# the examples nor the runs of the others.
+SOME_READ = ('exif_rotation', 'class_order')
 
 # Keys are names of modules in `data/sources/` and values of `data.source`.
 SOURCES = {
     'digits': SourceRow(provides=('image', 'label'), needs_path=False),
-    'image_folder': SourceRow(provides=('image', 'label'), needs_path=True),
-    'webdataset': SourceRow(provides=('image', 'label'), needs_path=True),
+    'image_folder': SourceRow(
+        provides=('image', 'label'), needs_path=True, reads=SOME_READ
+    ),
+    'webdataset': SourceRow(
+        provides=('image', 'label'), needs_path=True, reads=('exif_rotation',)
+    ),
     'features': SourceRow(provides=('features', 'label'), needs_path=True),
 }
 

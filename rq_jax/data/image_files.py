@@ -18,6 +18,7 @@ import warnings
 from etils import epath
 import numpy as np
 from PIL import Image
+from PIL import ImageOps
 
 from rq_jax import files
 from rq_jax.config import sections
@@ -52,9 +53,11 @@ class Reader:
   Attributes:
     max_pixels: Limit on width times height. Larger images are refused before
       any pixel is decoded.
+    rotate: Whether to turn images as their EXIF orientation says.
   """
 
   max_pixels: int = sections.DEFAULT_MAX_PIXELS
+  rotate: bool = False
 
   def read(self, path: epath.PathLike) -> np.ndarray:
     """Reads a file, local or remote, or a link to a regular file.
@@ -88,12 +91,12 @@ class Reader:
       if width * height > limit:
         raise _too_large(name, f'{width} x {height}', limit)
       with _reworded(name, limit):
-        return _rgb(image)
+        return _rgb(ImageOps.exif_transpose(image) if self.rotate else image)
 
 
 def reader(data: sections.Data) -> Reader:
   """The reader of an experiment's images, given its section `data`."""
-  return Reader(max_pixels=data.max_pixels)
+  return Reader(max_pixels=data.max_pixels, rotate=data.exif_rotation)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from rq_jax import files
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
 from rq_jax.config import sections
+from rq_jax.config import source_table
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
@@ -88,6 +89,8 @@ def _encode(
     out: str,
 ) -> str:
   """Does the work of `encode`; `opened` holds the splits of the data."""
+  for remark in sources.remarks(opened['train']):
+    console.tell(remark)
   mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
   everywhere = jax.device_put(
       tokenizer.variables, partitioning.replicated(mesh)
@@ -220,7 +223,13 @@ class _Encoding:
         'tokenizer': self.shards[0].split.fingerprint,
         'data': {
             name: getattr(self.data, name)
-            for name in ('source', 'path', 'image_size', 'batch_size')
+            for name in (
+                'source',
+                'path',
+                'image_size',
+                'batch_size',
+                *source_table.SOURCES[self.data.source].reads,
+            )
         },
         'splits': {
             shard.split.name: shard.described()

@@ -7,6 +7,7 @@ import numpy as np
 
 from rq_jax import text as text_lib
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import labels as labels_lib
 from rq_jax.typing import Array
 
 
@@ -14,8 +15,9 @@ def resolve(
     prior: rqtransformer.RQTransformer,
     *,
     text_tokenizer: epath.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
     count: int | None = None,
-    labels: Sequence[int] | Array | None = None,
+    labels: Sequence[int | str] | Array | None = None,
     tokens: Array | None = None,
     prompts: Sequence[str] | None = None,
     num_images: int | None = None,
@@ -25,9 +27,10 @@ def resolve(
   Args:
     prior: The model to draw from.
     text_tokenizer: File that turns prompts into tokens, if there is one.
+    class_names: Names of the classes by label, if they are known.
     count: Number of code maps or images that the caller passed, if any; an
       unconditional model then needs no `num_images`.
-    labels: Classes, B numbers in [0, num_classes).
+    labels: Classes, B numbers in [0, num_classes) or names of classes.
     tokens: Token ids of B texts, int32[B, text_length].
     prompts: B texts.
     num_images: B, for an unconditional model.
@@ -64,7 +67,10 @@ def resolve(
           f'num_images={num_images} must be a whole number of at least 1.'
       )
     return _check_count(np.zeros((num_images, 1), np.int32), count, names)
-  return _check_count(_checked(prior, kind, given[kind]), count, names)
+  values = given[kind]
+  if kind == 'labels':
+    values = labels_lib.numbers(values, class_names)
+  return _check_count(_checked(prior, kind, values), count, names)
 
 
 def _check_count(rows: np.ndarray, count: int | None, names) -> np.ndarray:

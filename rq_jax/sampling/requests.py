@@ -33,13 +33,13 @@ class AskedCondition(TypedDict, total=False):
   """The condition of a call; which one depends on the model.
 
   Attributes:
-    labels: Classes, B numbers in [0, num_classes).
+    labels: Classes, B numbers in [0, num_classes) or names of classes.
     tokens: Token ids of B texts, int32[B, text_length].
     prompts: B texts, for a text model that has a text tokenizer.
     num_images: B, for an unconditional model.
   """
 
-  labels: Sequence[int] | Array | None
+  labels: Sequence[int | str] | Array | None
   tokens: Array | None
   prompts: Sequence[str] | None
   num_images: int | None
@@ -152,6 +152,7 @@ def ask(
     *,
     sampling: Sampling,
     text_tokenizer: epath.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
     count: int | None = None,
 ) -> Request:
   """Checks the arguments of a call and turns them into a request.
@@ -161,6 +162,7 @@ def ask(
     asked: Keyword arguments of the call.
     sampling: How to draw, unless the call sets it.
     text_tokenizer: File that turns prompts into tokens, if there is one.
+    class_names: Names of the classes by label, if they are known.
     count: Number of code maps or images that the caller passed, if any.
 
   Returns:
@@ -175,6 +177,7 @@ def ask(
   rows = conditions.resolve(
       prior,
       text_tokenizer=text_tokenizer,
+      class_names=class_names,
       count=count,
       labels=asked.get('labels'),
       tokens=asked.get('tokens'),

@@ -1,16 +1,17 @@
 """Restores RQ-Transformers with their tokenizers."""
 
+from typing import Any
+
 from etils import epath
 import jax
 
 from rq_jax import text
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
-from rq_jax.models import rqtransformer
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.typing import Variables
 
 
 def restore(
@@ -22,18 +23,11 @@ def restore(
     mesh: jax.sharding.Mesh | None,
     tokenizer: epath.PathLike | None,
     text_tokenizer: epath.PathLike | None,
-) -> tuple[
-    rqtransformer.RQTransformer,
-    Variables,
-    Tokenizer,
-    epath.Path | None,
-    str,
-]:
+) -> tuple[dict[str, Any], str]:
   """Restores the parts of a generator; see `Sampler.restore`.
 
   Returns:
-    The RQ-Transformer, its variables, its tokenizer, the file of its text
-    tokenizer if there is one, and a description of the restored checkpoint.
+    Fields of a `Sampler` by name, and a description of the checkpoint.
   """
   folder, other = stored.folder(path), None
   if tokenizer is not None:
@@ -59,4 +53,12 @@ def restore(
       dtype=dtype,
       sharding=mesh and partitioning.state_sharding(abstract, mesh),
   )
-  return prior, variables, restored, text_file, found
+  parts = dict(
+      prior=prior,
+      prior_variables=variables,
+      tokenizer=restored,
+      mesh=mesh,
+      text_tokenizer=text_file,
+      class_names=class_names.read(folder),
+  )
+  return parts, found

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 import dataclasses
 import functools
-from typing import Unpack
+from typing import Any, Unpack
 
 from etils import epath
 import jax
@@ -59,6 +59,7 @@ class Sampler:
     sampling: How to draw if a call does not set it.
     mesh: Devices that share a batch; one device if None.
     text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
+    class_names: Names of the classes by label, which `labels` may contain.
   """
 
   prior: rqtransformer.RQTransformer
@@ -67,6 +68,7 @@ class Sampler:
   sampling: Sampling = Sampling()
   mesh: jax.sharding.Mesh | None = None
   text_tokenizer: epath.PathLike | None = None
+  class_names: tuple[str, ...] | None = None
 
   @classmethod
   def restore(
@@ -98,7 +100,7 @@ class Sampler:
       ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
         if the tokenizer is not the one it was trained with.
     """
-    prior, variables, restored, text, found = restoring.restore(
+    parts, found = restoring.restore(
         path,
         step=step,
         ema=ema,
@@ -109,13 +111,7 @@ class Sampler:
     )
     if verbose:
       console.tell(f'Sampler: {found}.')
-    return cls(
-        prior=prior,
-        prior_variables=variables,
-        tokenizer=restored,
-        mesh=mesh,
-        text_tokenizer=text,
-    )
+    return cls(**parts)
 
   def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws images: -> uint8[B, Y, X, 3]."""
@@ -273,7 +269,7 @@ class Sampler:
   def _checked(self, asked: Asked, count: int | None = None) -> Request:
     """Checks a call that passes `count` code maps or images, if any."""
     ask = functools.partial(requests.ask, self.prior, asked, count=count)
-    request = ask(sampling=self.sampling, text_tokenizer=self.text_tokenizer)
+    request = ask(sampling=self.sampling, **self._names())
     memory.check_fits(
         self.prior,
         self.tokenizer.model,
@@ -282,6 +278,10 @@ class Sampler:
         mesh=self.mesh,
     )
     return request
+
+  def _names(self) -> dict[str, Any]:
+    names = 'text_tokenizer', 'class_names'
+    return {name: getattr(self, name) for name in names}
 
   def _draw(self, key, request: Request, indices: np.ndarray) -> tuple:
     """Codes and images of all conditions of a request, at other indices."""
@@ -295,6 +295,6 @@ class Sampler:
     codes = checks.codes(codes, self.prior.code_shape)
     checks.code_values(codes, self.prior.sizes)
     resolve = functools.partial(conditions.resolve, self.prior, **asked)
-    condition = resolve(text_tokenizer=self.text_tokenizer, count=len(codes))
+    condition = resolve(**self._names(), count=len(codes))
     codes = jnp.asarray(codes, jnp.int32)
     return self.prior_variables, self.tokenizer.codebooks, codes, condition

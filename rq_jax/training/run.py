@@ -3,6 +3,7 @@
 from etils import epath
 
 from rq_jax import config as config_lib
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
@@ -70,6 +71,9 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       train=sources.open_source(config.data, 'train'),
       test=sources.open_source(config.data, 'test'),
   )
+  classes = splits.train.class_names
+  for remark in sources.remarks(splits.train):
+    console.tell(remark)
   total_steps = config_lib.total_steps(config, len(splits.train))
   if isinstance(config, RQTransformerExperiment):
     untrained = sources.check_classes(
@@ -80,7 +84,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   with workdir_lib.Workdir(workdir) as held:
     if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
-      held.prepare(config)
+      held.prepare(config, classes)
     else:
       source = config.tokenizer
       assert source is not None  # `config.check` requires it.
@@ -96,7 +100,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
-      held.prepare(config)
+      held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
     return loop.run(
         STAGES[config.stage],
@@ -127,6 +131,11 @@ def _keep_tokenizer(
   def keep():
     if not path.exists():
       config = stored.read_config(source, stage=1)
-      inference_copy.export(path, config, tokenizer.variables)
+      inference_copy.export(
+          path,
+          config,
+          tokenizer.variables,
+          classes=class_names.read(source),
+      )
 
   processes.only_first(keep)

@@ -1,11 +1,13 @@
 """The folder of a run: who may write to it, and which experiment it holds."""
 
+from collections.abc import Sequence
 import contextlib
 
 from etils import epath
 
 from rq_jax import config as config_lib
 from rq_jax import files
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.distributed import locks
@@ -36,18 +38,30 @@ class Workdir:
   def __exit__(self, *_):
     self._held.close()
 
-  def prepare(self, config: Experiment) -> None:
+  def prepare(
+      self, config: Experiment, classes: Sequence[str] | None = None
+  ) -> None:
     """Creates the folder and records the experiment, or checks the one in it.
+
+    Args:
+      config: The experiment.
+      classes: Names of the classes of the data; None if they are unknown.
 
     Raises:
       ValueError: If the folder cannot be written, another program writes to it,
-        or it holds a run with other settings.
+        or it holds a run with other settings or other classes.
       DiskFullError: If there is no room for the record.
     """
     self._hold(make=True)
     if (self.folder / 'config.json').exists():
       config_lib.check_resumable(stored.read_config(self.folder), config)
-    processes.only_first(lambda: stored.write_config(self.folder, config))
+    class_names.check(self.folder, classes)
+
+    def record():
+      stored.write_config(self.folder, config)
+      class_names.write(self.folder, classes)
+
+    processes.only_first(record)
 
   def _hold(self, *, make: bool) -> None:
     """Locks the folder, in the first process, if it exists or `make` is set."""

@@ -278,4 +278,10 @@ def _data(
   """The dataset of a checkpoint, under its official name."""
   dataset = raw.get('dataset') or {}
   name = dataset.get('type') or dataset.get('dataset') or 'unknown'
-  return dict(source='image_folder', path=str(name), image_size=image_size)
+  return dict(
+      source='image_folder',
+      path=str(name),
+      image_size=image_size,
+      exif_rotation=False,
+      class_order='alphabetical',
+  )

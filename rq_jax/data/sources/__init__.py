@@ -10,6 +10,7 @@ Sources are cheap to copy into the worker processes of the loader. The source
 'image'.
 """
 
+from collections.abc import Sequence
 import importlib
 from typing import Any, Protocol
 
@@ -38,6 +39,11 @@ class Source(Examples, Protocol):
     ...
 
   @property
+  def class_names(self) -> tuple[str, ...] | None:
+    """Names of the classes by label; None if they are unknown."""
+    ...
+
+  @property
   def listing(self) -> str | None:
     """SHA-256 of the names and labels of all files; None without files."""
     ...
@@ -61,6 +67,11 @@ def open_source(data: sections.Data, split: str) -> Source:
     )
   module = importlib.import_module(f'{__name__}.{data.source}')
   return module.open_split(data, split)
+
+
+def remarks(source: Source) -> Sequence[str]:
+  """Sentences for the user about files that a source does not use."""
+  return getattr(source, 'remarks', ())  # Only sources of files have some.
 
 
 def check_classes(num_classes: int, train: Source, test: Source) -> str | None:

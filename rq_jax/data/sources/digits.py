@@ -20,10 +20,12 @@ class Digits:
 
   Attributes:
     num_classes: 10.
+    class_names: None, as the labels are the digits.
     listing: None, as there are no files.
   """
 
   num_classes = 10
+  class_names = None
   listing = None
 
   def __init__(self, split: str, image_size: sizes.ImageSize = 32):

@@ -27,6 +27,8 @@ class Features:
     shape: Shape of the features of one example, (H, W, C).
     num_classes: Number of classes; labels lie in [0, num_classes). If the cache
       does not record it, one more than the largest label.
+    class_names: Names of the classes by label; None if the cache does not
+      record them.
     listing: None, because `fingerprint` identifies the features.
   """
 
@@ -45,6 +47,8 @@ class Features:
     self.shape: tuple[int, ...] = tuple(meta['shape'])
     self._shards = layout.open_shards(folder, meta)
     self._ends = np.cumsum([len(label) for _, label in self._shards]).tolist()
+    names = meta.get('class_names')
+    self.class_names = None if names is None else tuple(names)
     recorded = meta.get('num_classes')
     self.num_classes: int = (
         _count_classes(folder, [label for _, label in self._shards])

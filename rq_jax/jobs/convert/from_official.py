@@ -11,6 +11,7 @@ import numpy as np
 import tqdm
 
 from rq_jax import files
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
@@ -125,7 +126,8 @@ def _add_tokenizer(
   else:
     tokenizer = Tokenizer.restore(given, verbose=False)
     config = stored.read_config(given, stage=1)
-    inference_copy.write(copy, config, tokenizer.variables)
+    names = class_names.read(given)
+    inference_copy.write(copy, config, tokenizer.variables, classes=names)
 
 
 def _refuse_tokenizer(tokenizer: str | None) -> None:
@@ -153,7 +155,8 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     with _bar('reading', model) as bar:
       variables = model.variables(bar.update)
     console.tell('Writing ...')
-    inference_copy.write(target, model.config, variables)
+    names = class_names.read(path.parent)  # `to_official` keeps them there.
+    inference_copy.write(target, model.config, variables, classes=names)
     del variables
     _compare(model, target)
 

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from rq_jax import files
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQVAEExperiment
@@ -36,7 +37,8 @@ def to_official(
   Each holds `config.yaml` and `model.pt` or `model.safetensors`, with arrays
   under official names and in official layouts. The layout 'safetensors' takes
   any model: one that the official code cannot build is described by our
-  `config.json` in place of `config.yaml`.
+  `config.json` in place of `config.yaml`. `classes.json` is copied, if there is
+  one.
 
   Args:
     src: Workdir of a run, or a converted checkpoint.
@@ -92,6 +94,7 @@ def _write(
   files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
   _describe(folder, config, discriminator is not None)
+  class_names.write(folder, class_names.read(src))
   if layout == 'official':
     tree = _tree(arrays)
     writing.write(folder / 'model.pt', tree)

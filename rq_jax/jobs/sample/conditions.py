@@ -1,5 +1,6 @@
 """Conditions of images: classes or texts, used in turn, or none."""
 
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from rq_jax.checkpoints import class_names
+from rq_jax.distributed import console
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import labels as labels_lib
 
 _DEFAULT_NUM_IMAGES = 16
 
@@ -118,6 +122,30 @@ def _taken(prior: rqtransformer.RQTransformer) -> tuple[tuple[str, ...], str]:
   if prior.text_vocab_size:
     return ('prompts', 'tokens'), 'draws from texts. Give --prompts or --tokens'
   return (), 'is unconditional. Leave out --labels, --prompts and --tokens'
+
+
+def read_labels(texts: Sequence[str], checkpoint: str) -> list[int]:
+  """Reads labels that are given by number or by the name of the class.
+
+  Whole numbers are always labels, even if a class has the number as its name.
+
+  Args:
+    texts: The labels.
+    checkpoint: Folder of the model, which may know the names of its classes.
+
+  Raises:
+    ValueError: If there is no class of a name.
+  """
+  given = [int(t) if t.removeprefix('-').isdecimal() else t for t in texts]
+  names = class_names.read(checkpoint)
+  by_name = {name: number for number, name in enumerate(names or ())}
+  for text, label in zip(texts, given, strict=True):
+    if isinstance(label, int) and by_name.get(text, label) != label:
+      console.tell(
+          f'Note: --labels={text} is the class with the number {text}, not the'
+          f' class with this name, whose number is {by_name[text]}.'
+      )
+  return labels_lib.numbers(given, names, argument='--labels')
 
 
 def read_prompts(path: str) -> list[str]:
