@@ -1,0 +1,1 @@
+"""Converts downloaded datasets to prepared ones: `prepare`."""
