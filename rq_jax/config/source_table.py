@@ -20,6 +20,7 @@ class SourceRow:
 SOURCES = {
     'digits': SourceRow(provides=('image', 'label'), needs_path=False),
     'image_folder': SourceRow(provides=('image', 'label'), needs_path=True),
+    'tfds': SourceRow(provides=('image', 'label'), needs_path=True),
     'features': SourceRow(provides=('features', 'label'), needs_path=True),
 }
 

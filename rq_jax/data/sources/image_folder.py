@@ -30,6 +30,7 @@ class ImageFolder:
   Attributes:
     classes: Names of the classes; empty if there are none.
     num_classes: Number of classes; 1 if the images have no classes.
+    labels: Labels of the files, int32[N].
   """
 
   def __init__(
@@ -65,7 +66,7 @@ class ImageFolder:
     if not folders:
       chosen = splits.members(len(files), split)
       files, labels = [files[i] for i in chosen], labels[chosen]
-    self._root, self._files, self._labels = root, files, labels
+    self._root, self._files, self.labels = root, files, labels
     self._reader = reader or image_files.Reader()
     if not files:
       raise ValueError(
@@ -77,11 +78,20 @@ class ImageFolder:
       )
 
   @property
+  def class_names(self) -> tuple[str, ...] | None:
+    """Names of the classes by label; None if there are no classes."""
+    return self.classes or None
+
+  def file(self, index: int) -> str:
+    """The path of a file."""
+    return self._files[index]
+
+  @property
   def listing(self) -> str:
     """SHA-256 of the split's file names, relative to `path`, and labels."""
     start = len(str(self._root))
     names = [file[start:] for file in self._files]
-    listed = json.dumps([names, self._labels.tolist()])
+    listed = json.dumps([names, self.labels.tolist()])
     return hashlib.sha256(listed.encode()).hexdigest()
 
   def __len__(self) -> int:
@@ -96,7 +106,7 @@ class ImageFolder:
     """
     path = self._files[index]
     image = self._reader.read(path)
-    return {'image': image, 'label': self._labels[index]}
+    return {'image': image, 'label': self.labels[index]}
 
 
 def open_split(data: sections.Data, split: str) -> ImageFolder:

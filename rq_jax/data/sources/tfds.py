@@ -88,11 +88,7 @@ class Prepared:
     name, self._rows = _rows(builder.info.splits, split, folder)
     self._shards = tfds_folder.shards(builder, name)
     self.listing = _listing(folder, split, name)
-    self._records = _records(builder, name, self._used())
-
-  def _used(self) -> list[str]:
-    names = (self._image, self._label, self._text, self._file_name)
-    return [name for name in names if name is not None]
+    self._records = _records(builder, name)
 
   def __reduce__(self):
     """Lets worker processes open the files again instead of copying them."""
@@ -216,21 +212,14 @@ def _rows(
   return name, range(there[name])
 
 
-def _records(builder: Any, split: str, names: list[str]) -> Any:
-  """Random access to some features of a split; images are not decoded."""
+def _records(builder: Any, split: str) -> Any:
+  """Random access to the features of a split; images are not decoded."""
   import tensorflow_datasets as tfds
 
-  features = builder.info.features
+  features = dict(builder.info.features.items())
+  images = (name for name in features if _is(features, name, 'Image'))
   return builder.as_data_source(
-      split,
-      decoders=tfds.decode.PartialDecoding(
-          dict.fromkeys(names, True),
-          decoders={
-              name: tfds.decode.SkipDecoding()
-              for name in names
-              if _is(features, name, 'Image')
-          },
-      ),
+      split, decoders={name: tfds.decode.SkipDecoding() for name in images}
   )
 
 

@@ -107,9 +107,7 @@ def shards(builder: Any, split: str) -> list[Shard]:
   info = builder.info.splits[split]
   found = [
       Shard(epath.Path(path), count)
-      for path, count in zip(
-          info.filepaths, info.shard_lengths, strict=True
-      )
+      for path, count in zip(info.filepaths, info.shard_lengths, strict=True)
   ]
   missing = [str(s.path) for s in found if s.count and not s.path.exists()]
   if missing:

@@ -11,7 +11,11 @@ ValueError, before any image is read, if something is missing or is not
 understood. `imagenet.open_splits` also takes the devkit.
 """
 
-from typing import NamedTuple, Protocol
+import importlib
+from typing import Any, NamedTuple, Protocol
+
+# Values of `--from` and names of modules in this package.
+KINDS = ('folder', 'imagenet', 'lsun', 'webdataset')
 
 
 class Raw(NamedTuple):
@@ -83,3 +87,22 @@ class Origin(Protocol):
     the dataset lies.
     """
     ...
+
+
+def open_splits(kind: str, src: str, **options: Any) -> dict[str, Origin]:
+  """Opens all splits of a dataset.
+
+  Args:
+    kind: One of `KINDS`.
+    src: The dataset as it was downloaded.
+    **options: Further arguments that only this kind takes.
+
+  Raises:
+    ValueError: If there is no such kind or dataset.
+  """
+  if kind not in KINDS:
+    raise ValueError(
+        f'--from={kind} is not one of {", ".join(KINDS)}. Change --from.'
+    )
+  module = importlib.import_module(f'{__package__}.{kind}')
+  return module.open_splits(src, **options)
