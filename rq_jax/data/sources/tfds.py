@@ -74,7 +74,7 @@ class Prepared:
     self._image = _choose(features, 'Image', _IMAGE, folder)
     if self._image is None:
       raise ValueError(
-          f'{folder} has no images: its features are {", ".join(features)}, and'
+          f'{folder} has no images: its features are {", ".join(sorted(features))}, and'
           ' none is of the type Image. Set --config.data.path to another'
           ' dataset.'
       )
@@ -87,6 +87,7 @@ class Prepared:
     self.num_classes, self.class_names = _classes(features, self._label)
     name, self._rows = _rows(builder.info.splits, split, folder)
     self._shards = tfds_folder.shards(builder, name)
+    self._ends = np.cumsum([shard.count for shard in self._shards]).tolist()
     self.listing = _listing(folder, split, name)
     self._records = _records(builder, name)
 
@@ -146,10 +147,9 @@ class Prepared:
   def _place(self, index: int) -> str:
     """The shard of an example, and its record there, for errors."""
     row = int(self._rows[index])
-    ends = np.cumsum([shard.count for shard in self._shards])
-    number = bisect.bisect_right(ends.tolist(), row)
+    number = bisect.bisect_right(self._ends, row)
     shard = self._shards[number]
-    return f'{shard.path}, record {row - (ends[number] - shard.count)}'
+    return f'{shard.path}, record {row - (self._ends[number] - shard.count)}'
 
 
 def open_split(data: sections.Data, split: str) -> Prepared:
@@ -172,7 +172,7 @@ def _choose(
     features: Any, kind: str, preferred: str, folder: epath.Path
 ) -> str | None:
   """The name of the feature of a type; None if there is none."""
-  found = [name for name in features if _is(features, name, kind)]
+  found = sorted(name for name in features if _is(features, name, kind))
   if preferred in found:
     return preferred
   if len(found) > 1:
