@@ -182,5 +182,6 @@ def _read_back(path: pathlib.Path) -> _Digest:
         ' machine may be faulty. Choose another --out or another machine.'
     ) from error
   finally:
-    reader.close()
+    with contextlib.suppress(RuntimeError):  # It repeats the error.
+      reader.close()
   return digest

@@ -65,14 +65,15 @@ def _smaller(image: np.ndarray, size: int) -> np.ndarray:
   return np.asarray(resized)
 
 
-def _kind_and_orientation(content: bytes) -> tuple[str | None, Image.Exif]:
+def _kind_and_orientation(content: bytes) -> tuple[str | None, bytes]:
   """The format of an image file, and EXIF data with only its rotation."""
-  exif = Image.Exif()
   with Image.open(io.BytesIO(content), formats=image_files.FORMATS) as image:
     try:
       orientation = image.getexif().get(_ORIENTATION)
     except Exception:  # Damaged metadata raise errors of many types.
       orientation = None
-    if orientation in range(2, 9):
-      exif[_ORIENTATION] = orientation
-    return image.format, exif
+    if orientation not in range(2, 9):
+      return image.format, b''
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    return image.format, exif.tobytes()

@@ -82,6 +82,8 @@ class Dataset:
   def withdraw(self) -> None:
     """Removes `job.json` if no shard is finished."""
     if jax.process_index() == 0 and not self.read():
+      for shard in self.shards:  # It may exist, but not be recorded.
+        (self.folder / shard.name).unlink(missing_ok=True)
       (self.folder / manifest.NAME).unlink(missing_ok=True)
 
   def read(self) -> dict[str, ledger.Finished]:
