@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 def _prepare(values: flags.FlagValues) -> None:
   command.require(values, 'from', 'src', 'out')
-  kind = values['from'].value
+  kind = str(values['from'].value)
   command.refuse(values, 'devkit', unless=kind == 'imagenet')
   import jax
 

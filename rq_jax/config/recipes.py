@@ -28,9 +28,7 @@ def rqvae():
   step on. The learning rate stays constant after the warm-up, if there is one.
   """
   config = config_lib.template(stage=1)
-  config.data.update(
-      source='image_folder', image_size=256, batch_size=128, workers=8
-  )
+  config.data.update(source='tfds', image_size=256, batch_size=128, workers=8)
   config.model.update(
       image_size=256,
       channels=128,

@@ -52,7 +52,10 @@ def test_all_options_reach_the_job(tmp_path, capsys):
             ['--from=zip', '--src=x', '--out=y'],
             '--from=zip is not one of folder',
         ),
-        (['--from=folder', '--src=none', '--out=y'], "'none' is not a folder"),
+        (
+            ['--from=folder', '--src=none', '--out=y'],
+            "--src='none' is not a folder",
+        ),
         (['--from=imagenet', '--src=none', '--out=y'], '--src=none lacks'),
         (
             ['--from=folder', '--src=x', '--out=y', '--devkit=z'],

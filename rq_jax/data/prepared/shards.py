@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import os
 import pathlib
 from typing import Any
@@ -83,11 +84,9 @@ class Writer:
 
   def __init__(self, partial: pathlib.Path):
     """Creates the file under its temporary name."""
-    from array_record.python import array_record_module
-
     self._partial = partial
     self._digest = _Digest()
-    self._file = array_record_module.ArrayRecordWriter(str(partial), _WRITING)
+    self._file = _module().ArrayRecordWriter(str(partial), _WRITING)
 
   def write(self, record: bytes) -> None:
     """Appends a record."""
@@ -169,10 +168,8 @@ class _Digest:
 
 def _read_back(path: pathlib.Path) -> _Digest:
   """Reads all records of a file in order."""
-  from array_record.python import array_record_module
-
   digest = _Digest()
-  reader: Any = array_record_module.ArrayRecordReader(str(path))
+  reader = _module().ArrayRecordReader(str(path))
   try:
     for _ in range(reader.num_records()):
       digest.add(reader.read())
@@ -185,3 +182,8 @@ def _read_back(path: pathlib.Path) -> _Digest:
     with contextlib.suppress(RuntimeError):  # It repeats the error.
       reader.close()
   return digest
+
+
+def _module() -> Any:
+  """The package array_record, which is written in C++ and has no types."""
+  return importlib.import_module('array_record.python.array_record_module')

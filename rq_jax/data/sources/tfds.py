@@ -71,13 +71,15 @@ class Prepared:
     self._reader = reader or image_files.Reader()
     builder = tfds_folder.open_builder(folder)
     features = dict(builder.info.features.items())
-    self._image = _choose(features, 'Image', _IMAGE, folder)
-    if self._image is None:
+    image = _choose(features, 'Image', _IMAGE, folder)
+    if image is None:
+      names = ', '.join(sorted(features))
       raise ValueError(
-          f'{folder} has no images: its features are {", ".join(sorted(features))}, and'
+          f'{folder} has no images: its features are {names}, and'
           ' none is of the type Image. Set --config.data.path to another'
           ' dataset.'
       )
+    self._image = image
     self._label = _choose(features, 'ClassLabel', _LABEL, folder)
     self._text = next((n for n in _TEXTS if _is(features, n, 'Text')), None)
     self._file_name = next(

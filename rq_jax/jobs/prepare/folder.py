@@ -56,10 +56,15 @@ def open_splits(src: str) -> dict[str, origins.Origin]:
   Raises:
     ValueError: If there is no such folder, or a split has no images.
   """
-  return {
-      split: FolderOrigin(src, image_folder.ImageFolder(src, split))
-      for split in splits.SPLITS
-  }
+  try:
+    return {
+        split: FolderOrigin(src, image_folder.ImageFolder(src, split))
+        for split in splits.SPLITS
+    }
+  except ValueError as error:
+    # As a source, the folder is a field of an experiment.
+    message = str(error).replace('--config.data.path', '--src')
+    raise ValueError(message.replace('config.data.path', '--src')) from error
 
 
 def _size(path: str) -> int:
