@@ -104,7 +104,13 @@ def run(
 
 def _hold(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   """Makes the folder, and keeps other programs from writing to it."""
-  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+        f'--out={folder} cannot be written: {error.strerror}. Choose another'
+        ' --out, or change its permissions.'
+    ) from error
   return locks.hold(folder, flag='--out')
 
 

@@ -211,6 +211,8 @@ def test_a_folder_with_something_else_is_refused(images, tmp_path):
     prepare(images, tmp_path)
   with pytest.raises(ValueError, match='is remote'):
     prepare(images, 'gs://bucket/out')
+  with pytest.raises(ValueError, match='cannot be written: Not a directory'):
+    prepare(images, tmp_path / 'notes.txt' / 'out')
 
 
 @pytest.mark.parametrize('name', ['a\nb', ' a', ''])
