@@ -20,6 +20,7 @@ from rq_jax.models import build
 from tests import official
 from tests import shown_commands
 from tests.conversion import checkpoints
+from tests.jobs.prepare import archives
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = ['README.md'] + sorted(
@@ -31,7 +32,10 @@ QUICKLY = {
     'sample --checkpoint=checkpoints/imagenet_1.4b': ['--labels=1'],
 }
 # Too long for a test even with a stand-in: only their flags are parsed.
-ONLY_PARSED = re.compile(r'^benchmark |^(encode|sample) .*imagenet256|/50k')
+ONLY_PARSED = re.compile(
+    r'^benchmark |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
+    r'|^prepare --from=(lsun|webdataset)|downloads/ffhq'
+)
 
 
 def _random(abstract):
@@ -83,6 +87,7 @@ def stand_ins(tmp_path_factory):
   folder = tmp_path_factory.mktemp('stand_ins')
   (folder / 'configs').symlink_to(ROOT / 'configs')
   _write_images(folder / 'IMAGES')
+  archives.write(folder / 'downloads' / 'imagenet')
   _write_generator(folder / 'runs' / 'quickstart')
   (folder / 'runs' / 'digits').symlink_to(folder / 'runs' / 'quickstart')
   _write_generator(
@@ -147,7 +152,9 @@ def test_the_pages_show_every_command():
       for kind, part in _parts((ROOT / page).read_text())
       if kind == 'command'
   }
-  assert shown == {'train', 'encode', 'sample', 'convert', 'benchmark'}
+  assert shown == {
+      'train', 'prepare', 'encode', 'sample', 'convert', 'benchmark'
+  }  # fmt: skip
 
 
 def test_the_readme_shows_python_and_commands():

@@ -20,7 +20,7 @@ chip's peak, this is about 2 hours on an H100, 5 on an A100, or 6 on a TPU v4.
 
 The cache holds one view of each image, its center. The authors crop and flip
 again in every epoch. To do the same, encode the images in the training step:
---config.data.source=image_folder --config.data.path=data/ffhq
+--config.data.source=tfds --config.data.path=data/ffhq
 --config.data.crop=random_resized --config.data.flip=True.
 """
 

@@ -33,7 +33,7 @@ Approximate hours of training on one chip, at 40 % of its peak:
 
 The cache holds one view of each image, its center. The authors crop and flip
 again in every epoch. To do the same, encode the images in the training step:
---config.data.source=image_folder --config.data.path=data/imagenet
+--config.data.source=tfds --config.data.path=data/imagenet
 --config.data.crop=random --config.data.flip=True. The published models have no
 null class; for guidance, train with --config.model.null_class=True
 --config.loss.label_dropout=0.1. The parameters of the two larger models are

@@ -3,10 +3,14 @@ r"""RQ-VAE on ImageNet, 256x256: 8x8 positions, 4 of 16384 codes at each.
 The paper's tokenizer, trained for 10 epochs. The paper's best results use one
 that was trained for 50: --config.train.epochs=50.
 
+  python -m rq_jax prepare \
+      --from=imagenet --src=downloads/imagenet --out=data/imagenet
   python -m rq_jax train \
       --config=configs/imagenet256/rqvae.py --config.data.path=data/imagenet \
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/imagenet256/rqvae
+
+To read a folder of images, add --config.data.source=image_folder.
 
 The run takes 1317 x 10^9 operations per image and 1.7e19 in all. At 40 % of a
 chip's peak, this is about 24 hours on an H100, 75 on an A100, or 43 on a TPU

@@ -2,6 +2,8 @@ r"""RQ-VAE on LSUN-Bedroom, 256x256: 8x8 positions, 4 of 16384 codes at each.
 
 One epoch over 3 million images of bedrooms, from the RQ-VAE of ImageNet.
 
+  python -m rq_jax prepare --from=lsun \
+      --src=downloads/lsun/bedroom --out=data/lsun_bedroom
   python -m rq_jax train \
       --config=configs/lsun_bedroom256/rqvae.py \
       --config.data.path=data/lsun_bedroom \

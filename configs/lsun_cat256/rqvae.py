@@ -2,6 +2,8 @@ r"""RQ-VAE on LSUN-Cat, 256x256: 8x8 positions, 4 of 16384 codes at each.
 
 One epoch over 1.7 million images of cats, from the RQ-VAE of ImageNet.
 
+  python -m rq_jax prepare --from=lsun \
+      --src=downloads/lsun/cat --out=data/lsun_cat
   python -m rq_jax train \
       --config=configs/lsun_cat256/rqvae.py \
       --config.data.path=data/lsun_cat \

@@ -2,6 +2,8 @@ r"""RQ-VAE on LSUN-Church, 256x256: 8x8 positions, 4 of 16384 codes at each.
 
 One epoch over 126 thousand images of churches, from the RQ-VAE of ImageNet.
 
+  python -m rq_jax prepare --from=lsun \
+      --src=downloads/lsun/church_outdoor --out=data/lsun_church
   python -m rq_jax train \
       --config=configs/lsun_church256/rqvae.py \
       --config.data.path=data/lsun_church \

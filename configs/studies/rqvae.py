@@ -3,7 +3,8 @@ r"""RQ-VAEs of the paper's study of code shapes, on ImageNet 256x256.
 The study varies the depth of the code stacks and the size of the codebook. The
 argument sets both, as in `8x8x4-k16384`: stacks have 1, 2, 4, 8 or 16 codes,
 and k is the codebook size, by default 16384 and in the paper up to 131072. The
-paper's rFID with 8x8x16 codes is 1.83.
+paper's rFID with 8x8x16 codes is 1.83. docs/data.md shows how to prepare
+ImageNet.
 
   python -m rq_jax train \
       --config=configs/studies/rqvae.py:8x8x2 --config.data.path=data/imagenet \

@@ -33,7 +33,7 @@ def rqvae():
   """
   config = config_lib.template(stage=1)
   config.data.update(
-      source='image_folder',
+      source='tfds',
       image_size=256,
       batch_size=128,
       workers=8,

@@ -18,14 +18,15 @@ class Data(schema.Section, name='data'):
 
   source: str = fields.field(
       'digits',
-      'Data source: the digits of scikit-learn, a folder of images, a folder of'
-      ' tar files (webdataset), or a cache of features written by `encode`.',
+      'Data source: the digits of scikit-learn, a folder of images, a dataset'
+      ' written by `prepare` or by TFDS, a folder of tar files (webdataset), or'
+      ' a cache of features written by `encode`.',
       choices=tuple(source_table.SOURCES),
   )
   path: str | None = fields.field(
       None,
-      'Folder of the images, of the tar files or of the cache of features;'
-      " 'digits' needs none.",
+      'Folder of the images, of the prepared dataset, of the tar files or of the'
+      " cache of features; 'digits' needs none.",
       path=True, resumable=True,
   )  # fmt: skip
   image_size: sizes.ImageSize = fields.field(

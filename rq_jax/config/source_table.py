@@ -28,6 +28,9 @@ SOURCES = {
     'image_folder': SourceRow(
         provides=('image', 'label'), needs_path=True, reads=SOME_READ
     ),
+    'tfds': SourceRow(
+        provides=('image', 'label'), needs_path=True, reads=('exif_rotation',)
+    ),
     'webdataset': SourceRow(
         provides=('image', 'label'), needs_path=True, reads=('exif_rotation',)
     ),

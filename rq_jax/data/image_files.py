@@ -94,6 +94,23 @@ class Reader:
         return _rgb(ImageOps.exif_transpose(image) if self.rotate else image)
 
 
+def content(path: epath.PathLike) -> bytes:
+  """Reads the bytes of a file, without decoding them.
+
+  Args:
+    path: The file, local or remote, or a link to a regular file.
+
+  Raises:
+    BrokenImageError: If the file is missing, not a regular file, or cannot be
+      read.
+  """
+  with _open(path) as file:
+    try:
+      return file.read()
+    except OSError as error:
+      raise _unreadable(path, error) from error
+
+
 def reader(data: sections.Data) -> Reader:
   """The reader of an experiment's images, given its section `data`."""
   return Reader(max_pixels=data.max_pixels, rotate=data.exif_rotation)

@@ -91,10 +91,11 @@ def run(job: Job) -> str:
   if not made:
     return f'All {total} images were in {job.folder} already.'
   which = '' if made == total else f'{made} of them '
+  compiling = f' of which compiling took {compiler.seconds:.1f}'
   return (
       f'{total} images are in {job.folder}; {which}{job.made} at'
-      f' {made / seconds:.1f} images per second, in {seconds:.1f} s of which'
-      f' compiling took {compiler.seconds:.1f}.'
+      f' {made / seconds:.1f} images per second, in {seconds:.1f} s'
+      f'{compiling if compiler.seconds else ""}.'
   )
 
 

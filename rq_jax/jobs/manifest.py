@@ -35,9 +35,9 @@ def open_folder(
 
   Args:
     folder: Folder of the job, given as --out.
-    asked: All values that decide the bytes of the job, and `devices`. The
-      devices are recorded but not compared: other devices may round values
-      differently, yet a job must be able to continue on them.
+    asked: All values that decide the bytes of the job, and `devices` if it
+      computes on them. The devices are recorded but not compared: other devices
+      may round values differently, yet a job must be able to continue on them.
     prepare: Called before `job.json` is written to a folder that exists but has
       none. It may refuse the folder, or remove files from it.
     information: Names of more values that are recorded but not compared.
@@ -90,7 +90,7 @@ def _check_same(
           f'{file} was begun with {name}={_shown(before)}, but this job has'
           f' {name}={_shown(now)}. {advice}'
       )
-  before, now = found.get('devices'), asked['devices']
+  before, now = found.get('devices'), asked.get('devices')
   if before != now:
     console.tell(
         f'Note: this job was begun on {before} and continues on {now}. These'

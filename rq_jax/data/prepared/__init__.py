@@ -1,0 +1,1 @@
+"""Writes datasets in the format of TFDS, which the source `tfds` reads."""

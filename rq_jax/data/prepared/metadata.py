@@ -1,0 +1,59 @@
+"""Writes the descriptions that make a folder of shards a dataset."""
+
+from collections.abc import Mapping, Sequence
+import json
+import pathlib
+from typing import Any
+
+from rq_jax import files
+from rq_jax.data.prepared import shards
+from rq_jax.data.sources import tfds_folder
+
+VERSION = '1.0.0'  # TFDS requires one.
+
+# TFDS makes the names of `shards.Split.file` from this.
+_TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
+
+
+def write(
+    folder: pathlib.Path,
+    name: str,
+    features: Any,
+    written: Mapping[str, Sequence[shards.Written]],
+) -> None:
+  """Writes features.json, the names of the classes, and dataset_info.json.
+
+  The last one is written last: with it, the dataset is complete.
+
+  Args:
+    folder: Folder of the dataset.
+    name: Name of the dataset, as in the names of its files.
+    features: Its features; see `records.features`.
+    written: What the shards of each split hold, in order.
+  """
+  with files.naming_a_full_disk(folder):
+    features.save_config(str(folder))
+  info = {
+      'fileFormat': 'array_record',
+      'moduleName': 'rq_jax',
+      'name': name,
+      'splits': [
+          {
+              'filepathTemplate': _TEMPLATE,
+              'name': split,
+              # JSON has no 64-bit numbers, so protocol buffers use text.
+              'numBytes': str(sum(w.content_bytes for w in found)),
+              'shardLengths': [str(w.examples) for w in found],
+          }
+          for split, found in written.items()
+      ],
+      'version': VERSION,
+  }
+  write_json(folder / tfds_folder.INFO, info)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a value to a JSON file, whole or not at all."""
+  text = json.dumps(value, indent=2) + '\n'
+  with files.whole(path, needs=len(text)) as file:
+    file.write(text.encode())

@@ -1,0 +1,79 @@
+"""Checks the contents of image files, and makes large images smaller.
+
+With `resize`, an image whose short side is longer than that is decoded, resized
+as in training (bilinear, antialiased, long side rounded down) and encoded
+again: as PNG if it was a PNG file, else as JPEG of quality 95 with full colour
+resolution. It then is 8-bit RGB and has no metadata except for the rotation
+that the camera stored. All other images keep their bytes.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+from rq_jax.data import image_files
+
+_QUALITY = 95
+_ORIENTATION = 0x0112  # The EXIF tag.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checker:
+  """Checks that images can be read, and resizes them.
+
+  Attributes:
+    reader: Decodes the images, without rotating them.
+    resize: Length that short sides are reduced to, in pixels; None keeps all
+      images as they are.
+  """
+
+  reader: image_files.Reader
+  resize: int | None = None
+
+  def __call__(self, content: bytes, name: str) -> bytes:
+    """The content of an image file to store, given its original content.
+
+    Args:
+      content: The bytes of the file.
+      name: Name of the file, for errors.
+
+    Raises:
+      BrokenImageError: If the image cannot be read.
+    """
+    image = self.reader.decode(content, name)
+    if self.resize is None or min(image.shape[:2]) <= self.resize:
+      return content
+    kind, exif = _kind_and_orientation(content)
+    smaller = Image.fromarray(_smaller(image, self.resize))
+    buffer = io.BytesIO()
+    if kind == 'PNG':
+      smaller.save(buffer, 'PNG', exif=exif)
+    else:
+      smaller.save(buffer, 'JPEG', quality=_QUALITY, subsampling=0, exif=exif)
+    return buffer.getvalue()
+
+
+def _smaller(image: np.ndarray, size: int) -> np.ndarray:
+  """Resizes the short side to `size`."""
+  height, width = image.shape[:2]
+  short = min(height, width)
+  # Python's integers round down exactly, as in `data.transforms`.
+  shape = (int(size * width / short), int(size * height / short))
+  resized = Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR)
+  return np.asarray(resized)
+
+
+def _kind_and_orientation(content: bytes) -> tuple[str | None, bytes]:
+  """The format of an image file, and EXIF data with only its rotation."""
+  with Image.open(io.BytesIO(content), formats=image_files.FORMATS) as image:
+    try:
+      orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # Damaged metadata raise errors of many types.
+      orientation = None
+    if orientation not in range(2, 9):
+      return image.format, b''
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    return image.format, exif.tobytes()

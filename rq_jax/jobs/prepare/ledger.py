@@ -1,0 +1,101 @@
+"""Records which shards are finished, and what they hold.
+
+While a job runs, `SHARD.json` beside each finished shard describes it. When all
+shards are finished, `manifest.json` takes over these descriptions.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from rq_jax import files
+from rq_jax.data.prepared import metadata
+from rq_jax.data.prepared import shards
+
+MANIFEST = 'manifest.json'
+REFUSED = 'refused.jsonl'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+  """A finished shard.
+
+  Attributes:
+    file: Name of its file.
+    written: What the file holds.
+    refused: Images that were left out: their 'split', 'row', 'name' and
+      'reason'.
+  """
+
+  file: str
+  written: shards.Written
+  refused: tuple[dict[str, Any], ...] = ()
+
+  @classmethod
+  def parse(cls, fields: dict[str, Any]) -> 'Finished':
+    """Reads what `fields` returned."""
+    written = fields['written']
+    return cls(
+        file=fields['file'],
+        written=shards.Written(**written),
+        refused=tuple(fields['refused']),
+    )
+
+  def fields(self) -> dict[str, Any]:
+    """All values, for JSON."""
+    return dataclasses.asdict(self)
+
+
+def record(folder: pathlib.Path, finished: Finished) -> None:
+  """Records that a shard has its final name."""
+  metadata.write_json(_beside(folder, finished.file), finished.fields())
+
+
+def read(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Finished]:
+  """The finished shards among those with the given names.
+
+  Raises:
+    ValueError: If a description is damaged.
+  """
+  found = {}
+  if (folder / MANIFEST).exists():
+    for fields in files.read_json_object(folder / MANIFEST)['shards']:
+      found[fields['file']] = Finished.parse(fields)
+  for name in names:
+    if (beside := _beside(folder, name)).exists():
+      found[name] = Finished.parse(files.read_json_object(beside))
+  return {
+      name: found[name]
+      for name in names
+      if name in found and _is_whole(folder / name, found[name].written)
+  }
+
+
+def _is_whole(file: pathlib.Path, written: shards.Written) -> bool:
+  return file.exists() and file.stat().st_size == written.file_bytes
+
+
+def pending(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Files of unfinished jobs that `MANIFEST` has not taken over."""
+  return [*folder.glob('*.array_record-*.json')]
+
+
+def write_refused(folder: pathlib.Path, found: Iterable[Finished]) -> int:
+  """Writes one line per refused image to `REFUSED`; returns their number.
+
+  Without refused images, there is no file.
+  """
+  lines = [json.dumps(entry) for shard in found for entry in shard.refused]
+  if not lines:
+    (folder / REFUSED).unlink(missing_ok=True)
+    return 0
+  text = '\n'.join(lines) + '\n'
+  with files.whole(folder / REFUSED, needs=len(text)) as file:
+    file.write(text.encode())
+  return len(lines)
+
+
+def _beside(folder: pathlib.Path, name: str) -> pathlib.Path:
+  return folder / f'{name}.json'
