@@ -36,6 +36,24 @@ class Data(schema.Section, name='data'):
       above=0, at_most=PILLOW_MAX_PIXELS,
       because='Pillow does not open larger images', resumable=True,
   )  # fmt: skip
+  decoder: str = fields.field(
+      'pillow',
+      "Library that decodes images; 'opencv' is faster. It decodes JPEG files"
+      ' to the same pixels, and resizes training images to other ones.',
+      choices=('pillow', 'opencv'),
+  )
+  on_error: str = fields.field(
+      'fail',
+      'What happens if an image cannot be read: the run stops, or the image is'
+      ' skipped, and the next one that can be read replaces it.',
+      choices=('fail', 'skip'), resumable=True,
+  )  # fmt: skip
+  max_errors: int = fields.field(
+      1000,
+      "With `on_error='skip'`: the run stops if more images than this cannot be"
+      ' read in one epoch.',
+      at_least=0, resumable=True,
+  )  # fmt: skip
   crop: str = fields.field(
       'center',
       'How training images are cropped to squares: at the center, at a random'

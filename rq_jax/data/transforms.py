@@ -2,13 +2,16 @@
 
 Training and evaluation use the transforms of the official code: those of
 torchvision on Pillow images, bilinear and antialiased. Pillow computes them
-here, too. Randomness comes from a NumPy generator that belongs to the example.
+here, too; training may use OpenCV instead, which is faster. Randomness comes
+from a NumPy generator that belongs to the example.
 """
 
 import math
 
 import numpy as np
 from PIL import Image
+
+from rq_jax.data import opencv
 
 CROPS = ('center', 'random', 'random_resized')
 
@@ -24,6 +27,7 @@ def train(
     image_size: int,
     crop: str = 'center',
     flip: bool = False,
+    decoder: str = 'pillow',
 ) -> np.ndarray:
   """Turns a picture into a training image: uint8[h, w, 3] -> float32[S, S, 3].
 
@@ -35,6 +39,7 @@ def train(
       crop (LSUN and ImageNet in the official code); 'random_resized' resizes a
       random square of 75 to 100 % of the area (FFHQ).
     flip: Whether to mirror the image left to right with probability 0.5.
+    decoder: Library that resizes, 'pillow' or 'opencv'; see `opencv.resize`.
 
   Returns:
     float32[S, S, 3] in [-1, 1].
@@ -45,14 +50,15 @@ def train(
   """
   _check(image)
   if crop == 'random_resized':
-    image = _random_resized_crop(image, rng, image_size)
+    image = _random_resized_crop(image, rng, image_size, decoder)
   elif crop == 'random':
-    image = _resize_short_side(image, image_size)
+    image = _resize_short_side(image, image_size, decoder)
     slack = np.array(image.shape[:2]) - image_size
     top, left = rng.integers(slack + 1)
     image = image[top : top + image_size, left : left + image_size]
   elif crop == 'center':
-    image = _center_crop(_resize_short_side(image, image_size), image_size)
+    image = _resize_short_side(image, image_size, decoder)
+    image = _center_crop(image, image_size)
   else:
     raise ValueError(
         f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
@@ -66,7 +72,8 @@ def train(
 def evaluate(image: np.ndarray, *, image_size: int) -> np.ndarray:
   """Takes the central square of a picture: uint8[h, w, 3] -> float32[S, S, 3].
 
-  Resizes the short side to S = `image_size` and crops the center.
+  Resizes the short side to S = `image_size` and crops the center. Pillow always
+  does this, so that evaluations and caches do not depend on the decoder.
 
   Returns:
     float32[S, S, 3] in [-1, 1].
@@ -91,22 +98,28 @@ def _to_float(image: np.ndarray) -> np.ndarray:
   return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize(
+    image: np.ndarray, height: int, width: int, decoder: str
+) -> np.ndarray:
   if image.shape[:2] == (height, width):
     return image
+  if decoder == 'opencv':
+    return opencv.resize(image, height, width)
   resized = Image.fromarray(image).resize(
       (width, height), Image.Resampling.BILINEAR
   )
   return np.asarray(resized)
 
 
-def _resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
+def _resize_short_side(
+    image: np.ndarray, size: int, decoder: str = 'pillow'
+) -> np.ndarray:
   """Resizes the short side to `size`, in the same way as torchvision."""
   height, width = image.shape[:2]
   # torchvision rounds the long side down.
   if height < width:
-    return _resize(image, size, int(size * width / height))
-  return _resize(image, int(size * height / width), size)
+    return _resize(image, size, int(size * width / height), decoder)
+  return _resize(image, int(size * height / width), size, decoder)
 
 
 def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
@@ -116,7 +129,7 @@ def _center_crop(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _random_resized_crop(
-    image: np.ndarray, rng: np.random.Generator, size: int
+    image: np.ndarray, rng: np.random.Generator, size: int, decoder: str
 ) -> np.ndarray:
   """Crops a random square as torchvision's RandomResizedCrop with ratio 1."""
   height, width = image.shape[:2]
@@ -130,4 +143,4 @@ def _random_resized_crop(
   else:
     # The picture is too long for such a square; take the largest that fits.
     square = _center_crop(image, min(height, width))
-  return _resize(square, size, size)
+  return _resize(square, size, size, decoder)
