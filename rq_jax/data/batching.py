@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,15 @@ class Batches(Iterator[dict[str, np.ndarray]]):
     except image_files.BrokenImageError as error:
       failure = image_files.BrokenImageError(str(error))
     except RuntimeError as error:
-      if 'Worker process was terminated' not in str(error):
+      died = re.search(
+          r'Worker process was terminated.*code (-?\d+)', str(error)
+      )
+      if died is None:
         raise
       failure = ChildProcessError(
-          'A process that loads examples died (see --config.data.workers):'
-          f' {error} If there is no other message, the memory may have run out:'
-          ' lower --config.data.workers or --config.data.batch_size.'
+          'A process that loads examples ended unexpectedly, with exit code'
+          f' {died[1]}. If there is no other message, the memory may have run'
+          ' out: lower --config.data.workers or --config.data.batch_size.'
       )
     else:
       return self._reported(batch)

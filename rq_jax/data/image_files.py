@@ -236,7 +236,7 @@ def _too_large(
 ) -> BrokenImageError:
   return BrokenImageError(
       f'{shown(path)} has {size} pixels according to its header, which is more'
-      f' than --config.data.max_pixels={max_pixels}. Shrink or remove the image,'
-      ' or raise --config.data.max_pixels to at most'
+      f' than --config.data.max_pixels={max_pixels}. Shrink or remove the'
+      ' image, or raise --config.data.max_pixels to at most'
       f' {sections.PILLOW_MAX_PIXELS}.'
   )

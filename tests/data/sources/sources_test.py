@@ -167,7 +167,11 @@ def test_an_image_folder_survives_pickling(tmp_path, photos):
 def test_open_source_follows_the_config(tmp_path, photos):
   def open_source(source, path=None, split='test'):
     config = types.SimpleNamespace(
-        source=source, path=path, image_size=16, max_pixels=60 * 90
+        source=source,
+        path=path,
+        image_size=16,
+        max_pixels=60 * 90,
+        decoder='pillow',
     )
     return sources.open_source(config, split)
 
