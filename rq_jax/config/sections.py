@@ -25,8 +25,8 @@ class Data(schema.Section, name='data'):
   )
   path: str | None = fields.field(
       None,
-      'Folder of the images, of the prepared dataset, of the tar files or of the'
-      " cache of features; 'digits' needs none.",
+      'Folder of the images, the prepared dataset, the tar files or the cache of'
+      " features; 'digits' needs none.",
       path=True, resumable=True,
   )  # fmt: skip
   image_size: sizes.ImageSize = fields.field(
@@ -54,6 +54,24 @@ class Data(schema.Section, name='data'):
       ' 1, 2, ...: numbers in names by value (2 before 10), or all characters'
       ' alphabetically.',
       choices=('natural', 'alphabetical'), legacy='alphabetical',
+  )  # fmt: skip
+  decoder: str = fields.field(
+      'pillow',
+      "Library that decodes images; 'opencv' is faster. It decodes JPEG files"
+      ' to the same pixels, and resizes training images to other ones.',
+      choices=('pillow', 'opencv'),
+  )
+  on_error: str = fields.field(
+      'fail',
+      'What happens if an image cannot be read: the run stops, or the image is'
+      ' skipped, and the next one that can be read replaces it.',
+      choices=('fail', 'skip'), resumable=True,
+  )  # fmt: skip
+  max_errors: int = fields.field(
+      1000,
+      "With `on_error='skip'`: the run stops if more images than this cannot be"
+      ' read in one epoch.',
+      at_least=0, resumable=True,
   )  # fmt: skip
   crop: str = fields.field(
       'center',

@@ -18,10 +18,11 @@ import warnings
 from etils import epath
 import numpy as np
 from PIL import Image
-from PIL import ImageOps
 
 from rq_jax import files
 from rq_jax.config import sections
+from rq_jax.data import decoding
+from rq_jax.data import opencv
 
 EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp'})
 FORMATS = ('JPEG', 'PNG', 'WEBP')
@@ -37,6 +38,8 @@ _KINDS = (
 # Pillow warns about images above half of its own limit. Here, `max_pixels` is
 # the limit, and it may be set higher than that.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+# Damaged EXIF data is ignored, and there may be many such files.
+warnings.filterwarnings('ignore', module=r'PIL\.TiffImagePlugin')
 
 
 class BrokenImageError(ValueError):
@@ -48,16 +51,27 @@ class Reader:
   """Reads images as RGB, uint8[h, w, 3].
 
   Drops transparency, reduces 16-bit grey to 8 bits, and reads the first frame
-  of an animation.
+  of an animation. A file that lacks its end is read if it holds all pixels.
 
   Attributes:
     max_pixels: Limit on width times height. Larger images are refused before
       any pixel is decoded.
-    rotate: Whether to turn images as their EXIF orientation says.
+    rotate: Whether to turn and mirror images as their EXIF orientation demands.
+    decoder: 'pillow', or 'opencv' to decode JPEG files with OpenCV: the pixels
+      are the same. Pillow still reads headers, other formats and CMYK, and
+      decides about damaged files.
+
+  Raises:
+    ImportError: On creation, if OpenCV is asked for and not installed.
   """
 
   max_pixels: int = sections.DEFAULT_MAX_PIXELS
   rotate: bool = False
+  decoder: str = 'pillow'
+
+  def __post_init__(self):
+    if self.decoder == 'opencv':
+      opencv.load()
 
   def read(self, path: epath.PathLike) -> np.ndarray:
     """Reads a file, local or remote, or a link to a regular file.
@@ -91,7 +105,24 @@ class Reader:
       if width * height > limit:
         raise _too_large(name, f'{width} x {height}', limit)
       with _reworded(name, limit):
-        return _rgb(ImageOps.exif_transpose(image) if self.rotate else image)
+        pixels = self._pixels(image, file)
+        return decoding.upright(pixels, image) if self.rotate else pixels
+
+  def _pixels(self, image: Image.Image, file: IO[bytes]) -> np.ndarray:
+    """Decodes an image, not rotated, from the file that it was opened from."""
+    is_jpeg = image.format == 'JPEG'
+    if self.decoder == 'opencv' and is_jpeg and image.mode in ('RGB', 'L'):
+      pixels = opencv.decode(_content(file))
+      # OpenCV reads no damaged files, which Pillow will describe below.
+      if pixels is not None:
+        return pixels
+    try:
+      return decoding.rgb(image)
+    except OSError:  # Pillow's error if a file ends too early.
+      pixels = decoding.rgb_of_cut_jpeg(_content(file)) if is_jpeg else None
+      if pixels is None:
+        raise
+      return pixels
 
 
 def content(path: epath.PathLike) -> bytes:
@@ -113,7 +144,31 @@ def content(path: epath.PathLike) -> bytes:
 
 def reader(data: sections.Data) -> Reader:
   """The reader of an experiment's images, given its section `data`."""
-  return Reader(max_pixels=data.max_pixels, rotate=data.exif_rotation)
+  return Reader(
+      max_pixels=data.max_pixels,
+      rotate=data.exif_rotation,
+      decoder=data.decoder,
+  )
+
+
+def shown(path: epath.PathLike) -> str:
+  """The name of a file for a message: escapes all but printable characters."""
+  return ''.join(map(_shown_character, os.fspath(path)))
+
+
+def _shown_character(character: str) -> str:
+  if character.isprintable():
+    return character
+  code = ord(character)
+  if 0xDC80 <= code <= 0xDCFF:  # Stands for a byte that is not UTF-8.
+    return f'\\x{code - 0xDC00:02x}'
+  return character.encode('unicode_escape').decode()
+
+
+def _content(file: IO[bytes]) -> bytes:
+  """The bytes of a file, which Pillow may have read in part."""
+  file.seek(0)
+  return file.read()
 
 
 @contextlib.contextmanager
@@ -123,8 +178,8 @@ def _reworded(path: epath.PathLike, max_pixels: int) -> Iterator[None]:
     yield
   except Image.UnidentifiedImageError as error:
     raise BrokenImageError(
-        f'{path} is not a JPEG, PNG or WebP file, or its header is damaged.'
-        ' Convert, repair or remove it.'
+        f'{shown(path)} is not a JPEG, PNG or WebP file, or its header is'
+        ' damaged. Convert, repair or remove it.'
     ) from error
   except (
       Image.DecompressionBombError,
@@ -161,15 +216,16 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
     # O_NONBLOCK does not wait for its writer.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
   except FileNotFoundError as error:
-    what = 'a link to a file that is missing'
+    is_link = os.path.islink(path)
+    what = 'a link to a file that is missing' if is_link else 'missing'
     raise BrokenImageError(
-        f'{path} is {what if os.path.islink(path) else "missing"}. Restore the'
-        ' file, or remove its entry from the folder.'
+        f'{shown(path)} is {what}. Restore the file, or remove its entry from'
+        ' the folder.'
     ) from error
   except OSError as error:
     raise BrokenImageError(
-        f'{path} cannot be opened: {error.strerror}. Change its permissions, or'
-        ' remove it.'
+        f'{shown(path)} cannot be opened: {error.strerror}. Change its'
+        ' permissions, or remove it.'
     ) from error
   try:
     _check_regular(path, os.fstat(file.fileno()).st_mode)
@@ -185,14 +241,14 @@ def _check_regular(path: epath.PathLike, mode: int) -> None:
         (name for is_kind, name in _KINDS if is_kind(mode)), 'something else'
     )
     raise BrokenImageError(
-        f'{path} is not a regular file, but {kind}. Remove it.'
+        f'{shown(path)} is not a regular file, but {kind}. Remove it.'
     )
 
 
 def _unreadable(path: epath.PathLike, error: Exception) -> BrokenImageError:
   return BrokenImageError(
-      f'{path} cannot be read as an image ({type(error).__name__}: {error}).'
-      ' Repair or remove the file.'
+      f'{shown(path)} cannot be read as an image'
+      f' ({type(error).__name__}: {error}). Repair or remove the file.'
   )
 
 
@@ -200,23 +256,8 @@ def _too_large(
     path: epath.PathLike, size: str, max_pixels: int
 ) -> BrokenImageError:
   return BrokenImageError(
-      f'{path} has {size} pixels according to its header, which is more than'
-      f' --config.data.max_pixels={max_pixels}. Shrink or remove the image, or'
-      ' raise --config.data.max_pixels to at most'
+      f'{shown(path)} has {size} pixels according to its header, which is more'
+      f' than --config.data.max_pixels={max_pixels}. Shrink or remove the'
+      ' image, or raise --config.data.max_pixels to at most'
       f' {sections.PILLOW_MAX_PIXELS}.'
   )
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-  """Decodes an image to RGB: -> uint8[h, w, 3]."""
-  if image.mode.startswith('I'):
-    return np.asarray(_eight_bit(image).convert('RGB'))
-  if image.mode == 'P':
-    # Pillow warns about palettes with transparency unless it converts to RGBA.
-    image = image.convert('RGBA')
-  return np.asarray(image.convert('RGB'))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-  """Scales 16-bit grey to 8 bits; Pillow's own conversion would saturate."""
-  return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))

@@ -7,9 +7,8 @@ transforms depend only on an example's position in the run. So neither the order
 nor the augmentation depends on the number of processes or of workers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -17,33 +16,16 @@ import numpy as np
 from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
+from rq_jax.data import batching
+from rq_jax.data import broken_examples
 from rq_jax.data import sources
 from rq_jax.data import transforms
 
 Example = dict[str, Any]
 Transform = Callable[[Example, np.random.Generator], Example]
 
-# Batches that a process reads ahead. Grain's default is 500; its unit here is
-# a whole batch, so the default would fill the memory.
-_READ_AHEAD = 8
 # Transforms get a generator in evaluation, too; its seed never changes.
 _EVALUATION_SEED = 0
-
-
-class Batches(Iterator[dict[str, np.ndarray]]):
-  """An iterator over the batches of one process; close it after use."""
-
-  def __init__(self, iterator: Any):
-    """Wraps a Grain iterator."""
-    self._iterator = iterator
-
-  def __next__(self) -> dict[str, np.ndarray]:
-    """The next batch."""
-    return next(self._iterator)
-
-  def close(self) -> None:
-    """Stops the threads and worker processes."""
-    self._iterator.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +36,14 @@ class ImageTransform:
     image_size: Size of the result, Y, X; or one number for squares.
     crop: How to crop in training; see `transforms.train`.
     flip: Whether to mirror at random in training; see `transforms.train`.
+    decoder: Library that resizes in training; see `transforms.train`.
     train: Whether to use `transforms.train` instead of `transforms.evaluate`.
   """
 
   image_size: sizes.ImageSize
   crop: str
   flip: bool
+  decoder: str
   train: bool
 
   def __call__(self, example: Example, rng: np.random.Generator) -> Example:
@@ -71,6 +55,7 @@ class ImageTransform:
           image_size=self.image_size,
           crop=self.crop,
           flip=self.flip,
+          decoder=self.decoder,
       )
     else:
       image = transforms.evaluate(example['image'], image_size=self.image_size)
@@ -91,6 +76,7 @@ def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
       image_size=data.image_size,
       crop=data.crop,
       flip=data.flip,
+      decoder=data.decoder,
       train=train,
   )
 
@@ -103,9 +89,10 @@ def train_batches(
     seed: int,
     step: int = 0,
     workers: int = 0,
+    max_errors: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
-) -> Batches:
+) -> batching.Batches:
   """Endless shuffled batches of a source.
 
   Each epoch of len(source) examples is a new permutation of the source. A batch
@@ -121,6 +108,8 @@ def train_batches(
     workers: Processes that load and transform; 0 uses threads. Workers import
       the main module of the program, so scripts need
       `if __name__ == '__main__'`.
+    max_errors: Replaces broken examples, see `broken_examples.Replaced`, and
+      adds an array 'replaced' to the batches. None raises their errors instead.
     process_index: Index i of this process: it loads the i-th of `process_count`
       blocks of rows.
     process_count: Processes that share the global batch.
@@ -134,21 +123,14 @@ def train_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None)
+  examples = grain.MapDataset.source(_whole(source, max_errors))
+  examples = examples.seed(seed).shuffle().repeat(None)
   if transform is not None:
     examples = examples.random_map(transform)
   batches = grain.MapDataset.source(
-      _LocalBatches(examples, batch_size, process_index, process_count)
+      batching.LocalBatches(examples, batch_size, process_index, process_count)
   )
-  # The workers already run in parallel, so each of them needs one thread only.
-  options = grain.ReadOptions(1, 1) if workers else _read_options()
-  batches = batches[step:].to_iter_dataset(options)
-  if workers:
-    _mark_flags_as_parsed()
-    batches = batches.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=workers)
-    )
-  return Batches(iter(batches))
+  return batching.read(batches[step:], workers)
 
 
 def eval_batches(
@@ -157,9 +139,10 @@ def eval_batches(
     transform: Transform | None = None,
     batch_size: int,
     count: int | None = None,
+    max_errors: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
-) -> Batches:
+) -> batching.Batches:
   """One pass over the first examples of a source, in order.
 
   The last batch is filled up with copies of the last example. All processes
@@ -171,6 +154,8 @@ def eval_batches(
       the example's index.
     batch_size: Examples of the global batch.
     count: Largest number of examples; None for all of them.
+    max_errors: Replaces broken examples, as in `train_batches`. Replacements
+      are not valid.
     process_index: Index i of this process: it loads the i-th of `process_count`
       blocks of rows.
     process_count: Processes that share the global batch.
@@ -185,77 +170,30 @@ def eval_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(source)
+  examples = grain.MapDataset.source(_whole(source, max_errors))
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
   count = len(source) if count is None else min(count, len(source))
-  padded = _Padded(examples, count, -(-count // batch_size) * batch_size)
+  padded = batching.Padded(
+      examples, count, -(-count // batch_size) * batch_size
+  )
   batches = grain.MapDataset.source(
-      _LocalBatches(padded, batch_size, process_index, process_count)
+      batching.LocalBatches(padded, batch_size, process_index, process_count)
   )
-  return Batches(iter(batches.to_iter_dataset(_read_options())))
+  return batching.read(batches, workers=0)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Padded:
-  """The first examples, marked as valid, then copies of the last of them."""
-
-  examples: Any
-  count: int
-  length: int
-
-  def __len__(self) -> int:
-    return self.length
-
-  def __getitem__(self, index: int) -> Example:
-    last = self.count - 1
-    example = self.examples[min(index, last)]
-    return {**example, 'valid': np.bool_(index <= last)}
+def error_limit(data: sections.Data) -> int | None:
+  """The argument `max_errors` of the functions above, for an experiment."""
+  return data.max_errors if data.on_error == 'skip' else None
 
 
-@dataclasses.dataclass(frozen=True)
-class _LocalBatches:
-  """The rows that one process loads of every global batch, batch by batch.
-
-  Stacking here rather than with Grain's `batch` lets each process take a block
-  of every global batch, so that joining the blocks in order restores the batch.
-  """
-
-  examples: Any
-  batch_size: int
-  process_index: int
-  process_count: int
-
-  def __len__(self) -> int:
-    return len(self.examples) // self.batch_size
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    rows = self.batch_size // self.process_count
-    start = index * self.batch_size + self.process_index * rows
-    batch: dict[str, np.ndarray] = {}
-    for row in range(rows):
-      example = self.examples[start + row]
-      batch = batch or _empty_batch(example, rows)
-      # Each example is copied at once, while it is in the processor's cache.
-      # Stacking all of them at the end takes three times as long.
-      for name, value in example.items():
-        batch[name][row] = value
-    return batch
-
-
-def _empty_batch(example: Example, rows: int) -> dict[str, np.ndarray]:
-  arrays = {name: np.asarray(value) for name, value in example.items()}
-  return {n: np.empty((rows, *a.shape), a.dtype) for n, a in arrays.items()}
-
-
-def _read_options() -> Any:
-  """Uses one thread per processor; more would only wait for Python's lock."""
-  import grain
-
-  return grain.ReadOptions(
-      num_threads=min(_READ_AHEAD, os.cpu_count() or 1),
-      prefetch_buffer_size=_READ_AHEAD,
-  )
+def _whole(
+    source: sources.Examples, max_errors: int | None
+) -> sources.Examples:
+  if max_errors is None:
+    return source
+  return broken_examples.Replaced(source, max_errors)
 
 
 def _check(
@@ -280,11 +218,3 @@ def _check(
         f'process_index={process_index} must be in [0, {process_count}).'
         ' Change process_index or process_count.'
     )
-
-
-def _mark_flags_as_parsed() -> None:
-  """Lets Grain's workers read absl flags, which notebooks never parse."""
-  from absl import flags
-
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()

@@ -2,7 +2,8 @@
 
 Training and evaluation use the transforms of the official code: those of
 torchvision on Pillow images, bilinear and antialiased. Pillow computes them
-here, too. Randomness comes from a NumPy generator that belongs to the example.
+here, too; training may use OpenCV instead, which is faster. Randomness comes
+from a NumPy generator that belongs to the example.
 """
 
 import math
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rq_jax.config import sizes
+from rq_jax.data import opencv
 
 CROPS = ('center', 'random', 'random_resized')
 
@@ -26,6 +28,7 @@ def train(
     image_size: sizes.ImageSize,
     crop: str = 'center',
     flip: bool = False,
+    decoder: str = 'pillow',
 ) -> np.ndarray:
   """Turns a picture into a training image: uint8[h, w, 3] -> float32[Y, X, 3].
 
@@ -38,6 +41,7 @@ def train(
       code); 'random_resized' resizes a random crop of the shape of the result
       that has 75 to 100 % of the picture's area (FFHQ).
     flip: Whether to mirror the image left to right with probability 0.5.
+    decoder: Library that resizes, 'pillow' or 'opencv'; see `opencv.resize`.
 
   Returns:
     float32[Y, X, 3] in [-1, 1].
@@ -49,13 +53,13 @@ def train(
   _check(image)
   size = sizes.pair(image_size)
   if crop == 'random_resized':
-    image = _random_resized_crop(image, rng, size)
+    image = _random_resized_crop(image, rng, size, decoder)
   elif crop == 'random':
-    image = _cover(image, size)
+    image = _cover(image, size, decoder)
     top, left = rng.integers(np.subtract(image.shape[:2], size) + 1)
     image = image[top : top + size[0], left : left + size[1]]
   elif crop == 'center':
-    image = _center_crop(_cover(image, size), size)
+    image = _center_crop(_cover(image, size, decoder), size)
   else:
     raise ValueError(
         f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
@@ -70,6 +74,8 @@ def evaluate(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
   """Takes the center of a picture: uint8[h, w, 3] -> float32[Y, X, 3].
 
   Resizes the picture so that it just covers Y x X pixels, and crops the center.
+  Pillow always does this, so that evaluations and caches do not depend on the
+  decoder.
 
   Args:
     image: uint8[h, w, 3], of any size.
@@ -98,16 +104,22 @@ def _to_float(image: np.ndarray) -> np.ndarray:
   return image.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize(
+    image: np.ndarray, height: int, width: int, decoder: str
+) -> np.ndarray:
   if image.shape[:2] == (height, width):
     return image
+  if decoder == 'opencv':
+    return opencv.resize(image, height, width)
   resized = Image.fromarray(image).resize(
       (width, height), Image.Resampling.BILINEAR
   )
   return np.asarray(resized)
 
 
-def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _cover(
+    image: np.ndarray, size: tuple[int, int], decoder: str = 'pillow'
+) -> np.ndarray:
   """Resizes a picture so that one side fits and the other is long enough.
 
   For squares, this resizes the short side, in the same way as torchvision.
@@ -116,8 +128,8 @@ def _cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   high, wide = size
   # torchvision rounds the longer side down.
   if high * width > wide * height:
-    return _resize(image, high, int(high * width / height))
-  return _resize(image, int(wide * height / width), wide)
+    return _resize(image, high, int(high * width / height), decoder)
+  return _resize(image, int(wide * height / width), wide, decoder)
 
 
 def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -127,7 +139,10 @@ def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _random_resized_crop(
-    image: np.ndarray, rng: np.random.Generator, size: tuple[int, int]
+    image: np.ndarray,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    decoder: str,
 ) -> np.ndarray:
   """Crops at random, as torchvision's RandomResizedCrop with a fixed ratio."""
   height, width = image.shape[:2]
@@ -146,4 +161,4 @@ def _random_resized_crop(
     high = max(1, min(height, round(width / ratio)))
     wide = max(1, min(width, round(height * ratio)))
     cropped = _center_crop(image, (high, wide))
-  return _resize(cropped, *size)
+  return _resize(cropped, *size, decoder)

@@ -25,6 +25,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
+from rq_jax.training import skipped
 from rq_jax.training import start
 from rq_jax.training import update
 from rq_jax.typing import Metrics, PyTree
@@ -93,6 +94,7 @@ def run(
       step; a checkpoint is saved before. Until the first step there is nothing
       to save, and signals keep the handlers they had.
     OSError: If a checkpoint could not be saved.
+    ValueError: If an image cannot be read, or too many cannot be read.
     FloatingPointError: If a step was not finite. That step is not applied, and
       no checkpoint contains it.
   """
@@ -118,7 +120,7 @@ class _Run:
     self._stage, self._task, self._config = stage, task, config
     self._mesh, self._workdir, self._total = mesh, workdir, total_steps
     self._splits, self._checkpoints = splits, checkpoints
-    self._state, self._shardings = start.open_state(
+    self._state, self._shardings, meta = start.open_state(
         stage,
         task,
         config,
@@ -127,6 +129,13 @@ class _Run:
         num_examples=len(splits.train),
     )
     self._first_step = int(self._state.step)
+    self._skipped = skipped.Skipped(
+        limit=loader.error_limit(config.data),
+        num_examples=len(splits.train),
+        batch_size=config.data.batch_size,
+        mesh=mesh,
+        meta=meta,
+    )
     self._saved_step = checkpoints.latest_step()
     self._writer = metrics_lib.MetricWriter(
         workdir,
@@ -157,7 +166,6 @@ class _Run:
     train, results, signals = self._config.train, None, None
     if self._first_step:
       console.tell(f'Resuming after step {self._first_step} of {self._total}.')
-    batches = self._open_batches(self._first_step)
     bar = progress.bar(
         total=self._total,
         initial=self._first_step,
@@ -165,9 +173,13 @@ class _Run:
         disable=jax.process_index() > 0,
     )
     try:
-      with bar:
+      with (
+          bar,
+          contextlib.closing(self._open_batches(self._first_step)) as batches,
+      ):
         for step in range(self._first_step + 1, self._total + 1):
           batch = partitioning.global_batch(next(batches), self._mesh)
+          batch, counts = self._skipped.counted(step, batch)
           first = signals is None
           with console.compiling('the training step', first=first):
             self._state, metrics = self._step_fn(self._task, self._state, batch)
@@ -178,7 +190,7 @@ class _Run:
           bar.update()
           last = step == self._total
           if step % train.log_steps == 0 or last:
-            self._log(step, metrics, bar)
+            self._log(step, metrics | counts, bar)
           if step % train.eval_steps == 0 and not last:
             self._evaluate(step)
           stopping = signals.requested(step)
@@ -188,7 +200,6 @@ class _Run:
             raise interrupts.Interrupted(f'saved at step {step}')
         results = self._evaluate(max(self._first_step, self._total))
     finally:
-      batches.close()
       self._writer.close()
     return results
 
@@ -201,6 +212,7 @@ class _Run:
         seed=self._config.seed,
         step=step,
         workers=data.workers,
+        max_errors=loader.error_limit(data),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -223,6 +235,7 @@ class _Run:
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
     self._writer.write(step, named | {'speed/images_per_second': rate})
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
+    self._skipped.check()
 
   def _check_finite(self) -> None:
     if int(self._state.failed_step) != update.NO_STEP:
@@ -238,9 +251,11 @@ class _Run:
     # A resumed run does not repeat this step, so write its metrics now.
     self._flush(bar)
     self._check_finite()
+    self._skipped.check()
     if step == self._saved_step:
       return
     meta = {'step': step, 'num_examples': len(self._splits.train)}
+    meta |= self._skipped.meta()
     self._checkpoints.save(step, self._state, meta)
     self._saved_step = step
 
@@ -249,24 +264,27 @@ class _Run:
     console.tell(f'Evaluating after step {step} ...')
     data = self._config.data
     count = min(self._config.train.eval_images, len(self._splits.test))
-    sums, rows = None, {}
-    for batch in loader.eval_batches(
+    sums, rows, counts = None, {}, {}
+    batches = loader.eval_batches(
         self._splits.test,
         transform=loader.image_transform(data, train=False),
         batch_size=data.batch_size,
         count=count,
+        max_errors=loader.error_limit(data),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-    ):
-      batch = partitioning.global_batch(batch, self._mesh)
-      rows = rows or self._preview_fn(self._task, self._state, batch)
-      new = self._eval_fn(self._task, self._state, batch)
-      sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
+    )
+    with contextlib.closing(batches):
+      for batch in batches:
+        batch = partitioning.global_batch(batch, self._mesh)
+        batch, counts = self._skipped.summed(batch)
+        rows = rows or self._preview_fn(self._task, self._state, batch)
+        new = self._eval_fn(self._task, self._state, batch) | counts
+        sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
-    results = {
-        f'eval/{name}': float(value)
-        for name, value in self._stage.summarize(self._task, sums).items()
-    }
+    summary = self._stage.summarize(self._task, sums)
+    summary |= {name: sums[name] for name in counts}
+    results = {f'eval/{name}': float(x) for name, x in summary.items()}
     self._writer.write(step, results)
     # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}

@@ -18,6 +18,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import loop
+from rq_jax.training import skipped
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training import start
@@ -102,15 +103,16 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       )
       held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
-    return loop.run(
-        STAGES[config.stage],
-        task,
-        config,
-        mesh,
-        held.folder,
-        splits=splits,
-        total_steps=total_steps,
-    )
+    with skipped.advising(config.data):
+      return loop.run(
+          STAGES[config.stage],
+          task,
+          config,
+          mesh,
+          held.folder,
+          splits=splits,
+          total_steps=total_steps,
+      )
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:

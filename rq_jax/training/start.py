@@ -46,11 +46,11 @@ def open_state(
     mesh: jax.sharding.Mesh,
     checkpoints: runs.Checkpoints,
     num_examples: int,
-) -> tuple[PyTree, PyTree]:
-  """Returns the state that a run starts from, and its shardings.
+) -> tuple[PyTree, PyTree, Mapping[str, Any]]:
+  """Returns the state that a run starts from, its shardings, and its meta.
 
   The newest checkpoint comes first. If there is none, the state is initialized,
-  with the weights of `config.init_from` if it is set.
+  with the weights of `config.init_from` if it is set, and the meta is empty.
 
   Args:
     stage: A `loop.Stage`.
@@ -72,7 +72,7 @@ def open_state(
   if restored is not None:
     state, meta = restored
     _check_position(meta, num_examples)
-    return state, shardings
+    return state, shardings, meta
   weights = {}
   if config.init_from is not None:
     weights = _weights(config.init_from, stage.weights, abstract, shardings)
@@ -86,7 +86,7 @@ def open_state(
   if weights and state.ema_params is not None:
     ema = jax.tree.map(lambda p: p.copy(), state.params)
     state = state.replace(ema_params=ema)
-  return state, shardings
+  return state, shardings, {}
 
 
 def _weights(

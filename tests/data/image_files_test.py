@@ -68,10 +68,48 @@ def test_pixels_are_those_that_pillow_decodes(
   np.testing.assert_array_equal(pictures.read(tmp_path, name, more), expected)
 
 
-def test_a_png_file_without_its_last_chunk_has_all_pixels(tmp_path, photo):
-  content = pictures.encoded(photo, 'PNG')[:-12]
+# The last chunk has 12 bytes; before it are a checksum, and one of the pixels.
+@pytest.mark.parametrize('missing', [1, 12, 16, 20])
+def test_a_png_file_without_its_end_has_all_pixels(tmp_path, photo, missing):
+  content = pictures.encoded(photo, 'PNG')[:-missing]
   np.testing.assert_array_equal(
       pictures.read(tmp_path, 'x.png', content), np.asarray(photo)
+  )
+
+
+def test_a_png_file_cut_at_99_percent_may_have_all_pixels(tmp_path, photo):
+  picture = photo.resize((24, 18))
+  content = pictures.encoded(picture, 'PNG')
+  assert len(content) > 1000
+  np.testing.assert_array_equal(
+      pictures.read(tmp_path, 'x.png', content[: len(content) * 99 // 100]),
+      np.asarray(picture),
+  )
+
+
+@pytest.mark.parametrize('missing', [1, 2])
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(quality=95, subsampling=0), dict(restart_marker_rows=1)],
+    ids=str,
+)
+def test_a_jpeg_file_without_its_end_has_all_pixels(
+    tmp_path, photo, missing, options
+):
+  for picture in (photo, photo.convert('L'), photo.convert('CMYK')):
+    content = pictures.encoded(picture, 'JPEG', **options)
+    np.testing.assert_array_equal(
+        pictures.read(tmp_path, 'x.jpg', content[:-missing]),
+        np.asarray(Image.open(io.BytesIO(content)).convert('RGB')),
+    )
+
+
+def test_the_first_picture_of_a_camera_with_several_is_read(tmp_path, photo):
+  white = Image.new('RGB', pictures.SIZE, 'white')
+  content = pictures.encoded(photo, 'MPO', save_all=True, append_images=[white])
+  np.testing.assert_array_equal(
+      pictures.read(tmp_path, 'x.jpg', content),
+      np.asarray(Image.open(io.BytesIO(pictures.encoded(photo, 'JPEG')))),
   )
 
 
@@ -98,10 +136,17 @@ def test_images_of_any_shape_are_read(tmp_path, photo, size):
 
 
 @pytest.mark.parametrize(
-    'name',
-    [b'a b.png', b'a\nb.png', '\N{CAT}.png'.encode(), b'"\'.png', b'\xff.png'],
+    ('name', 'shown'),
+    [
+        (b'a b.png', 'a b.png'),
+        (b'a\nb.png', r'a\nb.png'),
+        ('\N{CAT}\xe9.png'.encode(), '\N{CAT}\xe9.png'),
+        (b'"\'\\.png', '"\'\\.png'),
+        (b'\xff\xfe.png', r'\xff\xfe.png'),
+        (b'\x1b[31m.png', r'\x1b[31m.png'),
+    ],
 )
-def test_files_of_any_name_are_read_and_named(tmp_path, photo, name):
+def test_files_of_any_name_are_read_and_named(tmp_path, photo, name, shown):
   file = os.path.join(os.fsencode(tmp_path), name)
   with open(file, 'wb') as stream:
     photo.save(stream, 'PNG')
@@ -109,7 +154,8 @@ def test_files_of_any_name_are_read_and_named(tmp_path, photo, name):
   np.testing.assert_array_equal(source[0]['image'], np.asarray(photo))
   with open(file, 'wb'):
     pass
-  pictures.refused(os.fsdecode(file))
+  message = pictures.refused(os.fsdecode(file))
+  assert message.startswith(f'{tmp_path}/{shown} is not a JPEG, PNG or WebP')
 
 
 def test_remote_files_are_read_and_refused_alike(tmp_path, photo, monkeypatch):

@@ -82,12 +82,33 @@ def test_files_that_hold_no_picture_are_refused(tmp_path, content):
         *(('WEBP', p) for p in (1, 25, 50, 99)),
     ],
 )
-def test_a_file_that_was_cut_is_refused(tmp_path, photo, kind, percent):
+@pytest.mark.parametrize('decoder', ['pillow', 'opencv'])
+def test_a_file_that_was_cut_is_refused(
+    tmp_path, photo, kind, percent, decoder
+):
   content = pictures.encoded(photo, kind)
   file = tmp_path / 'cut.jpg'
   file.write_bytes(content[: len(content) * percent // 100])
-  message = pictures.refused(file)
+  message = pictures.refused(file, decoder=decoder)
   assert 'cannot be read as an image' in message or 'damaged' in message
+
+
+@pytest.mark.parametrize(
+    ('options', 'missing'),
+    [
+        ({}, 3),
+        (dict(restart_marker_rows=1), 30),
+        (dict(progressive=True), 2),
+    ],
+    ids=str,
+)
+def test_a_jpeg_file_that_may_lack_pixels_is_refused(
+    tmp_path, photo, options, missing
+):
+  """A progressive one may lack its last scans."""
+  content = pictures.encoded(photo, 'JPEG', **options)
+  (tmp_path / 'x.jpg').write_bytes(content[:-missing])
+  assert 'image file is truncated' in pictures.refused(tmp_path / 'x.jpg')
 
 
 def test_a_png_file_with_a_changed_byte_is_refused(tmp_path, photo):

@@ -162,7 +162,11 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
     small.save(tmp_path / f'{i}.jpg', quality=90)
   source = image_folder.ImageFolder(tmp_path)
   config = types.SimpleNamespace(
-      source='image_folder', image_size=32, crop='random_resized', flip=True
+      source='image_folder',
+      image_size=32,
+      crop='random_resized',
+      flip=True,
+      decoder='pillow',
   )
   options = {
       'batch_size': 4,
@@ -249,14 +253,23 @@ def test_evaluation_transforms_an_example_alike_in_any_batch():
 
 def test_image_transform_trains_with_the_config_and_evaluates_the_center():
   config = types.SimpleNamespace(
-      source='image_folder', image_size=16, crop='random', flip=True
+      source='image_folder',
+      image_size=16,
+      crop='random',
+      flip=True,
+      decoder='pillow',
   )
   image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
   example = {'image': image, 'label': np.int32(4)}
   train = pickle.loads(pickle.dumps(loader.image_transform(config, train=True)))
   result = train(example, np.random.default_rng(7))
   expected = transforms.train(
-      image, np.random.default_rng(7), image_size=16, crop='random', flip=True
+      image,
+      np.random.default_rng(7),
+      image_size=16,
+      crop='random',
+      flip=True,
+      decoder='pillow',
   )
   np.testing.assert_array_equal(result['image'], expected)
   assert result['label'] == 4

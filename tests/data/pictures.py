@@ -30,7 +30,9 @@ def refused(path, **options):
   with pytest.raises(ValueError) as error:
     image_files.Reader(**options).read(path)
   message = str(error.value)
-  assert message.startswith(f'{path} ')
+  assert isinstance(error.value, image_files.BrokenImageError)
+  assert message.startswith(f'{image_files.shown(path)} ')
+  assert message.isprintable()
   assert '0x' not in message and '_io.' not in message
   return message
 

@@ -139,7 +139,7 @@ def test_a_step_takes_the_memory_of_the_state_before(tmp_path, monkeypatch):
 
   monkeypatch.setattr(loop.start, 'open_state', spy)
   toy.run(tmp_path, steps=1)
-  state, _ = opened[0]
+  state, *_ = opened[0]
   assert state.params['w'].is_deleted()
   assert state.ema_params['w'].is_deleted()
 
