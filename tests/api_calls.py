@@ -48,7 +48,7 @@ def wrong(sampler: rq_jax.Sampler, tokenizer: rq_jax.Tokenizer) -> None:
   """Calls that must be reported."""
   key = jax.random.key(0)
   images = sampler(key, label=[3])  # wrong: reportCallIssue
-  sampler.codes(key, labels=['three'])  # wrong: reportArgumentType
+  sampler.codes(key, labels=[[3]])  # wrong: reportArgumentType
   sampler.codes(0, labels=[3])  # wrong: reportArgumentType
   sampler.codes(labels=[3])  # wrong: reportCallIssue
   sampler.logits(images, first_index=1)  # wrong: reportCallIssue

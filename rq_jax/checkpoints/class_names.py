@@ -43,10 +43,10 @@ def write(folder: epath.PathLike, names: Sequence[str] | None) -> None:
   """
   if names is None:
     return
-  text = json.dumps(list(names), indent=2, ensure_ascii=False)
-  with files.whole(epath.Path(folder) / FILE) as file:
-    # Names of folders may hold bytes that are not UTF-8.
-    file.write(f'{text}\n'.encode(errors='surrogateescape'))
+  # JSON escapes bytes of the names of folders that are not UTF-8.
+  text = json.dumps(list(names), indent=2) + '\n'
+  with files.whole(epath.Path(folder) / FILE, needs=len(text)) as file:
+    file.write(text.encode())
 
 
 def check(folder: epath.PathLike, names: Sequence[str] | None) -> None:

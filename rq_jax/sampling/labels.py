@@ -44,8 +44,7 @@ def _unknown(name: str, names: Sequence[str] | None, argument: str) -> str:
         ' with the names of its classes. Give numbers.'
     )
   lowered = [known.lower() for known in names]
-  close = difflib.get_close_matches(name.lower(), lowered, n=1)
-  near = lowered.index(close[0]) if close else _containing(name, lowered)
+  near = _nearest(name.lower(), lowered)
   if near is None:
     more = ', ...' if len(names) > _SHOWN else ''
     hint = f'The classes are {", ".join(names[:_SHOWN])}{more}.'
@@ -59,6 +58,10 @@ def _unknown(name: str, names: Sequence[str] | None, argument: str) -> str:
   )
 
 
-def _containing(name: str, lowered: list[str]) -> int | None:
-  """The first label whose name contains another text."""
-  return next((i for i, n in enumerate(lowered) if name.lower() in n), None)
+def _nearest(name: str, names: list[str]) -> int | None:
+  """The first name that contains another text, or else the most similar one."""
+  for label, known in enumerate(names):
+    if name in known:
+      return label
+  close = difflib.get_close_matches(name, names, n=1)
+  return names.index(close[0]) if close else None

@@ -68,20 +68,9 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
   start.check_weights(config, workdir)
-  splits = loop.Splits(
-      train=sources.open_source(config.data, 'train'),
-      test=sources.open_source(config.data, 'test'),
-  )
+  splits = _open_splits(config)
   classes = splits.train.class_names
-  for remark in sources.remarks(splits.train):
-    console.tell(remark)
   total_steps = config_lib.total_steps(config, len(splits.train))
-  if isinstance(config, RQTransformerExperiment):
-    untrained = sources.check_classes(
-        config.model.num_classes, **splits._asdict()
-    )
-    if untrained:
-      console.tell(untrained)
   with workdir_lib.Workdir(workdir) as held:
     if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
@@ -113,6 +102,23 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
           splits=splits,
           total_steps=total_steps,
       )
+
+
+def _open_splits(config: Experiment) -> loop.Splits:
+  """Opens both splits, and prints what may surprise about them."""
+  splits = loop.Splits(
+      train=sources.open_source(config.data, 'train'),
+      test=sources.open_source(config.data, 'test'),
+  )
+  for remark in sources.remarks(splits.train):
+    console.tell(remark)
+  if isinstance(config, RQTransformerExperiment):
+    untrained = sources.check_classes(
+        config.model.num_classes, **splits._asdict()
+    )
+    if untrained:
+      console.tell(untrained)
+  return splits
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rq_jax import __main__ as main_lib
+from rq_jax.checkpoints import class_names
 from rq_jax.cli import drawing_flags
 from rq_jax.cli import sample as sample_command
 from rq_jax.sampling import Sampler
@@ -45,7 +46,7 @@ def test_options_are_passed_on_where_they_are_set():
     [
         (['--labels=1', '--prompts=x'], '--labels and --prompts exclude each'),
         (['--prompts=x', '--tokens=y'], '--prompts and --tokens exclude each'),
-        (['--labels=1,a'], '--labels=1,a must be whole numbers'),
+        (['--labels=1,a'], "--labels='a' is a name, but this model has no"),
         (['--prompts=no/such'], '--prompts=no/such: there is no such file'),
         (['--tokens=no/such'], '--tokens=no/such: there is no such file'),
         (['--format=zip'], '--format=zip'),
@@ -106,6 +107,29 @@ def test_without_a_chunk_size_any_number_of_devices_will_do(tmp_path, capsys):
   assert main_lib.main(['sample', *flags, '--num_images=3']) == 0
   assert f'3 images are in {out}' in capsys.readouterr().out
   assert json.loads((out / 'job.json').read_text())['chunk_size'] == 104
+
+
+@pytest.mark.slow
+def test_classes_are_drawn_by_name_with_the_bytes_of_their_numbers(
+    tmp_path, monkeypatch, capsys
+):
+  generators.export(tmp_path / 'model')
+  class_names.write(tmp_path / 'model', [f'class {i}' for i in range(10)])
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
+
+  def draw(out, labels):
+    flags = [f'--checkpoint={tmp_path / "model"}', f'--labels={labels}']
+    more = ['--num_images=2', '--chunk_size=2', f'--out={tmp_path / out}']
+    return main_lib.main(['sample', *flags, *more])
+
+  assert draw('names', 'class 7,2') == draw('numbers', '7,2') == 0
+  contents = generators.contents
+  assert contents(tmp_path / 'names') == contents(tmp_path / 'numbers')
+  restored = Sampler.restore(tmp_path / 'model', verbose=False)
+  assert restored.class_names[7] == 'class 7'
+  assert draw('none', 'clas 7') == 1
+  assert "Did you mean 'class 7'" in capsys.readouterr().err
+  assert not (tmp_path / 'none').exists()
 
 
 def test_another_model_is_told_what_it_takes(tmp_path, capsys):

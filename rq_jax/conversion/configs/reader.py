@@ -232,7 +232,8 @@ def _parse(source: str, **raw: Any) -> Experiment:
     ValueError: If its model cannot be built; names the file `source`.
   """
   try:
-    return config_lib.parse(raw)
+    # Fields that the official code lacks keep its behaviour.
+    return config_lib.parse_stored(raw)
   except ValueError as error:
     what = str(error).partition('. Change ')[0]
     raise ValueError(
@@ -278,10 +279,4 @@ def _data(
   """The dataset of a checkpoint, under its official name."""
   dataset = raw.get('dataset') or {}
   name = dataset.get('type') or dataset.get('dataset') or 'unknown'
-  return dict(
-      source='image_folder',
-      path=str(name),
-      image_size=image_size,
-      exif_rotation=False,
-      class_order='alphabetical',
-  )
+  return dict(source='image_folder', path=str(name), image_size=image_size)

@@ -57,18 +57,15 @@ def test_numbers_in_names_of_classes_sort_as_numbers_or_as_text(tmp_path):
 
 
 def test_one_split_without_the_other_is_refused(tmp_path):
-  arranged(tmp_path / 'ok', 'x/train/a/1.png', 'y/1.png')
+  one = tmp_path / 'one'
   with pytest.raises(ValueError) as error:
-    arranged(tmp_path / 'one', 'Train/a/1.png')
+    arranged(one, 'Train/a/1.png')
   assert str(error.value) == (
-      f'{tmp_path}/one has a folder Train/, but none for held-out images (test/'
-      ' or testing/ or val/ or valid/ or validation/) beside it. Add it; or, to'
-      f' hold out every fifth image, set --config.data.path={tmp_path}/one/Train'
-      '.'
+      f'{one} has a folder Train/, but none for held-out images (test/ or'
+      ' testing/ or val/ or valid/ or validation/) beside it. Add it; or, to'
+      f' hold out every fifth image, set --config.data.path={one}/Train.'
   )
-  with pytest.raises(
-      ValueError, match='test/, but none for training beside it'
-  ):
+  with pytest.raises(ValueError, match='test/, but none for training beside'):
     arranged(tmp_path / 'other', 'val/1.png', 'test/a/1.png')
 
 

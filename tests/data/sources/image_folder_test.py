@@ -146,8 +146,10 @@ def test_a_long_listing_is_hashed_in_parts(tmp_path, monkeypatch):
 def test_what_is_ignored_is_counted_and_shifts_no_label(tmp_path):
   _save_numbered(tmp_path / 'train' / 'cat', ['0.png', '1.png'])
   _save_numbered(tmp_path / 'valid' / 'cat', ['2.PNG'])
-  for name in ('train/__MACOSX/._cat', 'train/cat/._0.png', 'train/Thumbs.db',
-               'valid/cat/x.jpg.txt', '.DS_Store', 'valid/cat/y.gif'):  # fmt: skip
+  for name in (
+      *('train/__MACOSX/._cat', 'train/cat/._0.png', 'train/Thumbs.db'),
+      *('valid/cat/x.jpg.txt', 'valid/cat/y.gif', '.DS_Store'),
+  ):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b'x')
   train = image_folder.ImageFolder(tmp_path, 'train')

@@ -5,9 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from rq_jax.checkpoints import class_names
 from rq_jax.jobs.sample import conditions
 from rq_jax.models import rqtransformer
 
+NAMES = ['ant', 'bee', 'tench, Tinca', '0']
 CLASSES = rqtransformer.RQTransformer(num_classes=3)
 TEXTS = rqtransformer.RQTransformer(text_vocab_size=9, text_length=2)
 NOTHING = rqtransformer.RQTransformer()
@@ -52,6 +54,25 @@ def test_there_are_sixteen_images_or_one_for_each_text():
   assert choose(CLASSES, 'labels', [1]).num_images == 16
   assert choose(TEXTS, 'prompts', ['a', 'b', 'c']).num_images == 3
   assert choose(TEXTS, 'tokens', TOKENS).num_images == 2
+
+
+def test_labels_are_read_by_number_or_name(tmp_path, capsys):
+  class_names.write(tmp_path, NAMES)
+  read = conditions.read_labels(['bee', '2', 'ant', '-1'], str(tmp_path))
+  assert read == [1, 2, 0, -1]
+  assert not capsys.readouterr().out
+  with pytest.raises(ValueError, match="--labels='tench' .* number 2"):
+    conditions.read_labels(['tench', 'Tinca'], str(tmp_path))
+  assert conditions.read_labels(['1'], str(tmp_path / 'none')) == [1]
+
+
+def test_a_number_is_a_label_even_if_a_class_has_that_name(tmp_path, capsys):
+  class_names.write(tmp_path, NAMES)
+  assert conditions.read_labels(['0'], str(tmp_path)) == [0]
+  assert capsys.readouterr().out == (
+      'Note: --labels=0 is the class with the number 0, not the class with this'
+      ' name, whose number is 3.\n'
+  )
 
 
 def test_what_is_written_of_them_tells_them_apart():
