@@ -27,6 +27,7 @@ setuptools.setup(
     python_requires='>=3.11',
     install_requires=[
         'absl-py>=2.1',
+        'array-record>=0.8',
         'chex>=0.1.90',
         'etils[epath]>=1.12',
         'flax>=0.12',
@@ -41,6 +42,7 @@ setuptools.setup(
         'orbax-checkpoint>=0.12',
         'pillow>=11.0',
         'pyyaml>=6.0',
+        'scipy>=1.13',
         'tensorboardX>=2.6',
         'tensorflow-datasets>=4.9.8',
         'tqdm>=4.66',

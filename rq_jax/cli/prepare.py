@@ -16,13 +16,15 @@ from absl import flags
 from rq_jax.cli import command
 from rq_jax.cli import distributed_flags
 from rq_jax.config import sections
+from rq_jax.jobs.prepare import origins
 
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
-  flags.DEFINE_string(
+  flags.DEFINE_enum(
       'from',
       None,
+      list(origins.KINDS),
       'What the dataset is. folder: a folder of images. imagenet: the folder of'
       ' the archives of ILSVRC2012. lsun: an LMDB of LSUN, or a folder of them.'
       ' webdataset: tar shards, as img2dataset writes them.',
@@ -89,7 +91,6 @@ def _prepare(values: flags.FlagValues) -> None:
   distributed_flags.join(values)
   from rq_jax.distributed import console
   from rq_jax.jobs.prepare import job
-  from rq_jax.jobs.prepare import origins
 
   options = {} if kind != 'imagenet' else {'devkit': values.devkit}
   console.tell(

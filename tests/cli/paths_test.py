@@ -21,7 +21,10 @@ from rq_jax.training import workdir
 # after its path, which `config.reading` splits off. Lists have other parsers.
 TEXTS = {
     *((name, 'config') for name in ('benchmark', 'encode', 'train')),
-    *((name, 'coordinator') for name in ('encode', 'sample', 'train')),
+    *(
+        (name, 'coordinator')
+        for name in ('encode', 'prepare', 'sample', 'train')
+    ),
 }
 
 

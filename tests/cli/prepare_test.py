@@ -50,7 +50,7 @@ def test_all_options_reach_the_job(tmp_path, capsys):
         (['--from=folder', '--out=y'], '--src must be given'),
         (
             ['--from=zip', '--src=x', '--out=y'],
-            '--from=zip is not one of folder',
+            'should be one of <folder|imagenet|',
         ),
         (
             ['--from=folder', '--src=none', '--out=y'],

@@ -76,9 +76,8 @@ class Encoder:
 
 
 def printable(name: str) -> str:
-  """A name without the bytes of file names that are not UTF-8."""
-  content = name.encode('utf-8', 'surrogateescape')
-  return content.decode('utf-8', 'backslashreplace')
+  r"""A name in UTF-8; what UTF-8 cannot encode is written as \udcXX."""
+  return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ def test_texts_and_numbers_of_classes_are_kept(images, tmp_path):
   assert [e['text'].decode() for e in examples] == ['Ein Bär, 0', 'Ein Bär, 1']
   assert [e['label'] for e in examples] == [2, 3]
   # A byte that is not UTF-8 is written in hexadecimal.
-  assert examples[0]['file_name'] == rb'caf\xe9.jpg'
+  assert examples[0]['file_name'] == rb'caf\udce9.jpg'
   source = tfds_source.Prepared(out)
   assert (source.num_classes, source.class_names) == (4, None)
   assert source.text(0) == 'Ein Bär, 0'
