@@ -25,8 +25,8 @@ class Data(schema.Section, name='data'):
   )
   path: str | None = fields.field(
       None,
-      'Folder of the images, the prepared dataset, the tar files or the cache of'
-      " features; 'digits' needs none.",
+      'Folder of the images, the prepared dataset, the tar files or the cache'
+      " of features; 'digits' needs none.",
       path=True, resumable=True,
   )  # fmt: skip
   image_size: sizes.ImageSize = fields.field(

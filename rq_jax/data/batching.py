@@ -143,7 +143,7 @@ class LocalBatches:
       # Each example is copied at once, while it is in the processor's cache.
       # Stacking all of them at the end takes three times as long.
       for name, value in example.items():
-        batch[name][row] = value
+        batch[name][row, ...] = value  # Copies the element of a 0-d array.
     return batch
 
 

@@ -2,13 +2,13 @@
 
 import itertools
 import pickle
-import types
 
 import numpy as np
 from PIL import Image
 import pytest
 from sklearn import datasets
 
+from rq_jax.config import sections
 from rq_jax.data import loader
 from rq_jax.data import transforms
 from rq_jax.data.sources import features
@@ -161,7 +161,7 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
     small = Image.fromarray(photo).resize((64, 48))
     small.save(tmp_path / f'{i}.jpg', quality=90)
   source = image_folder.ImageFolder(tmp_path)
-  config = types.SimpleNamespace(
+  config = sections.Data(
       source='image_folder',
       image_size=32,
       crop='random_resized',
@@ -252,7 +252,7 @@ def test_evaluation_transforms_an_example_alike_in_any_batch():
 
 
 def test_image_transform_trains_with_the_config_and_evaluates_the_center():
-  config = types.SimpleNamespace(
+  config = sections.Data(
       source='image_folder',
       image_size=16,
       crop='random',
@@ -279,8 +279,8 @@ def test_image_transform_trains_with_the_config_and_evaluates_the_center():
       evaluate(example, np.random.default_rng(7))['image'],
       transforms.evaluate(image, image_size=16),
   )
-  config.source = 'features'
-  assert loader.image_transform(config, train=True) is None
+  features = sections.Data(source='features')
+  assert loader.image_transform(features, train=True) is None
 
 
 @pytest.mark.parametrize('open_batches', ['train', 'eval'])

@@ -5,11 +5,11 @@ import json
 import os
 import pickle
 import tarfile
-import types
 
 import numpy as np
 import pytest
 
+from rq_jax.config import sections
 from rq_jax.data import image_files
 from rq_jax.data import loader
 from rq_jax.data import sources
@@ -192,12 +192,12 @@ def test_other_paths_and_empty_splits_are_refused(tmp_path):
     webdataset.WebDataset(tmp_path, 'dev')
 
 
-def _config(path):
-  return types.SimpleNamespace(
+def _config(path, max_pixels=24):
+  return sections.Data(
       source='webdataset',
-      path=path,
+      path=str(path),
       image_size=4,
-      max_pixels=24,
+      max_pixels=max_pixels,
       crop='random',
       flip=True,
   )
@@ -207,9 +207,9 @@ def test_an_experiment_opens_it_with_its_options(tmp_path):
   tars.write_samples(tmp_path / 'train.tar', [3])
   config = _config(tmp_path)
   assert numbers(sources.open_source(config, 'train')) == [3]
-  config.max_pixels = 23
+  source = sources.open_source(_config(tmp_path, max_pixels=23), 'train')
   with pytest.raises(image_files.BrokenImageError, match='has 6 x 4 pixels'):
-    sources.open_source(config, 'train')[0]
+    source[0]
 
 
 @pytest.mark.process
