@@ -7,42 +7,23 @@ transforms depend only on an example's position in the run. So neither the order
 nor the augmentation depends on the number of processes or of workers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
 
 from rq_jax.config import sections
 from rq_jax.config import source_table
+from rq_jax.data import batching
 from rq_jax.data import sources
 from rq_jax.data import transforms
 
 Example = dict[str, Any]
 Transform = Callable[[Example, np.random.Generator], Example]
 
-# Batches that a process reads ahead. Grain's default is 500; its unit here is
-# a whole batch, so the default would fill the memory.
-_READ_AHEAD = 8
 # Transforms get a generator in evaluation, too; its seed never changes.
 _EVALUATION_SEED = 0
-
-
-class Batches(Iterator[dict[str, np.ndarray]]):
-  """An iterator over the batches of one process; close it after use."""
-
-  def __init__(self, iterator: Any):
-    """Wraps a Grain iterator."""
-    self._iterator = iterator
-
-  def __next__(self) -> dict[str, np.ndarray]:
-    """The next batch."""
-    return next(self._iterator)
-
-  def close(self) -> None:
-    """Stops the threads and worker processes."""
-    self._iterator.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +57,33 @@ class ImageTransform:
     return {**example, 'image': image}
 
 
-def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
-  """The transform of an experiment's images, or None if it reads features.
+@dataclasses.dataclass(frozen=True)
+class ViewTransform:
+  """Picks one view of the 'features' of an example, as float32[H, W, C].
+
+  Attributes:
+    train: Whether to pick any view at random instead of the first one.
+  """
+
+  train: bool
+
+  def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+    """Returns the example with one view of its features, float16[V, ...]."""
+    views = example['features']
+    chosen = views[rng.integers(len(views)) if self.train else 0]
+    return {**example, 'features': chosen.astype(np.float32)}
+
+
+def image_transform(data: sections.Data, *, train: bool) -> Transform:
+  """The transform of an experiment's images, or of their cached features.
 
   Args:
     data: The section `data` of the experiment.
-    train: Whether to crop and flip as in training, instead of taking the
-      center.
+    train: Whether to crop and flip as in training, or to pick any view of the
+      features, instead of taking the center of an image or the first view.
   """
   if 'image' not in source_table.SOURCES[data.source].provides:
-    return None
+    return ViewTransform(train=train)
   return ImageTransform(
       image_size=data.image_size,
       crop=data.crop,
@@ -104,7 +102,7 @@ def train_batches(
     workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> Batches:
+) -> batching.Batches:
   """Endless shuffled batches of a source.
 
   Each epoch of len(source) examples is a new permutation of the source. A batch
@@ -137,17 +135,9 @@ def train_batches(
   if transform is not None:
     examples = examples.random_map(transform)
   batches = grain.MapDataset.source(
-      _LocalBatches(examples, batch_size, process_index, process_count)
+      batching.LocalBatches(examples, batch_size, process_index, process_count)
   )
-  # The workers already run in parallel, so each of them needs one thread only.
-  options = grain.ReadOptions(1, 1) if workers else _read_options()
-  batches = batches[step:].to_iter_dataset(options)
-  if workers:
-    _mark_flags_as_parsed()
-    batches = batches.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=workers)
-    )
-  return Batches(iter(batches))
+  return batching.read(batches[step:], workers)
 
 
 def eval_batches(
@@ -158,7 +148,7 @@ def eval_batches(
     count: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
-) -> Batches:
+) -> batching.Batches:
   """One pass over the first examples of a source, in order.
 
   The last batch is filled up with copies of the last example. All processes
@@ -188,61 +178,46 @@ def eval_batches(
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
   count = len(source) if count is None else min(count, len(source))
-  padded = _Padded(examples, count, -(-count // batch_size) * batch_size)
-  batches = grain.MapDataset.source(
-      _LocalBatches(padded, batch_size, process_index, process_count)
+  padded = batching.Padded(
+      examples, count, -(-count // batch_size) * batch_size
   )
-  return Batches(iter(batches.to_iter_dataset(_read_options())))
+  batches = grain.MapDataset.source(
+      batching.LocalBatches(padded, batch_size, process_index, process_count)
+  )
+  return batching.read(batches, workers=0)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Padded:
-  """The first examples, marked as valid, then copies of the last of them."""
+def batches_of_each(
+    parts: Sequence[sources.Examples], *, batch_size: int, workers: int = 0
+) -> batching.Batches:
+  """One pass over each of several parts, in order; no batch mixes two parts.
 
-  examples: Any
-  count: int
-  length: int
+  The last batch of each part is filled up with copies of its last example.
 
-  def __len__(self) -> int:
-    return self.length
+  Args:
+    parts: The examples of each part, which need no transform.
+    batch_size: Examples per batch.
+    workers: Processes that load examples; 0 uses threads. They do not change
+      the order; see `train_batches`.
 
-  def __getitem__(self, index: int) -> Example:
-    last = self.count - 1
-    example = self.examples[min(index, last)]
-    return {**example, 'valid': np.bool_(index <= last)}
+  Returns:
+    An iterator over {name: array[batch_size, ...]}. The array 'valid',
+    bool[batch_size], is false for the copies.
 
-
-@dataclasses.dataclass(frozen=True)
-class _LocalBatches:
-  """The rows that one process loads of every global batch, batch by batch.
-
-  Stacking here rather than with Grain's `batch` lets each process take a block
-  of every global batch, so that joining the blocks in order restores the batch.
+  Raises:
+    ValueError: If a part is empty.
   """
-
-  examples: Any
-  batch_size: int
-  process_index: int
-  process_count: int
-
-  def __len__(self) -> int:
-    return len(self.examples) // self.batch_size
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    rows = self.batch_size // self.process_count
-    start = index * self.batch_size + self.process_index * rows
-    block = [self.examples[i] for i in range(start, start + rows)]
-    return {name: np.stack([e[name] for e in block]) for name in block[0]}
-
-
-def _read_options() -> Any:
-  """Uses one thread per processor; more would only wait for Python's lock."""
   import grain
 
-  return grain.ReadOptions(
-      num_threads=min(_READ_AHEAD, os.cpu_count() or 1),
-      prefetch_buffer_size=_READ_AHEAD,
-  )
+  batches = []
+  for part in parts:
+    _check(part, batch_size, process_index=0, process_count=1)
+    length = -(-len(part) // batch_size) * batch_size
+    padded = batching.Padded(part, len(part), length)
+    batches.append(
+        grain.MapDataset.source(batching.LocalBatches(padded, batch_size, 0, 1))
+    )
+  return batching.read(grain.MapDataset.concatenate(batches), workers)
 
 
 def _check(
@@ -267,11 +242,3 @@ def _check(
         f'process_index={process_index} must be in [0, {process_count}).'
         ' Change process_index or process_count.'
     )
-
-
-def _mark_flags_as_parsed() -> None:
-  """Lets Grain's workers read absl flags, which notebooks never parse."""
-  from absl import flags
-
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
