@@ -188,21 +188,21 @@ def eval_batches(
 
 
 def batches_of_each(
-    parts: Sequence[sources.Examples], *, batch_size: int, workers: int = 0
+    parts: Sequence[tuple[sources.Examples, int]], *, workers: int = 0
 ) -> batching.Batches:
   """One pass over each of several parts, in order; no batch mixes two parts.
 
   The last batch of each part is filled up with copies of its last example.
 
   Args:
-    parts: The examples of each part, which need no transform.
-    batch_size: Examples per batch.
+    parts: The examples of each part, which need no transform, and the number of
+      examples per batch.
     workers: Processes that load examples; 0 uses threads. They do not change
       the order; see `train_batches`.
 
   Returns:
-    An iterator over {name: array[batch_size, ...]}. The array 'valid',
-    bool[batch_size], is false for the copies.
+    An iterator over {name: array[examples per batch, ...]}. The array 'valid'
+    is false for the copies.
 
   Raises:
     ValueError: If a part is empty.
@@ -210,12 +210,11 @@ def batches_of_each(
   import grain
 
   batches = []
-  for part in parts:
-    _check(part, batch_size, process_index=0, process_count=1)
-    length = -(-len(part) // batch_size) * batch_size
-    padded = batching.Padded(part, len(part), length)
+  for part, size in parts:
+    _check(part, size, process_index=0, process_count=1)
+    padded = batching.Padded(part, len(part), -(-len(part) // size) * size)
     batches.append(
-        grain.MapDataset.source(batching.LocalBatches(padded, batch_size, 0, 1))
+        grain.MapDataset.source(batching.LocalBatches(padded, size, 0, 1))
     )
   return batching.read(grain.MapDataset.concatenate(batches), workers)
 

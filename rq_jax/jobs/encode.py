@@ -239,12 +239,11 @@ class _Encoding:
       encoded = stack.enter_context(
           contextlib.closing(self.encoder.encode(shards, check))
       )
-      for open_writer in writers:
-        while not open_writer.is_full:
-          batch = next(encoded)
-          open_writer.write(batch.features, batch.labels, batch.texts)
-          yield len(batch.labels)
-        open_writer.close()
+      for batch in encoded:
+        writers[0].write(batch.features, batch.labels, batch.texts)
+        yield len(batch.labels)
+        if writers[0].is_full:
+          writers.pop(0).close()
 
   def finish(self, check: chunks.Check) -> None:
     """Declares both splits complete."""

@@ -3,7 +3,6 @@
 from collections.abc import Generator, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
-import itertools
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -58,37 +57,34 @@ class Encoder:
     The devices encode the next batch while the caller handles the one before.
 
     Args:
-      shards: The shards; those with the same number of views follow each other.
+      shards: The shards.
       check: Called before each batch; see `chunks.Check`.
     """
-    compiled: set[tuple[int, ...]] = set()
-    for views, group in itertools.groupby(shards, lambda s: s.split.views):
-      # A batch holds about as many views as the experiment has images.
-      size = max(1, self.data.batch_size // views)
-      devices = partitioning.batch_parallelism(self.mesh)
-      with contextlib.closing(
-          loader.batches_of_each(
-              list(group),
-              batch_size=-(-size // devices) * devices,
-              workers=self.data.workers,
-          )
-      ) as batches:
-        started = self._started(batches, check, compiled)
-        yield from map(_fetched, _one_behind(started))
+    batches = loader.batches_of_each(
+        [(shard, self._batch_size(shard)) for shard in shards],
+        workers=self.data.workers,
+    )
+    with contextlib.closing(batches):
+      yield from map(_fetched, _one_behind(self._started(batches, check)))
+
+  def _batch_size(self, shard: shards_lib.Shard) -> int:
+    """Examples per batch, so that a batch has as many views as in training."""
+    size = max(1, self.data.batch_size // shard.split.views)
+    devices = partitioning.batch_parallelism(self.mesh)
+    return -(-size // devices) * devices
 
   def _started(
       self,
       batches: Iterable[dict[str, np.ndarray]],
       check: chunks.Check,
-      compiled: set[tuple[int, ...]],
   ) -> Iterator[tuple[dict[str, np.ndarray], jax.Array]]:
     """Starts to encode batches; yields each with the features to come.
 
     Args:
       batches: Batches with an 'image', float32[B, V, S, S, 3].
       check: Called before each batch.
-      compiled: Shapes of images that were encoded before; extended.
     """
+    compiled = set()
     for batch in batches:
       check()
       images = batch['image'].reshape(-1, *batch['image'].shape[2:])
