@@ -58,7 +58,17 @@ def read(path: str, changes: Changes = ()) -> dict[str, Any]:
     ValueError: If there is no such file or field, or if a text is not a valid
       value of its field.
   """
-  config = reading.read(path)
+  return _with_changes(reading.read(path), changes)
+
+
+def changed(
+    experiment: config_lib.Experiment, changes: Changes
+) -> dict[str, Any]:
+  """The plain values of an experiment, with changes; see `read`."""
+  return _with_changes(reading.filled_in(experiment), changes)
+
+
+def _with_changes(config: Any, changes: Changes) -> dict[str, Any]:
   kind = experiment_lib.kind_of(config.to_dict())
   values = {
       name: texts.read(schema.require_field(kind, name), text)

@@ -1,11 +1,13 @@
 r"""Encodes a dataset once, and caches its features for training in stage 2.
 
-  python -m rq_jax encode --config=configs/digits/rqvae.py \
-      --tokenizer=runs/digits/rqvae --out=cache/digits
+  python -m rq_jax encode --tokenizer=runs/digits/rqvae --out=cache/digits
+
+The dataset is the one that the tokenizer was trained on. Flags such as
+--config.data.path=IMAGES change it, and --config=FILE takes another experiment.
 
 The cache holds the features before quantization, so that training draws new
 codes and soft targets in every step. To train from it, give its folder as
---config.data.path.
+--config.data.path. --views=N encodes N crops of each training image.
 
 To resume after an interruption, run the same command again: finished shards of
 the cache are not encoded again. Exit codes: 0 finished; 75 interrupted and
@@ -27,7 +29,8 @@ def _define_flags() -> flags.FlagValues:
   config_flag.define(
       values,
       'Configuration file, or folder of a run; its section `data` describes the'
-      ' dataset to encode.',
+      ' dataset to encode, and its seed is that of the views. Default: those of'
+      ' the tokenizer.',
   )
   command.define_path(
       'tokenizer',
@@ -36,6 +39,22 @@ def _define_flags() -> flags.FlagValues:
       values,
   )
   command.define_path('out', None, 'Folder for the cache.', values)
+  flags.DEFINE_integer(
+      'views',
+      None,
+      'Number of views of each training image. Default: one, its center.'
+      ' Several views are cropped and mirrored at random, as'
+      ' --config.data.crop and --config.data.flip describe. Training picks one'
+      ' of them in each epoch.',
+      flag_values=values,
+  )
+  flags.DEFINE_bool(
+      'verify',
+      False,
+      'Instead of encoding, compare the files of the finished cache --out with'
+      ' the hashes that were recorded when it was encoded.',
+      flag_values=values,
+  )
   distributed_flags.define(values)
   return values
 
@@ -54,10 +73,50 @@ def main(argv: list[str]) -> int:
 
 
 def _encode(changes: config_flag.Changes, values: flags.FlagValues) -> None:
-  command.require(values, 'config', 'tokenizer', 'out')
-  experiment = config.parse(config_flag.read(values.config, changes))
+  if values.verify:
+    _verify(changes, values)
+    return
+  command.require(values, 'tokenizer', 'out')
+  experiment = _read(changes, values)
   distributed_flags.join(values)
   from rq_jax.distributed import console
   from rq_jax.jobs import encode
 
-  console.tell(encode.run(values.tokenizer, experiment.data, values.out))
+  data = experiment.data
+  path = '' if data.path is None else f' in {data.path}'
+  console.tell(f'Data: {data.source!r}{path}.')
+  console.tell(
+      encode.run(
+          values.tokenizer,
+          data,
+          values.out,
+          views=1 if values.views is None else values.views,
+          seed=experiment.seed,
+      )
+  )
+
+
+def _read(
+    changes: config_flag.Changes, values: flags.FlagValues
+) -> config.Experiment:
+  """Reads the experiment --config, or else that of the tokenizer."""
+  if values.config is not None:
+    return config.parse(config_flag.read(values.config, changes))
+  from rq_jax.checkpoints import stored
+
+  own = stored.read_config(values.tokenizer, stage=1)
+  return config.parse(config_flag.changed(own, changes))
+
+
+def _verify(changes: config_flag.Changes, values: flags.FlagValues) -> None:
+  command.require(values, 'out')
+  for name in ('config', 'tokenizer', 'views'):
+    command.refuse(values, name, unless=False)
+  if changes:
+    raise ValueError(
+        f'--config.{changes[0][0]} has no meaning with --verify. Leave it out.'
+    )
+  from rq_jax.distributed import console
+  from rq_jax.jobs import verify
+
+  console.tell(verify.verify(values.out))

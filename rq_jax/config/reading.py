@@ -155,12 +155,16 @@ def split(
   return pathlib.Path(file), argument
 
 
+def filled_in(experiment: experiment_lib.Experiment) -> Any:
+  """The template of a stage, filled in with an experiment."""
+  config = experiment_lib.template(experiment.stage)
+  config.update(experiment_lib.to_dict(experiment))
+  return config
+
+
 def _from_json(file: pathlib.Path) -> Any:
   """Reads the experiment of a run as a filled-in template."""
-  known = experiment_lib.parse_stored(files.read_json_object(file))
-  config = experiment_lib.template(known.stage)
-  config.update(experiment_lib.to_dict(known))
-  return config
+  return filled_in(experiment_lib.parse_stored(files.read_json_object(file)))
 
 
 def _from_python(file: pathlib.Path, argument: str | None, given: str) -> Any:

@@ -7,7 +7,7 @@ transforms depend only on an example's position in the run. So neither the order
 nor the augmentation depends on the number of processes or of workers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
@@ -62,16 +62,33 @@ class ImageTransform:
     return {**example, 'image': image}
 
 
-def image_transform(data: sections.Data, *, train: bool) -> Transform | None:
-  """The transform of an experiment's images, or None if it reads features.
+@dataclasses.dataclass(frozen=True)
+class ViewTransform:
+  """Picks one view of the 'features' of an example, as float32[H, W, C].
+
+  Attributes:
+    train: Whether to pick any view at random instead of the first one.
+  """
+
+  train: bool
+
+  def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+    """Returns the example with one view of its features, float16[V, ...]."""
+    views = example['features']
+    chosen = views[rng.integers(len(views)) if self.train else 0]
+    return {**example, 'features': chosen.astype(np.float32)}
+
+
+def image_transform(data: sections.Data, *, train: bool) -> Transform:
+  """The transform of an experiment's images, or of their cached features.
 
   Args:
     data: The section `data` of the experiment.
-    train: Whether to crop and flip as in training, instead of taking the
-      center.
+    train: Whether to crop and flip as in training, or to pick any view of the
+      features, instead of taking the center of an image or the first view.
   """
   if 'image' not in source_table.SOURCES[data.source].provides:
-    return None
+    return ViewTransform(train=train)
   return ImageTransform(
       image_size=data.image_size,
       crop=data.crop,
@@ -181,6 +198,38 @@ def eval_batches(
       batching.LocalBatches(padded, batch_size, process_index, process_count)
   )
   return batching.read(batches, workers=0)
+
+
+def batches_of_each(
+    parts: Sequence[tuple[sources.Examples, int]], *, workers: int = 0
+) -> batching.Batches:
+  """One pass over each of several parts, in order; no batch mixes two parts.
+
+  The last batch of each part is filled up with copies of its last example.
+
+  Args:
+    parts: The examples of each part, which need no transform, and the number of
+      examples per batch.
+    workers: Processes that load examples; 0 uses threads. They do not change
+      the order; see `train_batches`.
+
+  Returns:
+    An iterator over {name: array[examples per batch, ...]}. The array 'valid'
+    is false for the copies.
+
+  Raises:
+    ValueError: If a part is empty.
+  """
+  import grain
+
+  batches = []
+  for part, size in parts:
+    _check(part, size, process_index=0, process_count=1)
+    padded = batching.Padded(part, len(part), -(-len(part) // size) * size)
+    batches.append(
+        grain.MapDataset.source(batching.LocalBatches(padded, size, 0, 1))
+    )
+  return batching.read(grain.MapDataset.concatenate(batches), workers)
 
 
 def error_limit(data: sections.Data) -> int | None:

@@ -11,30 +11,37 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 
 from rq_jax import compilation
 from rq_jax import files
-from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
+from rq_jax.config import schema
 from rq_jax.config import sections
 from rq_jax.config import source_table
-from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
+from rq_jax.data.feature_cache import records
 from rq_jax.data.feature_cache import writer
 from rq_jax.distributed import console
 from rq_jax.distributed import locks
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
+from rq_jax.jobs import encoder as encoder_lib
 from rq_jax.jobs import manifest
 from rq_jax.jobs import shards as shards_lib
 from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
 
 
-def run(tokenizer: str, data: sections.Data, out: str) -> str:
+def run(
+    tokenizer: str,
+    data: sections.Data,
+    out: str,
+    *,
+    views: int = 1,
+    seed: int = 0,
+) -> str:
   """Restores a tokenizer and encodes a dataset with it; see `encode`.
 
   Compiled programs are kept on disk, see `compilation.keep`.
@@ -44,15 +51,25 @@ def run(tokenizer: str, data: sections.Data, out: str) -> str:
     data: The section `data` of an experiment. It is checked before the weights
       are restored.
     out: Folder of the cache.
+    views: Number of views of each training image.
+    seed: Seed of the views.
   """
   compilation.keep()
   out = files.path(out, 'out')
   size = stored.read_rqvae(tokenizer).image_size
-  opened = shards_lib.open_splits(data, image_size=size)
-  return _encode(Tokenizer.restore(tokenizer), data, opened, out)
+  opened = shards_lib.open_splits(data, image_size=size, views=views)
+  restored = Tokenizer.restore(tokenizer)
+  return _encode(restored, data, opened, out, views=views, seed=seed)
 
 
-def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
+def encode(
+    tokenizer: Tokenizer,
+    data: sections.Data,
+    out: str,
+    *,
+    views: int = 1,
+    seed: int = 0,
+) -> str:
   """Writes the features of both splits, in the format of `layout`.
 
   All processes of a program take part, each on all of its devices. Shards that
@@ -61,16 +78,22 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
   Args:
     tokenizer: The encoder.
     data: The section `data` of an experiment: the dataset, which is encoded in
-      batches of `batch_size`.
+      batches of `batch_size` views.
     out: Folder of the cache.
+    views: Number of views of each training image. A single view is the center
+      of the image; several views are cropped and mirrored as `data.crop` and
+      `data.flip` describe. Held-out images always have a single view.
+    seed: Seed of the views.
 
   Returns:
-    A sentence for the user with the number of images, the folder and the rate.
+    A sentence for the user with the number of images, the folder, the rate and
+    the error of storing features in float16.
 
   Raises:
-    ValueError: If there are no images of the tokenizer's size, if an image
-      cannot be read, if another program writes to the folder, or if the folder
-      holds an unfinished cache of other data or another tokenizer.
+    ValueError: If there are no images of the tokenizer's size, if the views are
+      not possible, if an image cannot be read, if another program writes to the
+      folder, or if the folder holds an unfinished cache of other data or
+      another tokenizer.
     files.DiskFullError: Before anything is encoded, if there is no space for
       all missing shards.
     Interrupted: After the current batch, if a signal to stop came. The shard
@@ -78,8 +101,8 @@ def encode(tokenizer: Tokenizer, data: sections.Data, out: str) -> str:
   """
   out = files.path(out, 'out')
   size = tokenizer.model.image_size
-  opened = shards_lib.open_splits(data, image_size=size)
-  return _encode(tokenizer, data, opened, out)
+  opened = shards_lib.open_splits(data, image_size=size, views=views)
+  return _encode(tokenizer, data, opened, out, views=views, seed=seed)
 
 
 def _encode(
@@ -87,6 +110,9 @@ def _encode(
     data: sections.Data,
     opened: dict[str, sources.Source],
     out: str,
+    *,
+    views: int,
+    seed: int,
 ) -> str:
   """Does the work of `encode`; `opened` holds the splits of the data."""
   for remark in sources.remarks(opened['train']):
@@ -96,18 +122,23 @@ def _encode(
       tokenizer.variables, partitioning.replicated(mesh)
   )
   encoding = _Encoding(
-      tokenizer=dataclasses.replace(tokenizer, variables=everywhere),
-      data=data,
-      mesh=mesh,
+      encoder=encoder_lib.Encoder(
+          tokenizer=dataclasses.replace(tokenizer, variables=everywhere),
+          data=data,
+          mesh=mesh,
+      ),
+      seed=seed,
       out=layout.local(out),
-      shards=shards_lib.of(opened, tokenizer, out),
+      shards=shards_lib.of(
+          opened, tokenizer, data, out, views=views, seed=seed
+      ),
   )
   with contextlib.ExitStack() as stack:
     processes.only_first(lambda: stack.enter_context(encoding.hold()))
     encoding.open_folder()
     stack.callback(encoding.withdraw)
     processes.only_first(encoding.make_room)
-    return chunks.run(
+    sentence = chunks.run(
         chunks.Job(
             name='encode',
             made='encoded',
@@ -119,6 +150,7 @@ def _encode(
             is_complete=lambda: not encoding.manifest.exists(),
         )
     )
+  return f'{sentence} {encoding.rounding()}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,16 +158,14 @@ class _Encoding:
   """An encoding job: the data, the encoder and the folder.
 
   Attributes:
-    tokenizer: The encoder, on all devices of the mesh.
-    data: The section `data` of an experiment.
-    mesh: All devices of this process.
+    encoder: The encoder, on all devices of this process.
+    seed: Seed of the views.
     out: Folder of the cache.
     shards: Shards of both splits.
   """
 
-  tokenizer: Tokenizer
-  data: sections.Data
-  mesh: jax.sharding.Mesh
+  encoder: encoder_lib.Encoder
+  seed: int
   out: pathlib.Path
   shards: list[shards_lib.Shard]
 
@@ -176,15 +206,22 @@ class _Encoding:
   def make_room(self) -> None:
     """Removes unfinished files, and checks the space for missing shards."""
     for split in self._splits():
-      split.clear(keep=split.finished())
+      split.clear(keep=records.finished(split))
     finished = self.finished()
     missing = (s for c, s in enumerate(self.shards) if c not in finished)
     needs = sum(shard.split.bytes_of(shard.number) for shard in missing)
+    free = files.free_bytes(self.out)
+    assert free is not None  # The folder is local.
+    if needs:
+      console.tell(
+          f'The features take {files.readable(needs)} in {self.out};'
+          f' {files.readable(free)} are free there.'
+      )
     files.require_space(self.out, needs)
 
   def finished(self) -> set[int]:
     """Numbers of the shards of both splits that are finished."""
-    there = {split.name: split.finished() for split in self._splits()}
+    there = {s.name: records.finished(s) for s in self._splits()}
     return {
         c
         for c, shard in enumerate(self.shards)
@@ -193,70 +230,76 @@ class _Encoding:
 
   def work(self, numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
     """Encodes shards; yields the number of images in each batch."""
+    shards = [self.shards[c] for c in numbers]
     with contextlib.ExitStack() as stack:
       # Reserves the space of all shards first, so that a full disk is an error
       # before anything is encoded.
       writers = [
-          (shard, stack.enter_context(writer.Writer(shard.split, shard.number)))
-          for shard in map(self.shards.__getitem__, numbers)
+          stack.enter_context(writer.Writer(shard.split, shard.number))
+          for shard in shards
       ]
       processes.wait_for_all('encode: reserved')
-      for i, (shard, open_writer) in enumerate(writers):
-        for features, labels in self._batches(shard, check, first=i == 0):
-          open_writer.write(features, labels)
-          yield len(labels)
-        open_writer.close()
+      encoded = stack.enter_context(
+          contextlib.closing(self.encoder.encode(shards, check))
+      )
+      for batch in encoded:
+        writers[0].write(batch.features, batch.labels, batch.texts)
+        yield len(batch.labels)
+        if writers[0].is_full:
+          writers.pop(0).close()
 
   def finish(self, check: chunks.Check) -> None:
     """Declares both splits complete."""
     del check  # This takes no time.
     for split in self._splits():
-      split.finish()
+      records.finish(split)
     self.manifest.unlink()
+
+  def rounding(self) -> str:
+    """A sentence about the error of float16, of a complete cache."""
+    found = [
+        records.read_meta(self.out, split.name)[1]['rounding']
+        for split in self._splits()
+    ]
+    largest, relative = (
+        max(error[name] for error in found) for name in ('largest', 'relative')
+    )
+    return (
+        'Rounding the features to float16 changed them by at most'
+        f' {largest:.2g} ({relative:.2%} of their root mean square).'
+    )
 
   def _splits(self) -> list[layout.Split]:
     return [shard.split for shard in self.shards if not shard.number]
 
   def _described(self) -> dict[str, Any]:
     """All values that decide the bytes of the cache; see `manifest`."""
+    data, split = self.encoder.data, self.shards[0].split
+    unread = {*source_table.SOME_READ} - {
+        *source_table.SOURCES[data.source].reads
+    }
+    # Fields that may change in a training run decide no pixel.
+    kept = {
+        name: getattr(data, name)
+        for name, field in schema.table(sections.Data).items()
+        if name in ('source', 'path')
+        or not (field.declaration.resumable or name in unread)
+    }
+    views: dict[str, Any] = {'count': split.views}
+    augmentation = {name: kept.pop(name) for name in ('crop', 'flip')}
+    if split.views > 1:
+      views |= augmentation | {'seed': self.seed}
     return {
-        'tokenizer': self.shards[0].split.fingerprint,
-        'data': {
-            name: getattr(self.data, name)
-            for name in (
-                'source',
-                'path',
-                'image_size',
-                'batch_size',
-                *source_table.SOURCES[self.data.source].reads,
-            )
-        },
+        'tokenizer': split.fingerprint,
+        'data': kept,
+        'views': views,
         'splits': {
             shard.split.name: shard.described()
             for shard in self.shards
             if not shard.number
         },
-        'devices': f'{self.mesh.size} x {jax.local_devices()[0].device_kind}',
+        'devices': (
+            f'{self.encoder.mesh.size} x {jax.local_devices()[0].device_kind}'
+        ),
         'versions': versions.of('jax', 'rq_jax'),
     }
-
-  def _batches(
-      self, shard: shards_lib.Shard, check: chunks.Check, *, first: bool
-  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features and labels of the examples of a shard, in order."""
-    devices = partitioning.batch_parallelism(self.mesh)
-    batches = loader.eval_batches(
-        shard,
-        transform=loader.image_transform(self.data, train=False),
-        batch_size=-(-self.data.batch_size // devices) * devices,
-    )
-    with contextlib.closing(batches):
-      for i, batch in enumerate(batches):
-        check()
-        images = jax.device_put(
-            batch['image'], partitioning.batch_sharding(self.mesh)
-        )
-        valid = batch['valid']
-        with console.compiling('the encoder', first=first and i == 0):
-          features = tokenizer_lib.features_known(self.tokenizer, images)
-        yield np.asarray(features)[valid], batch['label'][valid]

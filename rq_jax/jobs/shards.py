@@ -9,6 +9,7 @@ from rq_jax.config import rules
 from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.data import sources
+from rq_jax.data import views as views_lib
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.sources import splits
 from rq_jax.tokenizer import Tokenizer
@@ -19,12 +20,12 @@ class Shard:
   """Some examples of a split.
 
   Attributes:
-    source: All examples of the split.
+    examples: All examples of the split, with their views.
     split: The split as it is laid out in the cache.
     number: Index of this shard in its split.
   """
 
-  source: sources.Source
+  examples: views_lib.Views
   split: layout.Split
   number: int
 
@@ -39,7 +40,7 @@ class Shard:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """One example, by its index in the shard."""
-    return self.source[self.rows[int(index)]]
+    return self.examples[self.rows[int(index)]]
 
   def described(self) -> dict[str, Any]:
     """All values that decide the bytes of the whole split; see `manifest`."""
@@ -47,40 +48,54 @@ class Shard:
         'examples': self.split.num_examples,
         'classes': self.split.num_classes,
         'shards': self.split.num_shards,
-        'files': self.source.listing,
+        'files': self.examples.source.listing,
     }
 
 
 def open_splits(
-    data: sections.Data, *, image_size: sizes.ImageSize
+    data: sections.Data, *, image_size: sizes.ImageSize, views: int
 ) -> dict[str, sources.Source]:
   """Opens both splits of a dataset.
 
   Args:
     data: The section `data` of an experiment.
     image_size: Size of the images that the tokenizer encodes.
+    views: Number of views of each training image.
 
   Raises:
-    ValueError: If the data source has no images, or images of another size.
+    ValueError: If the data source has no images, or images of another size, or
+      if the views are not possible.
   """
   rules.check_images(data)
+  views_lib.check(data, count=views)
   sizes.check_encodable(data.image_size, image_size)
   return {name: sources.open_source(data, name) for name in splits.SPLITS}
 
 
 def of(
-    opened: dict[str, sources.Source], tokenizer: Tokenizer, out: str
+    opened: dict[str, sources.Source],
+    tokenizer: Tokenizer,
+    data: sections.Data,
+    out: str,
+    *,
+    views: int,
+    seed: int,
 ) -> list[Shard]:
   """The shards of both splits, in order.
 
   Args:
     opened: Both splits, as `open_splits` returns them.
     tokenizer: The encoder.
+    data: The section `data` of an experiment.
     out: Folder of the cache.
+    views: Number of views of each training image; see `views.of`. A held-out
+      image always has a single view, its center.
+    seed: Seed of the views.
   """
   shape = tokenizer.model.features_shape
   found = []
   for name, source in opened.items():
+    count = views if name == 'train' else 1
     split = layout.Split(
         path=out,
         name=name,
@@ -88,10 +103,14 @@ def of(
         shape=shape,
         num_classes=source.num_classes,
         fingerprint=tokenizer.fingerprint,
-        num_shards=layout.count_shards(len(source), shape),
+        num_shards=layout.count_shards(len(source), shape, count),
+        views=count,
+        class_names=getattr(source, 'class_names', None),
+        has_texts=getattr(source, 'has_texts', False),
     )
+    examples = views_lib.of(source, data, count=count, seed=seed)
     found += [
-        Shard(source=source, split=split, number=number)
+        Shard(examples=examples, split=split, number=number)
         for number in range(split.num_shards)
     ]
   return found

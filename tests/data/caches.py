@@ -3,15 +3,16 @@
 import numpy as np
 
 from rq_jax.data.feature_cache import layout
+from rq_jax.data.feature_cache import records
 from rq_jax.data.feature_cache import writer
 
 SHAPE = (2, 3, 4)
 
 
-def examples(count):
+def examples(count, views=1):
   """Features and labels of a split; the labels lie in [100, 200)."""
   rng = np.random.default_rng(0)
-  values = rng.normal(size=(count, *SHAPE)).astype(np.float32)
+  values = rng.normal(size=(count, views, *SHAPE)).astype(np.float32)
   return values, 100 + np.arange(count) % 100
 
 
@@ -31,15 +32,23 @@ def open_writer(path, count, shard=0, num_shards=1, **fields):
   return writer.Writer(split(path, count, num_shards, **fields), shard)
 
 
-def write(path, values, labels, num_shards=1, **fields):
+def write(path, values, labels, num_shards=1, *, texts=None, **fields):
   """Writes a whole split, in batches of two."""
-  shape = values.shape[1:]
-  whole = split(path, len(values), num_shards, shape=shape, **fields)
+  views, *shape = values.shape[1:]
+  whole = split(
+      path,
+      len(values),
+      num_shards,
+      shape=tuple(shape),
+      views=views,
+      has_texts=texts is not None,
+      **fields,
+  )
   for shard in range(num_shards):
     with writer.Writer(whole, shard) as opened:
       rows = whole.rows(shard)
       for start in range(rows.start, rows.stop, 2):
         batch = slice(start, min(start + 2, rows.stop))
-        opened.write(values[batch], labels[batch])
+        opened.write(values[batch], labels[batch], texts and texts[batch])
       opened.close()
-  whole.finish()
+  records.finish(whole)

@@ -1,1 +1,9 @@
-"""The cache of features between the stages: layout of its files, and writer."""
+"""The cache of features between the stages.
+
+layout      the files: names, shapes and sizes
+rounding    features as float16, and the error of that
+array_file  writes an array file in order, and hashes it
+records     the JSON files: a record of each shard, and meta.json
+writer      writes a shard
+reader      opens the arrays of a split, and compares files with their hashes
+"""

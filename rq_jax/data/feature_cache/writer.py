@@ -1,18 +1,15 @@
 """Writes the shards of a cache of features; see `layout`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
-import errno
-import os
-from typing import IO
 
 import numpy as np
 
 from rq_jax import files
+from rq_jax.data.feature_cache import array_file
 from rq_jax.data.feature_cache import layout
-
-# Error numbers of file systems that cannot reserve space.
-_CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
+from rq_jax.data.feature_cache import records
+from rq_jax.data.feature_cache import rounding
 
 _MISCOUNTED = (
     '{} examples were written to {}, which was opened for {}. Set num_examples'
@@ -29,10 +26,11 @@ class Writer:
     writer.close()
   ```
 
-  Creating the writer reserves the space of the whole shard. The files of the
-  shard have temporary names until `close`; leaving the `with` block without
-  `close` removes them. Files are kept open only from the first batch on, so
-  thousands of writers can exist at a time.
+  Creating the writer reserves the space of features and labels. Texts are
+  small; they stay in memory until `close`. The files of the shard have
+  temporary names until then, and leaving the `with` block without `close`
+  removes them. Files are kept open only from the first batch on, so thousands
+  of writers can exist at a time.
   """
 
   def __init__(self, split: layout.Split, shard: int = 0):
@@ -51,12 +49,12 @@ class Writer:
           f'shard={shard} must be in [0, {split.num_shards}). Change shard or'
           ' num_shards.'
       )
-    self._split = split
+    self._split, self._shard = split, shard
     self._count = len(split.rows(shard))
-    self._files = split.files(shard)
+    self._files = [array_file.ArrayFile(file) for file in split.files(shard)]
     self._needs = split.bytes_of(shard)
-    self._written = 0
-    self._open: list[IO[bytes]] = []
+    self._errors: list[rounding.Error] = []  # One per example.
+    self._texts: list[bytes] = []
     self._make_room()
     self._reserve()
 
@@ -68,12 +66,23 @@ class Writer:
     """Removes the files of the shard if it was not closed."""
     self._discard()
 
-  def write(self, features: np.ndarray, labels: np.ndarray) -> None:
+  @property
+  def is_full(self) -> bool:
+    """Whether all examples of the shard are written."""
+    return len(self._errors) == self._count
+
+  def write(
+      self,
+      features: np.ndarray,
+      labels: np.ndarray,
+      texts: Sequence[str] | None = None,
+  ) -> None:
     """Appends examples.
 
     Args:
-      features: float[n, H, W, C].
+      features: float[n, V, H, W, C].
       labels: int[n], each in [0, num_classes).
+      texts: The n texts; None if the split has no texts.
 
     Raises:
       ValueError: If there are too many examples, shapes are wrong, values
@@ -81,24 +90,21 @@ class Writer:
       files.DiskFullError: If the disk becomes full.
     """
     features, labels = np.asarray(features), np.asarray(labels)
-    shape = self._split.shape
-    if features.shape != (len(features), *shape) or labels.shape != (
-        len(features),
-    ):
-      raise ValueError(
-          f'Features {list(features.shape)} and labels {list(labels.shape)} do'
-          f' not fit a cache of features [n, *{list(shape)}] and labels [n].'
-          " Set the shape of the split to that of the tokenizer's features."
-      )
-    end = self._written + len(features)
+    self._check_shapes(features, labels)
+    assert (texts is not None) == self._split.has_texts
+    end = len(self._errors) + len(features)
     if end > self._count:
       raise self._miscounted(end)
     self._check_labels(labels)
-    arrays = _half(features), labels.astype(np.int32)
+    rounded, errors = rounding.half(features)
     with self._naming_a_full_disk():
-      for file, array in zip(self._opened(), arrays, strict=True):
-        file.write(array.tobytes())
-    self._written = end
+      for file, array in zip(
+          self._files, (rounded, labels.astype(np.int32)), strict=True
+      ):
+        file.append(array.tobytes())
+    self._errors += errors
+    # Texts from JSON may hold half of a surrogate pair.
+    self._texts += [t.encode(errors='surrogatepass') for t in texts or ()]
 
   def close(self) -> None:
     """Gives the files of a complete shard their final names.
@@ -107,46 +113,47 @@ class Writer:
       ValueError: If fewer examples were written than the shard should hold.
       files.DiskFullError: If the disk becomes full.
     """
-    if self._written != self._count:
-      raise self._miscounted(self._written)
+    if not self.is_full:
+      raise self._miscounted(len(self._errors))
     with self._naming_a_full_disk():
-      for file in self._opened():
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-    self._open = []
+      if self._split.has_texts:
+        self._append_texts()
+      stored = {file.name: file.close() for file in self._files}
     for file in self._files:
-      os.replace(layout.partial(file.path), file.path)
+      file.publish()
+    error = rounding.total(self._errors)
+    records.write_shard(self._split, self._shard, stored, error)
+
+  def _append_texts(self) -> None:
+    """Adds the files of the texts."""
+    lengths = [len(text) for text in self._texts]
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    described = self._split.text_files(self._shard, int(offsets[-1]))
+    contents = b''.join(self._texts), offsets.tobytes()
+    for file, content in zip(described, contents, strict=True):
+      self._needs += file.size
+      self._files.append(array_file.ArrayFile(file))
+      self._files[-1].reserve()
+      self._files[-1].append(content)
 
   def _miscounted(self, count: int) -> ValueError:
-    return ValueError(
-        _MISCOUNTED.format(count, self._files[0].path, self._count)
-    )
+    path = self._split.folder / self._files[0].name
+    return ValueError(_MISCOUNTED.format(count, path, self._count))
 
   def _make_room(self) -> None:
     """Removes an older version of the shard, and marks the split unfinished."""
     self._split.folder.mkdir(parents=True, exist_ok=True)
     (self._split.folder / layout.META).unlink(missing_ok=True)
+    self._split.record(self._shard).unlink(missing_ok=True)
     for file in self._files:
-      file.path.unlink(missing_ok=True)
-      layout.partial(file.path).unlink(missing_ok=True)
+      file.clear()
 
   def _reserve(self) -> None:
-    """Creates both files, and reserves all the space that they will need."""
+    """Creates the files, and reserves all the space that they will need."""
     with self._naming_a_full_disk():
       for file in self._files:
-        with layout.partial(file.path).open('wb') as begun:
-          if not _allocate(begun, file.size):
-            files.require_space(self._split.folder, self._needs)
-          begun.write(file.header)
-
-  def _opened(self) -> list[IO[bytes]]:
-    """Both files, open for writing behind their headers."""
-    if not self._open:
-      for file in self._files:
-        self._open.append(layout.partial(file.path).open('r+b'))
-        self._open[-1].seek(len(file.header))
-    return self._open
+        if not file.reserve():
+          files.require_space(self._split.folder, self._needs)
 
   @contextlib.contextmanager
   def _naming_a_full_disk(self) -> Iterator[None]:
@@ -160,12 +167,17 @@ class Writer:
 
   def _discard(self) -> None:
     """Removes the files of an incomplete shard."""
-    for file in self._open:
-      with contextlib.suppress(OSError):  # Buffered data is not needed.
-        file.close()
-    self._open = []
     for file in self._files:
-      layout.partial(file.path).unlink(missing_ok=True)
+      file.discard()
+
+  def _check_shapes(self, features: np.ndarray, labels: np.ndarray) -> None:
+    shape, count = self._split.row_shape, len(features)
+    if features.shape != (count, *shape) or labels.shape != (count,):
+      raise ValueError(
+          f'Features {list(features.shape)} and labels {list(labels.shape)} do'
+          f' not fit a cache of features [n, *{list(shape)}] and labels [n].'
+          " Set the shape of the split to that of the tokenizer's features."
+      )
 
   def _check_labels(self, labels: np.ndarray) -> None:
     limit = self._split.num_classes
@@ -181,33 +193,3 @@ class Writer:
           ' classes, numbered from 0. Set num_classes to the number of classes'
           ' of the source.'
       )
-
-
-def _allocate(file: IO[bytes], size: int) -> bool:
-  """Reserves the space of a whole file; returns whether that is possible.
-
-  Raises:
-    OSError: If there is not enough space.
-  """
-  if not hasattr(os, 'posix_fallocate'):  # On macOS.
-    return False
-  try:
-    os.posix_fallocate(file.fileno(), 0, size)
-  except OSError as error:
-    if error.errno not in _CANNOT_RESERVE:
-      raise
-    return False
-  return True
-
-
-def _half(features: np.ndarray) -> np.ndarray:
-  """Converts features to float16; raises a ValueError if values overflow."""
-  with np.errstate(over='ignore'):
-    half = features.astype(np.float16)
-  if not np.isfinite(half).all():
-    raise ValueError(
-        f'A feature has the magnitude {np.abs(features).max():.3g}, which is'
-        ' not finite in float16, but a cache holds finite values up to 65504.'
-        ' Use an earlier checkpoint of the tokenizer, or another tokenizer.'
-    )
-  return half

@@ -6,6 +6,9 @@ that supports memory-mapping, with one folder per split; `layout` describes its
 files. `writer.Writer` writes one shard. Once all shards are written, one
 process writes `meta.json`. A split without `meta.json` is unfinished, whatever
 else is in its folder.
+
+An image may have several views: crops of it, which were encoded separately. An
+example holds all of them, and the loader picks one; see `loader.ViewTransform`.
 """
 
 import bisect
@@ -16,6 +19,8 @@ import numpy as np
 
 from rq_jax.config import sections
 from rq_jax.data.feature_cache import layout
+from rq_jax.data.feature_cache import reader
+from rq_jax.data.feature_cache import records
 from rq_jax.data.feature_cache.layout import Path
 
 
@@ -24,11 +29,12 @@ class Features:
 
   Attributes:
     fingerprint: Fingerprint of the tokenizer that encoded the features.
-    shape: Shape of the features of one example, (H, W, C).
+    shape: Shape of the features of one view, (H, W, C).
+    views: Number of views of each image, V.
     num_classes: Number of classes; labels lie in [0, num_classes). If the cache
       does not record it, one more than the largest label.
-    class_names: Names of the classes by label; None if the cache does not
-      record them.
+    class_names: Names of the classes by label; None if the cache has none.
+    has_texts: Whether each example has a text.
     listing: None, because `fingerprint` identifies the features.
   """
 
@@ -41,19 +47,20 @@ class Features:
       ValueError: If the split is missing, unfinished, damaged, or has another
         format version.
     """
-    folder, meta = layout.read_meta(path, split)
+    folder, meta = records.read_meta(path, split)
     self._opened = (path, split)
     self.fingerprint: str = meta['fingerprint']
     self.shape: tuple[int, ...] = tuple(meta['shape'])
-    self._shards = layout.open_shards(folder, meta)
-    self._ends = np.cumsum([len(label) for _, label in self._shards]).tolist()
-    names = meta.get('class_names')
-    self.class_names = None if names is None else tuple(names)
+    self.views: int = meta['views']
+    names = meta['class_names']
+    self.class_names: tuple[str, ...] | None = names and tuple(names)
+    self.has_texts: bool = meta['texts']
+    self._shards = reader.open_shards(folder, meta)
+    labels = [shard.label for shard in self._shards]
+    self._ends = np.cumsum([len(label) for label in labels]).tolist()
     recorded = meta.get('num_classes')
     self.num_classes: int = (
-        _count_classes(folder, [label for _, label in self._shards])
-        if recorded is None
-        else recorded
+        _count_classes(folder, labels) if recorded is None else recorded
     )
 
   def __reduce__(self):
@@ -65,15 +72,39 @@ class Features:
     return self._ends[-1]
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """'features', float32[H, W, C], and 'label', int32[]."""
+    """'features', float16[V, H, W, C], and 'label', int32[].
+
+    The features are a view of the memory map, so only the pages of the numbers
+    that are used are read.
+    """
+    shard, row = self._find(index)
+    return {'features': shard.features[row], 'label': shard.label[row]}
+
+  def text(self, index: int) -> str:
+    """The text of an example.
+
+    Raises:
+      ValueError: If the cache has no texts.
+    """
+    shard, row = self._find(index)
+    if shard.text is None or shard.text_offsets is None:
+      path, split = self._opened
+      raise ValueError(
+          f'{path} ({split}) has no texts, because it was encoded from data'
+          f' without texts. Encode data with texts with {layout.COMMAND}.'
+      )
+    start, end = shard.text_offsets[row : row + 2]
+    return shard.text[start:end].tobytes().decode(errors='surrogatepass')
+
+  def _find(self, index: int) -> tuple[reader.Shard, int]:
+    """The shard of an example, and its row there."""
     if not 0 <= index < len(self):
       raise IndexError(
           f'Example {index} is out of range: there are {len(self)} examples.'
       )
-    shard = bisect.bisect_right(self._ends, index)
-    features, label = self._shards[shard]
-    row = index - (self._ends[shard] - len(label))
-    return {'features': features[row].astype(np.float32), 'label': label[row]}
+    number = bisect.bisect_right(self._ends, index)
+    shard = self._shards[number]
+    return shard, index - (self._ends[number] - len(shard.label))
 
 
 def open_split(data: sections.Data, split: str) -> Features:
@@ -95,7 +126,7 @@ def check_fingerprint(path: Path | None, fingerprint: str) -> None:
   if path is not None:
     found = layout.local(path).glob(f'*/{layout.META}')
   for split in sorted(file.parent.name for file in found) or ['train']:
-    _, meta = layout.read_meta(path, split)
+    _, meta = records.read_meta(path, split)
     if (encoder := meta['fingerprint']) != fingerprint:
       raise ValueError(
           f'{path} ({split}) was encoded by tokenizer {encoder}, not'

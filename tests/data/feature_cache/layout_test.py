@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rq_jax.data.feature_cache import layout
+from rq_jax.data.feature_cache import records
 from tests.data import caches
 
 
@@ -22,6 +23,7 @@ def test_shards_have_about_a_gibibyte_each():
       (1_281_167, 39),  # ImageNet: 39.1 GiB.
   ):
     assert layout.count_shards(count, shape) == shards
+  assert layout.count_shards(1_281_167, shape, views=4) == 156
 
 
 def test_the_rows_of_the_shards_are_all_examples_in_order(tmp_path):
@@ -33,17 +35,19 @@ def test_the_rows_of_the_shards_are_all_examples_in_order(tmp_path):
   ]
 
 
-def test_a_shard_is_finished_if_both_its_files_are_whole(tmp_path):
-  split = caches.split(tmp_path, 4, 3)
-  assert split.finished() == set()
-  caches.write(tmp_path, *caches.examples(4), 3)
-  assert split.finished() == {0, 1, 2}
+def test_a_shard_is_finished_if_all_its_files_are_whole(tmp_path):
+  split = caches.split(tmp_path, 5, 5)
+  assert records.finished(split) == set()
+  caches.write(tmp_path, *caches.examples(5), 5)
+  assert records.finished(split) == {0, 1, 2, 3, 4}
   folder = tmp_path / 'train'
-  (folder / 'label-00001-of-00003.npy').unlink()
-  file = folder / 'features-00002-of-00003.npy'
+  (folder / 'label-00001-of-00005.npy').unlink()
+  file = folder / 'features-00002-of-00005.npy'
   file.write_bytes(file.read_bytes()[:-1])
-  assert split.finished() == {0}
-  assert caches.split(tmp_path, 4, 1).finished() == set()
+  (folder / 'shard-00003-of-00005.json').unlink()
+  (folder / 'shard-00004-of-00005.json').write_text('{"fi')
+  assert records.finished(split) == {0}
+  assert records.finished(caches.split(tmp_path, 5, 1)) == set()
 
 
 def test_the_bytes_of_a_shard_are_those_of_its_files(tmp_path):
@@ -62,13 +66,21 @@ def test_clearing_removes_all_of_a_cache_but_what_is_kept(tmp_path):
       'features-00000-of-00002.npy.partial',
       'features-00001-of-00003.npy',
       'label-00002-of-00003.npy.partial',
+      'shard-00001-of-00002.json.0123.partial',
+      'shard-00001-of-00003.json',
+      'text-00001-of-00003.npy',
+      'text_offsets-00001-of-00003.npy',
       'meta.json.0123.partial',
       'notes.txt',  # No writer makes this file.
   ):
     (tmp_path / 'train' / name).write_text('')
   split.clear(keep={1})
-  kept = ['features-00001-of-00002.npy', 'label-00001-of-00002.npy']
-  assert names(tmp_path) == [*kept, 'notes.txt']
+  assert names(tmp_path) == [
+      'features-00001-of-00002.npy',
+      'label-00001-of-00002.npy',
+      'notes.txt',
+      'shard-00001-of-00002.json',
+  ]
   split.clear()
   assert names(tmp_path) == ['notes.txt']
 
@@ -79,7 +91,7 @@ def test_a_remote_cache_is_refused():
 
 
 def test_files_begin_as_numpy_begins_them(tmp_path):
-  np.save(tmp_path / 'x.npy', np.zeros((3, *caches.SHAPE), np.float16))
+  np.save(tmp_path / 'x.npy', np.zeros((3, 1, *caches.SHAPE), np.float16))
   file, _ = caches.split(tmp_path, 3).files(0)
   assert (tmp_path / 'x.npy').read_bytes().startswith(file.header)
   assert (tmp_path / 'x.npy').stat().st_size == file.size

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rq_jax import files
+from rq_jax.data.feature_cache import records
 from rq_jax.data.sources import features
 from tests.data import caches
 
@@ -28,6 +29,7 @@ _WHOLE = [
     'features-00000-of-00001.npy',
     'label-00000-of-00001.npy',
     'meta.json',
+    'shard-00000-of-00001.json',
 ]
 
 
@@ -38,7 +40,7 @@ def test_files_are_those_that_numpy_saves(tmp_path, count):
     for row in range(count):
       writer.write(values[row : row + 1], labels[row : row + 1])
     writer.close()
-  assert _names(tmp_path) == _WHOLE[:2]
+  assert _names(tmp_path) == [*_WHOLE[:2], _WHOLE[3]]
   for name, array in (
       ('features', values.astype(np.float16)),
       ('label', labels.astype(np.int32)),
@@ -130,7 +132,7 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
   if noticed == 'written':  # As if another program had taken the space since.
     monkeypatch.setattr(files, 'require_space', lambda *_: None)
   count = 30_000  # 1.56 MB.
-  values, labels = np.zeros((1000, *caches.SHAPE)), np.zeros(1000, int)
+  values, labels = np.zeros((1000, 1, *caches.SHAPE)), np.zeros(1000, int)
   with (
       pytest.raises(files.DiskFullError, match='1.0 MB are free, and 1.6 MB'),
       caches.open_writer(small_disk, count) as writer,
@@ -165,10 +167,11 @@ def test_a_writer_replaces_its_own_shard_only(tmp_path):
         'features-00001-of-00002.npy.partial',
         'label-00000-of-00002.npy',
         'label-00001-of-00002.npy.partial',
+        'shard-00000-of-00002.json',
     ]
     writer.write(values[2:] + 1, labels[2:])
     writer.close()
-  caches.split(tmp_path, 4, 2).finish()
+  records.finish(caches.split(tmp_path, 4, 2))
   assert (folder / 'features-00000-of-00002.npy').read_bytes() == other
   stored = features.Features(tmp_path, 'train')[3]['features']
   np.testing.assert_array_equal(stored, (values[3] + 1).astype(np.float16))
@@ -196,7 +199,7 @@ def test_labels_that_are_no_class_are_refused(tmp_path, label):
       writer.write(values, np.array([0.0, 1.5, 2.0]))
     writer.write(values, np.array([0, 3, 4]))
     writer.close()
-  caches.split(tmp_path, 3, num_classes=5).finish()
+  records.finish(caches.split(tmp_path, 3, num_classes=5))
   meta = json.loads((tmp_path / 'train' / 'meta.json').read_text())
   assert meta['num_classes'] == 5
   assert features.Features(tmp_path, 'train')[2]['label'] == 4
@@ -207,22 +210,24 @@ def test_labels_that_are_no_class_are_refused(tmp_path, label):
 )
 def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
   values, labels = caches.examples(2)
-  values[1, 0, 2, 3] = value
+  values[1, 0, 0, 2, 3] = value
   with caches.open_writer(tmp_path, 2) as writer:
     with pytest.raises(ValueError, match='is not finite in float16'):
       writer.write(values, labels)
-    values[1, 0, 2, 3] = 65504
+    values[1, 0, 0, 2, 3] = 65504
     writer.write(values, labels)
     writer.close()
-  caches.split(tmp_path, 2).finish()
+  records.finish(caches.split(tmp_path, 2))
   stored = features.Features(tmp_path, 'train')[1]['features']
-  assert stored[0, 2, 3] == 65504
+  assert stored[0, 0, 2, 3] == 65504
 
 
 def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):
   values, labels = caches.examples(4)
   with caches.open_writer(tmp_path, 3) as writer:
-    with pytest.raises(ValueError, match=r'\[4, 2, 3, 3\] and labels \[4\] d'):
+    with pytest.raises(
+        ValueError, match=r'\[4, 1, 2, 3, 3\] and labels \[4\] d'
+    ):
       writer.write(values[..., :3], labels)
     with pytest.raises(ValueError, match=r'labels \[3\]'):
       writer.write(values, labels[:3])
