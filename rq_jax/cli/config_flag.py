@@ -58,7 +58,11 @@ def read(path: str, changes: Changes = ()) -> dict[str, Any]:
     ValueError: If there is no such file or field, or if a text is not a valid
       value of its field.
   """
-  config = reading.read(path)
+  return changed(reading.read(path), changes)
+
+
+def changed(config: Any, changes: Changes) -> dict[str, Any]:
+  """The plain values of a ConfigDict, with changes; see `read`."""
   kind = experiment_lib.kind_of(config.to_dict())
   values = {
       name: texts.read(schema.require_field(kind, name), text)

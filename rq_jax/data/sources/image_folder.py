@@ -88,6 +88,10 @@ class ImageFolder:
     """Number of images in the split."""
     return len(self._files)
 
+  def file(self, index: int) -> str:
+    """Path of the file of an example."""
+    return self._files[index]
+
   def __getitem__(self, index: int) -> dict[str, Any]:
     """'image', uint8[h, w, 3], and 'label', int32[].
 
