@@ -147,7 +147,14 @@ def test_the_pages_show_every_command():
       for kind, part in _parts((ROOT / page).read_text())
       if kind == 'command'
   }
-  assert shown == {'train', 'encode', 'sample', 'convert', 'benchmark'}
+  assert shown == {
+      'benchmark',
+      'convert',
+      'encode',
+      'inspect',
+      'sample',
+      'train',
+  }
 
 
 def test_the_readme_shows_python_and_commands():

@@ -101,9 +101,8 @@ def _data(
   if values.tokenizer is None:
     config = config_lib.template(stage=1)
   else:
-    size = stored.read_rqvae(values.tokenizer).image_size
+    stored.read_rqvae(values.tokenizer)  # An error if it is no RQ-VAE.
     config = reading.read(values.tokenizer, flag='--tokenizer')
-    config.data.image_size = size
   if values.data is not None:
     from rq_jax.jobs.inspect import reading as reading_lib
 

@@ -50,6 +50,7 @@ def describe(splits: Mapping[str, reading.Split]) -> dict[str, Any]:
           for broken in split.broken
       ],
       'ignored': _ignored(splits),
+      'remarks': _remarks(splits),
       'duplicates': _named(
           duplicates.exact(rows['digest']), splits, _places(splits)
       ),
@@ -136,6 +137,13 @@ def _ignored(splits: Mapping[str, reading.Split]) -> dict[str, int]:
     if found := getattr(split.source, 'ignored', None):
       return {str(kind): int(count) for kind, count in found.items()}
   return {}
+
+
+def _remarks(splits: Mapping[str, reading.Split]) -> list[str]:
+  """What the source says about the files it found."""
+  found = [getattr(split.source, 'remarks', ()) for split in splits.values()]
+  # Most remarks are about the files of both splits.
+  return list(dict.fromkeys(reading.escaped(r) for each in found for r in each))
 
 
 def _places(splits: Mapping[str, reading.Split]) -> list[tuple[str, int]]:

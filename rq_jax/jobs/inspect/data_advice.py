@@ -54,36 +54,30 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   Args:
     found: The figures of `data.describe`.
   """
-  checks = (_broken, _ignored, _copies, _similar, _classes, _few, _shape,
-            _rotated)  # fmt: skip
-  return [sentence for check in checks for sentence in check(found)]
+  checks = (_broken, _copies, _similar, _classes, _few, _shape, _rotated)
+  return found['remarks'] + [
+      sentence for check in checks for sentence in check(found)
+  ]
 
 
 def command(found: Mapping[str, Any], size: int) -> str:
-  """The command that trains on a dataset."""
-  words = ['python', '-m', 'rq_jax', 'train']
+  """The command that trains on a dataset, one flag per line."""
+  words = ['python -m rq_jax train']
   words += [f'--config=configs/own/rqvae.py:{size}']
   if found['source'] != 'image_folder':
     words += [f'--config.data.source={found["source"]}']
-  words += [f'--config.data.path={found["path"]}', '--workdir=runs/mine/rqvae']
-  return shlex.join(words)
+  words += [shlex.quote(f'--config.data.path={found["path"]}')]
+  return ' \\\n    '.join([*words, '--workdir=runs/mine/rqvae'])
 
 
 def _broken(found) -> list[str]:
   if not (count := len(found['broken'])):
     return []
   return [
-      f'{count:,} of the images cannot be read, and training would stop at the'
-      ' first of them. Repair or remove them, or train with'
+      f'Images that cannot be read: {count:,}. Training stops at the first of'
+      ' them. Repair or remove them, or train with'
       ' --config.data.on_error=skip.'
   ]
-
-
-def _ignored(found) -> list[str]:
-  if not found['ignored']:
-    return []
-  kinds = ', '.join(f'{n:,} {kind}' for kind, n in found['ignored'].items())
-  return [f'Files that are not used: {kinds}.']
 
 
 def _copies(found) -> list[str]:
@@ -91,12 +85,14 @@ def _copies(found) -> list[str]:
   sentences = []
   if copies['held_out']:
     sentences.append(
-        f'{copies["held_out"]:,} held-out images are also in the training'
-        ' split, so held-out figures will look too good. Remove one of each'
-        ' pair.'
+        'Held-out images that are also in the training split:'
+        f' {copies["held_out"]:,}. Held-out figures will look too good. Remove'
+        ' one of each pair.'
     )
   if copies['images']:
-    sentences.append(f'{copies["images"]:,} images are exact copies of others.')
+    sentences.append(
+        f'Images that are exact copies of others: {copies["images"]:,}.'
+    )
   return sentences
 
 
@@ -105,7 +101,7 @@ def _similar(found) -> list[str]:
   if not count:
     return []
   return [
-      f'{count:,} held-out images look nearly the same as training images. If'
+      f'Held-out images that look nearly like training images: {count:,}. If'
       ' they are frames of one video or crops of one picture, keep each series'
       ' in one split: use folders train/ and test/.'
   ]
@@ -142,8 +138,8 @@ def _few(found) -> list[str]:
   if images >= _FEW:
     return []
   return [
-      f'{images:,} training images are very few: the model will repeat them.'
-      ' A few hundred are the least for a first try.'
+      f'There are only {images:,} training images, so the model will repeat'
+      ' them. A few hundred are the least for a first try.'
   ]
 
 
@@ -161,6 +157,6 @@ def _rotated(found) -> list[str]:
   if not found['rotated']:
     return []
   return [
-      f'{found["rotated"]:,} files store a rotation (EXIF).'
+      f'Files that store a rotation (EXIF): {found["rotated"]:,}.'
       ' --config.data.exif_rotation decides whether it is applied.'
   ]

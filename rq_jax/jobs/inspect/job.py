@@ -106,23 +106,8 @@ def inspect_tokenizer(
       )
       for name, source in opened.items()
   }
-  console.tell('Encoding images. The first batch compiles, so it takes longer.')
-  described, hits = {}, np.int64(0)
-  for name, sample in samples.items():
-    described[name], used = measuring.describe_split(
-        restored, data, sample, f'{name} images'
-    )
-    hits = hits + used
-  report: dict[str, Any] = {
-      'tokenizer': str(tokenizer),
-      'path': data.path or data.source,
-      'source': data.source,
-      'code_shape': restored.model.code_shape,
-      'codewords': sum(len(words) for words in restored.codebooks),
-      'used': measuring.codebook_use(restored, np.asarray(hits)),
-      'splits': described,
-      'temperature': measuring.temperatures(restored, data, opened['train']),
-  }
+  report, hits = _measure(restored, data, samples)
+  report = {'tokenizer': str(tokenizer), **report}
   report['warnings'] = tokenizer_advice.warnings(report)
   report['next'] = tokenizer_advice.commands(report)
   console.tell(text.of_tokenizer(report))
@@ -133,9 +118,36 @@ def inspect_tokenizer(
         epath.Path(out) / 'report.html',
         report,
         _by_depth(restored, images),
-        np.asarray(hits).sum(axis=0),
+        hits.sum(axis=0),
     )
   _tell_next(out, report)
+
+
+def _measure(
+    tokenizer: Tokenizer,
+    data: sections.Data,
+    samples: Mapping[str, measuring.Sample],
+) -> tuple[dict[str, Any], np.ndarray]:
+  """Figures of an RQ-VAE, and how often each code was used: int64[D, K]."""
+  console.tell('Encoding images. The first batch compiles, so it takes longer.')
+  described, hits = {}, []
+  for name, sample in samples.items():
+    described[name], used = measuring.describe_split(
+        tokenizer, data, sample, f'{name} images'
+    )
+    hits.append(used)
+  total = np.sum(hits, axis=0)
+  return {
+      'path': data.path or data.source,
+      'source': data.source,
+      'code_shape': tokenizer.model.code_shape,
+      'codewords': sum(len(words) for words in tokenizer.codebooks),
+      'used': measuring.codebook_use(tokenizer, total),
+      'splits': described,
+      'temperature': measuring.temperatures(
+          tokenizer, data, samples['train'].source
+      ),
+  }, total
 
 
 def _check_folder(out: str | None) -> None:
@@ -164,7 +176,7 @@ def _tell_next(out: str | None, report: Mapping[str, Any]) -> None:
     console.tell('--out=FOLDER writes this report as a page with pictures.')
   else:
     console.tell(f'Open {epath.Path(out) / "report.html"} in a browser.')
-  console.tell(f'Next: {report["next"].splitlines()[0]}')
+  console.tell(f'Next:\n\n{report["next"]}')
 
 
 def _class_strips(

@@ -1,6 +1,6 @@
 """The reports as pages with pictures and charts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import html
 from typing import Any
 
@@ -15,6 +15,7 @@ from rq_jax.reports import page
 from rq_jax.reports import pictures as pictures_lib
 
 _LISTED = 50  # Broken images.
+_CHARTED = 20  # Classes.
 
 
 def write_data(
@@ -37,11 +38,7 @@ def write_data(
       bars.chart('Width x height', tables.common_sizes(found)),
       bars.chart('Short side in pixels', sizes['short_side']),
       bars.chart('Long side over short side', sizes['shapes']),
-      bars.chart(
-          'Training images per class',
-          {c['name']: c['train'] for c in found['classes'][:20]},
-          note='the first 20' if len(found['classes']) > 20 else '',
-      ),
+      _class_chart(found['classes']),
   ]
   sections = [
       _headline(title, _lead_of_data(found)),
@@ -53,7 +50,11 @@ def write_data(
           f'<pre>{html.escape(found["next"])}</pre>'
           + page.table(tables.enlarged(found)),
       ),  # fmt: skip
-      _strips('Images of each class', _CLASSES, classes),
+      _strips(
+          'Images to train on',
+          'Evenly spaced images of each class, cropped as in evaluation.',
+          classes,
+      ),
       page.section(
           'Sizes and classes',
           'Images are resized and cropped to the image size of the model.',
@@ -65,7 +66,11 @@ def write_data(
           ' size and pixels.',
           page.table(tables.splits(found)) + page.table(tables.kinds(found)),
       ),
-      _strips('Copies', _COPIES, copies),
+      _strips(
+          'Copies',
+          'Images that are exactly or nearly the same, and their files.',
+          copies,
+      ),
       _broken(found),
   ]  # fmt: skip
   page.write(path, title, sections)
@@ -86,7 +91,6 @@ def write_tokenizer(
     code_counts: How often each code was used at any depth, int[K].
   """
   title = f'RQ-VAE of {found["tokenizer"]}'
-  features = found['splits']['train']['features']
   psnr = found['splits']['test']['psnr']
   suggested = f'{found["temperature"]["suggested"]:.3g}'
   sections = [
@@ -100,8 +104,9 @@ def write_tokenizer(
       ),
       page.section(
           'Reconstruction and codebook by number of codes',
-          'First held-out, then training images. The error is that of the'
-          ' quantization, over the variance of the features.',
+          'The split test holds the held-out images. The error is that of the'
+          ' quantization, over the variance of the features. The last two'
+          ' columns count the training images.',
           page.table(tables.depths(found)),
       ),
       page.section(
@@ -110,22 +115,8 @@ def write_tokenizer(
           ' the number of codewords means uniform ones.',
           page.table(tables.temperatures(found)),
       ),
-      page.section(
-          'Codebook',
-          f'{found["used"]:.0%} of {found["codewords"]:,} codewords are in use.'
-          ' Each bar is one code, the most used first. The dashed line is equal'
-          ' use of all codes.',
-          charts.frequency_strip(code_counts.tolist()),
-      ),
-      page.section(
-          'Features',
-          'The cache between the stages stores them as float16, which ends at'
-          ' 65,504.',
-          page.table(tables.features(found))
-          + bars.chart(
-              'Values of features', tables.histogram(features['histogram'])
-          ),
-      ),
+      _codebook(found, code_counts),
+      _features(found['splits']['train']['features']),
       page.section(
           'Next step',
           'Encode the images, then train stage 2 with the temperature above.',
@@ -135,8 +126,25 @@ def write_tokenizer(
   page.write(path, title, sections)
 
 
-_CLASSES = 'Evenly spaced images, cropped as in evaluation.'
-_COPIES = 'Images that are exactly or nearly the same, and their files.'
+def _codebook(found: Mapping[str, Any], code_counts: np.ndarray) -> str:
+  return page.section(
+      'Codebook',
+      f'{found["used"]:.0%} of {found["codewords"]:,} codewords are in use.'
+      ' Each bar is one code, the most used first. The dashed line is equal use'
+      ' of all codes.',
+      charts.frequency_strip(code_counts.tolist()),
+  )
+
+
+def _features(features: Mapping[str, Any]) -> str:
+  counts = tables.histogram(features['histogram'])
+  return page.section(
+      'Features',
+      'The cache between the stages stores them as float16, which ends at'
+      ' 65,504.',
+      page.table(tables.features(features))
+      + bars.chart('Values of features', counts),
+  )
 
 
 def _headline(title: str, lead: str) -> str:
@@ -163,6 +171,14 @@ def _lead_of_tokenizer(found: Mapping[str, Any]) -> str:
       f'Measured on {splits["train"]["images"]:,} training and'
       f' {splits["test"]["images"]:,} held-out images of {found["path"]}.'
   )
+
+
+def _class_chart(classes: Sequence[Mapping[str, Any]]) -> str:
+  if len(classes) < 2:
+    return ''
+  counts = {c['name']: c['train'] for c in classes[:_CHARTED]}
+  note = f'the first {_CHARTED}' if len(classes) > _CHARTED else ''
+  return bars.chart('Training images per class', counts, note=note)
 
 
 def _warnings(found: Mapping[str, Any]) -> str:

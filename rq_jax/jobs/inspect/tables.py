@@ -46,6 +46,7 @@ def kinds(found: Mapping[str, Any]) -> Rows:
   unknown = 'unknown'
   sizes = found['sizes']
   rows = [
+      ('property', 'value'),
       ('smallest, width x height', _size(*sizes['smallest'])),
       ('largest, width x height', _size(*sizes['largest'])),
       ('different sizes', f'{sizes["distinct"]:,}'),
@@ -64,6 +65,8 @@ def kinds(found: Mapping[str, Any]) -> Rows:
     held_out = found[key]['held_out']
     across = f' ({held_out:,} across splits)' if held_out else ''
     rows.append((name, f'{found[key]["images"]:,}{across}'))
+  for kind, count in found['ignored'].items():
+    rows.append((f'ignored: {kind}', f'{count:,}'))
   return rows
 
 
@@ -81,7 +84,15 @@ def depths(found: Mapping[str, Any]) -> Rows:
   """Reconstruction and codebook use by depth, from `tokenizer`'s figures."""
   train, test = found['splits']['train'], found['splits']['test']
   return [
-      ('codes', 'PSNR', 'training', 'error', 'training', 'used', 'perplexity'),
+      (
+          'codes',
+          'PSNR test',
+          'PSNR train',
+          'error test',
+          'error train',
+          'used',
+          'perplexity',
+      ),
       *(
           (
               str(depth + 1),
@@ -97,11 +108,11 @@ def depths(found: Mapping[str, Any]) -> Rows:
   ]
 
 
-def features(found: Mapping[str, Any]) -> Rows:
-  """Scale of the features, from the figures of the training images."""
-  figures = found['splits']['train']['features']
+def features(figures: Mapping[str, Any]) -> Rows:
+  """Scale of the features, from the figures of `Features`."""
   error = figures['float16_error']
   return [
+      ('property', 'value'),
       ('mean', numerals.number(figures['mean'])),
       ('root mean square', numerals.number(figures['rms'])),
       ('variance, summed over channels', numerals.number(figures['variance'])),

@@ -32,10 +32,12 @@ def of_data(found: Mapping[str, Any]) -> str:
     lines += ['', title, *_bars(counts)]
   lines += ['', 'Share of the images that are smaller than an image size']
   lines += columns.aligned(tables.enlarged(found), left=1)
-  lines += _listed('Cannot be read', (b['reason'] for b in found['broken']))
+  lines += _listed(
+      'Images that cannot be read', (b['reason'] for b in found['broken'])
+  )
   for key, title in (
-      ('duplicates', 'Exact copies'),
-      ('similar', 'Nearly the same'),
+      ('duplicates', 'Groups of exact copies'),
+      ('similar', 'Groups that look nearly the same'),
   ):
     groups = found[key]['groups']
     lines += _listed(title, (' = '.join(map(_place, g[:4])) for g in groups))
@@ -55,12 +57,14 @@ def of_tokenizer(found: Mapping[str, Any]) -> str:
       f'{splits["train"]["images"]:,} training and'
       f' {splits["test"]["images"]:,} held-out images of {found["path"]}',
       '',
-      'Reconstruction and codebook by number of codes; held-out, then training',
+      'Reconstruction and codebook by number of codes',
       *columns.aligned(tables.depths(found), left=1),
-      '  error: of the quantization, over the variance of the features.',
+      '  PSNR: of held-out (test) and training images. error: of the'
+      ' quantization, over\n  the variance of the features. used: share of the'
+      ' codewords, in training images.',
       '',
       'Features',
-      *columns.aligned(tables.features(found), left=1),
+      *columns.aligned(tables.features(splits['train']['features']), left=1),
       '',
       'Perplexity of the soft targets: 1 is one-hot, the codebook size uniform',
       *columns.aligned(tables.temperatures(found), left=2),

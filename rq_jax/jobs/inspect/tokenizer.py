@@ -78,7 +78,8 @@ def describe_split(
   mse = pixels / len(sample)
   return {
       'images': len(sample),
-      'codes': int(hits[0].sum()),
+      'of': len(sample.source),
+      'codes': int(hits[0].sum()),  # At each depth.
       'mse': mse.tolist(),
       'psnr': np.asarray(reconstruction.psnr(jnp.asarray(mse))).tolist(),
       'quantization_error': (residuals / features.deviation).tolist(),
