@@ -20,6 +20,7 @@ figures as report.json.
 import functools
 
 from absl import flags
+from etils import epath
 
 from rq_jax import config as config_lib
 from rq_jax.checkpoints import stored
@@ -109,9 +110,20 @@ def _data(
     config.data.path = values.data
     config.data.source = values.source or reading_lib.detect(values.data)
   data = config_lib.parse(config_flag.changed(config, changes)).data
-  if data.path is None and source_table.SOURCES[data.source].needs_path:
+  if source_table.SOURCES[data.source].needs_path:
+    _check_path(data.path, values)
+  return data
+
+
+def _check_path(path: str | None, values: flags.FlagValues) -> None:
+  """Checks that the images of a tokenizer's run are still there."""
+  if path is None:
     raise ValueError(
         f'{values.tokenizer} does not record the images it was trained on. Give'
         ' --data=FOLDER.'
     )
-  return data
+  if not epath.Path(path).exists():
+    raise ValueError(
+        f'{values.tokenizer} was trained on {path}, which does not exist here.'
+        ' Give --data=FOLDER.'
+    )

@@ -20,7 +20,7 @@ def chart(title: str, counts: Mapping[str, int], *, note: str = '') -> str:
   largest = max(*counts.values(), 1)
   rows = ''.join(
       f'<tr><th scope="row">{html.escape(name)}</th>'
-      f'<td><i style="width:{100 * count / largest:.2f}%"></i></td>'
+      f'<td>{_bar(count / largest)}</td>'
       f'<td>{count:,}</td></tr>'
       for name, count in counts.items()
   )
@@ -29,3 +29,7 @@ def chart(title: str, counts: Mapping[str, int], *, note: str = '') -> str:
       f' <small>{html.escape(note)}</small></figcaption>'
       f'<table class="bars">{rows}</table></figure>'
   )
+
+
+def _bar(share: float) -> str:
+  return f'<i style="width:{100 * share:.2f}%"></i>' if share else ''

@@ -132,11 +132,20 @@ def test_an_rqvae_can_be_described_with_other_images(folder, tmp_path, capsys):
   )
 
 
-def test_a_converted_rqvae_needs_images(tmp_path, capsys):
-  config = tiny.changed(tokenizers.config(), data=dict(source='image_folder'))
+@pytest.mark.parametrize(
+    ('path', 'words'),
+    [
+        (None, 'does not record the images it was trained on. Give --data'),
+        ('no/such', 'on no/such, which does not exist here. Give --data'),
+    ],
+)
+def test_an_rqvae_without_its_images_needs_others(
+    path, words, tmp_path, capsys
+):
+  data = dict(source='image_folder', path=path)
+  config = tiny.changed(tokenizers.config(), data=data)
   inference_copy.export(tmp_path / 'rqvae', config, tokenizers.variables())
-  error = refused(capsys, f'--tokenizer={tmp_path / "rqvae"}')
-  assert 'does not record the images it was trained on. Give --data' in error
+  assert words in refused(capsys, f'--tokenizer={tmp_path / "rqvae"}')
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 from rq_jax import compilation
 from rq_jax import files
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.checkpoints import stored
 from rq_jax.config import rules
 from rq_jax.config import sections
 from rq_jax.data import sources
@@ -107,7 +108,12 @@ def inspect_tokenizer(
       for name, source in opened.items()
   }
   report, hits = _measure(restored, data, samples)
-  report = {'tokenizer': str(tokenizer), **report}
+  trained_on = stored.read_config(tokenizer).data
+  report = {
+      'tokenizer': str(tokenizer),
+      'other_images': trained_on.path != data.path,
+      **report,
+  }
   report['warnings'] = tokenizer_advice.warnings(report)
   report['next'] = tokenizer_advice.commands(report)
   console.tell(text.of_tokenizer(report))

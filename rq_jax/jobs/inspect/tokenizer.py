@@ -12,6 +12,7 @@ import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import sections
+from rq_jax.data import image_files
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import progress
@@ -24,6 +25,7 @@ from rq_jax.tokenizer import Tokenizer
 # Temperatures that are compared, in multiples of the suggested one.
 MULTIPLES = (0.1, 0.5, 1.0, 2.0, 10.0)
 _BATCH = 32
+_LOOKED_AT = 16  # Times as many images as are shown, to find all classes.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ def describe_split(
   sizes = tokenizer.model.make_quantizer().sizes
   hits = np.zeros((depth, max(sizes)), np.int64)
   pixels, residuals = np.zeros(depth), np.zeros(depth)
-  features = features_lib.Features()
+  features, images_read = features_lib.Features(), 0
   for images, found, valid in _encoded(tokenizer, data, sample, name):
     codes, squared, residual = jax.device_get(
         _reconstructed(tokenizer.model, tokenizer.variables, images, found)
@@ -75,9 +77,10 @@ def describe_split(
     for d, code in enumerate(np.moveaxis(codes[valid], -1, 0)):
       hits[d] += np.bincount(code.ravel(), minlength=hits.shape[1])
     features.add(np.asarray(found)[valid])
-  mse = pixels / len(sample)
+    images_read += int(valid.sum())
+  mse = pixels / images_read
   return {
-      'images': len(sample),
+      'images': images_read,
       'of': len(sample.source),
       'codes': int(hits[0].sum()),  # At each depth.
       'mse': mse.tolist(),
@@ -202,10 +205,13 @@ def examples(
     sample: Held-out examples.
     most: Largest number of images.
   """
-  looked_at = reading.spaced(len(sample), 16 * most)
-  labels = np.array([int(sample[int(i)]['label']) for i in looked_at])
-  firsts = np.unique(labels, return_index=True)[1]
-  rest = np.setdiff1d(np.arange(len(labels)), firsts)
+  labels = {}
+  for index in reading.spaced(len(sample), _LOOKED_AT * most).tolist():
+    with contextlib.suppress(image_files.BrokenImageError):
+      labels[index] = int(sample[index]['label'])
+  looked_at = np.array(list(labels))
+  firsts = np.unique(list(labels.values()), return_index=True)[1]
+  rest = np.setdiff1d(np.arange(len(looked_at)), firsts)
   chosen = looked_at[np.concatenate([firsts, rest])[:most]]
   shown = Sample(source=sample.source, indices=sample.indices[chosen])
   transform = loader.image_transform(data, train=False)

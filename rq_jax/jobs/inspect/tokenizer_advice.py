@@ -39,6 +39,11 @@ def commands(found: Mapping[str, Any]) -> str:
   """The commands that lead from an RQ-VAE to a generator, one flag per line."""
   tokenizer = found['tokenizer']
   encode = ['encode', f'--tokenizer={tokenizer}', '--out=cache/mine']
+  if found['other_images']:
+    encode += [
+        f'--config.data.source={found["source"]}',
+        f'--config.data.path={found["path"]}',
+    ]
   temperature = f'{found["temperature"]["suggested"]:.3g}'
   images = found['splits']['train']['of']
   size = [name for name, least in _MODELS.items() if images >= least][-1]

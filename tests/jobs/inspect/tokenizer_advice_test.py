@@ -16,6 +16,9 @@ def described(**changes):
   }
   figures = {
       'tokenizer': 'runs/my model',
+      'other_images': False,
+      'source': 'image_folder',
+      'path': 'images',
       'codewords': 100,
       'used': 0.9,
       'splits': {'train': split, 'test': {**split, 'mse': [0.04, 0.03]}},
@@ -83,3 +86,14 @@ def test_the_commands_encode_and_train_with_the_temperature(images, size):
   )
   assert f'rqtransformer.py:{size} ' in train
   assert '--config.loss.temperature=0.25' in train
+
+
+def test_images_that_are_not_those_of_the_run_are_encoded_by_name():
+  assert (
+      '--config.data'
+      not in tokenizer_advice.commands(described()).split('train')[0]
+  )
+  text = tokenizer_advice.commands(described(other_images=True))
+  encode = text.split('python -m rq_jax train')[0].split()
+  assert '--config.data.path=images' in encode
+  assert '--config.data.source=image_folder' in encode
