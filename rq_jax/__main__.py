@@ -9,6 +9,7 @@ from typing import NoReturn
 from rq_jax.cli import command
 
 COMMANDS = {
+    'inspect': 'Describe a dataset or a trained RQ-VAE, and warn of mistakes.',
     'prepare': 'Prepare a downloaded dataset for training.',
     'train': 'Train an RQ-VAE or an RQ-Transformer, or resume its training.',
     'encode': 'Cache the features of a dataset for training in stage 2.',

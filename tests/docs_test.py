@@ -153,8 +153,14 @@ def test_the_pages_show_every_command():
       if kind == 'command'
   }
   assert shown == {
-      'train', 'prepare', 'encode', 'sample', 'convert', 'benchmark'
-  }  # fmt: skip
+      'benchmark',
+      'convert',
+      'encode',
+      'inspect',
+      'prepare',
+      'sample',
+      'train',
+  }
 
 
 def test_the_readme_shows_python_and_commands():

@@ -58,17 +58,11 @@ def read(path: str, changes: Changes = ()) -> dict[str, Any]:
     ValueError: If there is no such file or field, or if a text is not a valid
       value of its field.
   """
-  return _with_changes(reading.read(path), changes)
+  return changed(reading.read(path), changes)
 
 
-def changed(
-    experiment: config_lib.Experiment, changes: Changes
-) -> dict[str, Any]:
-  """The plain values of an experiment, with changes; see `read`."""
-  return _with_changes(reading.filled_in(experiment), changes)
-
-
-def _with_changes(config: Any, changes: Changes) -> dict[str, Any]:
+def changed(config: Any, changes: Changes) -> dict[str, Any]:
+  """The plain values of a ConfigDict, with changes; see `read`."""
   kind = experiment_lib.kind_of(config.to_dict())
   values = {
       name: texts.read(schema.require_field(kind, name), text)

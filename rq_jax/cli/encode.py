@@ -22,6 +22,7 @@ from rq_jax import config
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.cli import distributed_flags
+from rq_jax.config import reading
 
 
 def _define_flags() -> flags.FlagValues:
@@ -105,7 +106,7 @@ def _read(
   from rq_jax.checkpoints import stored
 
   own = stored.read_config(values.tokenizer, stage=1)
-  return config.parse(config_flag.changed(own, changes))
+  return config.parse(config_flag.changed(reading.filled_in(own), changes))
 
 
 def _verify(changes: config_flag.Changes, values: flags.FlagValues) -> None:

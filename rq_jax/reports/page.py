@@ -5,7 +5,7 @@ page.
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import html
 from importlib import resources
 import string
@@ -66,6 +66,28 @@ def picture(pixels: np.ndarray, description: str) -> str:
       f'<img src="data:image/png;base64,{data}" width="{width}"'
       f' height="{height}" alt="{html.escape(description)}">'
   )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+  """A table whose first row and first column are headings, as plain text."""
+  drawn = ''.join(
+      f'<tr><th scope="row">{html.escape(first)}</th>'
+      + ''.join(f'<td>{html.escape(cell)}</td>' for cell in rest)
+      + '</tr>'
+      for first, *rest in rows
+  )
+  return (
+      '<div class="card"><div class="scroll"><table class="numbers">'
+      f'{drawn}</table></div></div>'
+  )
+
+
+def warnings(sentences: Sequence[str]) -> str:
+  """A list of warnings, given as plain text; '' if there are none."""
+  if not sentences:
+    return ''
+  items = ''.join(f'<li>{html.escape(text)}</li>' for text in sentences)
+  return f'<ul class="warnings">{items}</ul>'
 
 
 def notes(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -60,3 +60,17 @@ def test_notes_flatten_what_they_are_given_and_escape_it():
   Reader().feed(text)
   assert cells == ['T&', 'a.b.c', '1', 'a.d', 'None', '<e>', '"f"', 'U']
   assert text.count('<table>') == 2
+
+
+def test_a_table_escapes_its_cells_and_heads_rows_by_the_first():
+  text = page.table([('a', 'b'), ('<c>', '1')])
+  assert re.findall('<tr>(.*?)</tr>', text) == [
+      '<th scope="row">a</th><td>b</td>',
+      '<th scope="row">&lt;c&gt;</th><td>1</td>',
+  ]
+
+
+def test_warnings_are_a_list_of_text_and_nothing_without_any():
+  text = page.warnings(['a < b', 'c'])
+  assert text == '<ul class="warnings"><li>a &lt; b</li><li>c</li></ul>'
+  assert page.warnings([]) == ''

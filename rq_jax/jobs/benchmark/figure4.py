@@ -7,6 +7,7 @@ from rq_jax import config as config_lib
 from rq_jax.config import RQTransformerConfig
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark.measured import Record
+from rq_jax.reports import columns
 
 _FILE = pathlib.Path(__file__).parents[3] / 'configs/benchmark/rqtransformer.py'
 # Seconds per image on an A100 in Figure 4 of the paper, by batch size: first
@@ -62,7 +63,7 @@ def comparison(records: Sequence[Record]) -> str:
     for _, found in others:
       if batch in found:
         rows.append(_compared(found[batch], record, _paper(batch, 0)))
-  lines += text_tables.columns(rows, left=1)
+  lines += columns.aligned(rows, left=1)
   lines.append('  layers: number of layers that run in sequence for an image.')
   return '\n'.join(lines)
 

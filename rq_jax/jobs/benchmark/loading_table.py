@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rq_jax.jobs.benchmark import text_tables
+from rq_jax.reports import columns
 
 
 def text(records: Sequence[Mapping[str, Any]]) -> str:
@@ -31,7 +31,7 @@ def _rates(
             f'{record["ratio"]:.2f} of the loop',
         )
     )
-  yield from text_tables.columns(rows)
+  yield from columns.aligned(rows)
 
 
 def _shares(first: Mapping[str, Any]) -> Iterable[str]:
@@ -42,7 +42,7 @@ def _shares(first: Mapping[str, Any]) -> Iterable[str]:
       (name, f'{1e3 * value:.2f} ms', f'{value / total:.0%}')
       for name, value in seconds.items()
   ]
-  yield from text_tables.columns(rows, left=1)
+  yield from columns.aligned(rows, left=1)
 
 
 def _consumed(
@@ -58,4 +58,4 @@ def _consumed(
       (chip, f'{rate:,.1f}', f'{best / rate:.0%}')
       for chip, rate in first['consumed'].items()
   ]
-  yield from text_tables.columns(rows, left=1)
+  yield from columns.aligned(rows, left=1)

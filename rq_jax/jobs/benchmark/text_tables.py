@@ -5,6 +5,7 @@ import itertools
 
 from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.benchmark.measured import Record
+from rq_jax.reports import columns
 
 
 def tables(records: Sequence[Record]) -> str:
@@ -18,17 +19,6 @@ def tables(records: Sequence[Record]) -> str:
         _products(of_model),
     ]
   return '\n\n'.join('\n'.join(lines) for lines in sections)
-
-
-def columns(rows: Sequence[Sequence[str]], *, left: int = 0) -> Iterable[str]:
-  """Rows of cells in columns, aligned right except for the first `left`."""
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  for row in rows:
-    cells = [
-        cell.ljust(width) if i < left else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths))
-    ]
-    yield '  ' + '  '.join(cells).rstrip()
 
 
 def _environment(record: Record) -> Iterable[str]:
@@ -61,7 +51,7 @@ def _times(name: str, records: Sequence[Record]) -> Iterable[str]:
             f'{record["peak_memory"]["bytes"] / 2**20:,.0f}',
         )
     )
-  yield from columns(rows)
+  yield from columns.aligned(rows)
   yield (
       '  codes: the autoregression. CPU s: of all threads. MiB: peak memory of'
       f' the\n  {records[0]["peak_memory"]["of"]} so far.'
@@ -79,7 +69,7 @@ def _shares(records: Sequence[Record]) -> Iterable[str]:
   shares = [record['roofline']['share'] for record in records]
   # The decoder's only term is the same as the part 'decoding'.
   terms = [name for name in shares[0] if name != roofline.DECODER]
-  yield from columns(
+  yield from columns.aligned(
       [
           ('batch', *(str(record['batch_size']) for record in records)),
           *(
@@ -107,7 +97,7 @@ def _products(records: Sequence[Record]) -> Iterable[str]:
             f'{found["cpu_ratio"]:.2f}',
         )
     )
-  yield from columns(rows)
+  yield from columns.aligned(rows)
 
 
 def _rates(flops: float, transfer: float) -> str:

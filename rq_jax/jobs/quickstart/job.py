@@ -19,6 +19,7 @@ from rq_jax.config import Experiment
 from rq_jax.data import sources
 from rq_jax.distributed import console
 from rq_jax.jobs import encode
+from rq_jax.jobs import reconstructions
 from rq_jax.jobs import versions
 from rq_jax.jobs.quickstart import digits
 from rq_jax.jobs.quickstart import page
@@ -189,7 +190,9 @@ def _write_page(folder, report, tokenizer, train, test, images) -> None:
           ),
       },
       curves=_curves(folder),
-      by_depth=_by_depth(tokenizer, codes[first], test[0][first]),
+      by_depth=reconstructions.by_depth(
+          tokenizer, codes[first], test[0][first]
+      ),
       code_counts=np.bincount(
           codes.ravel(), minlength=tokenizer.model.codebook_size
       ).tolist(),
@@ -200,28 +203,6 @@ def _by_class(labels: np.ndarray, rows: int) -> np.ndarray:
   """Indices of the first images of each class, row by row: int[rows * 10]."""
   columns = [np.flatnonzero(labels == digit)[:rows] for digit in range(10)]
   return np.stack(columns, axis=1).ravel()
-
-
-def _by_depth(
-    tokenizer: Tokenizer, codes: np.ndarray, originals: np.ndarray
-) -> np.ndarray:
-  """Images decoded from 0, 1, ..., D codes of every stack, and the originals.
-
-  Args:
-    tokenizer: A trained RQ-VAE.
-    codes: int32[B, h, w, D], the codes of the originals.
-    originals: uint8[B, S, S, 3].
-
-  Returns:
-    uint8[D + 2, B, S, S, 3].
-  """
-  depth = codes.shape[-1]
-  # -1 stands for a missing code: all depths run the same compiled program.
-  rows = [
-      np.asarray(tokenizer.decode(np.where(np.arange(depth) < d, codes, -1)))
-      for d in range(depth + 1)
-  ]
-  return np.stack([*rows, originals])
 
 
 def _curves(

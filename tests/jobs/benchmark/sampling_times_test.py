@@ -251,12 +251,6 @@ def test_tables_show_times_shares_and_the_products():
   assert jax.__version__ in text
 
 
-def test_columns_are_aligned():
-  rows = [('a', 'b'), ('long', '1.25')]
-  assert list(text_tables.columns(rows)) == ['     a     b', '  long  1.25']
-  assert next(iter(text_tables.columns(rows, left=1))) == '  a        b'
-
-
 def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():
   def record(model, batch, milliseconds, passes):
     return {

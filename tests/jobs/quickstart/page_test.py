@@ -1,19 +1,16 @@
 """The report shows every figure, stands alone and bears what is missing."""
 
 import ast
-import base64
-import html.parser
-import io
 import pathlib
 import re
 import shlex
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from rq_jax.jobs.quickstart import digits
 from rq_jax.jobs.quickstart import page
+from tests import pages
 
 REPORT = {
     'seed': 0,
@@ -33,37 +30,6 @@ REPORT = {
 CURVES = {'Stage 1': {'loss': [(10, 0.5), (20, 0.25)]}}
 
 
-class _Page(html.parser.HTMLParser):
-  """Collects the elements and the text; raises where tags do not match."""
-
-  VOID = frozenset(
-      ['meta', 'link', 'img', 'line', 'rect', 'circle', 'polyline']
-  )
-
-  def __init__(self, text):
-    super().__init__()
-    self.open, self.elements, self.words = [], [], []
-    self.feed(text)
-    self.close()
-    assert not self.open
-    self.text = ' '.join(' '.join(self.words).split())
-
-  def handle_starttag(self, tag, attrs):
-    self.elements.append((tag, dict(attrs)))
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attrs):
-    self.elements.append((tag, dict(attrs)))
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    if self.open and self.open[-1] != 'style':
-      self.words.append(data)
-
-
 def _picture(*shape):
   return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -74,25 +40,12 @@ def _write(folder, report=REPORT, pictures=None, curves=CURVES, **more):
   return path.read_text(encoding='utf-8')
 
 
-def _images(text):
-  """What the pictures of a page show: pixels by their description."""
-  found = {}
-  for tag, attrs in _Page(text).elements:
-    if tag == 'img':
-      data = base64.b64decode(attrs['src'].split(',')[1])
-      pixels = np.asarray(Image.open(io.BytesIO(data)))
-      size = tuple(str(side) for side in pixels.shape[:2])
-      assert (attrs['height'], attrs['width']) == size
-      found[attrs['alt']] = pixels
-  return found
-
-
 def test_page_is_well_formed_and_loads_nothing(tmp_path):
   pictures = {'real': _picture(4, 6, 3), 'generated': _picture(8, 8, 3)}
   text = _write(tmp_path, pictures=pictures, code_counts=[3, 0, 1])
   sources = [
       attrs[name]
-      for _, attrs in _Page(text).elements
+      for _, attrs in pages.Page(text).elements
       for name in ('src', 'href')
       if name in attrs
   ]
@@ -104,7 +57,7 @@ def test_page_is_well_formed_and_loads_nothing(tmp_path):
 def test_real_digits_stand_beside_generated_ones(tmp_path):
   pictures = {'real': _picture(4, 6, 3), 'generated': _picture(8, 12, 3)}
   text = _write(tmp_path, pictures=pictures)
-  shown = _images(text)
+  shown = pages.images(text)
   assert list(shown) == [
       'generated digits, one column per class',
       'real digits, one column per class',
@@ -129,7 +82,7 @@ def test_depths_show_reconstructions_and_what_each_code_changes(tmp_path):
   ).copy()
   depths[-1, 0] = 31  # In one digit, 60 darker than what four codes give.
   text = _write(tmp_path, by_depth=depths)
-  shown = _images(text)
+  shown = pages.images(text)
 
   def digits_of(name):
     # Borders of two pixels.
@@ -149,7 +102,7 @@ def test_depths_show_reconstructions_and_what_each_code_changes(tmp_path):
       128 + 2 * 9,
       128 + 2 * 9,
   ]
-  words = _Page(text).text
+  words = pages.Page(text).text
   assert (
       '1 code 23.3 dB code 1 adds × 4 2 codes 26.1 dB code 2 adds × 8'
       ' 3 codes 28.2 dB code 3 adds × 64 4 codes 29.7 dB code 4 adds × 1'
@@ -158,7 +111,7 @@ def test_depths_show_reconstructions_and_what_each_code_changes(tmp_path):
 
 
 def test_every_figure_stands_beside_its_target_and_verdict(tmp_path):
-  text = _Page(_write(tmp_path)).text
+  text = pages.Page(_write(tmp_path)).text
   assert '9 of 9 targets met' in text
   assert 'missed' not in text
   for target in digits.TARGETS.values():
@@ -179,7 +132,7 @@ def test_every_figure_stands_beside_its_target_and_verdict(tmp_path):
 def test_a_missed_target_and_a_missing_figure_are_told(tmp_path):
   report = {**REPORT, 'novelty': 0.4}
   del report['diversity_min'], report['class_accuracy']
-  text = _Page(_write(tmp_path, report)).text
+  text = pages.Page(_write(tmp_path, report)).text
   assert '6 of 9 targets met' in text
   assert '0.400 at least 0.9 ✗ missed' in text
   assert 'not measured at least 0.75 ✗ missed' in text
@@ -188,14 +141,14 @@ def test_a_missed_target_and_a_missing_figure_are_told(tmp_path):
 
 def test_a_slow_machine_misses_no_target(tmp_path):
   report = {**REPORT, 'seconds': {'total': 7200.0}}
-  text = _Page(_write(tmp_path, report)).text
+  text = pages.Page(_write(tmp_path, report)).text
   assert '9 of 9 targets met' in text and 'missed' not in text
   assert '2 h 00 min in total' in text
   assert f'Typical: {page.TYPICAL_TIME}.' in text
 
 
 def test_curves_codes_and_phases_are_told_in_words(tmp_path):
-  text = _Page(_write(tmp_path, code_counts=[5, 0, 1, 0, 2])).text
+  text = pages.Page(_write(tmp_path, code_counts=[5, 0, 1, 0, 2])).text
   assert 'Stage 1 over steps' in text
   assert 'loss 0.25' in text
   assert '3 of 5 codes are in use. Their perplexity is 3' in text
@@ -204,7 +157,7 @@ def test_curves_codes_and_phases_are_told_in_words(tmp_path):
 
 
 def test_conditions_and_commands_name_this_run(tmp_path):
-  text = _Page(_write(tmp_path)).text
+  text = pages.Page(_write(tmp_path)).text
   assert 'stage 1 train.steps 220 Seed and versions seed 0 jax 0.10.2' in text
   assert f'--checkpoint={tmp_path}/run/rqtransformer' in text
   assert f"Sampler.restore('{tmp_path}/run/rqtransformer')" in text
@@ -216,7 +169,9 @@ def test_text_from_outside_cannot_break_the_page(tmp_path):
       'seconds': {evil: 1.0, 'total': 2.0},
       'settings': {evil: {evil: evil}},
   }
-  text = _Page(_write(tmp_path, report, curves={evil: {evil: [(0, 1.0)]}})).text
+  text = pages.Page(
+      _write(tmp_path, report, curves={evil: {evil: [(0, 1.0)]}})
+  ).text
   # In: the chart and its series, the phase, the table, the setting and its
   # value.
   assert text.count(evil) == 6
@@ -226,14 +181,14 @@ def test_empty_parts_leave_no_empty_sections(tmp_path):
   page = _write(tmp_path, {}, curves={'Nothing': {'loss': []}})
   titles = re.findall('<h2>(.*?)</h2>', page)
   assert titles == ['How good are the digits?', 'Next steps']
-  assert '0 of 9 targets met' in _Page(page).text
+  assert '0 of 9 targets met' in pages.Page(page).text
 
 
 @pytest.mark.parametrize('folder', ['a b', "it's"])
 def test_folders_with_odd_names_are_quoted(tmp_path, folder):
   path = tmp_path / folder / 'report.html'
   page.write_report(path, REPORT, {}, {})
-  text = _Page(path.read_text(encoding='utf-8')).text
+  text = pages.Page(path.read_text(encoding='utf-8')).text
   assert '/rqtransformer \\' in text
   checkpoint = re.search(r'--checkpoint=(.*) \\', text).group(1)
   assert shlex.split(checkpoint) == [f'{tmp_path}/{folder}/rqtransformer']
@@ -242,7 +197,7 @@ def test_folders_with_odd_names_are_quoted(tmp_path, folder):
 def test_the_extra_of_the_quickstart_installs_the_commands_of_the_page(
     tmp_path,
 ):
-  text = _Page(_write(tmp_path)).text
+  text = pages.Page(_write(tmp_path)).text
   assert f'tensorboard --logdir={tmp_path}/run' in text
   setup = pathlib.Path(__file__).resolve().parents[3] / 'setup.py'
   (extras,) = (

@@ -1,0 +1,11 @@
+"""Describes a dataset or a trained RQ-VAE, and warns of common mistakes.
+
+reading     reads every image once, into one row of facts per image
+data        statistics of a dataset, from these rows
+duplicates  images that occur twice, or nearly twice
+advice      warnings about a dataset, and the image size to train with
+tokenizer   figures of a trained RQ-VAE, split by split
+text        the reports as tables for a terminal
+page        the reports as a page with pictures
+job         reads, measures, prints and writes
+"""

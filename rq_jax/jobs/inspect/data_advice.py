@@ -1,0 +1,162 @@
+"""What follows from the figures of a dataset: warnings, and an image size."""
+
+from collections.abc import Mapping
+import shlex
+from typing import Any
+
+from rq_jax.jobs.inspect import data
+
+# A size is suggested if at most this share of the images would be enlarged.
+_ENLARGED = 0.1
+# Smallest number of training images for which a size is suggested.
+_IMAGES = {32: 0, 64: 200, 128: 5_000, 256: 20_000}
+_IMBALANCE = 10  # Times as many images in the largest class as in the smallest.
+_FEW = 100
+_LONG = 0.4  # Share of the area outside the central square.
+
+
+def image_size(found: Mapping[str, Any]) -> tuple[int, str]:
+  """The image size to train with, and the reason in a sentence.
+
+  Args:
+    found: The figures of `data.describe`.
+  """
+  enlarged = found['sizes']['enlarged']
+  images = found['splits']['train']['images']
+  fits = [s for s in data.SIZES if enlarged[s] <= _ENLARGED]
+  large = max(fits, default=data.SIZES[0])
+  size = max(s for s in data.SIZES if s <= large and images >= _IMAGES[s])
+  if not fits:
+    reason = (
+        f'{enlarged[size]:.0%} of the images are smaller and would be enlarged,'
+        ' but there is no smaller config'
+    )
+  elif size < large:
+    reason = (
+        f'the images are large enough for {large}, but {images:,} training'
+        ' images are few for it'
+    )
+  elif size < data.SIZES[-1]:
+    above = data.SIZES[data.SIZES.index(size) + 1]
+    reason = (
+        f'at {above}, {enlarged[above]:.0%} of the images would be enlarged'
+    )
+  else:
+    reason = 'the images are large and numerous enough'
+  if size > 64:
+    reason += '; it needs an accelerator, so take 64 on CPUs'
+  return size, f'{reason[0].upper()}{reason[1:]}.'
+
+
+def warnings(found: Mapping[str, Any]) -> list[str]:
+  """Sentences about what may go wrong in training with a dataset.
+
+  Args:
+    found: The figures of `data.describe`.
+  """
+  checks = (_broken, _copies, _similar, _classes, _few, _shape, _rotated)
+  return found['remarks'] + [
+      sentence for check in checks for sentence in check(found)
+  ]
+
+
+def command(found: Mapping[str, Any], size: int) -> str:
+  """The command that trains on a dataset, one flag per line."""
+  words = ['python -m rq_jax train']
+  words += [f'--config=configs/own/rqvae.py:{size}']
+  if found['source'] != 'image_folder':
+    words += [f'--config.data.source={found["source"]}']
+  words += [shlex.quote(f'--config.data.path={found["path"]}')]
+  return ' \\\n    '.join([*words, '--workdir=runs/mine/rqvae'])
+
+
+def _broken(found) -> list[str]:
+  if not (count := len(found['broken'])):
+    return []
+  return [
+      f'Images that cannot be read: {count:,}. Training stops at the first of'
+      ' them. Repair or remove them, or train with'
+      ' --config.data.on_error=skip.'
+  ]
+
+
+def _copies(found) -> list[str]:
+  copies = found['duplicates']
+  sentences = []
+  if copies['held_out']:
+    sentences.append(
+        'Held-out images that are also in the training split:'
+        f' {copies["held_out"]:,}. Held-out figures will look too good. Remove'
+        ' one of each pair.'
+    )
+  if copies['images']:
+    sentences.append(
+        f'Images that are exact copies of others: {copies["images"]:,}.'
+    )
+  return sentences
+
+
+def _similar(found) -> list[str]:
+  count = found['similar']['held_out']
+  if not count:
+    return []
+  return [
+      f'Held-out images that look nearly like training images: {count:,}. If'
+      ' they are frames of one video or crops of one picture, keep each series'
+      ' in one split: use folders train/ and test/.'
+  ]
+
+
+def _classes(found) -> list[str]:
+  classes = found['classes']
+  if len(classes) < 2:
+    return []
+  sentences = []
+  empty = [c['name'] for c in classes if not c['train']]
+  if empty:
+    sentences.append(
+        f'No training image was found of these classes: {", ".join(empty)}.'
+    )
+  counted = sorted((c for c in classes if c['train']), key=_training_images)
+  if counted:
+    least, most = counted[0], counted[-1]
+    if most['train'] >= _IMBALANCE * least['train']:
+      sentences.append(
+          f'Classes are unbalanced: {least["name"]} has {least["train"]:,}'
+          f' training images, and {most["name"]} has {most["train"]:,}. Small'
+          ' classes will be generated less well.'
+      )
+  return sentences
+
+
+def _training_images(counted: Mapping[str, Any]) -> int:
+  return counted['train']
+
+
+def _few(found) -> list[str]:
+  images = found['splits']['train']['images']
+  if images >= _FEW:
+    return []
+  return [
+      f'There are only {images:,} training images, so the model will repeat'
+      ' them. A few hundred are the least for a first try.'
+  ]
+
+
+def _shape(found) -> list[str]:
+  share = found['sizes']['cropped_away']
+  if share < _LONG:
+    return []
+  return [
+      f'On average, {share:.0%} of an image lies outside its central square and'
+      ' is cropped away. --config.data.crop=random uses all parts in training.'
+  ]
+
+
+def _rotated(found) -> list[str]:
+  if not found['rotated']:
+    return []
+  return [
+      f'Files that store a rotation (EXIF): {found["rotated"]:,}.'
+      ' --config.data.exif_rotation decides whether it is applied.'
+  ]
