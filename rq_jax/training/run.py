@@ -8,6 +8,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.data import sources
@@ -85,12 +86,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       source = config.tokenizer
       assert source is not None  # `config.check` requires it.
       tokenizer = Tokenizer.restore(source)
-      if 'features' in source_table.SOURCES[config.data.source].provides:
-        features.check_fingerprint(config.data.path, tokenizer.fingerprint)
-      else:
-        sizes.check_encodable(
-            config.data.image_size, tokenizer.model.image_size
-        )
+      _check_data(config.data, tokenizer)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
       task = stage2.build(
@@ -107,6 +103,14 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
         splits=splits,
         total_steps=total_steps,
     )
+
+
+def _check_data(data: sections.Data, tokenizer: Tokenizer) -> None:
+  """Refuses features of another tokenizer, and images of another size."""
+  if 'features' in source_table.SOURCES[data.source].provides:
+    features.check_fingerprint(data.path, tokenizer.fingerprint)
+  else:
+    sizes.check_encodable(data.image_size, tokenizer.model.image_size)
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
