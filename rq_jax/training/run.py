@@ -9,6 +9,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.data import sources
@@ -79,12 +80,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       source = config.tokenizer
       assert source is not None  # `config.check` requires it.
       tokenizer = Tokenizer.restore(source)
-      if 'features' in source_table.SOURCES[config.data.source].provides:
-        features.check_fingerprint(config.data.path, tokenizer.fingerprint)
-      else:
-        sizes.check_encodable(
-            config.data.image_size, tokenizer.model.image_size
-        )
+      _check_data(config.data, tokenizer)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
       task = stage2.build(
@@ -119,6 +115,14 @@ def _open_splits(config: Experiment) -> loop.Splits:
     if untrained:
       console.tell(untrained)
   return splits
+
+
+def _check_data(data: sections.Data, tokenizer: Tokenizer) -> None:
+  """Refuses features of another tokenizer, and images of another size."""
+  if 'features' in source_table.SOURCES[data.source].provides:
+    features.check_fingerprint(data.path, tokenizer.fingerprint)
+  else:
+    sizes.check_encodable(data.image_size, tokenizer.model.image_size)
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:
