@@ -139,7 +139,7 @@ def stored(tar: Tar, kind: str) -> dict[str, np.ndarray] | None:
     # The file may be missing, cut off or something else altogether; NumPy
     # raises errors of many types.
     with contextlib.suppress(Exception):
-      with np.load(path, allow_pickle=False) as saved:
+      with path.open('rb') as file, np.load(file, allow_pickle=False) as saved:
         fields = dict(saved)
       if fields.pop(_TAR).tolist() == _state(tar):
         return fields
