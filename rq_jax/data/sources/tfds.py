@@ -20,7 +20,7 @@ from rq_jax.data.sources import tfds_folder
 
 # Names of the features that are used if several have the right type.
 _IMAGE, _LABEL = 'image', 'label'
-_FILE_NAMES = ('file_name', 'filename', 'image/filename')
+_FILE_NAMES = ('file_name', 'filename')
 # Other texts, such as names of files or of people, are not captions.
 _TEXTS = ('text', 'caption')
 
