@@ -83,6 +83,11 @@ def _define_measuring(values: flags.FlagValues) -> None:
       'Draw only codes, and do not decode images.',
       flag_values=values,
   )
+  _define_output(values)
+
+
+def _define_output(values: flags.FlagValues) -> None:
+  """Defines the flags for the output, and for the comparison of Figure 4."""
   command.define_path(
       'jsonl',
       None,

@@ -5,7 +5,7 @@ it lies in the user's cache (`$XDG_CACHE_HOME/rq_jax/tar_index`); if that cannot
 be written, either, nothing is stored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -84,8 +84,8 @@ class Tar:
     return content
 
 
-class Names(Sequence[str]):
-  """Names in two arrays, which need less memory than a list."""
+class Names:
+  """A sequence of names in two arrays, which need less memory than a list."""
 
   def __init__(self, text: np.ndarray, ends: np.ndarray):
     """Wraps two arrays.
@@ -133,13 +133,17 @@ class Names(Sequence[str]):
     """Number of names."""
     return len(self.ends)
 
-  def __getitem__(self, index):  # Sequence also allows slices.
+  def __getitem__(self, index: int) -> str:
     """A name; bytes that are not UTF-8 are written in hexadecimal."""
     if not 0 <= index < len(self.ends):
       raise IndexError(f'There are {len(self.ends)} names, but no {index}.')
     start = self.ends[index - 1] if index else 0
     name = self.text[start : self.ends[index]].tobytes()
     return name.decode('utf-8', 'backslashreplace')
+
+  def __iter__(self) -> Iterator[str]:
+    """All names in order."""
+    return (self[index] for index in range(len(self)))
 
 
 def open_tar(tar: Tar) -> IO[bytes]:

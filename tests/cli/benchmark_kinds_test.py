@@ -1,4 +1,4 @@
-"""Flags of `benchmark filters`, `precision` and `constants`."""
+"""Flags of `benchmark filters`, `precision`, `constants` and `data`."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from rq_jax import __main__ as main_lib
 from rq_jax import sampling
 from rq_jax.jobs.benchmark import constants
 from rq_jax.jobs.benchmark import filters
+from rq_jax.jobs.benchmark import loading
 from rq_jax.jobs.benchmark import precision
 from tests.jobs import generators
 
@@ -22,11 +23,13 @@ def asked(monkeypatch):
       (filters, 'run'),
       (constants, 'run'),
       (precision, 'compare'),
+      (loading, 'run'),
   ):
     monkeypatch.setattr(
         module, name, lambda *args, **kwargs: calls.append((args, kwargs))
     )
-    monkeypatch.setattr(module, 'table', lambda *args: f'table {args[1:]}')
+    if hasattr(module, 'table'):
+      monkeypatch.setattr(module, 'table', lambda *args: f'table {args[1:]}')
   return calls
 
 
@@ -57,6 +60,17 @@ def test_precision_is_of_a_checkpoint_in_both_dtypes(asked, tmp_path, capsys):
   assert capsys.readouterr().out == 'table ()\n'
 
 
+def test_data_is_that_of_the_experiment(asked):
+  config = '--config=configs/digits/rqvae.py'
+  assert main('data', config, '--config.data.crop=random') == 0
+  options = ['--workers=0,2', '--num_images=9', '--repeats=2', '--jsonl=x']
+  assert main('data', config, *options) == 0
+  ((first,), one), ((second,), two) = asked
+  assert (first.data.crop, second.data.crop) == ('random', 'center')
+  assert one == {'workers': [0], 'num_images': 256, 'repeats': 3, 'jsonl': None}
+  assert two == {'workers': [0, 2], 'num_images': 9, 'repeats': 2, 'jsonl': 'x'}
+
+
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
@@ -65,6 +79,16 @@ def test_precision_is_of_a_checkpoint_in_both_dtypes(asked, tmp_path, capsys):
         (['filters', '--batch_size=0'], '--batch_size=0 must be whole'),
         (['filters', '--top_p=0.5'], '--top_p=[0.5] has no meaning here'),
         (['precision', '--repeats=2'], '--repeats=2 has no meaning here'),
+        (['data'], '--config must be given'),
+        (
+            ['data', '--config=configs/digits/rqvae.py', '--workers=x'],
+            '--workers=x must be whole numbers of at least 0',
+        ),
+        (
+            ['data', '--config=configs/digits/rqvae.py', '--top_k=2'],
+            '--top_k=[2] has no meaning here',
+        ),
+        (['filters', '--workers=2'], "--workers=['2'] has no meaning"),
         (['constants', '--batch_size=4'], "batch_size=['4'] has no"),
         (['constants', '--dtype=float16'], 'float32|bfloat16'),
     ],

@@ -119,7 +119,11 @@ def _prefix(path: pathlib.Path) -> str:
     )
   if names:
     return names[0]
-  zipped = [*path.glob('*_lmdb.zip'), *path.parent.glob(f'{path.name}_*.zip')]
+  zipped = [
+      *path.glob('*_lmdb.zip'),
+      *path.parent.glob(f'{path.name}_*_lmdb.zip'),
+      *path.parent.glob(f'{path.name}.zip'),
+  ]
   if zipped:
     raise ValueError(
         f'{zipped[0]} is still zipped. Unzip it with `unzip {zipped[0]} -d'

@@ -102,8 +102,9 @@ def test_another_process_reads_the_same(tmp_path):
 def test_zipped_databases_and_other_folders_are_refused(tmp_path):
   with pytest.raises(ValueError, match='has no folder CATEGORY_train_lmdb/'):
     lsun.open_splits(str(tmp_path))
-  (tmp_path / 'bedroom_train_lmdb.zip').touch()
-  for src in (tmp_path, tmp_path / 'bedroom'):
+  for name in ('bedroom_train_lmdb.zip', 'cat.zip'):
+    (tmp_path / name).touch()
+  for src in (tmp_path, tmp_path / 'bedroom', tmp_path / 'cat'):
     with pytest.raises(ValueError, match='still zipped. Unzip it with `unzip'):
       lsun.open_splits(str(src))
 
