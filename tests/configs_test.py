@@ -210,3 +210,12 @@ def check_commands(shown):
     else:
       # These commands have no dry run; this checks flags and the files in them.
       assert main_lib.main([name, *words, '--help']) == 0
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in CONFIGS if not name.startswith('configs/digits')]
+)
+def test_published_recipes_read_folders_as_the_official_code_does(name):
+  data = config_lib.load(str(ROOT / name), with_data=False).data
+  assert not data.exif_rotation
+  assert data.class_order == 'alphabetical'

@@ -49,12 +49,13 @@ def test_data_are_judged_before_the_tokenizer_is_restored(
 
 
 def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, capsys
 ):
   images, mounted = tmp_path / 'images', tmp_path / 'mounted'
   images.mkdir()
   for i in range(5):
     Image.new('RGB', (16, 16)).save(images / f'{i}.png')
+  (images / '._0.png').write_text('not an image')
   tokenizer = tiny.untrained_tokenizer()
   batches = []
 
@@ -66,8 +67,8 @@ def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
 
   monkeypatch.setattr(tokenizer_lib, 'features_known', features)
 
-  def run(path):
-    fields = dict(source='image_folder', path=str(path))
+  def run(path, **fields):
+    fields |= dict(source='image_folder', path=str(path))
     data = tiny.stage1_config(data=fields).data
     return encode.encode(tokenizer, data, str(tmp_path / 'cache'))
 
@@ -77,6 +78,11 @@ def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
   (mounted / '2.png').rename(mounted / '20.png')
   with pytest.raises(ValueError, match='begun with splits.train.files='):
     run(mounted)
+  with pytest.raises(ValueError, match='begun with data.exif_rotation=true'):
+    run(mounted, exif_rotation=False)
   (mounted / '20.png').rename(mounted / '2.png')
+  capsys.readouterr()
   assert f'5 images are in {tmp_path / "cache"}' in run(mounted)
+  ignored = f'Ignored in {mounted}: hidden files and folders (1).'
+  assert capsys.readouterr().out.count(ignored) == 1
   assert len(batches) == 3  # One for each split, and the one that failed.

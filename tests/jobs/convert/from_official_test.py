@@ -186,8 +186,8 @@ def test_one_wrong_bit_on_the_way_here_is_found(tmp_path, monkeypatch):
   monkeypatch.setattr(
       inference_copy,
       'write',
-      lambda path, config, variables: write(
-          path, config, checkpoints.one_changed(variables)
+      lambda path, config, variables, **more: write(
+          path, config, checkpoints.one_changed(variables), **more
       ),
   )
   src = _stage1_archive(tmp_path / 'src')

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from rq_jax import config as config_lib
+from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import stored
@@ -46,6 +48,18 @@ def _discriminator(norm):
   file = {'batch': 'model.npz', 'act': 'model_actnorm.npz'}[norm]
   with np.load(official.FIXTURES / 'discriminator' / file) as arrays:
     return dict(arrays)
+
+
+def test_names_of_classes_come_along_there_and_back(converted, tmp_path):
+  named = tmp_path / 'named'
+  shutil.copytree(converted, named)
+  class_names.write(named, ['ant', 'bee'])
+  class_names.write(named / 'tokenizer', ['x', 'y'])
+  to_official.to_official(str(named), str(tmp_path / 'theirs'))
+  assert class_names.read(tmp_path / 'theirs' / 'stage2') == ('ant', 'bee')
+  from_official.from_official(str(tmp_path / 'theirs'), str(tmp_path / 'ours'))
+  assert class_names.read(tmp_path / 'ours') == ('ant', 'bee')
+  assert class_names.read(tmp_path / 'ours' / 'tokenizer') == ('x', 'y')
 
 
 @pytest.mark.parametrize('layout', ['official', 'safetensors'])
