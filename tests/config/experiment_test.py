@@ -260,8 +260,9 @@ def test_a_template_has_all_fields_and_no_room_for_others(stage):
 
 def test_the_fields_that_may_change_on_resume_are_these():
   sections = ('train.', 'mesh.')
-  others = {'data.workers', 'data.path', 'data.max_pixels', 'init_from',
-            'tokenizer', 'loss.perceptual_path'}  # fmt: skip
+  others = {'data.workers', 'data.path', 'data.max_pixels', 'data.on_error',
+            'data.max_errors', 'init_from', 'tokenizer',
+            'loss.perceptual_path'}  # fmt: skip
   for _, name, known in FIELDS:
     expected = name.startswith(sections) or name in others
     assert known.declaration.resumable == expected, name
