@@ -57,8 +57,8 @@ class Data(schema.Section, name='data'):
   )  # fmt: skip
   decoder: str = fields.field(
       'pillow',
-      "Library that decodes images; 'opencv' is faster. It decodes JPEG files"
-      ' to the same pixels, and resizes training images to other ones.',
+      "Library that decodes and resizes images. 'opencv' is faster; resized"
+      ' training images differ slightly.',
       choices=('pillow', 'opencv'),
   )
   on_error: str = fields.field(

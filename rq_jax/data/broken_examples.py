@@ -1,5 +1,7 @@
 """Replaces examples that cannot be read, always in the same way."""
 
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -68,3 +70,12 @@ def without_reason(example: dict[str, Any]) -> dict[str, Any]:
   if REASON not in example:
     return example
   return {**example, REASON: np.array(None, object)}
+
+
+@contextlib.contextmanager
+def advising(advice: str) -> Iterator[None]:
+  """Appends a sentence to the error of an example that cannot be read."""
+  try:
+    yield
+  except image_files.BrokenImageError as error:
+    raise image_files.BrokenImageError(f'{error} {advice}') from None

@@ -59,7 +59,8 @@ def rgb_of_cut_jpeg(content: bytes) -> np.ndarray | None:
   content = content.rstrip(b'\xff')
   found = []
   for ending in _ENDINGS:
-    image = Image.open(io.BytesIO(content + ending + _END_OF_IMAGE))
+    file = io.BytesIO(content + ending + _END_OF_IMAGE)
+    image = Image.open(file, formats=('JPEG',))
     if 'progressive' in image.info:
       return None
     found.append(rgb(image))

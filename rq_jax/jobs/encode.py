@@ -18,6 +18,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import schema
 from rq_jax.config import sections
 from rq_jax.config import source_table
+from rq_jax.data import broken_examples
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import records
@@ -32,6 +33,12 @@ from rq_jax.jobs import manifest
 from rq_jax.jobs import shards as shards_lib
 from rq_jax.jobs import versions
 from rq_jax.tokenizer import Tokenizer
+
+_COMPLETE = (
+    'A cache holds every image, also with --config.data.on_error=skip. To leave'
+    ' such images out, remove them or encode what `python -m rq_jax prepare'
+    ' --on_error=skip` writes.'
+)
 
 
 def run(
@@ -133,7 +140,7 @@ def _encode(
           opened, tokenizer, data, out, views=views, seed=seed
       ),
   )
-  with contextlib.ExitStack() as stack:
+  with broken_examples.advising(_COMPLETE), contextlib.ExitStack() as stack:
     processes.only_first(lambda: stack.enter_context(encoding.hold()))
     encoding.open_folder()
     stack.callback(encoding.withdraw)

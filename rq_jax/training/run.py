@@ -1,5 +1,7 @@
 """Trains an experiment: from a checked configuration to a trained model."""
 
+import contextlib
+
 from etils import epath
 
 from rq_jax import config as config_lib
@@ -12,6 +14,7 @@ from rq_jax.config import RQVAEExperiment
 from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
+from rq_jax.data import broken_examples
 from rq_jax.data import sources
 from rq_jax.data.sources import features
 from rq_jax.distributed import console
@@ -19,7 +22,6 @@ from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import loop
-from rq_jax.training import skipped
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training import start
@@ -88,7 +90,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       )
       held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
-    with skipped.advising(config.data):
+    with _advising(config):
       return loop.run(
           STAGES[config.stage],
           task,
@@ -123,6 +125,16 @@ def _check_data(data: sections.Data, tokenizer: Tokenizer) -> None:
     features.check_fingerprint(data.path, tokenizer.fingerprint)
   else:
     sizes.check_encodable(data.image_size, tokenizer.model.image_size)
+
+
+def _advising(config: Experiment) -> contextlib.AbstractContextManager[None]:
+  """Adds to the error of a broken image how to train without it."""
+  if config.data.on_error == 'skip':
+    return contextlib.nullcontext()
+  return broken_examples.advising(
+      'To train without such images, set --config.data.on_error=skip and run'
+      ' the same command again.'
+  )
 
 
 def _check_tokenizer(path: epath.Path, tokenizer: Tokenizer) -> None:

@@ -5,8 +5,7 @@ different ones, and counting them needs no names. The counts stay on the devices
 until metrics are logged; no step waits for them.
 """
 
-from collections.abc import Iterator, Mapping
-import contextlib
+from collections.abc import Mapping
 import functools
 from typing import Any
 
@@ -14,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax.config import sections
-from rq_jax.data import image_files
 from rq_jax.distributed import partitioning
 from rq_jax.typing import Batch, Metrics
 
@@ -91,26 +88,6 @@ class Skipped:
     if self._limit is None:
       return {}
     return {_META: [int(count) for count in self._counts]}
-
-
-@contextlib.contextmanager
-def advising(data: sections.Data) -> Iterator[None]:
-  """Adds to the error of a broken image how to train without it.
-
-  Args:
-    data: The section `data` of the experiment.
-  """
-  try:
-    yield
-    return
-  except image_files.BrokenImageError as error:
-    if data.on_error == 'skip':
-      raise
-    message = str(error)
-  raise image_files.BrokenImageError(
-      f'{message} To train without such images, set --config.data.on_error=skip'
-      ' and run the same command again.'
-  )
 
 
 def _divided(batch: Batch) -> tuple[Batch, jax.Array]:

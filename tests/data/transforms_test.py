@@ -157,3 +157,14 @@ def test_an_unknown_crop_and_a_float_image_are_refused():
     _train(_coordinates(8, 8), image_size=8, crop='middle')
   with pytest.raises(ValueError, match=r'float64\[8, 8, 3\]'):
     transforms.evaluate(np.zeros((8, 8, 3)), image_size=8)
+
+
+@pytest.mark.parametrize('crop', transforms.CROPS)
+def test_opencv_makes_the_same_crops_with_another_filter(photo, crop):
+  options = dict(image_size=64, crop=crop, flip=True)
+  slow = _train(photo, **options).astype(int)
+  fast = _train(photo, decoder='opencv', **options).astype(int)
+  other = _train(photo[:, ::-1], **options).astype(int)
+  assert fast.shape == slow.shape
+  assert 0 < np.abs(fast - slow).mean() < 3
+  assert np.abs(other - slow).mean() > 20

@@ -48,6 +48,26 @@ def test_data_are_judged_before_the_tokenizer_is_restored(
     encode.run(str(tokenizer), tiny.stage1_config().data, str(out))
 
 
+@pytest.mark.parametrize('on_error', ['fail', 'skip'])
+def test_a_broken_image_is_refused_also_where_training_skips_it(
+    tmp_path, on_error
+):
+  images = tmp_path / 'images'
+  images.mkdir()
+  for i in range(5):
+    Image.new('RGB', (16, 16)).save(images / f'{i}.png')
+  (images / '1.png').write_bytes(b'')
+  data = tiny.stage1_config(
+      data=dict(source='image_folder', path=str(images), on_error=on_error)
+  ).data
+  out = tmp_path / 'cache'
+  with pytest.raises(ValueError) as error:
+    encode.encode(tiny.untrained_tokenizer(), data, str(out))
+  assert str(error.value).startswith(f'{images}/1.png is not a JPEG, PNG or')
+  assert 'prepare --on_error=skip' in str(error.value)
+  assert not list(out.rglob('meta.json'))
+
+
 def test_a_cache_goes_on_with_the_same_files_elsewhere_and_no_others(
     tmp_path, monkeypatch, capsys
 ):

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 
 from rq_jax import config as config_lib
@@ -92,3 +93,38 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   copy = Tokenizer.restore(str(tmp_path / 'run' / 'tokenizer'), verbose=False)
   assert copy.fingerprint == tokenizer.fingerprint
   inference_copy.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)
+
+
+def test_two_processes_count_the_same_broken_images(tmp_path):
+  """Each reads half of a batch; one image in four is broken."""
+  images = tmp_path / 'images'
+  images.mkdir()
+  for i in range(20):
+    file = images / f'{i:02d}.png'
+    Image.new('RGB', (20, 20), (i, 0, 0)).save(file)
+    if i % 5 == 1:
+      file.write_bytes(b'')
+  config = tiny.stage1_config(
+      data=dict(
+          source='image_folder',
+          path=str(images),
+          on_error='skip',
+          max_errors=4,
+      ),
+      train=dict(steps=4),
+  )
+  first, second = train(config, tmp_path / 'run')
+  assert first == second
+  assert first['eval/skipped'] == 0
+  lines = tiny.metric_lines(tmp_path / 'run')
+  # 16 images are two steps. Which ones a step sees follows from the seed.
+  counts = [line['data/skipped'] for line in lines if 'train/loss' in line]
+  assert counts[1:] == [4, 4, 4]
+  batches = loader.train_batches(
+      sources.open_source(config.data, 'train'),
+      batch_size=config.data.batch_size,
+      seed=config.seed,
+      max_errors=4,
+  )
+  assert counts[0] == next(batches)['replaced'].sum()
+  batches.close()
