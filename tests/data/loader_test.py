@@ -267,7 +267,10 @@ def test_image_transform_trains_with_the_config_and_evaluates_the_center():
       transforms.evaluate(image, image_size=16),
   )
   config.source = 'features'
-  assert loader.image_transform(config, train=True) is None
+  for train in (True, False):
+    assert loader.image_transform(config, train=train) == loader.ViewTransform(
+        train
+    )
 
 
 @pytest.mark.parametrize('open_batches', ['train', 'eval'])
