@@ -6,8 +6,7 @@ quickstart` runs this experiment. To run it by hand, after the RQ-VAE of
 `configs/digits/rqvae.py`:
 
   python -m rq_jax encode \
-      --config=configs/digits/rqvae.py --tokenizer=runs/digits/rqvae \
-      --out=cache/digits
+      --tokenizer=runs/digits/rqvae --out=cache/digits
   python -m rq_jax train \
       --config=configs/digits/rqtransformer.py \
       --config.tokenizer=runs/digits/rqvae --config.data.path=cache/digits \

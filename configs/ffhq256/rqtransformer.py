@@ -5,7 +5,6 @@ The paper's FID is 10.38.
 After the RQ-VAE of configs/ffhq256/rqvae.py:
 
   python -m rq_jax encode \
-      --config=configs/ffhq256/rqvae.py --config.data.path=data/ffhq \
       --tokenizer=runs/ffhq256/rqvae --out=cache/ffhq256
   python -m rq_jax train \
       --config=configs/ffhq256/rqtransformer.py \
@@ -18,8 +17,9 @@ After the RQ-VAE of configs/ffhq256/rqvae.py:
 The run takes 199 x 10^9 operations per image and 2.4e18 in all. At 40 % of a
 chip's peak, this is about 2 hours on an H100, 5 on an A100, or 6 on a TPU v4.
 
-The cache holds one view of each image, its center. The authors crop and flip
-again in every epoch. To do the same, encode the images in the training step:
+The cache holds one view of each image, its center; with --views=8, `encode`
+stores eight random crops instead. The authors crop and flip again in every
+epoch. To do the same, encode the images in the training step:
 --config.data.source=tfds --config.data.path=data/ffhq
 --config.data.crop=random_resized --config.data.flip=True.
 """

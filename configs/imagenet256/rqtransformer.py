@@ -12,7 +12,6 @@ sampling with an acceptance rate of 5 %.
 After the RQ-VAE of configs/imagenet256/rqvae.py:
 
   python -m rq_jax encode \
-      --config=configs/imagenet256/rqvae.py --config.data.path=data/imagenet \
       --tokenizer=runs/imagenet256/rqvae --out=cache/imagenet256
   python -m rq_jax train \
       --config=configs/imagenet256/rqtransformer.py:1.4b \
@@ -31,8 +30,9 @@ Approximate hours of training on one chip, at 40 % of its peak:
   1.4b                         780     70    220      250
   3.8b                        2068    190    590      670
 
-The cache holds one view of each image, its center. The authors crop and flip
-again in every epoch. To do the same, encode the images in the training step:
+The cache holds one view of each image, its center; with --views=8, `encode`
+stores eight random crops instead. The authors crop and flip again in every
+epoch. To do the same, encode the images in the training step:
 --config.data.source=tfds --config.data.path=data/imagenet
 --config.data.crop=random --config.data.flip=True. The published models have no
 null class; for guidance, train with --config.model.null_class=True

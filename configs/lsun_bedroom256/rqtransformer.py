@@ -5,8 +5,6 @@ The paper's FID is 3.04.
 After the RQ-VAE of configs/lsun_bedroom256/rqvae.py:
 
   python -m rq_jax encode \
-      --config=configs/lsun_bedroom256/rqvae.py \
-      --config.data.path=data/lsun_bedroom \
       --tokenizer=runs/lsun_bedroom256/rqvae --out=cache/lsun_bedroom256
   python -m rq_jax train \
       --config=configs/lsun_bedroom256/rqtransformer.py \

@@ -5,8 +5,6 @@ The paper's FID is 8.64.
 After the RQ-VAE of configs/lsun_cat256/rqvae.py:
 
   python -m rq_jax encode \
-      --config=configs/lsun_cat256/rqvae.py \
-      --config.data.path=data/lsun_cat \
       --tokenizer=runs/lsun_cat256/rqvae --out=cache/lsun_cat256
   python -m rq_jax train \
       --config=configs/lsun_cat256/rqtransformer.py \

@@ -5,8 +5,6 @@ The paper's FID is 7.45.
 After the RQ-VAE of configs/lsun_church256/rqvae.py:
 
   python -m rq_jax encode \
-      --config=configs/lsun_church256/rqvae.py \
-      --config.data.path=data/lsun_church \
       --tokenizer=runs/lsun_church256/rqvae --out=cache/lsun_church256
   python -m rq_jax train \
       --config=configs/lsun_church256/rqtransformer.py \

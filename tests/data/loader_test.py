@@ -280,7 +280,10 @@ def test_image_transform_trains_with_the_config_and_evaluates_the_center():
       transforms.evaluate(image, image_size=16),
   )
   features = sections.Data(source='features')
-  assert loader.image_transform(features, train=True) is None
+  for train in (True, False):
+    assert loader.image_transform(
+        features, train=train
+    ) == loader.ViewTransform(train)
 
 
 @pytest.mark.parametrize('open_batches', ['train', 'eval'])

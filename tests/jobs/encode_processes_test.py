@@ -77,15 +77,29 @@ def undisturbed(tokenizer, tmp_path_factory):
   return go_on(tokenizer, tmp_path_factory.mktemp('undisturbed'))
 
 
-def start(tokenizer, out, slow=0.0):
-  """Two processes with one device each."""
+def start(tokenizer, out, slow=0.0, count=2):
+  """Processes with one device each."""
   flags = [f'--config={CONFIG}', f'--tokenizer={tokenizer}', f'--out={out}']
   flags += [f'--config.{name}={value}' for name, value in FIELDS.items()]
-  flags += [f'--coordinator=localhost:{processes.free_port()}', '--processes=2']
+  port = processes.free_port()
+  others = [f'--coordinator=localhost:{port}', f'--processes={count}']
   return [
-      processes.start(PROGRAM, SHARD_BYTES, slow, *flags, f'--process={i}')
-      for i in range(2)
+      processes.start(
+          PROGRAM,
+          SHARD_BYTES,
+          slow,
+          *flags,
+          *([*others, f'--process={i}'] if count > 1 else []),
+      )
+      for i in range(count)
   ]
+
+
+def wait_for(started, out, shards):
+  """Waits until some shards are finished, or a process ends."""
+  while len(list(out.glob('t*/shard-*.json'))) < shards:
+    assert all(p.poll() is None for p in started), processes.end(started)
+    time.sleep(0.02)
 
 
 def test_the_cache_of_two_processes_is_that_of_one(
@@ -97,7 +111,7 @@ def test_the_cache_of_two_processes_is_that_of_one(
   )
   assert first == second == 0, error
   assert contents(out) == undisturbed
-  assert len(undisturbed) == 2 * 31 + 2
+  assert len(undisturbed) == 3 * 31 + 2
   # Process c % 2 makes chunk c.
   assert (output.count('wrote\n'), other.count('wrote\n')) == (16, 15)
   assert f'1797 images are in {out}; encoded at' in output
@@ -109,16 +123,26 @@ def test_a_signal_to_both_is_answered_and_one_process_goes_on(
 ):
   out = tmp_path / 'out'
   started = start(tokenizer, out, slow=0.1)
-
-  def labels():
-    return list(out.glob('t*/label-*.npy'))
-
-  while len(labels()) < 3 and all(p.poll() is None for p in started):
-    time.sleep(0.02)
+  wait_for(started, out, 3)
   for code, _, error in processes.end(started, signal.SIGTERM):
     assert code == 75, error
     assert f'of 1797 images are finished in {out}. Run the same' in error
-  assert 3 <= len(labels()) < 31
+  assert 3 <= len(list(out.glob('t*/shard-*.json'))) < 31
   assert (out / 'job.json').exists()
   assert not list(out.rglob('*.partial'))
+  assert go_on(tokenizer, out) == undisturbed
+
+
+def test_a_cache_that_was_killed_twice_is_the_same(
+    tokenizer, undisturbed, tmp_path
+):
+  """The first kill hits one process, the second one hits two."""
+  out = tmp_path / 'out'
+  for count, shards in ((1, 4), (2, 12)):
+    started = start(tokenizer, out, slow=0.1, count=count)
+    wait_for(started, out, shards)
+    for code, _, error in processes.end(started, signal.SIGKILL):
+      assert code == -signal.SIGKILL, error
+    assert list(out.rglob('*.partial')) and not list(out.rglob('meta.json'))
+  assert len(list(out.glob('t*/shard-*.json'))) < 31
   assert go_on(tokenizer, out) == undisturbed

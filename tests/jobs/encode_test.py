@@ -27,9 +27,11 @@ def test_shards_hold_all_examples_in_order(undisturbed, tmp_path):
       'test/features-00000-of-00001.npy',
       'test/label-00000-of-00001.npy',
       'test/meta.json',
+      'test/shard-00000-of-00001.json',
       *[f'train/features-0000{s}-of-00004.npy' for s in range(4)],
       *[f'train/label-0000{s}-of-00004.npy' for s in range(4)],
       'train/meta.json',
+      *[f'train/shard-0000{s}-of-00004.json' for s in range(4)],
   ]
   for split in splits.SPLITS:
     source = features.Features(tmp_path / 'undisturbed', split)
@@ -83,7 +85,7 @@ def test_only_the_first_batch_says_that_it_compiles(
     small_shards, tmp_path, capsys
 ):
   encode.encode(encoding.stand_in(), encoding.data(), str(tmp_path))
-  first, second = capsys.readouterr().out.splitlines()
+  _, first, second = capsys.readouterr().out.splitlines()
   assert first == 'Compiling the encoder (once per shape) ...'
   assert re.fullmatch(r'Compiled in \d+\.\d s\.', second)
 
