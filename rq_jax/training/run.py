@@ -15,10 +15,12 @@ from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
+from rq_jax.training import advice
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training import start
+from rq_jax.training import temperature
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
@@ -70,6 +72,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       test=sources.open_source(config.data, 'test'),
   )
   total_steps = config_lib.total_steps(config, len(splits.train))
+  advice.tell(advice.batch(len(splits.train), config.data.batch_size))
   if isinstance(config, RQTransformerExperiment):
     untrained = sources.check_classes(
         config.model.num_classes, **splits._asdict()
@@ -88,6 +91,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
         features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
+      config = temperature.settle(config, tokenizer, splits.train, held.folder)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
