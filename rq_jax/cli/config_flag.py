@@ -76,8 +76,13 @@ def list_fields(changes: Changes, values: flags.FlagValues) -> str:
   path = values.config
   if path is None:
     return 'Give --config=FILE, too, to list the fields of that experiment.'
-  experiment = config_lib.parse(read(path, changes))
-  return f'Fields of {path}:\n{reference.listing(experiment)}'
+  raw = read(path, changes)
+  unset = schema.unset(experiment_lib.kind_of(raw), raw)
+  for name in unset:  # What a run would take is not known yet.
+    section, _, field = name.partition('.')
+    del raw[section][field]
+  listed = reference.listing(config_lib.parse(raw), unset=unset)
+  return f'Fields of {path}:\n{listed}'
 
 
 def _is_bool(name: str) -> bool:

@@ -77,15 +77,20 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
     )
   if values.dry_run:
     distributed_flags.refuse(values)
-  experiment = config.check(
-      config_flag.read(values.config, changes), with_data=not values.dry_run
-  )
+  from rq_jax.training import inherit
+
+  raw = config_flag.read(values.config, changes)
+  raw, taken = inherit.complete(raw, with_data=not values.dry_run)
+  experiment = config.check(raw, with_data=not values.dry_run)
   if values.dry_run:
     _plan(experiment, values.devices)
     return 0
   distributed_flags.join(values)
   from rq_jax.distributed import console
   from rq_jax.jobs import train
+
+  if taken:
+    console.tell(taken)
 
   for name, value in train.train(experiment, values.workdir).items():
     console.tell(f'{name:32}{value:.5g}')

@@ -158,7 +158,9 @@ def template(stage: int) -> Any:
       value = known.default
       if known.optional:
         value = config_dict.placeholder(known.kind)
-      elif known.single and known.length is not None:  # A number or a tuple.
+      elif known.declaration.words or (
+          known.single and known.length is not None
+      ):  # A number or a word, or a number or a tuple.
         value = config_dict.FieldReference(value, field_type=object)
       values[name] = value
     inner = schema.sections(kind).items()
@@ -209,6 +211,8 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
 def total_steps(experiment: Experiment, num_examples: int) -> int:
   """The number of steps of a run, from `train.steps` or `train.epochs`.
 
+  With `train.epochs`, a run has at least `train.min_steps` steps.
+
   Args:
     experiment: The experiment of the run.
     num_examples: Number of training examples, the length of an epoch.
@@ -224,4 +228,5 @@ def total_steps(experiment: Experiment, num_examples: int) -> int:
         'Neither config.train.steps nor config.train.epochs is set. Set one of'
         ' --config.train.steps and --config.train.epochs.'
     )
-  return round(train.epochs * num_examples / experiment.data.batch_size)
+  steps = round(train.epochs * num_examples / experiment.data.batch_size)
+  return max(steps, train.min_steps)

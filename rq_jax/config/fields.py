@@ -32,6 +32,9 @@ class Declaration:
     path: Whether the value is the path of a file or folder.
     legacy: The value for runs that were stored before the field existed; None
       for the default of the field.
+    words: Strings that are possible besides numbers, such as 'auto'.
+    inherited: Whether a configuration of stage 2 may set the field to None, to
+      take it from the tokenizer or the data; see `training.inherit`.
   """
 
   meaning: str
@@ -44,6 +47,8 @@ class Declaration:
   resumable: bool = False
   path: bool = False
   legacy: Any = None
+  words: tuple[str, ...] = ()
+  inherited: bool = False
 
 
 def field(default: Any, meaning: str, **declared: Any) -> Any:
@@ -123,6 +128,14 @@ def checked(known: Field, value: Any) -> Any:
   """
   if value is None and known.optional:
     return None
+  if type(value) is str and value in known.declaration.words:
+    return value
+  if value is None and known.declaration.inherited:
+    raise ValueError(
+        f'config.{known.name}=None takes the value from the tokenizer or the'
+        ' data of stage 2, which are not read here. Complete the experiment'
+        f' with `training.inherit.load`, or set --config.{known.name}.'
+    )
   path, several = f'config.{known.name}', known.length is not None
   if several and isinstance(value, list | tuple):
     value = tuple(
@@ -151,9 +164,10 @@ def _typed(path: str, known: Field, value: Any) -> Any:
   if single and kind is float and type(value) is int:
     value = float(value)
   if not single or type(value) is not kind:
+    words = ''.join(f' or {word!r}' for word in known.declaration.words)
     raise _refused(
         f'{path}={value!r} is {_article(type(value))},',
-        f'but must be {_article(kind if single else tuple)}',
+        f'but must be {_article(kind if single else tuple)}{words}',
         known,
     )
   if kind is float and not math.isfinite(value):

@@ -19,17 +19,18 @@ _GELUS = ('exact', 'sigmoid')
 # Fields that several networks share.
 
 
-def _code_shape() -> Any:
+def _code_shape(**declared: Any) -> Any:
   return fields.field(
-      (8, 8, 4), 'Height, width and depth of the code map.', above=0
+      (8, 8, 4), 'Height, width and depth of the code map.', above=0, **declared
   )
 
 
-def _codebook_size() -> Any:
+def _codebook_size(**declared: Any) -> Any:
   return fields.field(
       16384,
       'Codewords per codebook: one number for all depths, or one per depth.',
       above=0,
+      **declared,
   )
 
 
@@ -165,9 +166,11 @@ class RQTransformerConfig(schema.Section, name='model'):
   See `models.rqtransformer.RQTransformer`.
   """
 
-  code_shape: tuple[int, int, int] = _code_shape()
-  codebook_size: int | tuple[int, ...] = _codebook_size()
-  embed_dim: int = fields.field(256, 'Channels of a codeword.', above=0)
+  code_shape: tuple[int, int, int] = _code_shape(inherited=True)
+  codebook_size: int | tuple[int, ...] = _codebook_size(inherited=True)
+  embed_dim: int = fields.field(
+      256, 'Channels of a codeword.', above=0, inherited=True
+  )
   width: int = fields.field(1536, 'Width of both transformers.', above=0)
   heads: int = fields.field(24, 'Attention heads per block.', above=0)
   spatial_layers: int = fields.field(
@@ -178,7 +181,7 @@ class RQTransformerConfig(schema.Section, name='model'):
   )
   num_classes: int = fields.field(
       0, 'Number of classes of a class-conditional model; 0 for other models.',
-      at_least=0,
+      at_least=0, inherited=True,
   )  # fmt: skip
   text_vocab_size: int = fields.field(
       0,
@@ -191,7 +194,9 @@ class RQTransformerConfig(schema.Section, name='model'):
       at_least=0,
   )
   null_class: bool = fields.field(
-      False, 'Whether the model has a null class, which guidance needs.'
+      False,
+      'Whether the model has a null class, which guidance needs.',
+      inherited=True,
   )
   spatial_input: str = fields.field(
       'codebook',

@@ -52,7 +52,9 @@ def with_values(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
   kind = experiment_lib.kind_of(raw)
   schema.check_sections(kind, raw)
   for name, value in values.items():
-    fields.checked(schema.require_field(kind, name), value)
+    known = schema.require_field(kind, name)
+    if value is not None or not known.declaration.inherited:
+      fields.checked(known, value)
     _follow(config, name.split('.'), value)
   raw = config.to_dict()
   for name, value in values.items():

@@ -5,7 +5,7 @@ Write docs/config.md with:
 python -m rq_jax.config.reference > docs/config.md
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import textwrap
 from typing import Any
 
@@ -64,17 +64,23 @@ def markdown() -> str:
   return '\n'.join(parts)
 
 
-def listing(experiment: experiment_lib.Experiment) -> str:
-  """Lists all fields of an experiment with their values, for a terminal."""
-  values = schema.flatten(experiment)
+def listing(
+    experiment: experiment_lib.Experiment, *, unset: Sequence[str] = ()
+) -> str:
+  """Lists all fields of an experiment with their values, for a terminal.
+
+  Args:
+    experiment: The experiment.
+    unset: Dotted names of fields to list as None, see `schema.unset`.
+  """
+  values = schema.flatten(experiment) | dict.fromkeys(unset)
   lines = []
   for name, known in schema.walk(type(experiment)).items():
     if name == 'stage':
       continue
     lines.append(f'  --config.{name}={_shown(values[name])}')
-    text = f'{known.declaration.meaning} {_possible(known)}'.strip()
     lines += textwrap.wrap(
-        text, _WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6
+        _text(known), _WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6
     )
   return '\n'.join(lines)
 
@@ -88,10 +94,17 @@ def _rows(rows: Any) -> Iterator[str]:
   yield '|---|---|---|'
   for known in rows:
     default = _shown(known.default)
-    text = f'{known.declaration.meaning} {_possible(known)}'.strip()
+    text = _text(known)
     if known.declaration.resumable:
       text += ' *Resumable.*'
     yield f'| `{known.name}` | `{default}` | {text} |'
+
+
+def _text(known: fields.Field) -> str:
+  text = f'{known.declaration.meaning} {_possible(known)}'.strip()
+  if known.declaration.inherited:
+    text += ' None in stage 2: that of the tokenizer or the data.'
+  return text
 
 
 def _possible(known: fields.Field) -> str:

@@ -196,6 +196,17 @@ def walk(kind: type) -> dict[str, Field]:
   return found
 
 
+def unset(kind: type, raw: Mapping[str, Any]) -> list[str]:
+  """Inherited fields that the plain values of an experiment set to None."""
+  found = []
+  for name, known in walk(kind).items():
+    section, _, field = name.rpartition('.')
+    value = raw.get(section, {}).get(field, known.default)
+    if known.declaration.inherited and value is None:
+      found.append(name)
+  return found
+
+
 def flatten(config: Section, prefix: str = '') -> dict[str, Any]:
   """The values of an experiment or a section by dotted name."""
   flat = {}

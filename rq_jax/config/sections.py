@@ -33,8 +33,8 @@ class Data(schema.Section, name='data'):
       256,
       'Size that images are resized and cropped to, in pixels: the side of a'
       ' square, or height and width.',
-      above=0,
-  )
+      above=0, inherited=True,
+  )  # fmt: skip
   max_pixels: int = fields.field(
       DEFAULT_MAX_PIXELS,
       'Largest image file that is read, in pixels (width times height); larger'
@@ -155,6 +155,12 @@ class Train(schema.Section, name='train'):
       None, 'Length of the run in epochs; set either this or `steps`.',
       above=0, resumable=True,
   )  # fmt: skip
+  min_steps: int = fields.field(
+      0,
+      'Smallest length of the run in steps, where `epochs` sets it: small'
+      ' datasets need more epochs than large ones.',
+      at_least=0, resumable=True,
+  )  # fmt: skip
   log_steps: int = fields.field(
       100, 'Steps between two lines of metrics.', above=0, resumable=True
   )
@@ -234,9 +240,13 @@ class RQVAELoss(schema.Section, name='loss'):
 class RQTransformerLoss(schema.Section, name='loss'):
   """The losses of stage 2."""
 
-  temperature: float = fields.field(
-      0.5, 'Temperature of the soft targets and of stochastic codes.', above=0
-  )
+  temperature: float | str = fields.field(
+      0.5,
+      'Temperature of the soft targets and of stochastic codes; its unit is a'
+      " squared distance of features. 'auto' measures it once, when the run"
+      ' starts, and stores the number.',
+      above=0, words=('auto',),
+  )  # fmt: skip
   stochastic_codes: bool = fields.field(
       True,
       'Whether to draw the training codes at random (stochastic codes) instead'
@@ -257,5 +267,5 @@ class RQTransformerLoss(schema.Section, name='loss'):
       0.0,
       'Probability that the null class replaces the condition of a training'
       ' example.',
-      at_least=0, below=1,
+      at_least=0, below=1, inherited=True,
   )  # fmt: skip

@@ -24,8 +24,11 @@ def read(known: fields.Field, text: str) -> Any:
   Raises:
     ValueError: If the text cannot be parsed as a value of the field's type.
   """
-  if known.optional and text.strip() in _UNSET:
+  may_be_unset = known.optional or known.declaration.inherited
+  if may_be_unset and text.strip() in _UNSET:
     return None
+  if text.strip() in known.declaration.words:
+    return text.strip()
   if known.kind is str:
     return text
   try:
@@ -66,6 +69,7 @@ def describe(known: fields.Field) -> str:
   elif known.kind is not bool:
     article = 'an' if known.kind is int else 'a'
     one = f'{article} {names[known.kind]}'
+    one += ''.join(f' or {word!r}' for word in known.declaration.words)
   if known.length is None:
     return one
   count = f'{known.length} ' if known.length else ''

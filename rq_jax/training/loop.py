@@ -23,6 +23,7 @@ from rq_jax.distributed import console
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
+from rq_jax.training import advice
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
 from rq_jax.training import skipped
@@ -156,6 +157,9 @@ class _Run:
     # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
+    # The newest metrics of training on the host, and the warnings given so far.
+    self._training: Mapping[str, float] = {}
+    self._advised: set[str] = set()
 
   def train(self, held: contextlib.ExitStack) -> dict[str, float]:
     """Takes all remaining steps; evaluates and saves when due and at the end.
@@ -233,6 +237,7 @@ class _Run:
     values = {n: float(np.asarray(value)) for n, value in metrics.items()}
     self._check_finite()
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
+    self._training = named
     self._writer.write(step, named | {'speed/images_per_second': rate})
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
     self._skipped.check()
@@ -286,7 +291,16 @@ class _Run:
     summary |= {name: sums[name] for name in counts}
     results = {f'eval/{name}': float(x) for name, x in summary.items()}
     self._writer.write(step, results)
+    self._advise(results, count)
     # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
     self._writer.write_images(step, shown)
     return results
+
+  def _advise(self, results: Mapping[str, float], count: int) -> None:
+    """Warns of what an evaluation shows, once for each kind of warning."""
+    found = advice.evaluation(self._config, self._training, results, count)
+    for kind, sentence in found.items():
+      if kind not in self._advised:
+        advice.tell(sentence)
+    self._advised |= found.keys()

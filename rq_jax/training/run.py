@@ -21,10 +21,12 @@ from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
+from rq_jax.training import advice
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from rq_jax.training import start
+from rq_jax.training import temperature
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
@@ -85,6 +87,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       _check_data(config.data, tokenizer)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
+      config = temperature.settle(config, tokenizer, splits.train, held.folder)
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
@@ -110,6 +113,7 @@ def _open_splits(config: Experiment) -> loop.Splits:
   )
   for remark in sources.remarks(splits.train):
     console.tell(remark)
+  advice.tell(advice.batch(len(splits.train), config.data.batch_size))
   if isinstance(config, RQTransformerExperiment):
     untrained = sources.check_classes(
         config.model.num_classes, **splits._asdict()

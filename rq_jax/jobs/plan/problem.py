@@ -21,6 +21,7 @@ from rq_jax.models import build
 from rq_jax.models import rqvae
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training import temperature
 from rq_jax.training.stage1 import perceptual
 from rq_jax.typing import PyTree
 
@@ -91,7 +92,7 @@ def _stage2(config: RQTransformerExperiment, mesh) -> Problem:
     variables = {'params': {}, 'codebook': variables['codebook']}
     notes += ['The tokenizer does not exist yet: its networks are not counted.']
   task = stage2.build(
-      config,
+      temperature.assumed(config),
       mesh,
       total_steps=config.train.steps or 1,
       tokenizer=tokenizer_lib.Tokenizer(model=model, variables={}),
