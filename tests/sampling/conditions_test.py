@@ -135,7 +135,7 @@ def test_what_a_model_does_not_know_is_refused(kind, given, bad, largest):
         ([0.0, 1.0], 'float64 of shape (2,)'),
         (np.float32([1]), 'float32 of shape (1,)'),
         ([True, False], 'bool of shape (2,)'),
-        (['3'], '<U1 of shape (1,)'),
+        ('3', '<U1 of shape ()'),
         (3, 'int64 of shape ()'),
         ([[1], [2]], 'int64 of shape (2, 1)'),
         ([], 'float64 of shape (0,)'),
