@@ -18,12 +18,11 @@ import numpy as np
 from rq_jax.models import rqvae
 from rq_jax.typing import Array, Variables
 
-# The suggested temperature, in multiples of the variance of the features.
-_FACTOR = 0.08
+# Perplexity of the targets of the first depth at the suggested temperature.
+_PERPLEXITY = 4.0
+_HALVINGS = 20
 # Examples that are enough for the variance, and vectors for the perplexity.
 _EXAMPLES, _VECTORS = 256, 1024
-# Targets in memory at a time.
-_TARGETS = 2**24
 
 
 def chosen(count: int) -> list[int]:
@@ -46,24 +45,41 @@ def of_tokenizer(
   )
 
 
-def suggest_temperature(vectors: Array) -> float:
-  """The temperature of `loss.temperature='auto'`: 0.08 times the variance.
+def suggest_temperature(vectors: Array, codebooks: Sequence[Array]) -> float:
+  """The temperature of `loss.temperature='auto'`.
 
-  The variance is the mean squared distance of the vectors from their mean, that
-  is, summed over channels. The result is rounded to three significant digits,
-  so that all processes of a run get the same number.
+  It is the temperature at which the targets of the first depth have a
+  perplexity of 4, or of (K + 1)/2 where that is less: on average, a target is
+  spread over four codewords. Later depths have finer residuals, and so softer
+  targets. The result is rounded to three significant digits, so that all
+  processes of a run get the same number.
+
+  Args:
+    vectors: Folded features, float32[N, C']. At most 1024 of them are used.
+    codebooks: Codewords by depth; only the first codebook counts.
 
   Raises:
-    ValueError: If the vectors do not vary.
+    ValueError: If no temperature fits, because there are fewer than two
+      different codewords.
   """
-  vectors = np.asarray(vectors, np.float64)
-  variance = float(np.var(vectors, axis=0).sum())
-  if not variance > 0:
+  book = np.asarray(codebooks[0], np.float64)
+  scores = _scores(_sample(vectors), book)
+  # Perplexity rises with the temperature. The search halves the range of its
+  # logarithm, from targets that are one-hot to targets that are uniform.
+  scale = float(np.mean(-scores))
+  wanted = min(_PERPLEXITY, (len(book) + 1) / 2)
+  low, high = np.log(1e-9), np.log(1e3)
+  if not scale > 0 or len(book) < 2:
     raise ValueError(
-        'The features do not vary, so no temperature fits them. Train the'
-        ' tokenizer for longer, or set --config.loss.temperature to a number.'
+        'No temperature fits these soft targets, because the codewords do not'
+        ' differ. Train the tokenizer for longer, or set'
+        ' --config.loss.temperature to a number.'
     )
-  return float(f'{_FACTOR * variance:.3g}')
+  for _ in range(_HALVINGS):
+    middle = (low + high) / 2
+    found = np.exp(np.mean(_entropies(scores, scale * np.exp(middle))))
+    low, high = (low, middle) if found > wanted else (middle, high)
+  return float(f'{scale * np.exp((low + high) / 2):.3g}')
 
 
 def target_perplexity(
@@ -86,22 +102,22 @@ def target_perplexity(
     seed: Seed of the draws.
   """
   rng = np.random.default_rng(seed)
+  residual, found = _sample(vectors), []
+  for book in codebooks:
+    words = np.asarray(book, np.float64)
+    scores = _scores(residual, words)
+    found.append(np.exp(np.mean(_entropies(scores, temperature))))
+    edges = np.cumsum(np.exp(scores / temperature), axis=1)
+    draws = rng.random((len(residual), 1)) * edges[:, -1:]
+    codes = np.sum(edges <= draws, axis=1)
+    residual = residual - words[np.minimum(codes, len(words) - 1)]
+  return np.array(found)
+
+
+def _sample(vectors: Array) -> np.ndarray:
+  """At most 1024 vectors, spread over all of them: float64[n, C']."""
   vectors = np.asarray(vectors, np.float64)
-  vectors = vectors[_spread(len(vectors), _VECTORS)]
-  words = [np.asarray(book, np.float64) for book in codebooks]
-  rows = max(1, _TARGETS // max(len(book) for book in words))
-  entropies = np.zeros(len(words))
-  for start in range(0, len(vectors), rows):
-    residual = vectors[start : start + rows]
-    for d, book in enumerate(words):
-      targets = _targets(residual, book, temperature)
-      logs = np.log(np.maximum(targets, 1e-300))
-      entropies[d] -= np.sum(targets * logs)
-      edges = np.cumsum(targets, axis=1)
-      draws = rng.random((len(residual), 1)) * edges[:, -1:]
-      codes = np.sum(edges <= draws, axis=1)
-      residual = residual - book[np.minimum(codes, len(book) - 1)]
-  return np.exp(entropies / len(vectors))
+  return vectors[_spread(len(vectors), _VECTORS)]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -109,12 +125,16 @@ def _spread(count: int, wanted: int) -> list[int]:
   return [i * count // wanted for i in range(wanted)]
 
 
-def _targets(
-    residual: np.ndarray, book: np.ndarray, temperature: float
-) -> np.ndarray:
-  """Soft targets: float64[N, C'], float64[K, C'] -> float64[N, K]."""
+def _scores(residual: np.ndarray, words: np.ndarray) -> np.ndarray:
+  """Negative squared distances, less the nearest: -> float64[N, K]."""
   # |residual|^2 is the same for all codewords, so it drops out.
-  scores = 2 * residual @ book.T - np.sum(np.square(book), axis=1)
-  scores = (scores - np.max(scores, axis=1, keepdims=True)) / temperature
-  targets = np.exp(scores)
-  return targets / np.sum(targets, axis=1, keepdims=True)
+  scores = 2 * residual @ words.T - np.sum(np.square(words), axis=1)
+  return scores - np.max(scores, axis=1, keepdims=True)
+
+
+def _entropies(scores: np.ndarray, temperature: float) -> np.ndarray:
+  """Entropy of each row of soft targets: float64[N, K] -> float64[N]."""
+  logits = scores / temperature
+  weights = np.exp(logits)
+  total = np.sum(weights, axis=1)
+  return np.log(total) - np.sum(weights * logits, axis=1) / total

@@ -88,8 +88,8 @@ class ImageFolder:
     """Number of images in the split."""
     return len(self._files)
 
-  def file(self, index: int) -> str:
-    """Path of the file of an example."""
+  def path(self, index: int) -> str:
+    """Path of the file of an image."""
     return self._files[index]
 
   def __getitem__(self, index: int) -> dict[str, Any]:

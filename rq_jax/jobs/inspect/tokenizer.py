@@ -135,7 +135,7 @@ def temperatures(
   vectors, codebooks = soft_targets.of_tokenizer(
       tokenizer.model, tokenizer.variables, np.concatenate(found)
   )
-  suggested = soft_targets.suggest_temperature(vectors)
+  suggested = soft_targets.suggest_temperature(vectors, codebooks)
   return {
       'suggested': suggested,
       'vectors': len(vectors),
