@@ -198,7 +198,7 @@ def has_files(source: sources.Source) -> bool:
 def _file(source: sources.Source, index: int) -> str | None:
   """Path of the file of an example; None if it has none."""
   find = getattr(source, 'path', None)
-  return find(index) if callable(find) else None
+  return str(find(index)) if callable(find) else None
 
 
 def _header(file: str | None) -> tuple[bool, bool]:
