@@ -123,10 +123,10 @@ class ImageFolder:
     Raises:
       BrokenImageError: If the file cannot be read; see `image_files.Reader`.
     """
-    image = self._reader.read(self.file(index))
+    image = self._reader.read(self.path(index))
     return {'image': image, 'label': self.label(index)}
 
-  def file(self, index: int) -> str:
+  def path(self, index: int) -> str:
     """Path of the file of an image."""
     folder, file = self._located(range(self._count)[index])
     return os.path.join(

@@ -192,12 +192,13 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 def has_files(source: sources.Source) -> bool:
   """Whether the examples of a source are files of their own."""
-  return hasattr(source, 'file')
+  return callable(getattr(source, 'path', None))
 
 
 def _file(source: sources.Source, index: int) -> str | None:
   """Path of the file of an example; None if it has none."""
-  return source.file(index) if has_files(source) else None  # type: ignore
+  find = getattr(source, 'path', None)
+  return str(find(index)) if callable(find) else None
 
 
 def _header(file: str | None) -> tuple[bool, bool]:

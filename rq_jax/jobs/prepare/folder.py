@@ -35,7 +35,7 @@ class FolderOrigin:
     Raises:
       BrokenImageError: If the file is missing or not a regular file.
     """
-    path = self._source.file(index)
+    path = self._source.path(index)
     return origins.Raw(
         content=image_files.content(path),
         name=os.path.relpath(path, self._folder),
@@ -46,7 +46,7 @@ class FolderOrigin:
     """Bytes of all files, from the sizes of some that are evenly spaced."""
     count = len(self._source)
     chosen = np.unique(np.linspace(0, count - 1, _MEASURED).astype(int))
-    sizes = [_size(self._source.file(int(index))) for index in chosen]
+    sizes = [_size(self._source.path(int(index))) for index in chosen]
     return sum(sizes) * count // len(sizes)
 
 

@@ -131,7 +131,7 @@ def test_the_listing_of_a_plain_folder_is_that_of_earlier_versions(tmp_path):
         tmp_path, split, class_order='alphabetical'
     )
     assert source.listing == expected
-    assert source.file(0) == str(tmp_path) + paths[0]
+    assert source.path(0) == str(tmp_path) + paths[0]
 
 
 def test_a_long_listing_is_hashed_in_parts(tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ def test_runs_choose_the_order_of_classes_and_the_rotation(tmp_path, photos):
 def test_every_index_of_a_split_is_valid_and_no_other(tmp_path):
   _save_numbered(tmp_path, [f'{i}.png' for i in range(7)])
   source = image_folder.ImageFolder(tmp_path, 'train')
-  assert source.file(np.int64(5)) == source.file(-1) == f'{tmp_path}/6.png'
+  assert source.path(np.int64(5)) == source.path(-1) == f'{tmp_path}/6.png'
   for index in (6, -7):
     with pytest.raises(IndexError):
       source[index]

@@ -114,7 +114,7 @@ def test_a_folder_of_images_is_recognised_and_a_cache_is_refused(tmp_path):
 def test_the_image_folder_names_the_file_of_every_example(tmp_path):
   images.write(tmp_path)
   source = image_folder.ImageFolder(tmp_path, 'test')
-  files = [source.file(i) for i in range(len(source))]
+  files = [source.path(i) for i in range(len(source))]
   assert [file.rpartition('/')[2] for file in files] == [
       'again.jpg',
       'leaked.png',

@@ -153,7 +153,7 @@ def test_the_temperature_is_that_of_the_rule_and_targets_get_smoother():
   images = np.stack([source[int(i)]['image'] for i in indices])
   z = np.asarray(restored.features(images)).reshape(-1, 8)
   assert found['vectors'] == len(z)
-  books = [np.asarray(book) for book in restored.codebooks]
+  books = restored.codebooks * tokenizers.DEPTH
   expected = soft_targets.suggest_temperature(z, books)
   np.testing.assert_allclose(found['suggested'], expected, rtol=1e-2)
   by_depth = np.array([p['by_depth'] for p in found['perplexity']])

@@ -160,7 +160,7 @@ def test_broken_images_can_be_left_out(images, tmp_path):
       refused[1]['reason']
   )
   train = image_folder.ImageFolder(images, 'train')
-  assert train.file(refused[0]['row']).endswith('dog/03.jpg')
+  assert train.path(refused[0]['row']).endswith('dog/03.jpg')
   assert len(folders.stored(out, 'train')) == 30
   assert len(tfds_source.Prepared(out, 'test')) == 7
 
