@@ -1,5 +1,4 @@
 from rq_jax import config as config_lib
-from rq_jax.config import recipes
 
 _SIZES = {
     '32': dict(

@@ -81,7 +81,7 @@ def _encode(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   experiment = _read(changes, values)
   distributed_flags.join(values)
   from rq_jax.distributed import console
-  from rq_jax.jobs import encode
+  from rq_jax.jobs.encode import job as encode
 
   data = experiment.data
   path = '' if data.path is None else f' in {data.path}'
@@ -118,6 +118,6 @@ def _verify(changes: config_flag.Changes, values: flags.FlagValues) -> None:
         f'--config.{changes[0][0]} has no meaning with --verify. Leave it out.'
     )
   from rq_jax.distributed import console
-  from rq_jax.jobs import verify
+  from rq_jax.jobs.encode import verify
 
   console.tell(verify.verify(values.out))

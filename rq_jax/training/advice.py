@@ -6,7 +6,6 @@ They look only at numbers that the host has anyway. A warning never stops a run.
 from collections.abc import Mapping, Sequence
 import math
 
-from rq_jax.config import Experiment
 from rq_jax.distributed import console
 
 _LEAST_USED = 0.1  # Share of the codewords.
@@ -84,34 +83,19 @@ def targets(perplexity: Sequence[float], sizes: Sequence[int]) -> str | None:
   return None
 
 
-def evaluation(
-    config: Experiment,
-    training: Mapping[str, float],
-    results: Mapping[str, float],
-    count: int,
-) -> dict[str, str]:
-  """Warnings after an evaluation, by kind.
+class Advice:
+  """Prints warnings, each kind of warning once in a run."""
 
-  Args:
-    config: The experiment.
-    training: Newest metrics of training, by the names in `metrics.jsonl`.
-    results: Metrics of the evaluation, by the names in `metrics.jsonl`.
-    count: Number of examples that were evaluated.
-  """
-  found: dict[str, str | None] = {}
-  before, after = 'train/loss', 'eval/loss'
-  if config.stage == 1:
-    before, after = 'train/reconstruction', 'eval/mse'
-    sizes = config.model.codebook_size
-    found['codebook'] = codebook_use(
-        results['eval/codebook_used'],
-        count * math.prod(config.model.code_shape),
-        sizes if isinstance(sizes, int) else max(sizes),
-    )
-  # The absolute error of training cannot be compared with the squared one.
-  if before in training and getattr(config.loss, 'reconstruction', '') != 'l1':
-    found['held out'] = held_out(training[before], results[after])
-  return {kind: sentence for kind, sentence in found.items() if sentence}
+  def __init__(self):
+    """Has printed nothing yet."""
+    self._given: set[str] = set()
+
+  def tell(self, found: Mapping[str, str | None]) -> None:
+    """Prints the warnings of kinds that are new; None is no warning."""
+    for kind, sentence in found.items():
+      if sentence is not None and kind not in self._given:
+        tell(sentence)
+        self._given.add(kind)
 
 
 def tell(sentence: str | None) -> None:

@@ -41,6 +41,8 @@ class Stage:
     train_step: (task, state, batch) -> (state, metrics).
     eval_step: (task, state, batch) -> sums over the valid examples.
     summarize: (task, sums of all batches) -> metrics.
+    advise: (config, metrics of training, metrics of the evaluation, number of
+      evaluated examples) -> warnings by kind; None is no warning.
     preview: (task, state, batch) -> rows of images by name,
       uint8[R, C, Y, X, 3], one column for each of the first examples.
     weights: Fields of the state that `--config.init_from` loads.
@@ -50,6 +52,7 @@ class Stage:
   train_step: Callable[..., tuple[PyTree, Metrics]]
   eval_step: Callable[..., Metrics]
   summarize: Callable[..., dict[str, float]]
+  advise: Callable[..., Mapping[str, str | None]]
   preview: Callable[..., dict[str, jax.Array]]
   weights: tuple[str, ...]
 
@@ -157,9 +160,8 @@ class _Run:
     # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
-    # The newest metrics of training on the host, and the warnings given so far.
-    self._training: Mapping[str, float] = {}
-    self._advised: set[str] = set()
+    self._training: Mapping[str, float] = {}  # The newest metrics on the host.
+    self._advice = advice.Advice()
 
   def train(self, held: contextlib.ExitStack) -> dict[str, float]:
     """Takes all remaining steps; evaluates and saves when due and at the end.
@@ -208,14 +210,20 @@ class _Run:
     return results
 
   def _open_batches(self, step: int):
-    data = self._config.data
     return loader.train_batches(
         self._splits.train,
-        transform=loader.image_transform(data, train=True),
-        batch_size=data.batch_size,
         seed=self._config.seed,
         step=step,
-        workers=data.workers,
+        workers=self._config.data.workers,
+        **self._reading(train=True),
+    )
+
+  def _reading(self, *, train: bool) -> dict[str, Any]:
+    """Arguments that the loader takes for both splits."""
+    data = self._config.data
+    return dict(
+        transform=loader.image_transform(data, train=train),
+        batch_size=data.batch_size,
         max_errors=loader.error_limit(data),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -267,17 +275,10 @@ class _Run:
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on held-out examples; writes metrics and pictures."""
     console.tell(f'Evaluating after step {step} ...')
-    data = self._config.data
     count = min(self._config.train.eval_images, len(self._splits.test))
     sums, rows, counts = None, {}, {}
     batches = loader.eval_batches(
-        self._splits.test,
-        transform=loader.image_transform(data, train=False),
-        batch_size=data.batch_size,
-        count=count,
-        max_errors=loader.error_limit(data),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        self._splits.test, count=count, **self._reading(train=False)
     )
     with contextlib.closing(batches):
       for batch in batches:
@@ -291,16 +292,9 @@ class _Run:
     summary |= {name: sums[name] for name in counts}
     results = {f'eval/{name}': float(x) for name, x in summary.items()}
     self._writer.write(step, results)
-    self._advise(results, count)
+    found = self._stage.advise(self._config, self._training, results, count)
+    self._advice.tell(found)
     # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
     self._writer.write_images(step, shown)
     return results
-
-  def _advise(self, results: Mapping[str, float], count: int) -> None:
-    """Warns of what an evaluation shows, once for each kind of warning."""
-    found = advice.evaluation(self._config, self._training, results, count)
-    for kind, sentence in found.items():
-      if kind not in self._advised:
-        advice.tell(sentence)
-    self._advised |= found.keys()

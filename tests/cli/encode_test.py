@@ -5,7 +5,7 @@ import pytest
 from rq_jax import __main__ as main_lib
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
-from rq_jax.jobs import encode
+from rq_jax.jobs.encode import job as encode
 from tests import tiny
 from tests.data import caches
 

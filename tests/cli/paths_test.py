@@ -8,10 +8,10 @@ from rq_jax import sampling
 from rq_jax import tokenizer
 from rq_jax.checkpoints import stored
 from rq_jax.cli import command
-from rq_jax.jobs import encode
 from rq_jax.jobs.convert import from_lpips
 from rq_jax.jobs.convert import from_official
 from rq_jax.jobs.convert import to_official
+from rq_jax.jobs.encode import job as encode
 from rq_jax.jobs.quickstart import job as quickstart
 from rq_jax.jobs.sample import job as sample
 from rq_jax.text import tokenizer as text

@@ -5,8 +5,8 @@ import pytest
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.data.feature_cache import layout
-from rq_jax.jobs import encode
 from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.encode import job as encode
 from tests import tiny
 from tests.conversion import checkpoints
 from tests.jobs import encoding

@@ -3,6 +3,8 @@
 import pytest
 
 from rq_jax.training import advice
+from rq_jax.training.stage1 import evaluation as stage1_evaluation
+from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from tests import tiny
 
 
@@ -57,20 +59,31 @@ def test_an_evaluation_of_stage_1():
   config = tiny.stage1_config()
   results = {'eval/codebook_used': 0.05, 'eval/mse': 0.5}
   training = {'train/reconstruction': 0.1, 'train/loss': 0.4}
-  found = advice.evaluation(config, training, results, count=100)
+  found = stage1_evaluation.advise(config, training, results, 100)
   assert found.keys() == {'codebook', 'held out'}
+  assert 'Only 5.0% of the' in found['codebook']
   assert '0.5, is 5.0 times' in found['held out']
   config = tiny.stage1_config(loss=dict(reconstruction='l1'))
-  found = advice.evaluation(config, training, results, count=100)
+  found = stage1_evaluation.advise(config, training, results, 100)
   assert found.keys() == {'codebook'}
 
 
 def test_an_evaluation_of_stage_2():
   config = tiny.stage2_config()
   results, training = {'eval/loss': 3.0}, {'train/loss': 1.0}
-  found = advice.evaluation(config, training, results, count=100)
-  assert found.keys() == {'held out'}
-  assert not advice.evaluation(config, {}, results, count=100)
+  found = stage2_evaluation.advise(config, training, results, 100)
+  assert '3, is 3.0 times' in found['held out']
+  assert not stage2_evaluation.advise(config, {}, results, 100)
+
+
+def test_each_kind_of_warning_is_printed_once(capsys):
+  warnings = advice.Advice()
+  warnings.tell({'codebook': 'Few are used.', 'held out': None})
+  warnings.tell({'codebook': 'Few are used.', 'held out': 'It is far above.'})
+  assert capsys.readouterr().out.splitlines() == [
+      'Warning: Few are used.',
+      'Warning: It is far above.',
+  ]
 
 
 def test_a_warning_is_told(capsys):

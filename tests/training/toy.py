@@ -88,6 +88,7 @@ STAGE = loop.Stage(
     train_step=train_step,
     eval_step=eval_step,
     summarize=summarize,
+    advise=lambda *_: {},
     preview=preview,
     weights=('params',),
 )

@@ -18,9 +18,9 @@ from rq_jax import sampling
 from rq_jax.config import Experiment
 from rq_jax.data import sources
 from rq_jax.distributed import console
-from rq_jax.jobs import encode
 from rq_jax.jobs import reconstructions
 from rq_jax.jobs import versions
+from rq_jax.jobs.encode import job as encode
 from rq_jax.jobs.quickstart import digits
 from rq_jax.jobs.quickstart import page
 from rq_jax.jobs.sample import conditions

@@ -1,11 +1,16 @@
 """Evaluation of stage 1: reconstructions by depth, and codebook usage."""
 
+from collections.abc import Mapping
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import tokenizer
+from rq_jax.config import RQVAEExperiment
 from rq_jax.evaluation import reconstruction
+from rq_jax.training import advice
 from rq_jax.training import stage1
 from rq_jax.training.stage1 import State
 from rq_jax.training.stage1 import Task
@@ -70,6 +75,34 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
   if task.perceptual is not None:
     metrics['perceptual'] = sums['perceptual'] / sums['count']
   return metrics
+
+
+def advise(
+    config: RQVAEExperiment,
+    training: Mapping[str, float],
+    results: Mapping[str, float],
+    count: int,
+) -> dict[str, str | None]:
+  """Warnings after an evaluation, by kind; None is no warning.
+
+  Args:
+    config: The experiment.
+    training: Newest metrics of training, by the names in `metrics.jsonl`.
+    results: Metrics of the evaluation, by the names in `metrics.jsonl`.
+    count: Number of examples that were evaluated.
+  """
+  sizes, before = config.model.codebook_size, 'train/reconstruction'
+  found = {
+      'codebook': advice.codebook_use(
+          results['eval/codebook_used'],
+          count * math.prod(config.model.code_shape),
+          sizes if isinstance(sizes, int) else max(sizes),
+      )
+  }
+  # The absolute error of training cannot be compared with the squared one.
+  if before in training and config.loss.reconstruction == 'mse':
+    found['held out'] = advice.held_out(training[before], results['eval/mse'])
+  return found
 
 
 def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:

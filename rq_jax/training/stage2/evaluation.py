@@ -1,14 +1,18 @@
 """Evaluation of stage 2: held-out loss and accuracy by depth, and samples."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import sampling
 from rq_jax import tokenizer
+from rq_jax.config import RQTransformerExperiment
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
+from rq_jax.training import advice
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import State
 from rq_jax.training.stage2 import Task
@@ -47,6 +51,21 @@ def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:
       'loss': float(np.mean(loss)),
       **{f'loss_depth{d}': x for d, x in enumerate(loss, 1)},
       **{f'accuracy_depth{d}': x for d, x in enumerate(accuracy, 1)},
+  }
+
+
+def advise(
+    config: RQTransformerExperiment,
+    training: Mapping[str, float],
+    results: Mapping[str, float],
+    count: int,
+) -> dict[str, str | None]:
+  """Warnings after an evaluation, by kind; see `stage1.evaluation.advise`."""
+  del config, count  # Warnings of stage 1 need them.
+  if 'train/loss' not in training:
+    return {}
+  return {
+      'held out': advice.held_out(training['train/loss'], results['eval/loss'])
   }
 
 

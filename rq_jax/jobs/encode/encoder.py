@@ -14,7 +14,7 @@ from rq_jax.data import loader
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.jobs import chunks
-from rq_jax.jobs import shards as shards_lib
+from rq_jax.jobs.encode import shards as shards_lib
 from rq_jax.tokenizer import Tokenizer
 
 _T = TypeVar('_T')

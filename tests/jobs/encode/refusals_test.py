@@ -6,7 +6,7 @@ import pytest
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.checkpoints import stored
-from rq_jax.jobs import encode
+from rq_jax.jobs.encode import job as encode
 from tests import tiny
 
 REFUSED = [

@@ -6,8 +6,8 @@ import pytest
 from rq_jax.data import sources
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import features
-from rq_jax.jobs import encode
-from rq_jax.jobs import verify
+from rq_jax.jobs.encode import job as encode
+from rq_jax.jobs.encode import verify
 from tests import tiny
 from tests.jobs import encoding
 

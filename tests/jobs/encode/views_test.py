@@ -10,7 +10,7 @@ from rq_jax.data import views
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import features
-from rq_jax.jobs import encode
+from rq_jax.jobs.encode import job as encode
 from rq_jax.training import stage2
 from tests import tiny
 from tests.jobs import encoding

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import pathlib
-from typing import Any
 
 import jax
 
 from rq_jax import compilation
 from rq_jax import files
 from rq_jax.checkpoints import stored
-from rq_jax.config import schema
 from rq_jax.config import sections
-from rq_jax.config import source_table
 from rq_jax.data import broken_examples
 from rq_jax.data import sources
 from rq_jax.data.feature_cache import layout
@@ -28,10 +25,10 @@ from rq_jax.distributed import locks
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
-from rq_jax.jobs import encoder as encoder_lib
 from rq_jax.jobs import manifest
-from rq_jax.jobs import shards as shards_lib
-from rq_jax.jobs import versions
+from rq_jax.jobs.encode import description
+from rq_jax.jobs.encode import encoder as encoder_lib
+from rq_jax.jobs.encode import shards as shards_lib
 from rq_jax.tokenizer import Tokenizer
 
 _COMPLETE = (
@@ -194,7 +191,7 @@ class _Encoding:
 
     manifest.open_folder(
         self.out,
-        self._described(),
+        description.describe(self.encoder, self.shards, self.seed),
         # Otherwise, shards of another tokenizer would count as finished.
         prepare=clear,
         # The hash of the file names identifies the data; the path may change.
@@ -278,35 +275,3 @@ class _Encoding:
 
   def _splits(self) -> list[layout.Split]:
     return [shard.split for shard in self.shards if not shard.number]
-
-  def _described(self) -> dict[str, Any]:
-    """All values that decide the bytes of the cache; see `manifest`."""
-    data, split = self.encoder.data, self.shards[0].split
-    unread = {*source_table.SOME_READ} - {
-        *source_table.SOURCES[data.source].reads
-    }
-    # Fields that may change in a training run decide no pixel.
-    kept = {
-        name: getattr(data, name)
-        for name, field in schema.table(sections.Data).items()
-        if name in ('source', 'path')
-        or not (field.declaration.resumable or name in unread)
-    }
-    views: dict[str, Any] = {'count': split.views}
-    augmentation = {name: kept.pop(name) for name in ('crop', 'flip')}
-    if split.views > 1:
-      views |= augmentation | {'seed': self.seed}
-    return {
-        'tokenizer': split.fingerprint,
-        'data': kept,
-        'views': views,
-        'splits': {
-            shard.split.name: shard.described()
-            for shard in self.shards
-            if not shard.number
-        },
-        'devices': (
-            f'{self.encoder.mesh.size} x {jax.local_devices()[0].device_kind}'
-        ),
-        'versions': versions.of('jax', 'rq_jax'),
-    }

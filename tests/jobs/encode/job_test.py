@@ -15,7 +15,7 @@ from rq_jax.data.sources import splits
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import locks
 from rq_jax.distributed import processes
-from rq_jax.jobs import encode
+from rq_jax.jobs.encode import job as encode
 from tests import tiny
 from tests.jobs import encoding
 

@@ -10,7 +10,7 @@ import pytest
 from rq_jax import config
 from rq_jax.checkpoints import inference_copy
 from rq_jax.data.feature_cache import layout
-from rq_jax.jobs import encode
+from rq_jax.jobs.encode import job as encode
 from rq_jax.tokenizer import Tokenizer
 from tests import processes
 from tests import tiny

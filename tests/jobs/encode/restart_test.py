@@ -8,8 +8,8 @@ import pytest
 
 from rq_jax import files
 from rq_jax.data.sources import features
-from rq_jax.jobs import encode
 from rq_jax.jobs import versions
+from rq_jax.jobs.encode import job as encode
 from tests import tiny
 from tests.jobs import encoding
 

@@ -1,0 +1,1 @@
+"""Encodes datasets into the caches that stage 2 trains from."""
