@@ -1,5 +1,7 @@
 """Small caches of features, and their contents."""
 
+import json
+
 import numpy as np
 
 from rq_jax.data.feature_cache import layout
@@ -52,3 +54,40 @@ def write(path, values, labels, num_shards=1, *, texts=None, **fields):
         opened.write(values[batch], labels[batch], texts and texts[batch])
       opened.close()
   records.finish(whole)
+
+
+def write_version_1(path, values, labels, bounds, name='train', **changes):
+  """Writes a split of version 1 by hand.
+
+  The bytes are those that the writer of version 1 wrote: `np.save` for arrays,
+  and a `meta.json` without views, texts or hashes.
+
+  Args:
+    path: Folder of the cache.
+    values: Features, float16[n, H, W, C].
+    labels: int[n].
+    bounds: Index of the first example of each shard, and n.
+    name: Name of the split.
+    **changes: Fields of meta.json. None removes a field.
+  """
+  folder = path / name
+  folder.mkdir(parents=True)
+  shards, number = [], len(bounds) - 1
+  for shard, (start, stop) in enumerate(zip(bounds, bounds[1:])):
+    names = [
+        f'{kind}-{shard:05d}-of-{number:05d}.npy'
+        for kind in ('features', 'label')
+    ]
+    np.save(folder / names[0], values[start:stop])
+    np.save(folder / names[1], labels[start:stop].astype(np.int32))
+    shards.append(names)
+  meta = {
+      'version': 1,
+      'shape': list(values.shape[1:]),
+      'dtype': 'float16',
+      'num_examples': len(values),
+      'split': name,
+      'shards': shards,
+  } | changes
+  meta = {name: value for name, value in meta.items() if value is not None}
+  (folder / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')

@@ -43,15 +43,16 @@ def exported(path, seed=1):
   return str(path)
 
 
-def write_cache(path, *, train=10, test=10):
+def write_cache(path, *, train=10, test=10, **fields):
   """A cache of the untrained tokenizer, with numbers of classes by split."""
   for split, count in (('train', train), ('test', test)):
     caches.write(
         path,
-        np.zeros((8, 8, 8, 4)),
+        np.zeros((8, 1, 8, 8, 4)),
         np.zeros(8, int),
         name=split,
         num_classes=count,
         fingerprint=tiny.untrained_tokenizer().fingerprint,
+        **fields,
     )
   return path

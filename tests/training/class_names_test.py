@@ -67,11 +67,9 @@ def test_runs_on_other_sources_resume_whatever_these_fields_are(tmp_path):
 def test_a_run_of_stage_2_has_the_names_of_its_cache_and_its_tokenizer(
     tmp_path,
 ):
-  cache = begun_runs.write_cache(tmp_path / 'cache', train=2, test=2)
-  for split in ('train', 'test'):
-    file = cache / split / 'meta.json'
-    meta = json.loads(file.read_text()) | {'class_names': ['ant', 'bee']}
-    file.write_text(json.dumps(meta))
+  cache = begun_runs.write_cache(
+      tmp_path / 'cache', train=2, test=2, class_names=('ant', 'bee')
+  )
   mine = begun_runs.exported(tmp_path / 'mine', seed=0)
   class_names.write(mine, ['x', 'y', 'z'])
   config = tiny.stage2_config(

@@ -1,13 +1,12 @@
 """Data that do not fit a run are refused before it trains."""
 
-import json
-
 import numpy as np
 from PIL import Image
 import pytest
 
 from rq_jax.training import run
 from tests import tiny
+from tests.data import caches
 from tests.training import begun_runs
 
 pytestmark = pytest.mark.usefixtures('no_step')
@@ -72,14 +71,15 @@ def test_images_of_classes_that_the_model_lacks_are_refused(tmp_path):
 
 
 def test_labels_of_a_cache_that_counts_no_classes_are_refused(tmp_path):
-  begun_runs.write_cache(tmp_path / 'cache')
-  for split in ('train', 'test'):
-    file = tmp_path / 'cache' / split / 'meta.json'
-    meta = json.loads(file.read_text())
-    del meta['num_classes']
-    file.write_text(json.dumps(meta))
-  labels = np.array([0, 1, 2, 3, 4, 5, 0, 0], np.int32)
-  np.save(tmp_path / 'cache' / 'test' / 'label-00000-of-00001.npy', labels)
+  for split, most in (('train', 4), ('test', 5)):
+    caches.write_version_1(
+        tmp_path / 'cache',
+        np.zeros((8, 8, 8, 4), np.float16),
+        np.minimum(np.arange(8), most),
+        (0, 8),
+        name=split,
+        fingerprint=tiny.untrained_tokenizer().fingerprint,
+    )
   config = tiny.stage2_config(
       tokenizer=begun_runs.exported(tmp_path / 'mine', seed=0),
       data=dict(source='features', path=str(tmp_path / 'cache')),

@@ -1,10 +1,5 @@
-"""Caches of version 1 open as they did; their files are written by hand here.
+"""Caches of version 1 open as they did."""
 
-The bytes are those that the writer of version 1 wrote: `np.save` for arrays,
-and a `meta.json` without views, texts or hashes.
-"""
-
-import json
 import pickle
 
 import numpy as np
@@ -17,35 +12,11 @@ from tests.data import caches
 
 
 def write(path, count=7, bounds=(0, 2, 4, 7), **changes):
-  """Writes a split of version 1; returns its features and labels.
-
-  A change of None removes the field from meta.json.
-  """
+  """Writes a training split of version 1; returns its features and labels."""
   values, labels = caches.examples(count)
   values = values[:, 0].astype(np.float16)  # [n, H, W, C]
-  folder = path / 'train'
-  folder.mkdir()
-  shards, number = [], len(bounds) - 1
-  for shard, (start, stop) in enumerate(zip(bounds, bounds[1:])):
-    names = [
-        f'{kind}-{shard:05d}-of-{number:05d}.npy'
-        for kind in ('features', 'label')
-    ]
-    np.save(folder / names[0], values[start:stop])
-    np.save(folder / names[1], labels[start:stop].astype(np.int32))
-    shards.append(names)
-  meta = {
-      'version': 1,
-      'fingerprint': 'abc',
-      'shape': list(caches.SHAPE),
-      'dtype': 'float16',
-      'num_examples': count,
-      'num_classes': 200,
-      'split': 'train',
-      'shards': shards,
-  } | changes
-  meta = {name: value for name, value in meta.items() if value is not None}
-  (folder / 'meta.json').write_text(json.dumps(meta, indent=2) + '\n')
+  fields = dict(fingerprint='abc', num_classes=200) | changes
+  caches.write_version_1(path, values, labels, bounds, **fields)
   return values, labels
 
 

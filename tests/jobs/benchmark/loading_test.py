@@ -2,13 +2,13 @@
 
 import json
 import time
-import types
 
 import numpy as np
 import pytest
 
 from rq_jax import config as config_lib
 from rq_jax.cli import config_flag
+from rq_jax.config import sections
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.jobs.benchmark import loading
@@ -123,9 +123,7 @@ def test_the_rate_of_the_loader_is_that_of_its_batches(clock, monkeypatch):
 
 def test_only_the_first_images_are_read(tmp_path):
   tars.write_samples(tmp_path / 'train.tar', range(20))
-  data = types.SimpleNamespace(
-      source='webdataset', path=tmp_path, max_pixels=10**6
-  )
+  data = sections.Data(source='webdataset', path=str(tmp_path))
   first = loading.First(sources.open_source(data, 'train'), 3)
   assert [int(first[i]['image'][0, 0, 0]) for i in range(len(first))] == [
       0,
