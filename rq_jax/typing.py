@@ -7,7 +7,7 @@ Docstrings and trailing comments use these letters:
   H W  code map                 E  width of a transformer
   T  positions, T = H * W       N  attention heads
   D  depth of a code stack      M  width of an MLP
-  L  layers
+  L  layers                     V  views of an image
 """
 
 from collections.abc import Mapping

@@ -4,13 +4,13 @@ The paper's FID is 12.33, with --top_p=0.7. Captions have 32 tokens from a
 vocabulary of 16384. Their prediction is a tenth of the loss, as in the official
 recipe. The tokenizer is that of configs/imagenet256/rqvae.py.
 
-To prepare the pairs from the tar shards that img2dataset writes:
+To encode the pairs from the tar files that img2dataset writes:
 
   python -m rq_jax prepare \
       --from=webdataset --src=downloads/cc3m --out=data/cc3m
   python -m rq_jax encode \
-      --config=configs/imagenet256/rqvae.py --config.data.path=data/cc3m \
-      --tokenizer=runs/imagenet256/rqvae --out=cache/cc3m256
+      --tokenizer=runs/imagenet256/rqvae --config.data.path=data/cc3m \
+      --out=cache/cc3m256
 
 No command reads captions yet, but `training.stage2.train_step` takes batches of
 'features' and 'tokens'. So this command only prints a plan:

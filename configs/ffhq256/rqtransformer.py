@@ -17,9 +17,9 @@ After the RQ-VAE of configs/ffhq256/rqvae.py:
 The run takes 199 x 10^9 operations per image and 2.4e18 in all. At 40 % of a
 chip's peak, this is about 2 hours on an H100, 5 on an A100, or 6 on a TPU v4.
 
-The cache holds one view of each image, its center; with --views=8, `encode`
-stores eight random crops instead. The authors crop and flip again in every
-epoch. To do the same, encode the images in the training step:
+The cache holds one view of each image, its center. With --views=8, `encode`
+stores eight random crops of each training image. The authors crop and flip
+again in every epoch. To do the same, encode the images in the training step:
 --config.data.source=tfds --config.data.path=data/ffhq
 --config.data.crop=random_resized --config.data.flip=True.
 """

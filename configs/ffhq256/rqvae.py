@@ -10,8 +10,8 @@ the resolution 16x16.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/ffhq256/rqvae
 
-downloads/ffhq has 60000 images in train/ and 10000 in test/. The page
-docs/data.md shows how to arrange them.
+downloads/ffhq has 60000 images in train/ and 10000 in test/. docs/data.md shows
+how to arrange them.
 
 The run takes 1324 x 10^9 operations per image and 1.2e19 in all. At 40 % of a
 chip's peak, this is about 17 hours on an H100, 53 on an A100, or 30 on a TPU

@@ -30,9 +30,9 @@ Approximate hours of training on one chip, at 40 % of its peak:
   1.4b                         780     70    220      250
   3.8b                        2068    190    590      670
 
-The cache holds one view of each image, its center; with --views=8, `encode`
-stores eight random crops instead. The authors crop and flip again in every
-epoch. To do the same, encode the images in the training step:
+The cache holds one view of each image, its center. With --views=8, `encode`
+stores eight random crops of each training image. The authors crop and flip
+again in every epoch. To do the same, encode the images in the training step:
 --config.data.source=tfds --config.data.path=data/imagenet
 --config.data.crop=random --config.data.flip=True. The published models have no
 null class; for guidance, train with --config.model.null_class=True

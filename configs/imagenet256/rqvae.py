@@ -10,7 +10,7 @@ that was trained for 50: --config.train.epochs=50.
       --config.loss.perceptual_path=checkpoints/lpips \
       --workdir=runs/imagenet256/rqvae
 
-To read a folder of images, add --config.data.source=image_folder.
+To train from a folder of images, add --config.data.source=image_folder.
 
 The run takes 1317 x 10^9 operations per image and 1.7e19 in all. At 40 % of a
 chip's peak, this is about 24 hours on an H100, 75 on an A100, or 43 on a TPU
