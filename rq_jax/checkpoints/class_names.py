@@ -43,7 +43,7 @@ def write(folder: epath.PathLike, names: Sequence[str] | None) -> None:
   """
   if names is None:
     return
-  # JSON escapes bytes of the names of folders that are not UTF-8.
+  # Names of folders may have bytes that are not UTF-8; JSON escapes them.
   text = json.dumps(list(names), indent=2) + '\n'
   with files.whole(epath.Path(folder) / FILE, needs=len(text)) as file:
     file.write(text.encode())

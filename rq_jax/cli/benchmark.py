@@ -24,11 +24,11 @@ paper does. There, on an A100, 8x8x4 is 4.2 times as fast at batch 100 and 5.6
 times at batch 200.
 
   python -m rq_jax benchmark data --config=configs/imagenet256/rqvae.py \
-      --config.data.path=/data/imagenet --workers=0,2,4
+      --config.data.path=data/imagenet --workers=0,2,4
 
-`data` loads images as training does. For each number of worker processes it
-prints the images per second from disk to batch, beside those of a loop that
-only reads, decodes and crops the same images, and beside those that the model
+`data` loads images as training does. It prints the images per second from disk
+to batch for each number of worker processes. Beside them are those of a loop
+that only reads, decodes and crops the same images, and those that the model
 consumes on several chips.
 
   python -m rq_jax benchmark filters

@@ -3,7 +3,8 @@ r"""Encodes a dataset once, and caches its features for training in stage 2.
   python -m rq_jax encode --tokenizer=runs/digits/rqvae --out=cache/digits
 
 The dataset is the one that the tokenizer was trained on. Flags such as
---config.data.path=IMAGES change it, and --config=FILE takes another experiment.
+--config.data.path=IMAGES change its settings; --config=FILE takes all of them
+from another experiment.
 
 The cache holds the features before quantization, so that training draws new
 codes and soft targets in every step. To train from it, give its folder as
@@ -29,9 +30,9 @@ def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   config_flag.define(
       values,
-      'Configuration file, or folder of a run; its section `data` describes the'
-      ' dataset to encode, and its seed is that of the views. Default: those of'
-      ' the tokenizer.',
+      'Configuration file, or folder of a run. Its section `data` describes the'
+      ' dataset to encode, and its seed draws the views. By default, the'
+      ' experiment that trained the tokenizer.',
   )
   command.define_path(
       'tokenizer',
@@ -43,7 +44,7 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_integer(
       'views',
       None,
-      'Number of views of each training image. Default: one, its center.'
+      'Number of views of each training image. By default one, its center.'
       ' Several views are cropped and mirrored at random, as'
       ' --config.data.crop and --config.data.flip describe. Training picks one'
       ' of them in each epoch.',

@@ -1,20 +1,19 @@
 r"""Describes a dataset or a trained RQ-VAE, and warns of common mistakes.
 
   python -m rq_jax inspect --data=IMAGES --out=report/images
-
-reads every image once and prints how many there are in each split, their
-classes and sizes, files that cannot be read, copies within and across the
-splits, and an image size to train with.
-
   python -m rq_jax inspect --tokenizer=runs/mine/rqvae --out=report/rqvae
 
-encodes images with a trained RQ-VAE and prints the use of its codebook, the
-error of its reconstructions by depth, the scale of its features, and the
-temperature of the soft targets that fits them. The images are those of its
-training, or those of --data.
+The first command reads every image once. It prints the number of images in each
+split, their classes and sizes, files that cannot be read, copies within and
+across the splits, and an image size to train with.
 
---out also writes the report as a page with pictures, report.html, and all
-figures as report.json.
+The second command encodes images with a trained RQ-VAE: those that it was
+trained on, or those of --data. It prints the use of the codebook, the error of
+the reconstructions by depth, the scale of the features, and a temperature for
+the soft targets.
+
+With --out, both also write the report as a page with pictures, report.html, and
+all figures as report.json.
 """
 
 import functools
@@ -36,15 +35,15 @@ def _define_flags() -> flags.FlagValues:
   command.define_path(
       'data',
       None,
-      'Folder of images. With --tokenizer: images to encode in place of those'
-      ' of its training.',
+      'Folder of images. With --tokenizer: images to encode, instead of those'
+      ' it was trained on.',
       values,
   )
   flags.DEFINE_enum(
       'source',
       None,
       [n for n, row in source_table.SOURCES.items() if 'image' in row.provides],
-      'How to read --data; by default, that follows from its files.',
+      'How to read --data. By default, its files decide.',
       flag_values=values,
   )
   command.define_path(
@@ -59,8 +58,8 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_integer(
       'num_images',
       None,
-      'Largest number of images of each split, evenly spaced. By default, all'
-      ' images of --data, or 1,000 with --tokenizer.',
+      'Inspects at most this many images of each split, evenly spaced. By'
+      ' default, all images of --data, or 1,000 with --tokenizer.',
       lower_bound=1,
       flag_values=values,
   )
@@ -96,7 +95,7 @@ def _data(
   for name, _ in changes:
     if not name.startswith('data.'):
       raise ValueError(
-          f'--config.{name} has no meaning here, where only fields of'
+          f'--config.{name} has no meaning here, because only fields of'
           ' config.data are read. Leave it out.'
       )
   if values.tokenizer is None:

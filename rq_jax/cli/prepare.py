@@ -3,9 +3,9 @@ r"""Prepares a downloaded dataset for training, in the format of TFDS.
   python -m rq_jax prepare --from=folder --src=photos --out=data/photos
   python -m rq_jax prepare --from=imagenet --src=downloads --out=data/imagenet
 
-It checks that every image can be read, and stores the bytes of the files in
-ArrayRecord shards. To train from them, set --config.data.source=tfds and
---config.data.path to the folder. TFDS opens it, too.
+The command checks that every image can be read, and stores the bytes of the
+files in ArrayRecord shards. To train from them, set --config.data.source=tfds
+and --config.data.path to the folder. TFDS can open the folder, too.
 
 To resume after an interruption, run the same command again: finished shards are
 kept. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
@@ -25,9 +25,9 @@ def _define_flags() -> flags.FlagValues:
       'from',
       None,
       list(origins.KINDS),
-      'What the dataset is. folder: a folder of images. imagenet: the folder of'
-      ' the archives of ILSVRC2012. lsun: an LMDB of LSUN, or a folder of them.'
-      ' webdataset: tar shards, as img2dataset writes them.',
+      'Kind of --src. folder: a folder of images. imagenet: the folder of the'
+      ' archives of ILSVRC2012. lsun: a category of LSUN, such as lsun/bedroom.'
+      ' webdataset: a folder of tar files, as img2dataset writes them.',
       flag_values=values,
   )
   command.define_path('src', None, 'The dataset as downloaded.', values)
@@ -42,9 +42,9 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_integer(
       'resize',
       None,
-      'Reduces short sides that are longer than this to this length, in pixels.'
-      ' Smaller images keep their bytes; the others are encoded again, as JPEG'
-      ' of quality 95, or as PNG if they were PNG files.',
+      'Reduces large images so that their short side has this length in pixels.'
+      ' They are encoded again, as JPEG of quality 95, or as PNG if they were'
+      ' PNG files. Smaller images keep their bytes.',
       lower_bound=1,
       flag_values=values,
   )

@@ -132,9 +132,10 @@ def checked(known: Field, value: Any) -> Any:
     return value
   if value is None and known.declaration.inherited:
     raise ValueError(
-        f'config.{known.name}=None takes the value from the tokenizer or the'
-        ' data of stage 2, which are not read here. Complete the experiment'
-        f' with `training.inherit.load`, or set --config.{known.name}.'
+        f'config.{known.name}=None derives the value from the tokenizer and'
+        ' the data, which are not read here. Set'
+        f' --config.{known.name}, or complete the experiment with'
+        ' `training.inherit.load`.'
     )
   path, several = f'config.{known.name}', known.length is not None
   if several and isinstance(value, list | tuple):

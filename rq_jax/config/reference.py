@@ -103,7 +103,7 @@ def _rows(rows: Any) -> Iterator[str]:
 def _text(known: fields.Field) -> str:
   text = f'{known.declaration.meaning} {_possible(known)}'.strip()
   if known.declaration.inherited:
-    text += ' None in stage 2: that of the tokenizer or the data.'
+    text += ' In stage 2, None derives it from the tokenizer and the data.'
   return text
 
 

@@ -44,15 +44,15 @@ class Data(schema.Section, name='data'):
   )  # fmt: skip
   exif_rotation: bool = fields.field(
       True,
-      'Whether to turn image files as their EXIF orientation says, as photo'
-      ' viewers do.',
+      'Whether to rotate images by their EXIF orientation, as photo viewers'
+      ' do.',
       legacy=False,
   )
   class_order: str = fields.field(
       'natural',
-      'How the names of class folders are sorted before they get the labels 0,'
-      ' 1, 2, ...: numbers in names by value (2 before 10), or all characters'
-      ' alphabetically.',
+      'Order of the class folders, which get the labels 0, 1, 2, ...: by the'
+      ' values of numbers in their names (2 before 10), or by characters (10'
+      ' before 2).',
       choices=('natural', 'alphabetical'), legacy='alphabetical',
   )  # fmt: skip
   decoder: str = fields.field(
@@ -63,8 +63,8 @@ class Data(schema.Section, name='data'):
   )
   on_error: str = fields.field(
       'fail',
-      'What happens if an image cannot be read: the run stops, or the image is'
-      ' skipped, and the next one that can be read replaces it.',
+      'What happens if an image cannot be read: the run stops, or the next'
+      ' image that can be read replaces it.',
       choices=('fail', 'skip'), resumable=True,
   )  # fmt: skip
   max_errors: int = fields.field(
@@ -157,7 +157,7 @@ class Train(schema.Section, name='train'):
   )  # fmt: skip
   min_steps: int = fields.field(
       0,
-      'Smallest length of the run in steps, where `epochs` sets it: small'
+      'With `epochs`: smallest length of the run in steps, because small'
       ' datasets need more epochs than large ones.',
       at_least=0, resumable=True,
   )  # fmt: skip
@@ -242,9 +242,9 @@ class RQTransformerLoss(schema.Section, name='loss'):
 
   temperature: float | str = fields.field(
       0.5,
-      'Temperature of the soft targets and of stochastic codes; its unit is a'
-      " squared distance of features. 'auto' measures it once, when the run"
-      ' starts, and stores the number.',
+      'Temperature of the soft targets and of stochastic codes, in squared'
+      " units of the features. 'auto' measures it once, when the run starts,"
+      ' and stores the number.',
       above=0, words=('auto',),
   )  # fmt: skip
   stochastic_codes: bool = fields.field(

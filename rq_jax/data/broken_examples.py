@@ -10,8 +10,8 @@ import numpy as np
 from rq_jax.data import image_files
 from rq_jax.data import sources
 
-# The entry of an example with the reason why it replaces a broken one: a text,
-# or None for an example that was whole.
+# Name of the entry that holds why an example replaces a broken one: a text, or
+# None if the example itself could be read.
 REASON = 'broken'
 
 
@@ -32,11 +32,11 @@ class Replaced:
   max_errors: int
 
   def __len__(self) -> int:
-    """Number of examples, with the broken ones."""
+    """Number of examples, including broken ones."""
     return len(self.source)
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """An example, and in `REASON` why it replaces another one.
+    """An example; its entry `REASON` holds why it replaces another one.
 
     Raises:
       BrokenImageError: If there is no replacement.

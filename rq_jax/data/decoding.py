@@ -1,4 +1,4 @@
-"""Pixels of an image that Pillow has opened: colours, rotation, cut files."""
+"""Decodes images that Pillow has opened: colors, rotation, files cut short."""
 
 from collections.abc import Callable
 import io
@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-# The EXIF tag that says how a viewer must turn and mirror the pixels.
+# The EXIF tag for how viewers must turn and mirror the pixels.
 _ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -18,7 +18,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: np.rot90(pixels),
 }
 
-# Ways in which the data of a JPEG file might have gone on. Data also follow
+# Possible continuations of a JPEG file that was cut off. Each has data after
 # every restart marker (D0 to D7), in case the file was cut before one.
 _ENDINGS = tuple(
     filler * 16
@@ -31,9 +31,9 @@ _END_OF_IMAGE = b'\xff\xd9'
 def rgb(image: Image.Image) -> np.ndarray:
   """Decodes an image to RGB: -> uint8[h, w, 3].
 
-  Transparency is dropped: the colours are those stored in the file, also where
+  Transparency is dropped: the colors are those stored in the file, even where
   it is transparent. 16-bit grey is reduced to 8 bits. CMYK is converted without
-  its colour profile.
+  its color profile.
   """
   if image.mode.startswith('I'):
     return np.asarray(_eight_bit(image).convert('RGB'))
@@ -51,9 +51,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def rgb_of_cut_jpeg(content: bytes) -> np.ndarray | None:
   """Decodes a JPEG file without its end: -> uint8[h, w, 3], or None.
 
-  A file that lacks only its last bytes may hold all pixels. If so, they do not
-  depend on what follows. None means that they do, or that the file is
-  progressive: it may lack whole scans, which only sharpen the image.
+  A file that lacks only its last bytes may hold all pixels. If so, the decoded
+  pixels are the same, whatever bytes follow. The result is None if they differ,
+  or if the file is progressive: such a file may lack whole scans, and then the
+  image has too little detail.
   """
   # A single FF would make a marker of the next byte.
   content = content.rstrip(b'\xff')
@@ -69,7 +70,7 @@ def rgb_of_cut_jpeg(content: bytes) -> np.ndarray | None:
 
 
 def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-  """Turns and mirrors pixels as the EXIF orientation of their image demands.
+  """Turns and mirrors pixels according to the EXIF orientation of their image.
 
   Args:
     pixels: uint8[h, w, 3], as stored.

@@ -56,7 +56,7 @@ class Reader:
   Attributes:
     max_pixels: Limit on width times height. Larger images are refused before
       any pixel is decoded.
-    rotate: Whether to turn and mirror images as their EXIF orientation demands.
+    rotate: Whether to turn and mirror images by their EXIF orientation.
     decoder: 'pillow', or 'opencv' to decode JPEG files with OpenCV: the pixels
       are the same. Pillow still reads headers, other formats and CMYK, and
       decides about damaged files.

@@ -84,8 +84,8 @@ def image_transform(data: sections.Data, *, train: bool) -> Transform:
 
   Args:
     data: The section `data` of the experiment.
-    train: Whether to crop and flip as in training, or to pick any view of the
-      features, instead of taking the center of an image or the first view.
+    train: True crops and flips images as in training, or picks a random view of
+      the features. False takes the center of an image, or the first view.
   """
   if 'image' not in source_table.SOURCES[data.source].provides:
     return ViewTransform(train=train)

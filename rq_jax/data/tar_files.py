@@ -1,8 +1,8 @@
-"""Reads parts of tar files, and stores what was found out about them.
+"""Reads parts of tar files, and stores arrays that describe them.
 
-What is stored about a tar file lies beside it. If its folder cannot be written,
-it lies in the user's cache (`$XDG_CACHE_HOME/rq_jax/tar_index`); if that cannot
-be written, either, nothing is stored.
+The arrays are stored beside the tar file, or, if its folder cannot be written,
+in the user's cache (`$XDG_CACHE_HOME/rq_jax/tar_index`). If neither can be
+written, nothing is stored.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ _FORMAT = 1
 _TAR = 'tar'
 # Tar files that a process keeps open; the usual limit on open files is 1024.
 _OPEN = 256
-# Names are copied in parts, because each of their bytes needs 16 meanwhile.
+# Names are copied in parts, because copying takes 16 bytes for each byte.
 _PART = 2**16
 
 
@@ -149,7 +149,7 @@ class Names:
 def open_tar(tar: Tar) -> IO[bytes]:
   """Opens a tar file to read it from its beginning."""
   try:
-    # Headers are far apart, so that reading ahead would be lost.
+    # Headers are far apart, so reading ahead would be wasted.
     return open(tar.path, 'rb', buffering=4096)
   except OSError as error:
     raise ValueError(
@@ -162,12 +162,12 @@ def stored(tar: Tar, kind: str) -> dict[str, np.ndarray] | None:
   """Arrays that `store` wrote; None if there are none for this tar file.
 
   Args:
-    tar: The tar file. Arrays of its former content do not count.
-    kind: What the arrays describe; part of the file's name.
+    tar: The tar file. Arrays from before its last change are ignored.
+    kind: Kind of the arrays; part of the name of their file.
   """
   for path in _places(tar, kind):
-    # The file may be missing, cut off or something else altogether; NumPy
-    # raises errors of many types.
+    # The file may be missing, cut off or of another kind; NumPy raises errors
+    # of many types.
     with contextlib.suppress(Exception):
       with path.open('rb') as file, np.load(file, allow_pickle=False) as saved:
         fields = dict(saved)

@@ -1,8 +1,8 @@
 """Random access to the files in a tar file, by one scan of its headers.
 
 A tar file has no table of contents: headers and contents alternate. `scan`
-reads all headers once and stores what it found beside the tar file. Later scans
-read the stored index, unless the tar file has changed since.
+reads all headers once and stores an index beside the tar file. Later scans read
+this index, unless the tar file has changed since.
 """
 
 import array
@@ -181,7 +181,7 @@ def _check_plain(member: tarfile.TarInfo, where: str) -> None:
     return
   raise ValueError(
       f'{where} contains {_printable(member.name)}, which is {what}. Only'
-      f' regular files can be read from tar files. Pack it again {mend}.'
+      f' regular files can be read from tar files. Pack the files again {mend}.'
   )
 
 
@@ -203,8 +203,9 @@ def _check_end(
   while left > 0 and (chunk := file.read(min(left, _CHUNK))):
     if chunk.count(0) != len(chunk):
       raise ValueError(
-          f'{where} goes on after the end that follows {last}; perhaps several'
-          ' tar files were joined. Join them with tar --concatenate instead.'
+          f'{where} continues after its end, which follows {last}. Perhaps'
+          ' several tar files were joined. Join them with tar --concatenate'
+          ' instead.'
       )
     left -= len(chunk)
 

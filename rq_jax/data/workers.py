@@ -1,4 +1,4 @@
-"""Worker processes of the loader: how they start, and how they always end."""
+"""Starts the worker processes of the loader, and makes sure that they end."""
 
 from collections.abc import Iterator
 import contextlib
@@ -9,7 +9,7 @@ import signal
 import threading
 from typing import Any
 
-# Those that stop a run. A terminal and Slurm send them to all processes.
+# Signals that stop a run. A terminal and Slurm send them to all processes.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _QUIET = 'ignore:resource_tracker:UserWarning'
 
@@ -44,7 +44,7 @@ def starting() -> Iterator[None]:
 
 
 def _end_with_parent(*_: int) -> None:
-  """Lets a worker exit when this process has died, even by SIGKILL."""
+  """Makes a worker exit when its parent has ended, even by SIGKILL."""
   parent = multiprocessing.parent_process()
   assert parent is not None  # This runs in workers.
 
@@ -58,7 +58,8 @@ def _end_with_parent(*_: int) -> None:
 def _start_tracker() -> None:
   """Starts the process that removes shared memory after this process has ended.
 
-  It warns if it finds any. This is normal when a process exits at once.
+  Its warning about such memory is turned off: a process that exits at once
+  always leaves some.
   """
   before = os.environ.get('PYTHONWARNINGS')
   os.environ['PYTHONWARNINGS'] = ','.join(filter(None, [before, _QUIET]))

@@ -1,4 +1,4 @@
-"""How sharp soft targets are, and the temperature that suits some features.
+"""Measures how sharp soft targets are, and suggests a temperature for them.
 
 Soft targets are the softmax of -distance/temperature over all codewords
 (Section 3.2.3 of the paper). Which temperature is right depends on the scale of
@@ -48,11 +48,11 @@ def of_tokenizer(
 def suggest_temperature(vectors: Array, codebooks: Sequence[Array]) -> float:
   """The temperature of `loss.temperature='auto'`.
 
-  It is the temperature at which the targets of the first depth have a
-  perplexity of 4, or of (K + 1)/2 where that is less: on average, a target is
-  spread over four codewords. Later depths have finer residuals, and so softer
-  targets. The result is rounded to three significant digits, so that all
-  processes of a run get the same number.
+  At this temperature, the targets of the first depth have a perplexity of 4, or
+  of (K + 1)/2 if that is less: on average, a target is spread over four
+  codewords. Later depths have smaller residuals, so their targets are softer.
+  The result is rounded to three significant digits, so that all processes of a
+  run get the same number.
 
   Args:
     vectors: Folded features, float32[N, C']. At most 1024 of them are used.

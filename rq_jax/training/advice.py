@@ -37,9 +37,10 @@ def codebook_use(share: float, codes: int, words: int) -> str | None:
   if share >= _LEAST_USED or codes < _CODES_PER_WORD * words:
     return None
   return (
-      f'Only {share:.1%} of the {words} codewords are in use, so images have'
-      ' less detail than their codes could hold. Train for longer, reduce'
-      ' --config.model.codebook_size, or leave --config.model.restart on.'
+      f'Only {share:.1%} of the {words} codewords are in use, so'
+      ' reconstructions have less detail than the codes could hold. Train for'
+      ' longer, or reduce --config.model.codebook_size. Do not set'
+      ' --config.model.restart=off.'
   )
 
 
@@ -52,8 +53,8 @@ def held_out(training: float, evaluation: float) -> str | None:
   return (
       f'The loss on held-out images, {evaluation:.3g}, is'
       f' {evaluation / training:.1f} times the loss on training images,'
-      f' {training:.3g}: the model learns the training images by heart. Add'
-      ' images, train for fewer steps, or choose a smaller model.'
+      f' {training:.3g}: the model memorizes the training images. Add images,'
+      ' train for fewer steps, or choose a smaller model.'
   )
 
 

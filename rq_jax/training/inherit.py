@@ -80,13 +80,13 @@ def complete(
   codes = {name: value for name, value in codes.items() if name in unset}
   completed = _with(raw, codes)
   classes = _classes(completed, unset, with_data=with_data)
-  told = [
+  shown = [
       f'{", ".join(f"config.{n}={v}" for n, v in values.items())} from the'
       f' {origin}'
       for values, origin in ((codes, 'tokenizer'), (classes, 'data'))
       if values
   ]
-  return _with(completed, classes), f'Taken {" and ".join(told)}.'
+  return _with(completed, classes), f'Set {" and ".join(shown)}.'
 
 
 def _classes(

@@ -98,7 +98,7 @@ def run(
       step; a checkpoint is saved before. Until the first step there is nothing
       to save, and signals keep the handlers they had.
     OSError: If a checkpoint could not be saved.
-    ValueError: If an image cannot be read, or too many cannot be read.
+    ValueError: If an image cannot be read, or more than `data.max_errors`.
     FloatingPointError: If a step was not finite. That step is not applied, and
       no checkpoint contains it.
   """

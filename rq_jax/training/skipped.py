@@ -79,8 +79,8 @@ class Skipped:
       return
     raise ValueError(
         f'{int(self._counts[1])} examples of one epoch could not be read, which'
-        f' is more than --config.data.max_errors={self._limit}. Warnings above'
-        ' name them. Repair them, or raise --config.data.max_errors.'
+        f' is more than --config.data.max_errors={self._limit}. The warnings'
+        ' above name them. Repair them, or raise --config.data.max_errors.'
     )
 
   def meta(self) -> dict[str, Any]:

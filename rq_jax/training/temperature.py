@@ -57,8 +57,8 @@ def settle(
   if measured:
     shown = ', '.join(f'{x:.1f}' for x in perplexity)
     console.tell(
-        f'config.loss.temperature={chosen:g}, measured on the features. The'
-        f' targets have a perplexity by depth of {shown}.'
+        f'Measured config.loss.temperature={chosen:g} on the features. The'
+        f' perplexity of the soft targets by depth is {shown}.'
     )
   advice.tell(advice.targets(perplexity, [len(book) for book in books]))
   return _with(config, chosen)

@@ -190,9 +190,9 @@ def test_damaged_headers_and_joined_files_are_refused(tmp_path):
   message = refused(path)
   assert 'next header cannot be read' in message and 'it is a.jpg' in message
   path.write_bytes(whole + whole)
-  assert 'goes on after the end that follows b.jpg' in refused(path)
+  assert 'continues after its end, which follows b.jpg' in refused(path)
   path.write_bytes(whole[:-1] + b'x')
-  assert 'goes on after the end' in refused(path)
+  assert 'continues after its end' in refused(path)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_sentence_lists_what_was_taken(tmp_path, tokenizer):
   raw['model']['num_classes'] = None
   _, told = inherit.complete(raw)
   assert told == (
-      'Taken config.model.codebook_size=12 from the tokenizer and'
+      'Set config.model.codebook_size=12 from the tokenizer and'
       ' config.model.num_classes=10 from the data.'
   )
 
@@ -115,5 +115,5 @@ def test_a_flag_unsets_a_field(tmp_path, tokenizer):
 
 
 def test_an_unset_field_is_explained_where_nothing_is_taken():
-  with pytest.raises(ValueError, match='takes the value from the tokenizer'):
+  with pytest.raises(ValueError, match='derives the value from the tokenizer'):
     config_lib.load(OWN)

@@ -1,7 +1,7 @@
 """The cache of features between the stages.
 
 layout      the files: names, shapes and sizes
-rounding    features as float16, and the error of that
+rounding    rounds features to float16, and measures the error
 array_file  writes an array file in order, and hashes it
 records     the JSON files: a record of each shard, and meta.json
 writer      writes a shard

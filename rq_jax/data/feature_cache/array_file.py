@@ -1,4 +1,4 @@
-"""Writes an array file in order; it appears whole, and is hashed meanwhile."""
+"""Writes and hashes an array file, which appears whole or not at all."""
 
 import contextlib
 import errno
@@ -27,11 +27,12 @@ class ArrayFile:
     self._stream: IO[bytes] | None = None
 
   def reserve(self) -> bool:
-    """Creates the file with its header; returns whether it has its space.
+    """Creates the file with its header; returns whether its space is reserved.
+
+    Some file systems cannot reserve space.
 
     Raises:
-      OSError: If the disk has not enough space. Some file systems cannot
-        reserve any; they return False.
+      OSError: If the disk has not enough space.
     """
     with self._partial.open('wb') as file:
       reserved = _allocate(file, self._described.size)

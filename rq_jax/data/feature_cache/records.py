@@ -21,7 +21,7 @@ size and the hash of each file, and the error of rounding to float16:
   shards         hashes of the records of all shards, in order
   hash           of all of the above
 
-All hashes are BLAKE2b with 128 bits, so that damage anywhere is found.
+All hashes are BLAKE2b with 128 bits. Together they detect damage anywhere.
 """
 
 from collections.abc import Mapping

@@ -28,8 +28,8 @@ class Arrangement:
 
   Attributes:
     class_names: Names of the classes by label; None without classes.
-    divided: Whether each split has its own folder. If not, both splits are
-      the whole list.
+    divided: Whether each split has its own folder. If not, `folders` holds the
+      whole list for both splits.
     folders: For each split, the indices of its folders in order, int64[F].
     labels: For each split, the class of each of its folders, int32[F].
     remarks: Sentences about files that are not used, or used in a way that
@@ -213,7 +213,7 @@ def _unused_beside_splits(
   ]
   if len(others) > _SHOWN:
     remarks.append(
-        f'Neither are {len(others) - _SHOWN} more folders beside {used}.'
+        f'{len(others) - _SHOWN} more folders beside {used} are not used.'
     )
   if loose := found.loose(whole):
     remarks.append(
@@ -242,8 +242,8 @@ def _check_classes(found: _Folders, parts: dict[str, _Part]) -> list[str]:
       )
     if loose:
       remarks.append(
-          f'{loose} images directly in {where} are not used, because they have'
-          ' no class: beside them are class folders.'
+          f'{loose} images directly in {where} are not used, because they lie'
+          ' beside class folders and have no class.'
       )
   return remarks
 
@@ -270,7 +270,7 @@ def _empty_or_single(
   if len(names) == 1 and found.images(below):
     path = found.shown(class_path)
     remarks.append(
-        f'All images are of one class, {names[0]}, also those in folders below'
+        f'All images have the class {names[0]}, even those in folders below'
         f' {path}. If these folders are classes or splits, set'
         f' --config.data.path={path}.'
     )

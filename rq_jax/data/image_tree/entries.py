@@ -25,7 +25,7 @@ _SYSTEM = frozenset(
         'thumbs.db',
     }
 )
-_LONGEST_ENDING = 6  # Characters, with the dot; longer ones are no endings.
+_LONGEST_ENDING = 6  # Characters, including the dot.
 
 
 def ignored(name: str) -> str | None:
@@ -47,7 +47,7 @@ def is_image(name: str) -> bool:
 
 
 def kind(name: str) -> str:
-  """A phrase for files like this one, which is no image: '.gif files'."""
+  """The kind of a file that is no image, for messages: '.gif files'."""
   ending = os.path.splitext(name)[1].lower()
   known = 1 < len(ending) <= _LONGEST_ENDING and not ending[1:].isdecimal()
   return f'{ending} files' if known else 'other files'

@@ -1,10 +1,10 @@
 """Stores lists of large folders, so that the next start need not list them.
 
-The stored list of a folder is used if no folder in it has changed, which takes
-one request to the file system per folder instead of one per file. A change is
-noticed by the times and the number of each folder. It is not noticed on file
-systems that do not keep these times; such lists are not stored if the times are
-0. The contents of files are not part of the list.
+The stored list is used if the times and the inode numbers of all folders are
+unchanged. To check this takes one request to the file system per folder instead
+of one per file. On a file system that does not keep these times, changes are
+not noticed. If it reports times of 0, the list is not stored. The contents of
+files are not part of the list.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from rq_jax.data.image_tree import tree as tree_lib
 from rq_jax.data.image_tree.tree import Tree
 
 _FOLDER = 'RQ_JAX_FOLDER_INDEX'
-# Smaller folders are listed in a moment.
+# Smaller folders are not worth storing.
 _WORTH_FILES = 10_000
-# A change within the resolution of a file system's times is not noticed, so
-# that folders must have been unchanged for longer.
+# A change within the resolution of a file system's times would not be noticed,
+# so all folders must have been unchanged for this long.
 _SETTLED_NS = 2_000_000_000
 
 

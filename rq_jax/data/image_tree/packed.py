@@ -1,4 +1,4 @@
-"""Many names in two arrays: ten million take megabytes, not gigabytes."""
+"""Stores many names in two arrays, which take less memory than a list."""
 
 import array
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-# Names are encoded in parts, because each has two copies meanwhile.
+# Names are encoded in parts, because this makes two copies of each.
 _PART = 65_536
 
 
@@ -61,7 +61,7 @@ class Packer:
       self._data += b''.join(encoded)
 
   def pack(self) -> Names:
-    """The names so far; `add` must not be called any more."""
+    """Returns the names; do not call `add` afterwards."""
     return Names(
         data=np.frombuffer(self._data, np.uint8),
         ends=np.frombuffer(self._ends, np.int64),

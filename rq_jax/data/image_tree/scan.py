@@ -15,16 +15,15 @@ from rq_jax.data.image_tree.tree import Tree
 from rq_jax.distributed import progress
 
 _TWICE = 'links to folders that were listed already'
-# Folders up to this depth may be classes or splits: links to the same folder
-# are listed each time. Below, a folder is listed once, so that links which
-# lead to each other end.
+# Folders up to this depth may be classes or splits, so every link to the same
+# folder is listed. Deeper folders are listed once, so that loops of links end.
 _CLASS_DEPTH = 2
 _SHOWN_AFTER_S = 3
 
 
 @dataclasses.dataclass
 class _Folder:
-  """What one folder holds: names of images and folders, numbers of others."""
+  """One folder: names of images and folders, and numbers of ignored entries."""
 
   images: list[str] = dataclasses.field(default_factory=list)
   folders: list[str] = dataclasses.field(default_factory=list)
@@ -37,7 +36,7 @@ def scan(root: str) -> Tree:
   """Lists the images in a folder, local or remote, and in all folders below.
 
   Links to files and folders are followed. Entries with the ending of an image
-  are not looked at, so they may be anything.
+  are not opened, so they may be anything.
 
   Raises:
     ValueError: If a folder cannot be listed.
@@ -82,7 +81,7 @@ def scan(root: str) -> Tree:
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int]:
-  """What changes when the entries of a local folder do; see `Tree.stamps`."""
+  """Values that change with the entries of a folder; see `Tree.stamps`."""
   number = status.st_ino & (2**63 - 1)  # Some file systems use all 64 bits.
   return status.st_mtime_ns, status.st_ctime_ns, number
 

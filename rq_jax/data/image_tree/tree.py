@@ -17,7 +17,7 @@ import numpy as np
 from rq_jax import files
 from rq_jax.data.image_tree import packed
 
-# Change the number if the layout changes, or the rule which files count.
+# Change the number if the layout changes, or the rules of `entries`.
 _MAGIC = b'rq_jax image tree 1\n\0\0\0\0'
 _ALIGNMENT = 8
 _ARRAYS = ('stamps', 'ends', 'folder_ends', 'file_ends', 'folders', 'files')
@@ -32,7 +32,7 @@ class Tree:
     stamps: Time of the last change of entries, time of the last change of any
       property (both in ns) and number of each folder, int64[F, 3]; zeros for
       remote folders.
-    ends: How many files there are up to the end of each folder, int64[F].
+    ends: Number of files up to the end of each folder, int64[F].
     files: Names of the files of all folders, in order.
     ignored: Numbers of ignored entries by kind.
     stored: The file that holds the tree, with its identity; None if the tree

@@ -71,7 +71,7 @@ class Encoder:
     example = {key: given[key] for key in self._features}
     encoded = self._features.encode_example(example)
     message = self._serializer.get_tf_example(encoded)
-    # Otherwise, the order of the features may differ between processes.
+    # Sorted, because the order of the features may differ between processes.
     return message.SerializeToString(deterministic=True)
 
 

@@ -82,7 +82,7 @@ class ImageFolder:
     # How many files after the first file of the list each folder begins.
     self._shifts = tree.ends[self._folders] - self._ends
     count = int(counts.sum())
-    # The split to divide the files by; None if they are of one split.
+    # The split, if every fifth file of the list is held out.
     self._divided_by = None if found.divided else split
     self._count = count if found.divided else splits.size(count, split)
     if not self._count:

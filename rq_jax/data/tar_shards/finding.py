@@ -23,9 +23,9 @@ class Found(NamedTuple):
   Attributes:
     root: Absolute path of the folder.
     train: Tar files of the training split, in the order of their names.
-    held_out: Those of the other split; empty if no name contains a split.
-    held_out_name: 'validation' or 'test'; None without that split.
-    unused: Those of a third split.
+    held_out: Tar files of the held-out split; empty if there is none.
+    held_out_name: 'validation' or 'test'; None without a held-out split.
+    unused: Tar files of a third split.
   """
 
   root: str

@@ -37,7 +37,7 @@ class Samples:
     table: The samples.
     num_classes: Number of classes in all splits; 0 if there are no labels.
     class_names: Names of the classes by label; None if unknown.
-    notes: Sentences for the user about what was found, but is not used.
+    notes: Sentences for the user about samples and files that are not used.
   """
 
   root: str
@@ -70,7 +70,7 @@ class Samples:
     """
     kind = self.table.kinds[index]
     if kind == table_lib.NO_TEXT:
-      raise ValueError(f'There is no text for {self.where(index)}. Remove it.')
+      raise ValueError(f'{self.where(index)} has no text. Remove the sample.')
     content = self._read(index, self.table.texts[index])
     try:
       return table_lib.caption(content, kind)
@@ -213,8 +213,8 @@ def _notes(opened: _Opened, unused: list[str]):
   textless = int(np.sum(kinds == table_lib.NO_TEXT))
   if 0 < textless < len(kinds):
     yield (
-        f'{textless} of {len(kinds)} samples have no text, so the texts of the'
-        ' others are not used, either.'
+        f'{textless} of {len(kinds)} samples have no text, so no texts are'
+        ' used.'
     )
   if unused:
     folder = os.path.dirname(unused[0])

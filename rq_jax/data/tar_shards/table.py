@@ -14,9 +14,9 @@ from rq_jax.data import tar_index
 from rq_jax.data.tar_files import Names
 from rq_jax.data.tar_files import Tar
 
-# Endings of images; of several in a sample, the first one here is read.
+# Endings of images. If a sample has several, the first of these is read.
 IMAGES = ('jpg', 'jpeg', 'png', 'webp')
-# Fields of a sample's JSON object, the first found is read.
+# Fields of a sample's JSON object; the first one that exists is read.
 _LABELS = ('label', 'cls')
 _CAPTIONS = ('caption', 'text')
 # Kinds of texts.

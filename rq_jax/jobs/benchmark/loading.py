@@ -1,9 +1,9 @@
 """Times the loading of data: from disk to batch, beside a bare loop.
 
 The bare loop reads, decodes and crops the same images in the same run, in as
-many threads as the loader has without worker processes. So their ratio shows
-what the loader costs, whatever the images, the disk and the load of the machine
-are.
+many threads as the loader has without worker processes. Their ratio therefore
+shows the cost of the loader, independent of the images, the disk and the load
+of the machine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +172,7 @@ def loader_rate(
 ) -> float:
   """Images per second of the loader, in batches of `size`.
 
-  Its start does not count, nor batches that it made meanwhile.
+  The time to start does not count. Neither do the batches made in that time.
   """
   batches = loader.train_batches(
       examples,
@@ -193,5 +193,5 @@ def loader_rate(
 
 def _consumed(experiment: Experiment) -> dict[str, float]:
   """Images per second that one chip of each kind trains on, as in a plan."""
-  alone = dataclasses.replace(experiment, mesh=sections.Mesh())
-  return plan_table.images_per_second(estimate.make(alone, 1))
+  on_one_chip = dataclasses.replace(experiment, mesh=sections.Mesh())
+  return plan_table.images_per_second(estimate.make(on_one_chip, 1))

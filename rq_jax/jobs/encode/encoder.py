@@ -81,7 +81,7 @@ class Encoder:
     """Starts to encode batches; yields each with the features to come.
 
     Args:
-      batches: Batches with an 'image', float32[B, V, S, S, 3].
+      batches: Batches with an 'image', float32[B, V, Y, X, 3].
       check: Called before each batch.
     """
     compiled = set()
@@ -110,7 +110,7 @@ def _fetched(started: tuple[dict[str, np.ndarray], jax.Array]) -> Encoded:
 
 
 def _one_behind(items: Iterable[_T]) -> Iterator[_T]:
-  """Yields each item after the next one is made; the last one even if not."""
+  """Yields each item once the next one is made, fails or does not exist."""
   held: list[_T] = []
   try:
     for item in items:

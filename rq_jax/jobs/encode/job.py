@@ -32,9 +32,9 @@ from rq_jax.jobs.encode import shards as shards_lib
 from rq_jax.tokenizer import Tokenizer
 
 _COMPLETE = (
-    'A cache holds every image, also with --config.data.on_error=skip. To leave'
-    ' such images out, remove them or encode what `python -m rq_jax prepare'
-    ' --on_error=skip` writes.'
+    'A cache must hold every image, even with --config.data.on_error=skip. To'
+    ' leave broken images out, remove them, or encode what `python -m rq_jax'
+    ' prepare --on_error=skip` writes.'
 )
 
 
@@ -253,7 +253,7 @@ class _Encoding:
           writers.pop(0).close()
 
   def finish(self, check: chunks.Check) -> None:
-    """Declares both splits complete."""
+    """Marks both splits as complete."""
     del check  # This takes no time.
     for split in self._splits():
       records.finish(split)

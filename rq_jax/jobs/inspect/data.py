@@ -41,7 +41,7 @@ def describe(splits: Mapping[str, reading.Split]) -> dict[str, Any]:
       'classes': _classes(splits),
       'sizes': sizes(rows['height'], rows['width']),
       'grey': int(rows['grey'].sum()),
-      # Only files of their own have a header that can be looked at.
+      # Headers of images inside larger files are not read.
       'alpha': int(rows['alpha'].sum()) if files else None,
       'rotated': int(rows['rotated'].sum()) if files else None,
       'broken': [
@@ -131,7 +131,7 @@ def _classes(splits: Mapping[str, reading.Split]) -> list[dict[str, Any]]:
 
 
 def _ignored(splits: Mapping[str, reading.Split]) -> dict[str, int]:
-  """Number of files that the source leaves out, by reason."""
+  """Number of files that the source ignores, by kind."""
   for split in splits.values():
     # The listing of a folder covers both splits.
     if found := getattr(split.source, 'ignored', None):
@@ -140,7 +140,7 @@ def _ignored(splits: Mapping[str, reading.Split]) -> dict[str, int]:
 
 
 def _remarks(splits: Mapping[str, reading.Split]) -> list[str]:
-  """What the source says about the files it found."""
+  """Remarks of the source about its files."""
   found = [getattr(split.source, 'remarks', ()) for split in splits.values()]
   # Most remarks are about the files of both splits.
   return list(dict.fromkeys(reading.escaped(r) for each in found for r in each))

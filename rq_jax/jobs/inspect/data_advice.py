@@ -1,4 +1,4 @@
-"""What follows from the figures of a dataset: warnings, and an image size."""
+"""Warnings about a dataset, and the image size to train with."""
 
 from collections.abc import Mapping
 import shlex
@@ -34,7 +34,7 @@ def image_size(found: Mapping[str, Any]) -> tuple[int, str]:
   elif size < large:
     reason = (
         f'the images are large enough for {large}, but {images:,} training'
-        ' images are few for it'
+        ' images are too few for it'
     )
   elif size < data.SIZES[-1]:
     above = data.SIZES[data.SIZES.index(size) + 1]
@@ -42,9 +42,9 @@ def image_size(found: Mapping[str, Any]) -> tuple[int, str]:
         f'at {above}, {enlarged[above]:.0%} of the images would be enlarged'
     )
   else:
-    reason = 'the images are large and numerous enough'
+    reason = 'the images are large enough, and there are enough of them'
   if size > 64:
-    reason += '; it needs an accelerator, so take 64 on CPUs'
+    reason += '; on a CPU, use 64, because larger sizes need an accelerator'
   return size, f'{reason[0].upper()}{reason[1:]}.'
 
 
@@ -123,8 +123,8 @@ def _classes(found) -> list[str]:
     if most['train'] >= _IMBALANCE * least['train']:
       sentences.append(
           f'Classes are unbalanced: {least["name"]} has {least["train"]:,}'
-          f' training images, and {most["name"]} has {most["train"]:,}. Small'
-          ' classes will be generated less well.'
+          f' training images, and {most["name"]} has {most["train"]:,}.'
+          ' Generated images of small classes will be worse.'
       )
   return sentences
 
@@ -139,7 +139,7 @@ def _few(found) -> list[str]:
     return []
   return [
       f'There are only {images:,} training images, so the model will repeat'
-      ' them. A few hundred are the least for a first try.'
+      ' them. Use at least a few hundred.'
   ]
 
 
@@ -149,7 +149,8 @@ def _shape(found) -> list[str]:
     return []
   return [
       f'On average, {share:.0%} of an image lies outside its central square and'
-      ' is cropped away. --config.data.crop=random uses all parts in training.'
+      ' is cropped away. With --config.data.crop=random, training uses all'
+      ' parts of it.'
   ]
 
 

@@ -188,7 +188,7 @@ def _tell_next(out: str | None, report: Mapping[str, Any]) -> None:
 def _class_strips(
     found: Mapping[str, reading.Split], report: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Training images of the first classes by name, uint8[n, S, S, 3]."""
+  """Training images of the first classes by name, uint8[n, Y, X, 3]."""
   split = found['train'] if len(found['train'].rows) else found['test']
   strips = {}
   for label, described in enumerate(report['classes'][:_SHOWN]):
@@ -215,7 +215,7 @@ def _copies(
 
 
 def _strip(members: list[tuple[reading.Split, int]]) -> np.ndarray:
-  """Images cropped to the same size: uint8[n, S, S, 3]."""
+  """Images cropped to the same size: uint8[n, Y, X, 3]."""
   images = [
       transforms.evaluate(
           split.source[index]['image'], image_size=_STRIP_PIXELS

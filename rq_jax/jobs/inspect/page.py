@@ -105,8 +105,8 @@ def write_tokenizer(
       page.section(
           'Reconstruction and codebook by number of codes',
           'The split test holds the held-out images. The error is that of the'
-          ' quantization, over the variance of the features. The last two'
-          ' columns count the training images.',
+          ' quantization, divided by the variance of the features. The last two'
+          ' columns are about the training images.',
           page.table(tables.depths(found)),
       ),
       page.section(
@@ -140,8 +140,7 @@ def _features(features: Mapping[str, Any]) -> str:
   counts = tables.histogram(features['histogram'])
   return page.section(
       'Features',
-      'The cache between the stages stores them as float16, which ends at'
-      ' 65,504.',
+      'The cache stores them as float16, whose largest number is 65,504.',
       page.table(tables.features(features))
       + bars.chart('Values of features', counts),
   )
@@ -210,6 +209,7 @@ def _broken(found: Mapping[str, Any]) -> str:
     rest = f' The first {_LISTED}; report.json lists all.'
   return page.section(
       f'{len(reasons):,} images cannot be read',
-      f'Training stops at them unless it skips them.{rest}',
+      'Training stops at the first of them. With'
+      f' --config.data.on_error=skip, it replaces them.{rest}',
       page.warnings(reasons[:_LISTED]),
   )

@@ -74,7 +74,7 @@ class Split:
 
   @property
   def num_read(self) -> int:
-    """Number of images that were looked at."""
+    """Number of images that were read, including broken ones."""
     return len(self.rows) + len(self.broken)
 
   def name_of(self, index: int) -> str:

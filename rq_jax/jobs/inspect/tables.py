@@ -42,7 +42,7 @@ def enlarged(found: Mapping[str, Any]) -> Rows:
 
 
 def kinds(found: Mapping[str, Any]) -> Rows:
-  """Number of images with properties that deserve a look."""
+  """Properties of the images, and number of images with each."""
   unknown = 'unknown'
   sizes = found['sizes']
   rows = [
@@ -119,7 +119,7 @@ def features(figures: Mapping[str, Any]) -> Rows:
       ('smallest', numerals.number(figures['smallest'])),
       ('largest', numerals.number(figures['largest'])),
       (
-          'error of float16, over the variance',
+          'error of float16 / variance',
           'overflow' if error is None else f'{error:.1e}',
       ),
   ]

@@ -59,14 +59,14 @@ def of_tokenizer(found: Mapping[str, Any]) -> str:
       '',
       'Reconstruction and codebook by number of codes',
       *columns.aligned(tables.depths(found), left=1),
-      '  PSNR: of held-out (test) and training images. error: of the'
-      ' quantization, over\n  the variance of the features. used: share of the'
-      ' codewords, in training images.',
+      '  PSNR: of held-out images (test) and training images\n'
+      '  error: of the quantization, divided by the variance of the features\n'
+      '  used: share of the codewords that training images use',
       '',
       'Features',
       *columns.aligned(tables.features(splits['train']['features']), left=1),
       '',
-      'Perplexity of the soft targets: 1 is one-hot, the codebook size uniform',
+      'Perplexity of the soft targets (1: one-hot, codebook size: uniform)',
       *columns.aligned(tables.temperatures(found), left=2),
   ]
   lines += _warnings(found)

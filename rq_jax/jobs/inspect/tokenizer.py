@@ -25,7 +25,7 @@ from rq_jax.tokenizer import Tokenizer
 # Temperatures that are compared, in multiples of the suggested one.
 MULTIPLES = (0.1, 0.5, 1.0, 2.0, 10.0)
 _BATCH = 32
-_LOOKED_AT = 16  # Times as many images as are shown, to find all classes.
+_SEARCHED = 16  # Images per shown image that are searched for classes.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def codebook_use(tokenizer: Tokenizer, hits: np.ndarray) -> float:
 def temperatures(
     tokenizer: Tokenizer, data: sections.Data, source: sources.Source
 ) -> dict[str, Any]:
-  """The temperature of soft targets that fits, and what others would do.
+  """The suggested temperature, and the perplexity of the targets at others.
 
   Args:
     tokenizer: The RQ-VAE.
@@ -206,7 +206,7 @@ def examples(
     most: Largest number of images.
   """
   labels = {}
-  for index in reading.spaced(len(sample), _LOOKED_AT * most).tolist():
+  for index in reading.spaced(len(sample), _SEARCHED * most).tolist():
     with contextlib.suppress(image_files.BrokenImageError):
       labels[index] = int(sample[index]['label'])
   looked_at = np.array(list(labels))

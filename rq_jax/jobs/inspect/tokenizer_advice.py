@@ -1,4 +1,4 @@
-"""What follows from the figures of a trained RQ-VAE."""
+"""Warnings about a trained RQ-VAE, and the commands that use it."""
 
 from collections.abc import Mapping
 import shlex
@@ -62,21 +62,21 @@ def commands(found: Mapping[str, Any]) -> str:
 
 
 def _float16(features: Mapping[str, float]) -> str | None:
-  """Warns if the type of feature caches cannot hold the features."""
+  """Warns if a cache, which stores float16, cannot hold the features."""
   largest = float(np.finfo(np.float16).max)
   smallest = float(np.finfo(np.float16).smallest_normal)
   if max(-features['smallest'], features['largest']) > largest:
     return (
-        f'Features reach from {numerals.number(features["smallest"])} to'
-        f' {numerals.number(features["largest"])}, but float16, the type of'
-        f' feature caches, ends at {largest:,.0f}. Train again, with a smaller'
-        ' --config.optimizer.peak_lr or a larger'
+        f'Features range from {numerals.number(features["smallest"])} to'
+        f' {numerals.number(features["largest"])}, but caches store them as'
+        f' float16, whose largest number is {largest:,.0f}. Train again with a'
+        ' smaller --config.optimizer.peak_lr or a larger'
         ' --config.loss.commitment_weight.'
     )
   if features['rms'] < smallest:
     return (
-        f'Features are only about {features["rms"]:.1g} large, and float16, the'
-        ' type of feature caches, loses digits below'
+        f'The root mean square of the features is only {features["rms"]:.1g}.'
+        ' Caches store features as float16, which loses digits below'
         f' {smallest:.1g}. Train the RQ-VAE for longer.'
     )
   return None

@@ -2,9 +2,9 @@
 
 With `resize`, an image whose short side is longer than that is decoded, resized
 as in training (bilinear, antialiased, long side rounded down) and encoded
-again: as PNG if it was a PNG file, else as JPEG of quality 95 with full colour
-resolution. It then is 8-bit RGB and has no metadata except for the rotation
-that the camera stored. All other images keep their bytes.
+again: as PNG if it was a PNG file, else as JPEG of quality 95 with full color
+resolution. The result is 8-bit RGB; of the metadata, it keeps only the EXIF
+orientation. All other images keep their bytes.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Checker:
   resize: int | None = None
 
   def __call__(self, content: bytes, name: str) -> bytes:
-    """The content of an image file to store, given its original content.
+    """Returns the bytes to store for an image file.
 
     Args:
       content: The bytes of the file.

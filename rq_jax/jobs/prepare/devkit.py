@@ -21,13 +21,13 @@ _LARGEST = 2**24  # Bytes; the files have less than 1 MB.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Devkit:
-  """What the development kit says.
+  """The contents of the development kit that are used.
 
   Attributes:
-    wnids: WordNet identifiers of the classes by label. As everywhere in the
-      field, labels number the sorted identifiers.
-    class_names: Names for people by label: the first word of each class, and
-      its identifier where two classes have the same first word.
+    wnids: WordNet identifiers of the classes by label. Labels number the sorted
+      identifiers, as in PyTorch and TFDS.
+    class_names: Names of the classes by label: the first name in WordNet,
+      followed by the identifier if another class has the same name.
     validation: Labels of the validation images, int32[50000].
   """
 

@@ -51,7 +51,9 @@ class FolderOrigin:
 
 
 def open_splits(src: str) -> dict[str, origins.Origin]:
-  """Opens both splits of a folder; every fifth file if it has no split folders.
+  """Opens both splits of a folder.
+
+  Without folders for the splits, every fifth file is held out.
 
   Raises:
     ValueError: If there is no such folder, or a split has no images.
@@ -62,7 +64,7 @@ def open_splits(src: str) -> dict[str, origins.Origin]:
         for split in splits.SPLITS
     }
   except ValueError as error:
-    # As a source, the folder is a field of an experiment.
+    # The source names a field of an experiment, but here it is a flag.
     message = str(error).replace('--config.data.path', '--src')
     raise ValueError(message.replace('config.data.path', '--src')) from error
 

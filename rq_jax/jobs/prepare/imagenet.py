@@ -4,9 +4,8 @@
   SRC/ILSVRC2012_img_val.tar         ILSVRC2012_val_00000001.JPEG and so on
   SRC/ILSVRC2012_devkit_t12.tar.gz   class names, labels of validation images
 
-A few files are not what their names say: 22 JPEGs are CMYK, and
-n02105855_2933.JPEG is a PNG. Their bytes are kept, as in PyTorch's ImageNet,
-and readers convert them to RGB.
+22 of the JPEG files are CMYK, and n02105855_2933.JPEG is a PNG file. Their
+bytes are kept, as in PyTorch's ImageNet, and readers convert them to RGB.
 """
 
 import hashlib
@@ -49,7 +48,7 @@ class _Images:
     """Reads one image; several threads may do so."""
     return origins.Raw(
         content=self._index.read(index),
-        # A tar file in a tar file becomes a folder.
+        # The inner tar file of a class becomes a folder.
         name=self._index.names[index].replace('.tar/', '/', 1),
         label=int(self._labels[index]),
     )

@@ -25,7 +25,7 @@ from rq_jax.jobs.prepare import ledger
 from rq_jax.jobs.prepare import origins
 from rq_jax.jobs.prepare import shard as shard_lib
 
-# Protocol buffers and hashes of the files need less than this share.
+# Protocol buffers and checksums add less than 1 %.
 _OVERHEAD = 1.01
 
 

@@ -1,7 +1,7 @@
 """Records which shards are finished, and what they hold.
 
 While a job runs, `SHARD.json` beside each finished shard describes it. When all
-shards are finished, `manifest.json` takes over these descriptions.
+shards are finished, these descriptions move to `manifest.json`.
 """
 
 from collections.abc import Iterable
@@ -78,7 +78,7 @@ def _is_whole(file: pathlib.Path, written: shards.Written) -> bool:
 
 
 def pending(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Files of unfinished jobs that `MANIFEST` has not taken over."""
+  """Descriptions of shards that are not in `MANIFEST` yet."""
   return [*folder.glob('*.array_record-*.json')]
 
 

@@ -18,7 +18,7 @@ _SPLITS = {'train': 'train', 'validation': 'val'}
 _DATA = 'data.mdb'
 # First bytes of a WebP file. All other images of LSUN are JPEG files.
 _WEBP = b'RIFF'
-# Otherwise, two threads could open the same database.
+# Held while a database is opened, which a process may do only once.
 _OPENING = threading.Lock()
 
 
@@ -81,9 +81,9 @@ def open_splits(src: str) -> dict[str, Database]:
 
   Args:
     src: The folder with `CATEGORY_train_lmdb/` and perhaps
-      `CATEGORY_val_lmdb/`. With several categories in it, `folder/CATEGORY`
-      names one. A folder with `data.mdb` is also possible; its images are all
-      in the training split.
+      `CATEGORY_val_lmdb/`. If it has several categories, add the name of one,
+      as in `folder/CATEGORY`. For a folder with `data.mdb`, all images are in
+      the training split.
 
   Raises:
     ValueError: If there is no such folder, or it has several categories.

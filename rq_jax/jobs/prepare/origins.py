@@ -1,4 +1,4 @@
-"""What `prepare` reads: datasets in the form in which they are downloaded.
+"""The datasets that `prepare` reads, in the form in which they are downloaded.
 
 There is one module per value of `--from`: `folder`, `imagenet`, `lsun` and
 `webdataset`. Each has a function that opens all splits of the dataset:
@@ -7,7 +7,7 @@ There is one module per value of `--from`: `folder`, `imagenet`, `lsun` and
 
 `src` is the value of `--src`. Keys are 'train' and, if there are held-out
 images, 'validation' or 'test'; 'train' comes first. The function raises a
-ValueError, before any image is read, if something is missing or is not
+ValueError, before any image is read, if files are missing or are not
 understood. `imagenet.open_splits` also takes the devkit.
 """
 
@@ -59,8 +59,8 @@ class Origin(Protocol):
   def num_bytes(self) -> int:
     """Size of all contents; it depends only on the data.
 
-    It decides the number of shards, so it may be an estimate, such as the size
-    of a file that contains them.
+    It only decides the number of shards, so it may be an estimate, such as the
+    size of a file that contains them.
     """
     ...
 
@@ -83,8 +83,8 @@ class Origin(Protocol):
   def listing(self) -> str:
     """Hash that changes when examples are added, removed, renamed or reordered.
 
-    A resumed job continues only if it is the same. It must not depend on where
-    the dataset lies.
+    A resumed job continues only if the hash is the same. The hash must not
+    depend on the path of the dataset.
     """
     ...
 

@@ -62,7 +62,7 @@ class Maker:
   def records(self, shard: Shard) -> Iterator[bytes | dict[str, Any]]:
     """Yields the records of a shard in order.
 
-    In place of an image that is left out, yields a description of why.
+    For an image that is left out, yields a dict with the reason.
 
     Raises:
       BrokenImageError: If an image cannot be read, unless `skip` is true.

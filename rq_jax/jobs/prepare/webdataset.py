@@ -50,7 +50,7 @@ class TarShards:
 def open_splits(src: str) -> dict[str, TarShards]:
   """Opens the splits of a folder of tar files.
 
-  Tells the user which samples and tar files are left out.
+  Prints which samples and tar files are left out.
 
   Args:
     src: The folder; see `finding.find` for the splits.

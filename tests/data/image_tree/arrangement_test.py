@@ -114,8 +114,8 @@ def test_images_beside_class_folders_are_named(tmp_path):
   found, folders = arranged(tmp_path, 'a/1.png', 'b/2.png', '3.png', '4.png')
   assert folders['train'] == [('a', 0), ('b', 1)]
   assert found.remarks == (
-      f'2 images directly in {tmp_path} are not used, because they have no'
-      ' class: beside them are class folders.',
+      f'2 images directly in {tmp_path} are not used, because they lie beside'
+      ' class folders and have no class.',
   )
   # Folders without images are no class folders.
   found, folders = arranged(tmp_path / 'flat', '1.png', 'notes/a.txt')

@@ -43,10 +43,10 @@ def _sized(images, *enlarged):
 @pytest.mark.parametrize(
     ('images', 'enlarged', 'size', 'reason'),
     [
-        (10**6, (0, 0, 0, 0.05), 256, 'large and numerous enough'),
+        (10**6, (0, 0, 0, 0.05), 256, 'large enough, and there are enough'),
         (10**6, (0, 0, 0.1, 0.11), 128, 'At 256, 11% of the images would'),
         (2000, (0, 0, 0, 0), 64, 'large enough for 256, but 2,000 training'),
-        (100, (0, 0, 0, 0), 32, 'but 100 training images are few'),
+        (100, (0, 0, 0, 0), 32, '100 training images are too few'),
         (10**6, (0, 0.2, 0.5, 1), 32, 'At 64, 20% of the images would'),
         (10**6, (0.5, 1, 1, 1), 32, '50% of the images are smaller'),
     ],
@@ -56,7 +56,7 @@ def test_the_size_follows_from_sizes_and_number(images, enlarged, size, reason):
   assert found == size
   assert reason in sentence
   assert sentence.endswith('.') and sentence[0] in '0123456789AT'
-  assert ('CPUs' in sentence) == (size > 64)
+  assert ('on a CPU' in sentence) == (size > 64)
 
 
 def test_a_dataset_without_problems_has_no_warnings():

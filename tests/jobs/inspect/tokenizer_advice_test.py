@@ -59,13 +59,13 @@ def test_an_rqvae_without_problems_has_no_warnings():
             _with(
                 'train', features=dict(smallest=-7e4, largest=9.0, rms=100.0)
             ),
-            'from -70000 to 9, but float16',
+            'from -70000 to 9, but caches',
         ),
         (
             _with(
                 'train', features=dict(smallest=-1e-6, largest=1e-6, rms=1e-6)
             ),
-            'only about 1e-06 large',
+            'features is only 1e-06',
         ),
     ],
 )
