@@ -130,7 +130,11 @@ def test_batches_do_not_depend_on_workers(dataset):
     loaded = loader.train_batches(
         source_lib.Prepared(dataset),
         transform=loader.ImageTransform(
-            image_size=12, crop='random', flip=True, train=True
+            image_size=12,
+            crop='random',
+            flip=True,
+            decoder='pillow',
+            train=True,
         ),
         batch_size=8,
         seed=3,
