@@ -41,6 +41,7 @@ def settle(
     if not measured:
       return config
     old = stored.read_config(folder, stage=2)
+    assert isinstance(old, RQTransformerExperiment)
     return _with(config, old.loss.temperature)
   cached = 'features' in source_table.SOURCES[config.data.source].provides
   if not (measured or cached):
@@ -60,7 +61,8 @@ def settle(
         f'Measured config.loss.temperature={chosen:g} on the features. The'
         f' perplexity of the soft targets by depth is {shown}.'
     )
-  advice.tell(advice.targets(perplexity, [len(book) for book in books]))
+  sizes = [len(book) for book in books]
+  advice.tell(advice.targets(perplexity.tolist(), sizes))
   return _with(config, chosen)
 
 

@@ -14,17 +14,22 @@ class TarShards:
     num_bytes: Bytes of all images.
     num_classes: Number of classes of all splits; 0 if there are no labels.
     class_names: Names of the classes by label; None if they are unknown.
-    has_texts: Whether every sample has a text.
+    has_texts: Whether every sample of every split has a text.
     listing: SHA-256 of the names, sizes and labels of all samples.
   """
 
-  def __init__(self, samples: Samples):
-    """Wraps the samples."""
+  def __init__(self, samples: Samples, *, has_texts: bool):
+    """Wraps the samples of a split.
+
+    Args:
+      samples: The samples.
+      has_texts: Whether the samples of all splits have texts.
+    """
     self._samples = samples
     self.num_bytes = samples.num_bytes
     self.num_classes = samples.num_classes
     self.class_names = samples.class_names
-    self.has_texts = samples.has_texts
+    self.has_texts = has_texts
     self.listing = samples.listing
 
   def __len__(self) -> int:
@@ -74,4 +79,13 @@ def open_splits(src: str) -> dict[str, TarShards]:
   notes = dict.fromkeys(n for s in opened.values() for n in s.notes)
   for note in notes:
     console.tell(note)
-  return {split: TarShards(samples) for split, samples in opened.items()}
+  texts = [split for split, samples in opened.items() if samples.has_texts]
+  has_texts = len(texts) == len(opened)
+  if texts and not has_texts:
+    console.tell(
+        f'Texts are left out, because only the {texts[0]} split has them.'
+    )
+  return {
+      split: TarShards(samples, has_texts=has_texts)
+      for split, samples in opened.items()
+  }

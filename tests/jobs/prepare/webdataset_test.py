@@ -44,6 +44,17 @@ def test_samples_without_labels_and_texts_have_none(tmp_path):
   assert not origin.has_texts
 
 
+def test_texts_that_one_split_lacks_are_left_out_and_named(tmp_path, capsys):
+  tars.write_samples(tmp_path / 'train-0.tar', [1], txt=str)
+  tars.write_samples(tmp_path / 'valid-0.tar', [2])
+  opened = webdataset.open_splits(str(tmp_path))
+  assert [(o.has_texts, o[0].text) for o in opened.values()] == [
+      (False, None),
+      (False, None),
+  ]
+  assert 'left out, because only the train split has' in capsys.readouterr().out
+
+
 def test_the_names_do_not_depend_on_the_place(tmp_path):
   origins_ = []
   for place in ('a', 'b'):
