@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rq_jax.data import file_names
 from rq_jax.jobs.inspect import duplicates
 from rq_jax.jobs.inspect import reading
 
@@ -123,7 +124,7 @@ def _classes(splits: Mapping[str, reading.Split]) -> list[dict[str, Any]]:
   }
   return [
       {
-          'name': reading.escaped(names[label]) if names else str(label),
+          'name': file_names.shown(names[label]) if names else str(label),
           **{name: int(count[label]) for name, count in counts.items()},
       }
       for label in range(number)
@@ -143,7 +144,9 @@ def _remarks(splits: Mapping[str, reading.Split]) -> list[str]:
   """What the source says about the files it found."""
   found = [getattr(split.source, 'remarks', ()) for split in splits.values()]
   # Most remarks are about the files of both splits.
-  return list(dict.fromkeys(reading.escaped(r) for each in found for r in each))
+  return list(
+      dict.fromkeys(file_names.shown(r) for each in found for r in each)
+  )
 
 
 def _places(splits: Mapping[str, reading.Split]) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ from PIL import Image
 from rq_jax import files
 from rq_jax.config import sections
 from rq_jax.config import source_table
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
 from rq_jax.data.sources import splits
@@ -80,7 +81,7 @@ class Split:
   def name_of(self, index: int) -> str:
     """The file of an example; without files, the split and the index."""
     file = _file(self.source, index)
-    return escaped(file) if file else f'{self.name} {index}'
+    return file_names.shown(file) if file else f'{self.name} {index}'
 
 
 def detect(path: str) -> str:
@@ -161,7 +162,7 @@ def _facts(source: sources.Source, index: int) -> tuple | Broken:
   try:
     example = source[index]
   except image_files.BrokenImageError as error:
-    return Broken(index=index, reason=escaped(str(error)))
+    return Broken(index=index, reason=file_names.shown(str(error)))
   pixels = np.ascontiguousarray(example['image'])
   height, width = pixels.shape[:2]
   content = hashlib.blake2b(f'{height} {width} '.encode(), digest_size=8)
@@ -178,11 +179,6 @@ def _facts(source: sources.Source, index: int) -> tuple | Broken:
       _is_grey(pixels),
       *_header(_file(source, index)),
   )
-
-
-def escaped(text: str) -> str:
-  """Text without line breaks and bytes that no page or terminal can show."""
-  return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
