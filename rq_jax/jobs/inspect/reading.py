@@ -16,7 +16,6 @@ from etils import epath
 import numpy as np
 from PIL import Image
 
-from rq_jax import files
 from rq_jax.config import sections
 from rq_jax.config import source_table
 from rq_jax.data import file_names
@@ -80,8 +79,9 @@ class Split:
 
   def name_of(self, index: int) -> str:
     """The file of an example; without files, the split and the index."""
-    file = _file(self.source, index)
-    return file_names.shown(file) if file else f'{self.name} {index}'
+    if isinstance(self.source, sources.ImageFiles):
+      return self.source.name(index)
+    return f'{self.name} {index}'
 
 
 def detect(path: str) -> str:
@@ -177,7 +177,7 @@ def _facts(source: sources.Source, index: int) -> tuple | Broken:
       int.from_bytes(content.digest()),
       np.asarray(small),
       _is_grey(pixels),
-      *_header(_file(source, index)),
+      *_header(source, index),
   )
 
 
@@ -186,24 +186,12 @@ def _is_grey(pixels: np.ndarray) -> bool:
   return bool(np.array_equal(red, green) and np.array_equal(red, blue))
 
 
-def has_files(source: sources.Source) -> bool:
-  """Whether the examples of a source are files of their own."""
-  return callable(getattr(source, 'path', None))
-
-
-def _file(source: sources.Source, index: int) -> str | None:
-  """Path of the file of an example; None if it has none."""
-  find = getattr(source, 'path', None)
-  return str(find(index)) if callable(find) else None
-
-
-def _header(file: str | None) -> tuple[bool, bool]:
+def _header(source: sources.Source, index: int) -> tuple[bool, bool]:
   """Whether a file, which can be read, stores transparency and a rotation."""
-  if file is None:
+  if not isinstance(source, sources.ImageFiles):
     return False, False
-  local = files.is_local(file)
-  opened = file if local else io.BytesIO(epath.Path(file).read_bytes())
-  with Image.open(opened, formats=image_files.FORMATS) as image:
+  content = io.BytesIO(source.content(index))
+  with Image.open(content, formats=image_files.FORMATS) as image:
     alpha = image.mode in _ALPHA or 'transparency' in image.info
     # Asking a PNG file for EXIF that it does not announce would decode it.
     if image.format == 'PNG' and 'exif' not in image.info:

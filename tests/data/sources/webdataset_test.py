@@ -102,14 +102,15 @@ def test_labels_of_only_some_samples_are_refused(tmp_path):
     both(tmp_path)
 
 
-def test_what_is_not_used_is_told_once(tmp_path, capsys):
+def test_remarks_are_about_what_is_not_used(tmp_path):
   image = tars.picture(0)
   contents = {'1.txt': b'x', '2.png': image, '3.png': image, '3.txt': b'x'}
   tars.write(tmp_path / 'train.tar', contents)
   tars.write(tmp_path / 'val.tar', {'1.png': image})
   tars.write(tmp_path / 'test.tar', {'1.png': image})
-  webdataset.WebDataset(tmp_path, 'train')
-  assert capsys.readouterr().out.splitlines() == [
+  train, test = both(tmp_path)
+  assert train.remarks == test.remarks
+  assert list(sources.remarks(train)) == [
       '1 samples have no image and are left out; the first is'
       f' {tmp_path}/train.tar/1.',
       '1 of 2 samples have no text, so the texts of the others are not used,'

@@ -17,7 +17,7 @@ from tests import tiny
 
 pytestmark = pytest.mark.process
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONFIG = 'configs/digits/rqvae.py'
 FIELDS = {'data.image_size': 16, 'data.batch_size': 64, 'model.image_size': 16}
 FIELDS |= {'model.channel_multipliers': (1, 1, 1), 'model.res_blocks': 0}
