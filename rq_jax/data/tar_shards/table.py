@@ -153,7 +153,7 @@ def _group(index: tar_index.Index) -> Iterator[tuple[str, dict[str, int]]]:
     if ending in members:
       raise ValueError(
           f'{index.tar.path} contains two files'
-          f' {file_names.shown(key)}.{ending}. Remove one.'
+          f' {file_names.shown(parts[1])}.{ending}. Remove one.'
       )
     members[ending] = i
   if key is not None:
