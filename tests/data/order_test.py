@@ -6,7 +6,6 @@ step on, with and without broken examples.
 
 import dataclasses
 import io
-import itertools
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,7 @@ from sklearn import datasets
 from rq_jax.config import sections
 from rq_jax.data import loader
 from rq_jax.data import sources
+from tests.data import batches as batches_lib
 from tests.data import caches
 from tests.data import pictures
 from tests.data import tars
@@ -105,7 +105,8 @@ SOURCES = (digits, image_folder, broken_folder, tfds, webdataset, features)
 
 def taken(data, count=STEPS, **options):
   """The first training batches of one process."""
-  batches = loader.train_batches(
+  return batches_lib.first(
+      count,
       sources.open_source(data, 'train'),
       transform=loader.image_transform(data, train=True),
       batch_size=BATCH,
@@ -113,26 +114,6 @@ def taken(data, count=STEPS, **options):
       max_errors=loader.error_limit(data),
       **options,
   )
-  found = list(itertools.islice(batches, count))
-  batches.close()
-  return found
-
-
-def joined(parts):
-  """Global batches from the batches of each process."""
-  return [
-      {name: np.concatenate([part[name] for part in row]) for name in row[0]}
-      for row in zip(*parts, strict=True)
-  ]
-
-
-def assert_same(batches, expected):
-  assert len(batches) == len(expected)
-  for batch, reference in zip(batches, expected):
-    assert batch.keys() == reference.keys()
-    for name, value in batch.items():
-      assert value.dtype == reference[name].dtype
-      np.testing.assert_array_equal(value, reference[name])
 
 
 @pytest.fixture(params=SOURCES, ids=lambda make: make.__name__)
@@ -146,12 +127,12 @@ def test_processes_and_restarts_change_no_batch(data):
     parts = [
         taken(data, process_index=i, process_count=count) for i in range(count)
     ]
-    assert_same(joined(parts), whole)
-  assert_same(taken(data, 2, step=3), whole[3:])
+    batches_lib.assert_same(batches_lib.joined(parts), whole)
+  batches_lib.assert_same(taken(data, 2, step=3), whole[3:])
   parts = [
       taken(data, 2, step=3, process_index=i, process_count=2) for i in (0, 1)
   ]
-  assert_same(joined(parts), whole[3:])
+  batches_lib.assert_same(batches_lib.joined(parts), whole[3:])
   if data.on_error == 'skip':  # Otherwise, nothing is broken.
     assert any(batch['replaced'].any() for batch in whole)
 
@@ -159,12 +140,12 @@ def test_processes_and_restarts_change_no_batch(data):
 @pytest.mark.process
 def test_workers_change_no_batch_also_after_a_restart(data):
   whole = taken(data)
-  assert_same(taken(data, 3, step=2, workers=2), whole[2:])
+  batches_lib.assert_same(taken(data, 3, step=2, workers=2), whole[2:])
 
 
 def test_evaluation_reads_the_same_pixels_in_any_process(data):
   def evaluated(**options):
-    batches = loader.eval_batches(
+    return batches_lib.whole_pass(
         sources.open_source(data, 'train'),
         transform=loader.image_transform(data, train=False),
         batch_size=BATCH,
@@ -172,13 +153,10 @@ def test_evaluation_reads_the_same_pixels_in_any_process(data):
         max_errors=loader.error_limit(data),
         **options,
     )
-    found = list(batches)
-    batches.close()
-    return found
 
   whole = evaluated()
   for count in (2, 4):
     parts = [
         evaluated(process_index=i, process_count=count) for i in range(count)
     ]
-    assert_same(joined(parts), whole)
+    batches_lib.assert_same(batches_lib.joined(parts), whole)
