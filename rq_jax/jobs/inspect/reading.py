@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from rq_jax.config import sections
-from rq_jax.config import source_table
 from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
@@ -95,10 +94,9 @@ def detect(path: str) -> str:
     raise ValueError(
         f'--data={path} is not a folder. Give the folder of your images.'
     )
-  known = source_table.SOURCES
-  if (folder / 'dataset_info.json').exists() and 'tfds' in known:
+  if (folder / 'dataset_info.json').exists():
     return 'tfds'
-  if 'webdataset' in known and any(e.suffix == '.tar' for e in _some(folder)):
+  if any(entry.suffix == '.tar' for entry in _some(folder)):
     return 'webdataset'
   if (folder / 'train' / 'meta.json').exists():
     raise ValueError(
