@@ -234,10 +234,12 @@ def is_local(path: epath.PathLike) -> bool:
 
 def user_cache(name: str) -> pathlib.Path | None:
   """The folder `name` in the user's cache; None if there is no home folder."""
-  try:
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  except RuntimeError:
-    return None
+  base = os.environ.get('XDG_CACHE_HOME', '')
+  if not os.path.isabs(base):  # The standard ignores relative paths.
+    try:
+      base = pathlib.Path.home() / '.cache'
+    except RuntimeError:
+      return None
   return pathlib.Path(base) / 'rq_jax' / name
 
 

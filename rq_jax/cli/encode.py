@@ -16,10 +16,12 @@ resumable; 1 an error.
 """
 
 import functools
+import os
 
 from absl import flags
 
 from rq_jax import config
+from rq_jax import files
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.cli import distributed_flags
@@ -107,7 +109,29 @@ def _read(
   from rq_jax.checkpoints import stored
 
   own = stored.read_config(values.tokenizer, stage=1)
-  return config.parse(config_flag.changed(reading.filled_in(own), changes))
+  given = config_flag.changed(reading.filled_in(own), changes)
+  experiment = config.parse(given)
+  _check_path(values.tokenizer, own.data.path, experiment.data.path)
+  return experiment
+
+
+def _check_path(tokenizer: str, own: str | None, chosen: str | None) -> None:
+  """Checks that the data of the tokenizer is here, unless flags changed it.
+
+  Args:
+    tokenizer: The tokenizer.
+    own: Path of the data that it records; None if the data needs no path.
+    chosen: Path of the data to encode.
+  """
+  if own is None or chosen != own:
+    return
+  if files.is_local(own) and not os.path.exists(own):
+    raise ValueError(
+        f'{tokenizer} was trained on config.data.path={own!r}, which does not'
+        ' exist here. A converted checkpoint records no path, only the name'
+        ' of its dataset. Set --config.data.path to the images to encode, and'
+        ' --config.data.source if they are not a folder of images.'
+    )
 
 
 def _verify(changes: config_flag.Changes, values: flags.FlagValues) -> None:

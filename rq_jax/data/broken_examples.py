@@ -60,6 +60,13 @@ class Replaced:
     )
 
 
+def replaced(
+    source: sources.Examples, max_errors: int | None
+) -> sources.Examples:
+  """Examples without broken ones, or as they are if `max_errors` is None."""
+  return source if max_errors is None else Replaced(source, max_errors)
+
+
 def is_replacement(example: dict[str, Any]) -> bool:
   """Whether an example replaces a broken one."""
   return REASON in example and example[REASON].item() is not None

@@ -22,6 +22,7 @@ from PIL import Image
 from rq_jax import files
 from rq_jax.config import sections
 from rq_jax.data import decoding
+from rq_jax.data import file_names
 from rq_jax.data import opencv
 
 EXTENSIONS = frozenset({'.jpg', '.jpeg', '.png', '.webp'})
@@ -151,20 +152,6 @@ def reader(data: sections.Data) -> Reader:
   )
 
 
-def shown(path: epath.PathLike) -> str:
-  """The name of a file for a message: escapes all but printable characters."""
-  return ''.join(map(_shown_character, os.fspath(path)))
-
-
-def _shown_character(character: str) -> str:
-  if character.isprintable():
-    return character
-  code = ord(character)
-  if 0xDC80 <= code <= 0xDCFF:  # Stands for a byte that is not UTF-8.
-    return f'\\x{code - 0xDC00:02x}'
-  return character.encode('unicode_escape').decode()
-
-
 def _content(file: IO[bytes]) -> bytes:
   """The bytes of a file, which Pillow may have read in part."""
   file.seek(0)
@@ -178,8 +165,8 @@ def _reworded(path: epath.PathLike, max_pixels: int) -> Iterator[None]:
     yield
   except Image.UnidentifiedImageError as error:
     raise BrokenImageError(
-        f'{shown(path)} is not a JPEG, PNG or WebP file, or its header is'
-        ' damaged. Convert, repair or remove it.'
+        f'{file_names.shown(path)} is not a JPEG, PNG or WebP file, or its'
+        ' header is damaged. Convert, repair or remove it.'
     ) from error
   except (
       Image.DecompressionBombError,
@@ -219,13 +206,13 @@ def _open_local(path: epath.PathLike) -> IO[bytes]:
     is_link = os.path.islink(path)
     what = 'a link to a file that is missing' if is_link else 'missing'
     raise BrokenImageError(
-        f'{shown(path)} is {what}. Restore the file, or remove its entry from'
-        ' the folder.'
+        f'{file_names.shown(path)} is {what}. Restore the file, or remove its'
+        ' entry from the folder.'
     ) from error
   except OSError as error:
     raise BrokenImageError(
-        f'{shown(path)} cannot be opened: {error.strerror}. Change its'
-        ' permissions, or remove it.'
+        f'{file_names.shown(path)} cannot be opened: {error.strerror}. Change'
+        ' its permissions, or remove it.'
     ) from error
   try:
     _check_regular(path, os.fstat(file.fileno()).st_mode)
@@ -241,13 +228,14 @@ def _check_regular(path: epath.PathLike, mode: int) -> None:
         (name for is_kind, name in _KINDS if is_kind(mode)), 'something else'
     )
     raise BrokenImageError(
-        f'{shown(path)} is not a regular file, but {kind}. Remove it.'
+        f'{file_names.shown(path)} is not a regular file, but {kind}. Remove'
+        ' it.'
     )
 
 
 def _unreadable(path: epath.PathLike, error: Exception) -> BrokenImageError:
   return BrokenImageError(
-      f'{shown(path)} cannot be read as an image'
+      f'{file_names.shown(path)} cannot be read as an image'
       f' ({type(error).__name__}: {error}). Repair or remove the file.'
   )
 
@@ -256,8 +244,8 @@ def _too_large(
     path: epath.PathLike, size: str, max_pixels: int
 ) -> BrokenImageError:
   return BrokenImageError(
-      f'{shown(path)} has {size} pixels according to its header, which is more'
-      f' than --config.data.max_pixels={max_pixels}. Shrink or remove the'
-      ' image, or raise --config.data.max_pixels to at most'
+      f'{file_names.shown(path)} has {size} pixels according to its header,'
+      f' which is more than --config.data.max_pixels={max_pixels}. Shrink'
+      ' or remove the image, or raise --config.data.max_pixels to at most'
       f' {sections.PILLOW_MAX_PIXELS}.'
   )

@@ -140,7 +140,9 @@ def train_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(_whole(source, max_errors))
+  examples = grain.MapDataset.source(
+      broken_examples.replaced(source, max_errors)
+  )
   examples = examples.seed(seed).shuffle().repeat(None)
   if transform is not None:
     examples = examples.random_map(transform)
@@ -187,7 +189,9 @@ def eval_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(_whole(source, max_errors))
+  examples = grain.MapDataset.source(
+      broken_examples.replaced(source, max_errors)
+  )
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
   count = len(source) if count is None else min(count, len(source))
@@ -235,14 +239,6 @@ def batches_of_each(
 def error_limit(data: sections.Data) -> int | None:
   """The argument `max_errors` of the functions above, for an experiment."""
   return data.max_errors if data.on_error == 'skip' else None
-
-
-def _whole(
-    source: sources.Examples, max_errors: int | None
-) -> sources.Examples:
-  if max_errors is None:
-    return source
-  return broken_examples.Replaced(source, max_errors)
 
 
 def _check(

@@ -5,7 +5,7 @@ in the user's cache (`$XDG_CACHE_HOME/rq_jax/tar_index`). If neither can be
 written, nothing is stored.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import functools
@@ -13,20 +13,18 @@ import hashlib
 import os
 import pathlib
 import stat
-from typing import IO, Any
+from typing import IO
 
 from etils import epath
 import numpy as np
 
 from rq_jax import files
+from rq_jax.data import stored_arrays
 
+# Change the number if the stored arrays change.
 _FORMAT = 1
-# Name of the stored array that identifies the tar file.
-_TAR = 'tar'
 # Tar files that a process keeps open; the usual limit on open files is 1024.
 _OPEN = 256
-# Names are copied in parts, because copying takes 16 bytes for each byte.
-_PART = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,68 +82,6 @@ class Tar:
     return content
 
 
-class Names:
-  """A sequence of names in two arrays, which need less memory than a list."""
-
-  def __init__(self, text: np.ndarray, ends: np.ndarray):
-    """Wraps two arrays.
-
-    Args:
-      text: All names without gaps, in UTF-8, uint8[...].
-      ends: Where each name ends in `text`, int64[N].
-    """
-    self.text = text
-    self.ends = ends
-
-  @classmethod
-  def of(cls, names: Iterable[str]) -> 'Names':
-    """Stores names that can be encoded as UTF-8."""
-    encoded = [name.encode() for name in names]
-    lengths = np.array([len(name) for name in encoded], np.int64)
-    text = np.frombuffer(b''.join(encoded), np.uint8)
-    return cls(text, np.cumsum(lengths, dtype=np.int64))
-
-  @classmethod
-  def join(cls, several: Sequence['Names']) -> 'Names':
-    """The names of several objects, in order."""
-    texts = [names.text for names in several]
-    starts = np.cumsum([0, *map(len, texts)])
-    ends = [names.ends + start for names, start in zip(several, starts)]
-    return cls(
-        np.concatenate([np.zeros(0, np.uint8), *texts]),
-        np.concatenate([np.zeros(0, np.int64), *ends]),
-    )
-
-  def take(self, indices: np.ndarray) -> 'Names':
-    """Some of the names, by their indices, int[n]."""
-    parts = range(0, len(indices), _PART)
-    return Names.join([self._take(indices[i : i + _PART]) for i in parts])
-
-  def _take(self, indices: np.ndarray) -> 'Names':
-    starts = np.where(indices > 0, self.ends[indices - 1], 0)
-    lengths = self.ends[indices] - starts
-    ends = np.cumsum(lengths, dtype=np.int64)
-    # How far each byte moves.
-    shifts = np.repeat(starts - (ends - lengths), lengths)
-    return Names(self.text[np.arange(len(shifts)) + shifts], ends)
-
-  def __len__(self) -> int:
-    """Number of names."""
-    return len(self.ends)
-
-  def __getitem__(self, index: int) -> str:
-    """A name; bytes that are not UTF-8 are written in hexadecimal."""
-    if not 0 <= index < len(self.ends):
-      raise IndexError(f'There are {len(self.ends)} names, but no {index}.')
-    start = self.ends[index - 1] if index else 0
-    name = self.text[start : self.ends[index]].tobytes()
-    return name.decode('utf-8', 'backslashreplace')
-
-  def __iter__(self) -> Iterator[str]:
-    """All names in order."""
-    return (self[index] for index in range(len(self)))
-
-
 def open_tar(tar: Tar) -> IO[bytes]:
   """Opens a tar file to read it from its beginning."""
   try:
@@ -166,39 +102,37 @@ def stored(tar: Tar, kind: str) -> dict[str, np.ndarray] | None:
     kind: Kind of the arrays; part of the name of their file.
   """
   for path in _places(tar, kind):
-    # The file may be missing, cut off or of another kind; NumPy raises errors
-    # of many types.
-    with contextlib.suppress(Exception):
-      with path.open('rb') as file, np.load(file, allow_pickle=False) as saved:
-        fields = dict(saved)
-      if fields.pop(_TAR).tolist() == _state(tar):
-        return fields
+    found = stored_arrays.load(path, _kind(kind))
+    if found is not None and found.about == _state(tar):
+      # A mapped file on a network drive may vanish.
+      return {name: array.copy() for name, array in found.arrays.items()}
   return None
 
 
-def store(tar: Tar, kind: str, arrays: dict[str, np.ndarray]) -> None:
+def store(tar: Tar, kind: str, arrays: Mapping[str, np.ndarray]) -> None:
   """Stores arrays for `stored`, or does nothing if that is not possible."""
-  fields: dict[str, Any] = {**arrays, _TAR: np.array(_state(tar), np.int64)}
   for path in _places(tar, kind):
     with contextlib.suppress(OSError):  # Read-only, or full.
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with files.whole(path) as file:
-        np.savez(file, **fields)
+      stored_arrays.write(path, _kind(kind), _state(tar), arrays)
       return
 
 
-def _state(tar: Tar) -> list[int]:
-  return [_FORMAT, tar.size, tar.mtime_ns]
+def _kind(kind: str) -> str:
+  return f'tar {kind} {_FORMAT}'
+
+
+def _state(tar: Tar) -> dict[str, int]:
+  return {'size': tar.size, 'mtime_ns': tar.mtime_ns}
 
 
 def _places(tar: Tar, kind: str) -> list[pathlib.Path]:
   """The files in which arrays may be stored, the best first."""
-  beside = pathlib.Path(f'{tar.path}.{kind}.npz')
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  if not os.path.isabs(base):  # There is no home folder.
+  beside = pathlib.Path(f'{tar.path}.{kind}')
+  folder = files.user_cache('tar_index')
+  if folder is None:
     return [beside]
   name = hashlib.sha256(os.fsencode(beside)).hexdigest()
-  return [beside, pathlib.Path(base, 'rq_jax', 'tar_index', f'{name}.npz')]
+  return [beside, folder / f'{name[:32]}.{kind}']
 
 
 class _Opened:

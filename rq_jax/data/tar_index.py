@@ -14,8 +14,8 @@ from typing import IO, Any, cast
 from etils import epath
 import numpy as np
 
+from rq_jax.data import file_names
 from rq_jax.data import tar_files
-from rq_jax.data.tar_files import Names
 from rq_jax.data.tar_files import Tar
 
 # Kind of the stored index; see `tar_files.store`.
@@ -43,7 +43,7 @@ class Index:
   """
 
   tar: Tar
-  names: Names
+  names: file_names.Packed
   offsets: np.ndarray
   sizes: np.ndarray
 
@@ -81,25 +81,23 @@ def scan(
       tar_files.store(tar, kind, fields)
   return Index(
       tar=tar,
-      names=Names(fields['names'], fields['ends']),
+      names=file_names.restored(fields, 'names'),
       offsets=fields['offsets'],
       sizes=fields['sizes'],
   )
 
 
 def _read_headers(tar: Tar, nested: bool) -> dict[str, np.ndarray]:
-  """Arrays of an index: 'names', 'ends', 'offsets', 'sizes'."""
-  names, ends = bytearray(), array.array('q')
+  """Arrays of an index: those of 'names', 'offsets', 'sizes'."""
+  names = file_names.Packer()
   offsets, sizes = array.array('q'), array.array('q')
   with tar_files.open_tar(tar) as file:
     for name, offset, size in _members(file, tar.path, 0, tar.size, nested):
-      names += name.encode('utf-8', 'surrogateescape')
-      ends.append(len(names))
+      names.add([name])
       offsets.append(offset)
       sizes.append(size)
   return {
-      'names': np.frombuffer(bytes(names), np.uint8),
-      'ends': np.array(ends, np.int64),
+      **names.pack().arrays('names'),
       'offsets': np.array(offsets, np.int64),
       'sizes': np.array(sizes, np.int64),
   }
@@ -114,7 +112,7 @@ def _members(
   last = 'none'
   with _open(file, where) as opened:
     while (member := _next(opened, where, last)) is not None:
-      name = _printable(member.name)
+      name = file_names.shown(member.name)
       if not start <= member.offset < member.offset_data <= end:
         raise _damaged(where, last, f'the header of {name} is wrong')
       start = member.offset_data
@@ -180,7 +178,7 @@ def _check_plain(member: tarfile.TarInfo, where: str) -> None:
   else:
     return
   raise ValueError(
-      f'{where} contains {_printable(member.name)}, which is {what}. Only'
+      f'{where} contains {file_names.shown(member.name)}, which is {what}. Only'
       f' regular files can be read from tar files. Pack the files again {mend}.'
   )
 
@@ -215,8 +213,3 @@ def _damaged(where: str, last: str, reason: str) -> ValueError:
       f'{where} is cut off or damaged: {reason}. The last whole file in it is'
       f' {last}. Copy or download it again.'
   )
-
-
-def _printable(name: str) -> str:
-  content = name.encode('utf-8', 'surrogateescape')
-  return content.decode('utf-8', 'backslashreplace')

@@ -41,9 +41,8 @@ class Views:
         for v in range(self.count)
     ]
     example = {**example, 'image': np.stack([view['image'] for view in views])}
-    if getattr(self.source, 'has_texts', False):
-      text: Any = self.source
-      example['text'] = np.array(text.text(index), object)
+    if (text := sources.texts(self.source)) is not None:
+      example['text'] = np.array(text(index), object)
     return example
 
 

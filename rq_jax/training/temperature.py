@@ -8,6 +8,7 @@ import numpy as np
 from rq_jax.checkpoints import stored
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import source_table
+from rq_jax.data import broken_examples
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import console
@@ -41,7 +42,7 @@ def settle(
     if not measured:
       return config
     old = stored.read_config(folder, stage=2)
-    assert isinstance(old, RQTransformerExperiment)
+    assert isinstance(old, RQTransformerExperiment)  # Because of the stage.
     return _with(config, old.loss.temperature)
   cached = 'features' in source_table.SOURCES[config.data.source].provides
   if not (measured or cached):
@@ -54,7 +55,9 @@ def settle(
   chosen = config.loss.temperature
   if measured:
     chosen = soft_targets.suggest_temperature(vectors, books)
-  perplexity = soft_targets.target_perplexity(vectors, books, float(chosen))
+  perplexity = soft_targets.target_perplexity(
+      vectors, books, float(chosen)
+  ).tolist()
   if measured:
     shown = ', '.join(f'{x:.1f}' for x in perplexity)
     console.tell(
@@ -81,10 +84,11 @@ def _with(
 def _features(
     config: RQTransformerExperiment,
     tokenizer: Tokenizer,
-    examples: sources.Source,
+    examples: sources.Examples,
 ) -> np.ndarray:
   """Features of some examples, float32[B, H, W, C]."""
   indices = soft_targets.chosen(len(examples))
+  examples = broken_examples.replaced(examples, loader.error_limit(config.data))
   transform = loader.image_transform(config.data, train=False)
   rng = np.random.default_rng(0)  # The transform of evaluations draws nothing.
   found = []

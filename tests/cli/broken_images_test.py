@@ -12,24 +12,16 @@ import pytest
 from sklearn import datasets
 
 from tests import tiny
+from tests import tiny_flags
 from tests.training import toy
 
 pytestmark = pytest.mark.process
 
-TINY = [
-    '--config=configs/digits/rqvae.py',
-    '--config.data.source=image_folder',
-    '--config.data.image_size=16',
-    '--config.data.batch_size=8',
-    '--config.model.image_size=16',
-    '--config.model.channel_multipliers=(1,)',
-    '--config.model.res_blocks=0',
-    '--config.model.code_shape=(16,16,2)',
-    '--config.model.codebook_size=8',
-    '--config.train.log_steps=1',
-    '--config.train.eval_steps=10000',
-    '--config.train.checkpoint_steps=10000',
-]
+ENDLESS = (
+    '--config.data.workers=2',
+    '--config.data.on_error=skip',
+    '--config.train.steps=100000',
+)
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +40,8 @@ def start(workdir, images, *flags, group=False):
   return subprocess.Popen(
       [
           *(sys.executable, '-m', 'rq_jax', 'train', f'--workdir={workdir}'),
-          *(*TINY, f'--config.data.path={images}', *flags),
+          *(*tiny_flags.FLAGS, '--config.data.source=image_folder'),
+          *(f'--config.data.path={images}', *flags),
       ],
       stderr=subprocess.PIPE,
       stdout=subprocess.PIPE,
@@ -131,13 +124,7 @@ def test_workers_skip_a_broken_image_and_name_it_once(tmp_path, images):
 def test_a_signal_leaves_no_worker_and_no_shared_memory(
     tmp_path, images, number
 ):
-  process = start(
-      tmp_path,
-      images,
-      *('--config.data.workers=2', '--config.data.on_error=skip'),
-      '--config.train.steps=100000',
-      group=True,
-  )
+  process = start(tmp_path, images, *ENDLESS, group=True)
   pids, names = running(process, tmp_path)
   os.killpg(process.pid, number)
   _, error = process.communicate(timeout=120)
@@ -161,12 +148,7 @@ def running(process, workdir):
 
 
 def test_a_killed_run_leaves_no_worker_and_no_shared_memory(tmp_path, images):
-  process = start(
-      tmp_path,
-      images,
-      *('--config.data.workers=2', '--config.data.on_error=skip'),
-      '--config.train.steps=100000',
-  )
+  process = start(tmp_path, images, *ENDLESS)
   pids, names = running(process, tmp_path)
   process.kill()
   process.communicate(timeout=120)
@@ -174,12 +156,7 @@ def test_a_killed_run_leaves_no_worker_and_no_shared_memory(tmp_path, images):
 
 
 def test_a_worker_that_dies_ends_the_run_with_one_sentence(tmp_path, images):
-  process = start(
-      tmp_path,
-      images,
-      *('--config.data.workers=2', '--config.data.on_error=skip'),
-      '--config.train.steps=100000',
-  )
+  process = start(tmp_path, images, *ENDLESS)
   pids, names = running(process, tmp_path)
   for pid in pids:
     if b'spawn_main' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes():
@@ -196,13 +173,7 @@ def test_a_worker_that_dies_ends_the_run_with_one_sentence(tmp_path, images):
 
 
 def test_a_signal_while_the_model_compiles_leaves_nothing(tmp_path, images):
-  process = start(
-      tmp_path,
-      images,
-      *('--config.data.workers=2', '--config.data.on_error=skip'),
-      '--config.train.steps=100000',
-      group=True,
-  )
+  process = start(tmp_path, images, *ENDLESS, group=True)
   while 'training step' not in process.stdout.readline():
     assert process.poll() is None
   pids = children(process)

@@ -17,7 +17,9 @@ def run(tmp_path):
   """The folder of a tokenizer that was trained on a folder of images."""
   folder = tmp_path / 'run'
   folder.mkdir()
-  data = dict(source='image_folder', path='photos', crop='random')
+  photos = tmp_path / 'photos'
+  photos.mkdir()
+  data = dict(source='image_folder', path=str(photos), crop='random')
   stored.write_config(folder, tiny.stage1_config(seed=5, data=data))
   return folder
 
@@ -46,13 +48,15 @@ def test_data_and_seed_are_those_of_the_tokenizer(run, asked, capsys):
   (_, data, out, options), (_, changed, _, more) = asked
   assert (data.source, data.path, data.crop) == (
       'image_folder',
-      'photos',
+      f'{run.parent}/photos',
       'random',
   )
   assert (out, options) == ('cache', {'views': 1, 'seed': 5})
   assert (changed.path, changed.crop) == ('others', 'random')
   assert more == {'views': 4, 'seed': 5}
-  assert "Data: 'image_folder' in photos." in capsys.readouterr().out
+  assert (
+      f"Data: 'image_folder' in {run.parent}/photos." in capsys.readouterr().out
+  )
 
 
 def test_a_configuration_file_replaces_the_data_of_the_tokenizer(run, asked):
@@ -76,8 +80,12 @@ def test_a_converted_checkpoint_needs_the_path_of_its_images(
   )
   assert command('--tokenizer=converted', '--out=cache') == 1
   error = capsys.readouterr().err
-  assert "path='imagenet' is not a folder" in error
-  assert 'Change --config.data.path' in error
+  assert error == (
+      "Error: converted was trained on config.data.path='imagenet', which does"
+      ' not exist here. A converted checkpoint records no path, only the name'
+      ' of its dataset. Set --config.data.path to the images to encode, and'
+      ' --config.data.source if they are not a folder of images.\n'
+  )
   assert not (tmp_path / 'cache').exists()
 
 

@@ -13,25 +13,17 @@ import time
 
 import pytest
 
+from tests import tiny_flags
+
 pytestmark = pytest.mark.process
 
 STEPS = 40
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-TINY = [
-    '--config=configs/digits/rqvae.py',
-    '--config.data.image_size=16',
-    '--config.data.batch_size=8',
-    '--config.model.image_size=16',
-    '--config.model.channel_multipliers=(1,)',
-    '--config.model.res_blocks=0',
-    '--config.model.code_shape=(16,16,2)',
-    '--config.model.codebook_size=8',
+TINY = (
+    *tiny_flags.FLAGS,
     f'--config.train.steps={STEPS}',
-    '--config.train.log_steps=1',
-    '--config.train.eval_steps=10000',
     '--config.train.eval_images=20',
-    '--config.train.checkpoint_steps=10000',
-]
+)
 
 
 # A slow save, which prints a line when it begins.

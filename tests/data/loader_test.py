@@ -1,6 +1,5 @@
 """Batches depend only on the seed and the step."""
 
-import itertools
 import pickle
 
 import numpy as np
@@ -13,6 +12,7 @@ from rq_jax.data import loader
 from rq_jax.data import transforms
 from rq_jax.data.sources import features
 from rq_jax.data.sources import image_folder
+from tests.data import batches as batches_lib
 from tests.data import caches
 
 
@@ -33,40 +33,8 @@ def _noise(example, rng):
   return {**example, 'noise': rng.random(3, np.float32)}
 
 
-def _take(count, source, **options):
-  """Takes the first batches of an iterator, and closes it."""
-  batches = loader.train_batches(source, **options)
-  taken = list(itertools.islice(batches, count))
-  batches.close()
-  return taken
-
-
-def _all(source, **options):
-  batches = loader.eval_batches(source, **options)
-  taken = list(batches)
-  batches.close()
-  return taken
-
-
-def _assert_equal(batches, expected):
-  assert len(batches) == len(expected)
-  for batch, reference in zip(batches, expected):
-    assert batch.keys() == reference.keys()
-    for name, value in batch.items():
-      assert value.dtype == reference[name].dtype
-      np.testing.assert_array_equal(value, reference[name])
-
-
-def _join(parts):
-  """Global batches from the batches of each process."""
-  return [
-      {name: np.concatenate([p[name] for p in row]) for name in row[0]}
-      for row in zip(*parts, strict=True)
-  ]
-
-
 def test_each_epoch_is_a_new_permutation():
-  batches = _take(9, Numbers(12), batch_size=4, seed=0)
+  batches = batches_lib.first(9, Numbers(12), batch_size=4, seed=0)
   epochs = np.stack([b['label'] for b in batches]).reshape(3, 12)
   for epoch in epochs:
     assert sorted(epoch) == list(range(12))
@@ -76,7 +44,7 @@ def test_each_epoch_is_a_new_permutation():
 
 @pytest.mark.parametrize('batch_size', [5, 7, 30])
 def test_epochs_run_on_within_a_batch_even_a_larger_one(batch_size):
-  batches = _take(12, Numbers(12), batch_size=batch_size, seed=0)
+  batches = batches_lib.first(12, Numbers(12), batch_size=batch_size, seed=0)
   stream = np.concatenate([b['label'] for b in batches])
   assert len(stream) == 12 * batch_size
   for epoch in stream.reshape(batch_size, 12):
@@ -84,7 +52,9 @@ def test_epochs_run_on_within_a_batch_even_a_larger_one(batch_size):
 
 
 def test_a_source_of_one_example_fills_every_batch():
-  batches = _take(2, Numbers(1), batch_size=3, seed=0, transform=_noise)
+  batches = batches_lib.first(
+      2, Numbers(1), batch_size=3, seed=0, transform=_noise
+  )
   assert [b['label'].tolist() for b in batches] == [[0, 0, 0]] * 2
   noise = np.concatenate([b['noise'] for b in batches])
   assert len(np.unique(noise)) == noise.size
@@ -92,10 +62,10 @@ def test_a_source_of_one_example_fills_every_batch():
 
 def test_another_seed_gives_another_order_and_other_noise():
   options = {'batch_size': 16, 'transform': _noise}
-  (first,) = _take(1, Numbers(16), seed=0, **options)
-  (again,) = _take(1, Numbers(16), seed=0, **options)
-  (other,) = _take(1, Numbers(16), seed=1, **options)
-  _assert_equal([again], [first])
+  (first,) = batches_lib.first(1, Numbers(16), seed=0, **options)
+  (again,) = batches_lib.first(1, Numbers(16), seed=0, **options)
+  (other,) = batches_lib.first(1, Numbers(16), seed=1, **options)
+  batches_lib.assert_same([again], [first])
   assert list(first['label']) != list(other['label'])
   by_label = np.argsort(first['label']), np.argsort(other['label'])
   noise = first['noise'][by_label[0]], other['noise'][by_label[1]]
@@ -103,7 +73,9 @@ def test_another_seed_gives_another_order_and_other_noise():
 
 
 def test_an_example_is_transformed_anew_in_every_epoch():
-  batches = _take(2, Numbers(8), batch_size=8, seed=0, transform=_noise)
+  batches = batches_lib.first(
+      2, Numbers(8), batch_size=8, seed=0, transform=_noise
+  )
   noise = [b['noise'][np.argsort(b['label'])] for b in batches]
   assert (noise[0] != noise[1]).all()
 
@@ -111,23 +83,23 @@ def test_an_example_is_transformed_anew_in_every_epoch():
 @pytest.mark.parametrize('step', [1, 3, 7])
 def test_opening_at_a_step_gives_the_batches_from_there(step):
   options = {'batch_size': 5, 'seed': 3, 'transform': _noise}
-  expected = _take(10, Numbers(12), **options)
-  resumed = _take(10 - step, Numbers(12), step=step, **options)
-  _assert_equal(resumed, expected[step:])
+  expected = batches_lib.first(10, Numbers(12), **options)
+  resumed = batches_lib.first(10 - step, Numbers(12), step=step, **options)
+  batches_lib.assert_same(resumed, expected[step:])
 
 
 def test_a_late_step_opens_at_once():
   step = 10**9
-  (batch,) = _take(1, Numbers(12), batch_size=12, seed=0, step=step)
+  (batch,) = batches_lib.first(1, Numbers(12), batch_size=12, seed=0, step=step)
   assert sorted(batch['label']) == list(range(12))
 
 
 @pytest.mark.parametrize('process_count', [2, 4])
 def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
   options = {'batch_size': 8, 'seed': 3, 'step': 2, 'transform': _noise}
-  expected = _take(5, Numbers(12), **options)
+  expected = batches_lib.first(5, Numbers(12), **options)
   parts = [
-      _take(
+      batches_lib.first(
           5,
           Numbers(12),
           process_index=i,
@@ -137,7 +109,7 @@ def test_processes_hold_the_rows_of_the_same_global_batches(process_count):
       for i in range(process_count)
   ]
   assert all(len(part[0]['label']) == 8 // process_count for part in parts)
-  _assert_equal(_join(parts), expected)
+  batches_lib.assert_same(batches_lib.joined(parts), expected)
 
 
 @pytest.mark.process
@@ -146,13 +118,15 @@ def test_worker_processes_change_nothing(tmp_path):
   caches.write(tmp_path, values, np.arange(6))
   source = features.Features(tmp_path, 'train')
   options = {'batch_size': 4, 'seed': 3, 'step': 1}
-  expected = _take(5, source, **options)
+  expected = batches_lib.first(5, source, **options)
   for batch in expected:
     np.testing.assert_array_equal(
         batch['features'],
         values.astype(np.float16).astype(np.float32)[batch['label']],
     )
-  _assert_equal(_take(5, source, workers=2, **options), expected)
+  batches_lib.assert_same(
+      batches_lib.first(5, source, workers=2, **options), expected
+  )
 
 
 @pytest.mark.process
@@ -173,11 +147,13 @@ def test_worker_processes_augment_photographs_alike(tmp_path):
       'seed': 0,
       'transform': loader.image_transform(config, train=True),
   }
-  expected = _take(3, source, **options)
+  expected = batches_lib.first(3, source, **options)
   assert expected[0]['image'].shape == (4, 32, 32, 3)
   assert expected[0]['image'].dtype == np.float32
   assert -1 <= expected[0]['image'].min() < 0 < expected[0]['image'].max() <= 1
-  _assert_equal(_take(3, source, workers=2, **options), expected)
+  batches_lib.assert_same(
+      batches_lib.first(3, source, workers=2, **options), expected
+  )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +171,7 @@ def test_a_broken_file_is_named_by_the_batch_that_meets_it(tmp_path, workers):
 @pytest.mark.parametrize('process_count', [1, 2])
 def test_evaluation_passes_over_every_example_once_in_order(process_count):
   parts = [
-      _all(
+      batches_lib.whole_pass(
           Numbers(10),
           batch_size=4,
           process_index=i,
@@ -203,7 +179,7 @@ def test_evaluation_passes_over_every_example_once_in_order(process_count):
       )
       for i in range(process_count)
   ]
-  batches = _join(parts)
+  batches = batches_lib.joined(parts)
   labels = np.concatenate([b['label'] for b in batches])
   valid = np.concatenate([b['valid'] for b in batches])
   assert labels.tolist() == [*range(10), 9, 9]
@@ -217,7 +193,7 @@ def test_evaluation_may_be_limited_to_the_first_examples(
     count, batch_size, processes
 ):
   parts = [
-      _all(
+      batches_lib.whole_pass(
           Numbers(10),
           batch_size=batch_size,
           count=count,
@@ -226,7 +202,7 @@ def test_evaluation_may_be_limited_to_the_first_examples(
       )
       for i in range(processes)
   ]
-  batches = _join(parts)
+  batches = batches_lib.joined(parts)
   assert len(batches) == -(-min(count, 10) // batch_size)
   labels = np.concatenate([b['label'] for b in batches])
   valid = np.concatenate([b['valid'] for b in batches])
@@ -234,16 +210,20 @@ def test_evaluation_may_be_limited_to_the_first_examples(
 
 
 def test_evaluation_batches_may_exceed_or_divide_the_source():
-  (batch,) = _all(Numbers(2), batch_size=5)
+  (batch,) = batches_lib.whole_pass(Numbers(2), batch_size=5)
   assert batch['label'].tolist() == [0, 1, 1, 1, 1]
   assert batch['valid'].tolist() == [True, True, False, False, False]
-  batches = _all(Numbers(6), batch_size=3)
+  batches = batches_lib.whole_pass(Numbers(6), batch_size=3)
   assert [b['valid'].all() for b in batches] == [True, True]
 
 
 def test_evaluation_transforms_an_example_alike_in_any_batch():
-  in_threes = _join([_all(Numbers(6), batch_size=3, transform=_noise)])
-  in_twos = _join([_all(Numbers(6), batch_size=2, transform=_noise)])
+  in_threes = batches_lib.joined(
+      [batches_lib.whole_pass(Numbers(6), batch_size=3, transform=_noise)]
+  )
+  in_twos = batches_lib.joined(
+      [batches_lib.whole_pass(Numbers(6), batch_size=2, transform=_noise)]
+  )
   noise = [
       np.concatenate([b['noise'] for b in batches])
       for batches in (in_threes, in_twos)

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data.sources import image_folder
 
@@ -31,7 +32,7 @@ def refused(path, **options):
     image_files.Reader(**options).read(path)
   message = str(error.value)
   assert isinstance(error.value, image_files.BrokenImageError)
-  assert message.startswith(f'{image_files.shown(path)} ')
+  assert message.startswith(f'{file_names.shown(path)} ')
   assert message.isprintable()
   assert '0x' not in message and '_io.' not in message
   return message

@@ -43,7 +43,7 @@ def open_tree(root: str) -> Tree:
   place = _place(root) if files.is_local(root) else None
   if place is None:
     return scan.scan(root)
-  stored = _read(place)
+  stored = tree_lib.load(place)
   if stored is not None and _is_current(stored, root):
     return stored
   now = time.time_ns()
@@ -65,21 +65,13 @@ def _place(root: str) -> str | None:
   return str(folder / f'{name[:32]}.tree')
 
 
-def _read(place: str) -> Tree | None:
-  try:
-    return tree_lib.load(place)
-  except OSError:
-    return None
-
-
 def _store(found: Tree, place: str, root: str) -> Tree | None:
   """Stores a list and maps it; returns None if that is not possible."""
   try:
-    os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     tree_lib.write(found, place, root=os.path.realpath(root))
   except OSError:
     return None
-  return _read(place)
+  return tree_lib.load(place)
 
 
 def _is_current(stored: Tree, root: str) -> bool:

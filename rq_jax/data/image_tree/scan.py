@@ -9,8 +9,8 @@ from etils import epath
 import numpy as np
 
 from rq_jax import files
+from rq_jax.data import file_names
 from rq_jax.data.image_tree import entries
-from rq_jax.data.image_tree import packed
 from rq_jax.data.image_tree.tree import Tree
 from rq_jax.distributed import progress
 
@@ -43,7 +43,7 @@ def scan(root: str) -> Tree:
   """
   local = files.is_local(root)
   list_folder = _list_local if local else _list_remote
-  folders, images = packed.Packer(), packed.Packer()
+  folders, images = file_names.Packer(), file_names.Packer()
   stamps, ends = array.array('q'), array.array('q')
   ignored = collections.Counter()
   stack: list[tuple[str, set]] = [('', set())]

@@ -10,9 +10,9 @@ Sources are cheap to copy into the worker processes of the loader. The source
 'image'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import importlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rq_jax.config import sections
 from rq_jax.config import source_table
@@ -49,6 +49,34 @@ class Source(Examples, Protocol):
     ...
 
 
+@runtime_checkable
+class ImageFiles(Protocol):
+  """What a source has, too, if its examples are image files."""
+
+  def content(self, index: int) -> bytes:
+    """The content of an image file, not decoded.
+
+    Raises:
+      image_files.BrokenImageError: If it cannot be read.
+    """
+    ...
+
+  def name(self, index: int) -> str:
+    """Where an image file lies, for messages."""
+    ...
+
+
+@runtime_checkable
+class Texts(Protocol):
+  """What a source has, too, if its examples may have texts."""
+
+  has_texts: bool
+
+  def text(self, index: int) -> str:
+    """The text of an example, if `has_texts` is true."""
+    ...
+
+
 def open_source(data: sections.Data, split: str) -> Source:
   """Opens a split of the source that an experiment names.
 
@@ -72,6 +100,13 @@ def open_source(data: sections.Data, split: str) -> Source:
 def remarks(source: Source) -> Sequence[str]:
   """Sentences for the user about files that a source does not use."""
   return getattr(source, 'remarks', ())  # Only sources of files have some.
+
+
+def texts(source: Source) -> Callable[[int], str] | None:
+  """A function from an index to a text; None if there are no texts."""
+  if isinstance(source, Texts) and source.has_texts:
+    return source.text
+  return None
 
 
 def check_classes(num_classes: int, train: Source, test: Source) -> str | None:

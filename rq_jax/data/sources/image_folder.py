@@ -10,6 +10,7 @@ from etils import epath
 import numpy as np
 
 from rq_jax.config import sections
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data.image_tree import arrangement
 from rq_jax.data.image_tree import index as index_lib
@@ -125,6 +126,14 @@ class ImageFolder:
     """
     image = self._reader.read(self.path(index))
     return {'image': image, 'label': self.label(index)}
+
+  def content(self, index: int) -> bytes:
+    """The content of a file, not decoded; raises like indexing."""
+    return image_files.content(self.path(index))
+
+  def name(self, index: int) -> str:
+    """Path of the file of an image, for messages."""
+    return file_names.shown(self.path(index))
 
   def path(self, index: int) -> str:
     """Path of the file of an image."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.config import sections
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data.sources import splits
 from rq_jax.data.sources import tfds_folder
@@ -110,12 +111,22 @@ class Prepared:
         the shard and the record in it.
     """
     example = self._read(index)
-    place = self._place(index)
-    if self._file_name is not None:
-      place += f' ({_text(example[self._file_name])})'
-    image = self._reader.decode(example[self._image], place)
+    content, name = example[self._image], self._name(index, example)
     label = 0 if self._label is None else example[self._label]
+    image = self._reader.decode(content, name)
     return {'image': image, 'label': np.int32(label)}
+
+  def content(self, index: int) -> bytes:
+    """The content of an image file, not decoded; raises like indexing."""
+    return self._read(index)[self._image]
+
+  def name(self, index: int) -> str:
+    """The shard and the record of an example, and the name of its file.
+
+    Raises:
+      BrokenImageError: If the record is damaged.
+    """
+    return self._name(index, self._read(index))
 
   def text(self, index: int) -> str:
     """The text of an example.
@@ -145,6 +156,12 @@ class Prepared:
           f'{self._place(index)} cannot be read ({type(error).__name__}:'
           f' {error}). Copy the file again, or prepare the dataset again.'
       ) from error
+
+  def _name(self, index: int, example: dict[str, Any]) -> str:
+    place = self._place(index)
+    if self._file_name is None:
+      return place
+    return file_names.shown(f'{place} ({_text(example[self._file_name])})')
 
   def _place(self, index: int) -> str:
     """The shard of an example, and its record there, for errors."""

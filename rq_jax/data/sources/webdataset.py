@@ -15,7 +15,6 @@ from rq_jax.data import image_files
 from rq_jax.data.sources import splits
 from rq_jax.data.tar_shards import finding
 from rq_jax.data.tar_shards import samples
-from rq_jax.distributed import console
 
 
 class WebDataset:
@@ -36,6 +35,7 @@ class WebDataset:
     class_names: Names of the classes by label, from `classes.json` or
       `classes.txt` in the folder; None if there is no such file.
     has_texts: Whether every sample of the split has a text.
+    remarks: Sentences for the user about samples that are not used.
     listing: SHA-256 of the names, sizes and labels of the split.
   """
 
@@ -76,11 +76,9 @@ class WebDataset:
           ' files, and at least 5 samples unless the names of the tar files'
           ' contain a split. Change --config.data.path.'
       )
-    if split == 'train' or found.held_out:
-      for note in chosen.notes:
-        console.tell(note)
     self._samples = chosen
     self._labels = np.maximum(chosen.table.labels, 0)
+    self.remarks = tuple(dict.fromkeys((*train.notes, *held_out.notes)))
     self._reader = reader or image_files.Reader()
     self.num_classes = chosen.num_classes or 1
     self.class_names = chosen.class_names
@@ -99,12 +97,16 @@ class WebDataset:
       ValueError: If the tar file has changed since it was scanned.
     """
     content = self.content(index)
-    image = self._reader.decode(content, self._samples.where(index))
+    image = self._reader.decode(content, self.name(index))
     return {'image': image, 'label': self._labels[index]}
 
   def content(self, index: int) -> bytes:
     """The content of an image file, not decoded; raises like indexing."""
     return self._samples.image(index)
+
+  def name(self, index: int) -> str:
+    """The name of an image, with the path of its tar file, for messages."""
+    return self._samples.where(index)
 
   def text(self, index: int) -> str:
     """The text of a sample; `has_texts` must be true.

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from rq_jax import files
+from rq_jax.data import file_names
 from rq_jax.data.tar_shards.table import Table
 
 
@@ -35,7 +36,7 @@ def find(
   for table, path in zip(tables, paths, strict=True):
     largest = max(largest, int(table.labels.max(initial=-1)))
     if len(without := np.flatnonzero(table.labels < 0)):
-      unlabelled.append(f'{path}/{table.names[without[0]]}')
+      unlabelled.append(f'{path}/{file_names.shown(table.names[without[0]])}')
   if largest < 0:
     return 0, None
   if unlabelled:

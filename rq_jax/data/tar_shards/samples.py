@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data.tar_files import Tar
 from rq_jax.data.tar_shards import classes
@@ -82,12 +83,13 @@ class Samples:
 
   def name(self, index: int) -> str:
     """The name of an image, with its tar file, relative to the folder."""
-    return os.path.relpath(self.where(index), self.root)
+    tar = self.tars[self.shards[index]]
+    return os.path.relpath(f'{tar.path}/{self.table.names[index]}', self.root)
 
   def where(self, index: int) -> str:
-    """The name of an image, with the path of its tar file."""
+    """The name of an image for messages, with the path of its tar file."""
     tar = self.tars[self.shards[index]]
-    return f'{tar.path}/{self.table.names[index]}'
+    return file_names.shown(f'{tar.path}/{self.table.names[index]}')
 
   @functools.cached_property
   def has_texts(self) -> bool:
@@ -104,7 +106,7 @@ class Samples:
     """SHA-256 of the names, sizes and labels of all samples."""
     table, found = self.table, hashlib.sha256()
     for values in (
-        table.names.text,
+        table.names.data,
         table.names.ends,
         table.images[:, 1],
         table.texts[:, 1],
@@ -200,7 +202,7 @@ def _join(
 def _notes(opened: _Opened, unused: list[str]):
   """Yields sentences about what is not used."""
   names = [
-      f'{tar.path}/{table.imageless[i]}'
+      file_names.shown(f'{tar.path}/{table.imageless[i]}')
       for tar, table in zip(opened.tars, opened.tables)
       for i in range(len(table.imageless))
   ]

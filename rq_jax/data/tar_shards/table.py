@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import json
-import os
 import re
 from typing import Any
 
 import numpy as np
 
+from rq_jax.data import file_names
 from rq_jax.data import tar_files
 from rq_jax.data import tar_index
-from rq_jax.data.tar_files import Names
 from rq_jax.data.tar_files import Tar
 
 # Endings of images. If a sample has several, the first of these is read.
@@ -46,12 +45,12 @@ class Table:
     imageless: Keys of the samples without an image.
   """
 
-  names: Names
+  names: file_names.Packed
   images: np.ndarray
   texts: np.ndarray
   kinds: np.ndarray
   labels: np.ndarray
-  imageless: Names
+  imageless: file_names.Packed
 
   def __len__(self) -> int:
     """Number of samples."""
@@ -70,24 +69,24 @@ def read(tar: Tar) -> Table:
     fields = _find(tar)
     tar_files.store(tar, _KIND, fields)
   return Table(
-      names=Names(fields['names'], fields['ends']),
+      names=file_names.restored(fields, 'names'),
       images=fields['images'],
       texts=fields['texts'],
       kinds=fields['kinds'],
       labels=fields['labels'],
-      imageless=Names(fields['imageless'], fields['imageless_ends']),
+      imageless=file_names.restored(fields, 'imageless'),
   )
 
 
 def join(tables: Sequence[Table]) -> Table:
   """The samples of several tar files as one table."""
   return Table(
-      names=Names.join([table.names for table in tables]),
+      names=file_names.join([table.names for table in tables]),
       images=np.concatenate([_PLACES, *(table.images for table in tables)]),
       texts=np.concatenate([_PLACES, *(table.texts for table in tables)]),
       kinds=np.concatenate([_KINDS, *(table.kinds for table in tables)]),
       labels=np.concatenate([_LABEL, *(table.labels for table in tables)]),
-      imageless=Names.join([table.imageless for table in tables]),
+      imageless=file_names.join([table.imageless for table in tables]),
   )
 
 
@@ -121,17 +120,14 @@ def _find(tar: Tar) -> dict[str, np.ndarray]:
     texts.append(image if text is None else text)
     kinds.append(kind)
     labels.append(_find_label(index, key, members, about))
-  names = Names.of(index.names[i] for i in chosen)
-  left_out = Names.of(imageless)
+  indices = np.array(chosen, np.int64)
   return {
-      'names': names.text,
-      'ends': names.ends,
-      'images': places[np.array(chosen, np.int64)],
+      **index.names.take(indices).arrays('names'),
+      'images': places[indices],
       'texts': places[np.array(texts, np.int64)],
       'kinds': np.array(kinds, np.int8),
       'labels': np.array(labels, np.int32),
-      'imageless': left_out.text,
-      'imageless_ends': left_out.ends,
+      **file_names.pack(imageless).arrays('imageless'),
   }
 
 
@@ -148,15 +144,16 @@ def _group(index: tar_index.Index) -> Iterator[tuple[str, dict[str, int]]]:
       key, members = parts[1], {}
       if key in seen:
         raise ValueError(
-            f'The files of the sample {key} do not follow each other in'
-            f' {index.tar.path}. Pack them again in the order of their names,'
-            ' for example with tar --sort=name.'
+            f'The files of the sample {file_names.shown(key)} do not follow'
+            f' each other in {index.tar.path}. Pack them again in the order of'
+            ' their names, for example with tar --sort=name.'
         )
       seen.add(key)
     ending = parts[2].lower()
     if ending in members:
       raise ValueError(
-          f'{index.tar.path} contains two files {key}.{ending}. Remove one.'
+          f'{index.tar.path} contains two files'
+          f' {file_names.shown(parts[1])}.{ending}. Remove one.'
       )
     members[ending] = i
   if key is not None:
@@ -214,7 +211,7 @@ def _find_label(
   if not digits.isdecimal() or int(digits) >= 2**31:
     where = 'cls' if 'cls' in members else 'json'
     raise ValueError(
-        f'{os.path.join(index.tar.path, key)}.{where} has the label'
+        f'{index.tar.path}/{file_names.shown(key)}.{where} has the label'
         f' {content!r}, but labels must be whole numbers from 0. Number the'
         ' classes, and pack the samples again.'
     )

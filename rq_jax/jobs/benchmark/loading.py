@@ -126,8 +126,8 @@ def shares(
 ) -> Mapping[str, float]:
   """Seconds per image and kind of work, in one thread.
 
-  Sources that have a method `content` return the bytes of an image file, so
-  that reading is timed without decoding.
+  Sources of image files return their content, so that reading is timed without
+  decoding.
   """
   reader = image_files.reader(data)
   spent: dict[str, float] = {}
@@ -139,7 +139,7 @@ def shares(
     return result
 
   for i in range(len(examples)):
-    if hasattr(source, 'content'):
+    if isinstance(source, sources.ImageFiles):
       content = timed('reading', source.content, i)
       example = {'image': timed('decoding', reader.decode, content, str(i))}
     else:

@@ -105,8 +105,8 @@ def of(
         fingerprint=tokenizer.fingerprint,
         num_shards=layout.count_shards(len(source), shape, count),
         views=count,
-        class_names=getattr(source, 'class_names', None),
-        has_texts=getattr(source, 'has_texts', False),
+        class_names=source.class_names,
+        has_texts=sources.texts(source) is not None,
     )
     examples = views_lib.of(source, data, count=count, seed=seed)
     found += [

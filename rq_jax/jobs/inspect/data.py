@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from rq_jax.data import file_names
+from rq_jax.data import sources
 from rq_jax.jobs.inspect import duplicates
 from rq_jax.jobs.inspect import reading
 
@@ -28,7 +30,9 @@ def describe(splits: Mapping[str, reading.Split]) -> dict[str, Any]:
     splits: The splits by name, at least one image of which could be read.
   """
   rows = np.concatenate([split.rows for split in splits.values()])
-  files = all(reading.has_files(split.source) for split in splits.values())
+  files = all(
+      isinstance(split.source, sources.ImageFiles) for split in splits.values()
+  )
   return {
       'splits': {
           name: {
@@ -114,16 +118,16 @@ def _shapes(ratios: np.ndarray) -> dict[str, int]:
 
 def _classes(splits: Mapping[str, reading.Split]) -> list[dict[str, Any]]:
   """Name and number of images of every class, in the order of labels."""
-  sources = [split.source for split in splits.values()]
-  number = max(source.num_classes for source in sources)
-  names = getattr(sources[0], 'class_names', None)
+  opened = [split.source for split in splits.values()]
+  number = max(source.num_classes for source in opened)
+  names = opened[0].class_names
   counts = {
       name: np.bincount(split.rows['label'], minlength=number)
       for name, split in splits.items()
   }
   return [
       {
-          'name': reading.escaped(names[label]) if names else str(label),
+          'name': file_names.shown(names[label]) if names else str(label),
           **{name: int(count[label]) for name, count in counts.items()},
       }
       for label in range(number)
@@ -141,9 +145,11 @@ def _ignored(splits: Mapping[str, reading.Split]) -> dict[str, int]:
 
 def _remarks(splits: Mapping[str, reading.Split]) -> list[str]:
   """Remarks of the source about its files."""
-  found = [getattr(split.source, 'remarks', ()) for split in splits.values()]
+  found = [sources.remarks(split.source) for split in splits.values()]
   # Most remarks are about the files of both splits.
-  return list(dict.fromkeys(reading.escaped(r) for each in found for r in each))
+  return list(
+      dict.fromkeys(file_names.shown(r) for each in found for r in each)
+  )
 
 
 def _places(splits: Mapping[str, reading.Split]) -> list[tuple[str, int]]:

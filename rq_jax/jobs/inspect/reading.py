@@ -16,9 +16,8 @@ from etils import epath
 import numpy as np
 from PIL import Image
 
-from rq_jax import files
 from rq_jax.config import sections
-from rq_jax.config import source_table
+from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
 from rq_jax.data.sources import splits
@@ -79,8 +78,9 @@ class Split:
 
   def name_of(self, index: int) -> str:
     """The file of an example; without files, the split and the index."""
-    file = _file(self.source, index)
-    return escaped(file) if file else f'{self.name} {index}'
+    if isinstance(self.source, sources.ImageFiles):
+      return self.source.name(index)
+    return f'{self.name} {index}'
 
 
 def detect(path: str) -> str:
@@ -94,10 +94,9 @@ def detect(path: str) -> str:
     raise ValueError(
         f'--data={path} is not a folder. Give the folder of your images.'
     )
-  known = source_table.SOURCES
-  if (folder / 'dataset_info.json').exists() and 'tfds' in known:
+  if (folder / 'dataset_info.json').exists():
     return 'tfds'
-  if 'webdataset' in known and any(e.suffix == '.tar' for e in _some(folder)):
+  if any(entry.suffix == '.tar' for entry in _some(folder)):
     return 'webdataset'
   if (folder / 'train' / 'meta.json').exists():
     raise ValueError(
@@ -161,7 +160,7 @@ def _facts(source: sources.Source, index: int) -> tuple | Broken:
   try:
     example = source[index]
   except image_files.BrokenImageError as error:
-    return Broken(index=index, reason=escaped(str(error)))
+    return Broken(index=index, reason=file_names.shown(str(error)))
   pixels = np.ascontiguousarray(example['image'])
   height, width = pixels.shape[:2]
   content = hashlib.blake2b(f'{height} {width} '.encode(), digest_size=8)
@@ -176,13 +175,8 @@ def _facts(source: sources.Source, index: int) -> tuple | Broken:
       int.from_bytes(content.digest()),
       np.asarray(small),
       _is_grey(pixels),
-      *_header(_file(source, index)),
+      *_header(source, index),
   )
-
-
-def escaped(text: str) -> str:
-  """Text without line breaks and bytes that no page or terminal can show."""
-  return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
@@ -190,24 +184,12 @@ def _is_grey(pixels: np.ndarray) -> bool:
   return bool(np.array_equal(red, green) and np.array_equal(red, blue))
 
 
-def has_files(source: sources.Source) -> bool:
-  """Whether the examples of a source are files of their own."""
-  return callable(getattr(source, 'path', None))
-
-
-def _file(source: sources.Source, index: int) -> str | None:
-  """Path of the file of an example; None if it has none."""
-  find = getattr(source, 'path', None)
-  return str(find(index)) if callable(find) else None
-
-
-def _header(file: str | None) -> tuple[bool, bool]:
+def _header(source: sources.Source, index: int) -> tuple[bool, bool]:
   """Whether a file, which can be read, stores transparency and a rotation."""
-  if file is None:
+  if not isinstance(source, sources.ImageFiles):
     return False, False
-  local = files.is_local(file)
-  opened = file if local else io.BytesIO(epath.Path(file).read_bytes())
-  with Image.open(opened, formats=image_files.FORMATS) as image:
+  content = io.BytesIO(source.content(index))
+  with Image.open(content, formats=image_files.FORMATS) as image:
     alpha = image.mode in _ALPHA or 'transparency' in image.info
     # Asking a PNG file for EXIF that it does not announce would decode it.
     if image.format == 'PNG' and 'exif' not in image.info:

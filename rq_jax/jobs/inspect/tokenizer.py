@@ -164,6 +164,7 @@ def _encoded(
       sample,
       transform=loader.image_transform(data, train=False),
       batch_size=min(_BATCH, len(sample)),
+      max_errors=loader.error_limit(data),
   )
   bar = progress.bar(total=len(sample), unit='image', desc=name)
   with contextlib.closing(batches), bar:
@@ -214,9 +215,11 @@ def examples(
   rest = np.setdiff1d(np.arange(len(looked_at)), firsts)
   chosen = looked_at[np.concatenate([firsts, rest])[:most]]
   shown = Sample(source=sample.source, indices=sample.indices[chosen])
-  transform = loader.image_transform(data, train=False)
   batches = loader.eval_batches(
-      shown, transform=transform, batch_size=len(shown)
+      shown,
+      transform=loader.image_transform(data, train=False),
+      batch_size=len(shown),
+      max_errors=loader.error_limit(data),
   )
   with contextlib.closing(batches):
     images = jnp.asarray(next(batches)['image'])

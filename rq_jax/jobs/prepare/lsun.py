@@ -1,6 +1,5 @@
 """LSUN as it is downloaded: one LMDB database per split, unzipped."""
 
-import array
 import functools
 import hashlib
 import os
@@ -8,9 +7,7 @@ import pathlib
 import threading
 from typing import Any
 
-import numpy as np
-
-from rq_jax.data.tar_files import Names
+from rq_jax.data import file_names
 from rq_jax.jobs.prepare import origins
 
 # Splits of LSUN, by the name that we give them.
@@ -50,7 +47,7 @@ class Database:
     self._folder = str(folder)
     self.num_bytes = (folder / _DATA).stat().st_size
     self._keys = _list_keys(self._folder, self.num_bytes)
-    found = hashlib.sha256(self._keys.text.tobytes())
+    found = hashlib.sha256(self._keys.data.tobytes())
     found.update(self._keys.ends.tobytes())
     self.listing = found.hexdigest()
 
@@ -66,11 +63,11 @@ class Database:
     """
     key = self._keys[index]
     with _environment(self._folder).begin() as transaction:
-      content = transaction.get(key.encode())
+      content = transaction.get(os.fsencode(key))
     if content is None:
       raise ValueError(
-          f'{self._folder} has changed: {key} is missing. Run the same command'
-          ' again.'
+          f'{self._folder} has changed: {file_names.shown(key)} is missing.'
+          ' Run the same command again.'
       )
     ending = 'webp' if content.startswith(_WEBP) else 'jpg'
     return origins.Raw(content=content, name=f'{key}.{ending}')
@@ -136,10 +133,10 @@ def _prefix(path: pathlib.Path) -> str:
   )
 
 
-def _list_keys(folder: str, size: int) -> Names:
+def _list_keys(folder: str, size: int) -> file_names.Packed:
   """All keys of a database, in its own order, which never changes."""
   lmdb = _import()
-  text, ends = bytearray(), array.array('q')
+  keys = file_names.Packer()
   try:
     environment = _environment(folder)
     pages = environment.info()['last_pgno'] + 1
@@ -151,14 +148,13 @@ def _list_keys(folder: str, size: int) -> Names:
     with environment.begin() as transaction:
       cursor = transaction.cursor()
       for key in cursor.iternext(keys=True, values=False):
-        text += key
-        ends.append(len(text))
+        keys.add([key])
   except lmdb.Error as error:
     raise ValueError(
         f'{folder} cannot be read as a database of LMDB ({error}). Download it'
         ' again.'
     ) from error
-  return Names(np.frombuffer(bytes(text), np.uint8), np.array(ends, np.int64))
+  return keys.pack()
 
 
 def _environment(folder: str) -> Any:

@@ -137,7 +137,7 @@ def test_a_damaged_list_is_replaced(data, tmp_path, damage, scans):
           'cut': whole[:-9],
           'flip': whole[:middle] + flipped + whole[middle + 1 :],
           'empty': b'',
-          'other': b'rq_jax image tree 0' + whole[19:],
+          'other': whole.replace(b'rq_jax arrays 1', b'rq_jax arrays 0'),
       }[damage]
   )
   assert trees.paths(opened(data)) == NAMES

@@ -8,21 +8,11 @@ import pickle
 import numpy as np
 from PIL import Image
 import pytest
-from sklearn import datasets
 
 from rq_jax import config as config_lib
 from rq_jax.data import sources
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import image_folder
-
-
-@pytest.fixture(scope='module')
-def photos():
-  """Two real photographs, reduced to uint8[60, 90, 3]."""
-  return [
-      np.asarray(Image.fromarray(image).resize((90, 60)))
-      for image in datasets.load_sample_images().images
-  ]
 
 
 def _save(path, image, **options):

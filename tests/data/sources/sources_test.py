@@ -14,20 +14,6 @@ from rq_jax.data.sources import digits
 from tests.data import caches
 
 
-@pytest.fixture(scope='module')
-def photos():
-  """Two real photographs, reduced to uint8[60, 90, 3]."""
-  return [
-      np.asarray(Image.fromarray(image).resize((90, 60)))
-      for image in datasets.load_sample_images().images
-  ]
-
-
-def _save(path, image, **options):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(image).save(path, **options)
-
-
 def _labels(source):
   return [int(source[i]['label']) for i in range(len(source))]
 
@@ -80,8 +66,9 @@ def test_open_source_follows_the_config(tmp_path, photos):
   assert len(digits) == 359
   assert digits[0]['image'].shape == (16, 16, 3)
 
+  (tmp_path / 'images').mkdir()
   for i in range(5):
-    _save(tmp_path / 'images' / f'{i}.png', photos[i % 2])
+    Image.fromarray(photos[i % 2]).save(tmp_path / 'images' / f'{i}.png')
   folder = open_source('image_folder', tmp_path / 'images')
   np.testing.assert_array_equal(folder[0]['image'], photos[0])
 

@@ -1,8 +1,6 @@
 """Datasets that TFDS prepared are read, without TensorFlow."""
 
-import contextlib
 import importlib.util
-import itertools
 import json
 import pathlib
 import pickle
@@ -13,7 +11,6 @@ import pytest
 import tensorflow_datasets as tfds
 
 from rq_jax.data import image_files
-from rq_jax.data import loader
 from rq_jax.data.sources import splits
 from rq_jax.data.sources import tfds as source_lib
 from tests.data import tfds_datasets
@@ -121,30 +118,6 @@ def test_a_copy_for_a_worker_opens_the_files_again(dataset):
   largest = numbers(source).index(11)
   with pytest.raises(image_files.BrokenImageError, match='max_pixels=300'):
     copied[largest]
-
-
-@pytest.mark.process
-def test_batches_do_not_depend_on_workers(dataset):
-  batches = []
-  for workers in (0, 2):
-    loaded = loader.train_batches(
-        source_lib.Prepared(dataset),
-        transform=loader.ImageTransform(
-            image_size=12,
-            crop='random',
-            flip=True,
-            decoder='pillow',
-            train=True,
-        ),
-        batch_size=8,
-        seed=3,
-        workers=workers,
-    )
-    with contextlib.closing(loaded):
-      batches.append(list(itertools.islice(loaded, 4)))
-  for one, other in zip(*batches, strict=True):
-    np.testing.assert_array_equal(one['image'], other['image'])
-    np.testing.assert_array_equal(one['label'], other['label'])
 
 
 def test_a_damaged_record_is_named(dataset, tmp_path):

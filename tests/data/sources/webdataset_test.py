@@ -1,9 +1,7 @@
 """The source `webdataset` reads images, labels and texts from tar files."""
 
-import itertools
 import json
 import os
-import pickle
 import tarfile
 
 import numpy as np
@@ -11,7 +9,6 @@ import pytest
 
 from rq_jax.config import sections
 from rq_jax.data import image_files
-from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.data.sources import webdataset
 from tests.data import tars
@@ -105,14 +102,15 @@ def test_labels_of_only_some_samples_are_refused(tmp_path):
     both(tmp_path)
 
 
-def test_what_is_not_used_is_told_once(tmp_path, capsys):
+def test_remarks_are_about_what_is_not_used(tmp_path):
   image = tars.picture(0)
   contents = {'1.txt': b'x', '2.png': image, '3.png': image, '3.txt': b'x'}
   tars.write(tmp_path / 'train.tar', contents)
   tars.write(tmp_path / 'val.tar', {'1.png': image})
   tars.write(tmp_path / 'test.tar', {'1.png': image})
-  webdataset.WebDataset(tmp_path, 'train')
-  assert capsys.readouterr().out.splitlines() == [
+  train, test = both(tmp_path)
+  assert train.remarks == test.remarks
+  assert list(sources.remarks(train)) == [
       '1 samples have no image and are left out; the first is'
       f' {tmp_path}/train.tar/1.',
       '1 of 2 samples have no text, so no texts are used.',
@@ -209,35 +207,3 @@ def test_an_experiment_opens_it_with_its_options(tmp_path):
   source = sources.open_source(_config(tmp_path, max_pixels=23), 'train')
   with pytest.raises(image_files.BrokenImageError, match='has 6 x 4 pixels'):
     source[0]
-
-
-@pytest.mark.process
-def test_workers_and_processes_get_the_same_bytes(tmp_path):
-  for i in range(2):
-    tars.write_downloaded(tmp_path / f'{i}.tar', range(i * 9, i * 9 + 9))
-  config = _config(tmp_path)
-  source = sources.open_source(config, 'train')
-  assert len(pickle.loads(pickle.dumps(source))) == len(source)
-
-  def take(**options):
-    batches = loader.train_batches(
-        source,
-        transform=loader.image_transform(config, train=True),
-        batch_size=4,
-        seed=1,
-        **options,
-    )
-    taken = list(itertools.islice(batches, 5))
-    batches.close()
-    return taken
-
-  expected = take()
-  parts = [take(process_index=i, process_count=2) for i in range(2)]
-  joined = [
-      {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-      for rows in zip(*parts, strict=True)
-  ]
-  for found in (take(workers=2), joined):
-    for batch, reference in zip(found, expected, strict=True):
-      for name, value in reference.items():
-        np.testing.assert_array_equal(batch[name], value)

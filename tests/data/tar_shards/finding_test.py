@@ -53,7 +53,7 @@ def test_with_three_splits_the_test_split_is_not_used(tmp_path):
     ],
 )
 def test_without_two_splits_all_are_for_training(tmp_path, names):
-  found = find(tmp_path, *reversed(names), 'x.tar.samples.npz', 'deep/er/0.tar')
+  found = find(tmp_path, *reversed(names), 'x.tar.samples', 'deep/er/0.tar')
   assert relative(found, found.train) == names
   assert (found.held_out, found.held_out_name) == ([], None)
 

@@ -109,7 +109,7 @@ def test_the_stored_table_saves_the_scan(tmp_path, monkeypatch):
   ):
     assert list(np.ravel(one)) == list(np.ravel(other))
   assert [p.name for p in tmp_path.iterdir() if p != path] == [
-      '00000.tar.samples.npz'
+      '00000.tar.samples'
   ]
 
 

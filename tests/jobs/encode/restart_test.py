@@ -16,30 +16,24 @@ from tests.jobs import encoding
 pytestmark = pytest.mark.usefixtures('features_of_the_stand_in')
 
 
+def failing(out, *, batches):
+  """Encodes until a device is lost after a number of batches."""
+  tokenizer = encoding.stand_in(batches=batches, then=encoding.fail)
+  return encode.encode(tokenizer, encoding.data(), str(out))
+
+
 def test_what_is_finished_stays_when_encoding_fails(undisturbed, tmp_path):
   out = tmp_path / 'out'
   with pytest.raises(RuntimeError, match='device was lost'):
-    encode.encode(
-        encoding.stand_in(batches=0, then=encoding.fail),
-        encoding.data(),
-        str(out),
-    )
+    failing(out, batches=0)
   assert not encoding.contents(out)
   with pytest.raises(RuntimeError, match='device was lost'):
-    encode.encode(
-        encoding.stand_in(batches=2, then=encoding.fail),
-        encoding.data(),
-        str(out),
-    )
+    failing(out, batches=2)
   assert encoding.shards_in(out) == ['00000', '00001']
   assert not list(out.rglob('*.partial'))
   with pytest.raises(ValueError, match='is unfinished'):
     features.Features(out, 'train')
-  sentence = encode.encode(
-      encoding.stand_in(batches=3, then=encoding.fail),
-      encoding.data(),
-      str(out),
-  )
+  sentence = failing(out, batches=3)
   assert '1797 images are in' in sentence
   assert '1078 of them encoded at' in sentence  # Two shards have 719.
   assert encoding.contents(out) == undisturbed
@@ -48,21 +42,13 @@ def test_what_is_finished_stays_when_encoding_fails(undisturbed, tmp_path):
 def test_after_a_kill_only_missing_shards_are_encoded(undisturbed, tmp_path):
   out = tmp_path / 'out'
   with pytest.raises(RuntimeError):
-    encode.encode(
-        encoding.stand_in(batches=3, then=encoding.fail),
-        encoding.data(),
-        str(out),
-    )
+    failing(out, batches=3)
   # A kill leaves partial files behind, which an error removes.
   for name in ('features-00003-of-00004', 'label-00000-of-00007'):
     (out / 'train' / f'{name}.npy.partial').write_bytes(b'left')
   (out / 'train' / 'label-00001-of-00004.npy').unlink()
   # Encodes shards 1 and 3 of one split, and the only shard of the other.
-  encode.encode(
-      encoding.stand_in(batches=3, then=encoding.fail),
-      encoding.data(),
-      str(out),
-  )
+  failing(out, batches=3)
   assert encoding.contents(out) == undisturbed
 
 
@@ -70,22 +56,14 @@ def test_after_a_kill_only_missing_shards_are_encoded(undisturbed, tmp_path):
 def unfinished(small_shards, tmp_path):
   """The folder of a cache that was interrupted."""
   with pytest.raises(RuntimeError):
-    encode.encode(
-        encoding.stand_in(batches=1, then=encoding.fail),
-        encoding.data(),
-        str(tmp_path),
-    )
+    failing(tmp_path, batches=1)
   return tmp_path
 
 
 def test_what_does_not_move_a_byte_may_change_on_the_way(undisturbed, tmp_path):
   out = tmp_path / 'out'
   with pytest.raises(RuntimeError):
-    encode.encode(
-        encoding.stand_in(batches=1, then=encoding.fail),
-        encoding.data(),
-        str(out),
-    )
+    failing(out, batches=1)
   others = dict(crop='random', flip=True, max_pixels=10**6)
   encode.encode(
       encoding.stand_in(batches=4, then=encoding.fail),
@@ -179,11 +157,7 @@ def test_the_room_for_all_missing_shards_is_checked_first(
   before = encoding.contents(unfinished)
   monkeypatch.setattr(files, 'free_bytes', lambda _: needs - 1)
   with pytest.raises(files.DiskFullError) as error:
-    encode.encode(
-        encoding.stand_in(batches=0, then=encoding.fail),
-        encoding.data(),
-        str(unfinished),
-    )
+    failing(unfinished, batches=0)
   assert error.value.needs == needs
   assert encoding.contents(unfinished) == before
   monkeypatch.setattr(files, 'free_bytes', lambda _: needs)

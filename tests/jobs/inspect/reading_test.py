@@ -90,10 +90,6 @@ def test_spaced_indices_are_distinct_and_in_range(count, most):
   assert found[0] == 0 and found[-1] < count
 
 
-def test_names_that_no_terminal_can_show_are_escaped():
-  assert reading.escaped('a\nb \udcff é 🙂') == 'a\\nb \\udcff é 🙂'
-
-
 def test_a_source_without_files_has_names_of_its_own():
   split = reading.Split(
       name='test', source=object(), rows=np.zeros(0, reading.ROW), broken=()
