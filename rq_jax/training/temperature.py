@@ -65,7 +65,7 @@ def settle(
         f' perplexity of the soft targets by depth is {shown}.'
     )
   sizes = [len(book) for book in books]
-  advice.tell(advice.targets(perplexity.tolist(), sizes))
+  advice.tell(advice.targets(perplexity, sizes))
   return _with(config, chosen)
 
 
