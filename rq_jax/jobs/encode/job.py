@@ -238,11 +238,14 @@ class _Encoding:
     with contextlib.ExitStack() as stack:
       # Reserves the space of all shards first, so that a full disk is an error
       # before anything is encoded.
-      writers = [
-          stack.enter_context(writer.Writer(shard.split, shard.number))
-          for shard in shards
-      ]
-      processes.wait_for_all('encode: reserved')
+      writers: list[writer.Writer] = []
+
+      def reserve() -> None:
+        for shard in shards:
+          opened = writer.Writer(shard.split, shard.number)
+          writers.append(stack.enter_context(opened))
+
+      processes.together(reserve)
       encoded = stack.enter_context(
           contextlib.closing(self.encoder.encode(shards, check))
       )
