@@ -140,7 +140,7 @@ def train_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(_whole(source, max_errors))
+  examples = grain.MapDataset.source(whole(source, max_errors))
   examples = examples.seed(seed).shuffle().repeat(None)
   if transform is not None:
     examples = examples.random_map(transform)
@@ -187,7 +187,7 @@ def eval_batches(
   import grain
 
   _check(source, batch_size, process_index, process_count)
-  examples = grain.MapDataset.source(_whole(source, max_errors))
+  examples = grain.MapDataset.source(whole(source, max_errors))
   if transform is not None:
     examples = examples.seed(_EVALUATION_SEED).random_map(transform)
   count = len(source) if count is None else min(count, len(source))
@@ -237,9 +237,8 @@ def error_limit(data: sections.Data) -> int | None:
   return data.max_errors if data.on_error == 'skip' else None
 
 
-def _whole(
-    source: sources.Examples, max_errors: int | None
-) -> sources.Examples:
+def whole(source: sources.Examples, max_errors: int | None) -> sources.Examples:
+  """The examples of a source; `max_errors` is that of `train_batches`."""
   if max_errors is None:
     return source
   return broken_examples.Replaced(source, max_errors)

@@ -84,10 +84,11 @@ def _features(
   """Features of some examples, float32[B, H, W, C]."""
   indices = soft_targets.chosen(len(examples))
   transform = loader.image_transform(config.data, train=False)
+  whole = loader.whole(examples, loader.error_limit(config.data))
   rng = np.random.default_rng(0)  # The transform of evaluations draws nothing.
   found = []
   for i in indices:
-    example = transform(examples[i], rng)
+    example = transform(whole[i], rng)
     if 'image' in example:
       # One at a time, so that memory does not depend on the size of the images.
       features = tokenizer.features(example['image'][None])[0]
