@@ -33,11 +33,15 @@ LIGHT = (
 
 
 HEAVY = {
+    'array_record',
+    'cv2',
     'grain',
+    'lmdb',
     'ml_collections',
     'sklearn',
     'tensorflow_datasets',
     'tokenizers',
+    'webdataset',
 }
 
 

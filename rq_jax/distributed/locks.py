@@ -41,16 +41,23 @@ def hold(folder: epath.PathLike, *, flag: str) -> Iterator[None]:
   """Locks a folder, so that no other program writes to it meanwhile.
 
   Args:
-    folder: The folder, local or remote; it must exist.
+    folder: The folder, local or remote; it is created if it does not exist.
     flag: The flag that named the folder, for the error message.
 
   Raises:
-    ValueError: At once, if another program holds the folder. The message names
-      its host and process.
+    ValueError: At once, if the folder cannot be written, or if another program
+      holds it. The message names its host and process.
   """
   folder = epath.Path(folder)
   with contextlib.ExitStack() as held:
-    locked = files.is_local(folder) and _lock(folder, held)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      locked = files.is_local(folder) and _lock(folder, held)
+    except OSError as error:
+      raise ValueError(
+          f'{flag}={folder} cannot be written: {error.strerror}. Choose another'
+          ' folder, or change its permissions.'
+      ) from error
     holder = _read(folder)
     if locked is None or (holder and _is_alive(folder, holder, bool(locked))):
       raise _taken(folder, flag, holder)

@@ -204,6 +204,35 @@ def wait_for_all(point: str) -> None:
     multihost_utils.sync_global_devices(point)
 
 
+def together(action: Callable[[], Any]) -> None:
+  """Runs an action in all processes; if it fails in one, it fails in all.
+
+  All processes wait until all of them are done.
+
+  Args:
+    action: Function to run.
+
+  Raises:
+    ValueError: In a process where the action succeeded, if it failed in another
+      one. Where it failed, its own error is raised.
+  """
+  error = None
+  try:
+    action()
+  except Exception as failure:  # The others must learn of any failure.
+    error = failure
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    failed = multihost_utils.process_allgather(np.array(error is not None))
+    if error is None and failed.any():
+      number = int(np.argmax(failed))
+      which = f'Process {number}' if number else 'The first process'
+      raise ValueError(f'{which} has stopped. Its message gives the reason.')
+  if error is not None:
+    raise error
+
+
 def only_first(action: Callable[[], Any]) -> None:
   """Runs an action in the first process; if it fails there, all processes fail.
 
@@ -214,19 +243,9 @@ def only_first(action: Callable[[], Any]) -> None:
     ValueError: In the other processes, if the action failed in the first. In
       the first process, the action's own error is raised.
   """
-  error = None
-  try:
+
+  def act() -> None:
     if jax.process_index() == 0:
       action()
-  except Exception as failure:  # The others must learn of any failure.
-    error = failure
-  if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
 
-    wrong = np.array(error is not None)
-    if multihost_utils.broadcast_one_to_all(wrong) and jax.process_index():
-      raise ValueError(
-          'The first process has stopped. Its message gives the reason.'
-      )
-  if error is not None:
-    raise error
+  together(act)

@@ -3,7 +3,7 @@
 The files in the folder of a job show which chunks are finished; a restart makes
 only the others. Of P processes, process c % P makes chunk c, on its own
 devices; processes share nothing but the folder. When all chunks are finished,
-the first process completes the job.
+the first process completes the job. If a process fails, the others stop soon.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +17,7 @@ from etils import epath
 import jax
 
 from rq_jax import compilation
+from rq_jax import files
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import processes
 from rq_jax.distributed import progress
@@ -24,6 +25,8 @@ from rq_jax.distributed import progress
 # A function that jobs call regularly, wherever they may stop. After a signal,
 # it stops the work by an exception.
 Check: TypeAlias = Callable[[], None]
+
+_LOOK_SECONDS = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,44 @@ class Job:
 
 
 class _StopError(Exception):
-  """Raised in the work of a job after a signal."""
+  """Raised in the work of a job after a signal, or if another process fails."""
+
+
+class _Failure:
+  """Whether any process of a job has failed: then, a file is in its folder.
+
+  Processes that wait for each other cannot be told in another way while they
+  work. The file has the suffix of unfinished files, which no job counts.
+  """
+
+  def __init__(self, folder: epath.PathLike):
+    """No process may have failed yet; all of them must take part."""
+    self._file = epath.Path(folder) / f'failed{files.PARTIAL}'
+    self._next = 0.0
+    processes.only_first(self.clear)  # A killed process may have left it.
+
+  def __call__(self) -> bool:
+    """Whether another process has failed; looks at most once per second."""
+    if jax.process_count() == 1 or time.monotonic() < self._next:
+      return False
+    self._next = time.monotonic() + _LOOK_SECONDS
+    return self._file.exists()
+
+  @contextlib.contextmanager
+  def reporting(self) -> Iterator[None]:
+    """Lets the other processes know of an error."""
+    try:
+      yield
+    except Exception:
+      if jax.process_count() > 1:
+        with contextlib.suppress(OSError):  # The others then finish their work.
+          self._file.write_text('')
+      raise
+
+  def clear(self) -> None:
+    """Removes the file, when no process looks for it any more."""
+    with contextlib.suppress(OSError):
+      self._file.unlink(missing_ok=True)
 
 
 def run(job: Job) -> str:
@@ -77,14 +117,17 @@ def run(job: Job) -> str:
 
   Raises:
     Interrupted: If a signal to stop came before the job was complete.
+    ValueError: If another process has failed.
   """
-  missing = job.missing()
+  missing, failure = job.missing(), _Failure(job.folder)
   start = time.perf_counter()
   # Each process stops after its own current chunk, and waits for the others.
   with interrupts.Interrupts(alone=True) as signals:
     with compilation.clock() as compiler:
-      _work(job, missing, signals)
-    processes.wait_for_all(f'{job.name}: worked')
+      try:
+        processes.together(lambda: _work(job, missing, signals, failure))
+      finally:
+        failure.clear()
     seconds = time.perf_counter() - start
     _finish(job, signals)
   total, made = sum(job.sizes), job.images_in(missing)
@@ -99,17 +142,26 @@ def run(job: Job) -> str:
   )
 
 
-def _work(job: Job, missing: list[int], signals: interrupts.Interrupts) -> None:
+def _work(
+    job: Job,
+    missing: list[int],
+    signals: interrupts.Interrupts,
+    failure: _Failure,
+) -> None:
   """Makes the missing chunks that belong to this process."""
   count, index = jax.process_count(), jax.process_index()
 
   def own(chunks: Iterable[int]) -> list[int]:
     return [chunk for chunk in chunks if chunk % count == index]
 
+  def stopping() -> bool:
+    return signals.requested(0) or failure()
+
   total = job.images_in(own(range(len(job.sizes))))
   left = own(missing)
-  numbers = itertools.takewhile(lambda c: not signals.requested(c), left)
+  numbers = itertools.takewhile(lambda _: not stopping(), left)
   with (
+      failure.reporting(),
       contextlib.suppress(_StopError),
       progress.bar(
           total=total,
@@ -119,7 +171,7 @@ def _work(job: Job, missing: list[int], signals: interrupts.Interrupts) -> None:
           disable=index > 0,
       ) as bar,
   ):
-    for images in job.work(numbers, _check(signals)):
+    for images in job.work(numbers, _check(stopping)):
       bar.update(images)
 
 
@@ -130,19 +182,20 @@ def _finish(job: Job, signals: interrupts.Interrupts) -> None:
   processes.wait_for_all(f'{job.name}: judged')
   if missing:
     raise _interrupted(job)
-  try:
-    if jax.process_index() == 0 and not job.is_complete():
+
+  def finish() -> None:
+    if not job.is_complete():
       with contextlib.suppress(_StopError):
-        job.finish(_check(signals))
-  finally:
-    processes.wait_for_all(f'{job.name}: finished')
+        job.finish(_check(lambda: signals.requested(0)))
+
+  processes.only_first(finish)
   if not job.is_complete():
     raise _interrupted(job)
 
 
-def _check(signals: interrupts.Interrupts) -> Check:
+def _check(stopping: Callable[[], bool]) -> Check:
   def check() -> None:
-    if signals.requested(0):
+    if stopping():
       raise _StopError
 
   return check

@@ -78,7 +78,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   splits = _open_splits(config)
   classes = splits.train.class_names
   total_steps = config_lib.total_steps(config, len(splits.train))
-  with workdir_lib.Workdir(workdir) as held:
+  with workdir_lib.Workdir(workdir) as held, _advising(config):
     if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
       held.prepare(config, classes)
@@ -95,16 +95,15 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       )
       held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
-    with _advising(config):
-      return loop.run(
-          STAGES[config.stage],
-          task,
-          config,
-          mesh,
-          held.folder,
-          splits=splits,
-          total_steps=total_steps,
-      )
+    return loop.run(
+        STAGES[config.stage],
+        task,
+        config,
+        mesh,
+        held.folder,
+        splits=splits,
+        total_steps=total_steps,
+    )
 
 
 def _open_splits(config: Experiment) -> loop.Splits:

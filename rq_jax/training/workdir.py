@@ -70,12 +70,5 @@ class Workdir:
   def _hold_here(self, make: bool) -> None:
     if self._is_held or not (make or self.folder.exists()):
       return
-    try:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      self._held.enter_context(locks.hold(self.folder, flag='--workdir'))
-    except OSError as error:
-      raise ValueError(
-          f'--workdir={self.folder} cannot be written: {error.strerror}. Choose'
-          ' another folder, or change its permissions.'
-      ) from error
+    self._held.enter_context(locks.hold(self.folder, flag='--workdir'))
     self._is_held = True

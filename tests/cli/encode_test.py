@@ -100,7 +100,7 @@ def test_a_converted_checkpoint_needs_the_path_of_its_images(
             ['--verify', '--out=a', '--config.data.flip'],
             '--config.data.flip has no meaning with --verify',
         ),
-        (['--verify', '--out={0}/none'], "no folder 'train'"),
+        (['--verify', '--out={0}/none'], 'none has no folder train/'),
     ],
 )
 def test_flags_that_cannot_be_used_are_named(flags, words, run, capsys):

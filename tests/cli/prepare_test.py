@@ -43,6 +43,19 @@ def test_all_options_reach_the_job(tmp_path, capsys):
   assert '--max_pixels=800' in refused and 'config.data' not in refused
 
 
+def test_files_of_a_folder_that_are_left_out_are_counted(tmp_path, capsys):
+  src = tmp_path / 'images'
+  folders.write(src / 'photos', count=3)
+  (src / 'photos' / 'cat' / '._00.jpg').touch()
+  assert prepare(
+      '--from=folder', f'--src={src}', f'--out={tmp_path / "out"}'
+  ) == 0  # fmt: skip
+  printed = capsys.readouterr().out
+  assert f'Ignored in {src}: hidden files and folders (1).' in printed
+  assert f'set --src={src / "photos"}.' in printed
+  assert '6 images are in' in printed
+
+
 @pytest.mark.parametrize(
     ('flags', 'words'),
     [

@@ -156,3 +156,12 @@ def test_a_damaged_heartbeat_is_no_sign_of_life(tmp_path):
   for text in ('', '{"host": ', '[1]'):
     (tmp_path / '.heartbeat').write_text(text)
     hold(tmp_path)
+
+
+def test_a_folder_is_created_and_refused_if_it_cannot_be_written(tmp_path):
+  assert hold(tmp_path / 'new' / 'run') == ['.heartbeat', '.lock']
+  (tmp_path / 'file').touch()
+  (tmp_path / 'full' / '.lock').mkdir(parents=True)  # Opening it fails.
+  for name in ('file', 'file/run', 'full'):
+    with pytest.raises(ValueError, match=f'--workdir=.*{name} cannot be wri'):
+      hold(tmp_path / name)

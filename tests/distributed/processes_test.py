@@ -1,4 +1,4 @@
-"""An action that fails in the first process fails in all processes."""
+"""An action that fails in one process fails in all processes."""
 
 import jax
 from jax.experimental import multihost_utils
@@ -8,17 +8,17 @@ import pytest
 from rq_jax.distributed import processes
 
 
-def be(index, count, monkeypatch, *, first_failed=False):
-  """Pretends to be one of several processes."""
+def be(index, count, monkeypatch, *, failed=()):
+  """Pretends to be one of several processes, some of which fail."""
   told = []
 
-  def broadcast(wrong):
+  def gather(wrong):
     told.append(bool(wrong))
-    return np.array(first_failed or wrong)
+    return np.array([i in failed or i == index and wrong for i in range(count)])
 
   monkeypatch.setattr(jax, 'process_index', lambda: index)
   monkeypatch.setattr(jax, 'process_count', lambda: count)
-  monkeypatch.setattr(multihost_utils, 'broadcast_one_to_all', broadcast)
+  monkeypatch.setattr(multihost_utils, 'process_allgather', gather)
   return told
 
 
@@ -26,30 +26,42 @@ def fail():
   raise ValueError('no good')
 
 
-def test_one_process_acts_and_fails_alone(monkeypatch):
+@pytest.mark.parametrize('act', [processes.only_first, processes.together])
+def test_one_process_acts_and_fails_alone(act):
   acted = []
-  processes.only_first(lambda: acted.append(1))
+  act(lambda: acted.append(1))
   assert acted == [1]
   with pytest.raises(ValueError, match='no good'):
-    processes.only_first(fail)
+    act(fail)
 
 
-def test_the_first_of_several_tells_the_others(monkeypatch):
+@pytest.mark.parametrize('act', [processes.only_first, processes.together])
+def test_the_first_of_several_tells_the_others(act, monkeypatch):
   told = be(0, 2, monkeypatch)
-  processes.only_first(lambda: None)
+  act(lambda: None)
   with pytest.raises(ValueError, match='no good'):
-    processes.only_first(fail)
+    act(fail)
   with pytest.raises(ZeroDivisionError):  # Of any type.
-    processes.only_first(lambda: 1 / 0)
+    act(lambda: 1 / 0)
   assert told == [False, True, True]
 
 
 def test_the_others_do_nothing_and_fail_with_the_first(monkeypatch):
   be(1, 2, monkeypatch)
   processes.only_first(fail)
-  be(1, 2, monkeypatch, first_failed=True)
+  be(1, 2, monkeypatch, failed=[0])
   with pytest.raises(ValueError, match='The first process has stopped'):
     processes.only_first(lambda: None)
+
+
+def test_an_action_of_all_fails_with_any_of_them(monkeypatch):
+  be(0, 3, monkeypatch, failed=[2])
+  acted = []
+  with pytest.raises(ValueError, match='Process 2 has stopped. Its message'):
+    processes.together(lambda: acted.append(1))
+  assert acted == [1]
+  with pytest.raises(ValueError, match='no good'):  # Its own error.
+    processes.together(fail)
 
 
 def test_processes_wait_only_for_others(monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rq_jax.checkpoints import stored
+from rq_jax.data import image_files
 from rq_jax.models import soft_targets
 from rq_jax.training import run
 from rq_jax.training import temperature
@@ -40,6 +41,29 @@ def test_the_rule_is_applied_to_features_of_the_training_data(tmp_path, capsys):
   assert f'config.loss.temperature={config.loss.temperature:g}' in (
       capsys.readouterr().out
   )
+
+
+class Broken(list):
+  """Examples, the first of which cannot be read."""
+
+  def __getitem__(self, index):
+    if index == 0:
+      raise image_files.BrokenImageError('0.jpg is damaged.')
+    return super().__getitem__(index)
+
+
+def test_a_broken_image_is_replaced_only_if_it_is_to_be_skipped(tmp_path):
+  data, tokenizer = examples(), tiny.untrained_tokenizer()
+  assert soft_targets.chosen(8)[0] == 0
+  with pytest.raises(image_files.BrokenImageError, match='0.jpg is damaged'):
+    temperature.settle(auto(), tokenizer, Broken(data), tmp_path)
+  skips = dataclasses.replace(auto().data, on_error='skip')
+  skipping = dataclasses.replace(auto(), data=skips)
+  found = temperature.settle(skipping, tokenizer, Broken(data), tmp_path)
+  expected = temperature.settle(
+      auto(), tokenizer, [data[1], *data[1:]], tmp_path
+  )
+  assert found.loss == expected.loss
 
 
 def test_a_number_stays(tmp_path):

@@ -8,6 +8,7 @@ import jax
 from rq_jax.config import schema
 from rq_jax.config import sections
 from rq_jax.config import source_table
+from rq_jax.data.feature_cache import layout
 from rq_jax.jobs import versions
 from rq_jax.jobs.encode import encoder as encoder_lib
 from rq_jax.jobs.encode import shards as shards_lib
@@ -32,6 +33,7 @@ def describe(
   if split.views > 1:
     views |= augmentation | {'seed': seed}
   return {
+      'format_version': layout.FORMAT_VERSION,
       'tokenizer': split.fingerprint,
       'data': kept,
       'views': views,

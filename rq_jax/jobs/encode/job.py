@@ -138,7 +138,9 @@ def _encode(
       ),
   )
   with broken_examples.advising(_COMPLETE), contextlib.ExitStack() as stack:
-    processes.only_first(lambda: stack.enter_context(encoding.hold()))
+    processes.only_first(
+        lambda: stack.enter_context(locks.hold(encoding.out, flag='--out'))
+    )
     encoding.open_folder()
     stack.callback(encoding.withdraw)
     processes.only_first(encoding.make_room)
@@ -176,11 +178,6 @@ class _Encoding:
   @property
   def manifest(self) -> pathlib.Path:
     return self.out / manifest.NAME
-
-  def hold(self) -> contextlib.AbstractContextManager[None]:
-    """Makes the folder, and keeps other programs from writing to it."""
-    self.out.mkdir(parents=True, exist_ok=True)
-    return locks.hold(self.out, flag='--out')
 
   def open_folder(self) -> None:
     """Starts a cache, or checks that the unfinished one can be continued."""
@@ -238,11 +235,14 @@ class _Encoding:
     with contextlib.ExitStack() as stack:
       # Reserves the space of all shards first, so that a full disk is an error
       # before anything is encoded.
-      writers = [
-          stack.enter_context(writer.Writer(shard.split, shard.number))
-          for shard in shards
-      ]
-      processes.wait_for_all('encode: reserved')
+      writers: list[writer.Writer] = []
+
+      def reserve() -> None:
+        for shard in shards:
+          opened = writer.Writer(shard.split, shard.number)
+          writers.append(stack.enter_context(opened))
+
+      processes.together(reserve)
       encoded = stack.enter_context(
           contextlib.closing(self.encoder.encode(shards, check))
       )

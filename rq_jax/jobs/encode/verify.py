@@ -1,6 +1,7 @@
 """Compares the files of a feature cache with their hashes."""
 
 from rq_jax import files
+from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import reader
 from rq_jax.distributed import progress
 
@@ -15,9 +16,15 @@ def verify(cache: str) -> str:
     A sentence for the user.
 
   Raises:
-    ValueError: If a file differs or is missing; see `reader.verify`.
+    ValueError: If there is no cache, or a file differs or is missing; see
+      `reader.verify`.
   """
-  cache = files.path(cache, 'cache')
+  cache = files.path(cache, '--out')
+  if not (layout.local(cache) / 'train').is_dir():
+    raise ValueError(
+        f'--out={cache} has no folder train/, so it is no cache of features.'
+        f' Change --out, or write a cache with {layout.COMMAND}.'
+    )
   total = reader.array_bytes(cache)
   with progress.bar(
       total=total, unit='B', unit_scale=True, desc='verify'

@@ -7,6 +7,7 @@ import numpy as np
 from rq_jax.data import image_files
 from rq_jax.data.sources import image_folder
 from rq_jax.data.sources import splits
+from rq_jax.distributed import console
 from rq_jax.jobs.prepare import origins
 
 _MEASURED = 1024  # Files whose sizes are read to estimate the size of all.
@@ -55,18 +56,22 @@ def open_splits(src: str) -> dict[str, origins.Origin]:
 
   Without folders for the splits, every fifth file is held out.
 
+  Tells the user which files are left out.
+
   Raises:
     ValueError: If there is no such folder, or a split has no images.
   """
   try:
-    return {
-        split: FolderOrigin(src, image_folder.ImageFolder(src, split))
-        for split in splits.SPLITS
+    opened = {
+        split: image_folder.ImageFolder(src, split) for split in splits.SPLITS
     }
   except ValueError as error:
     # The source names a field of an experiment, but here it is a flag.
     message = str(error).replace('--config.data.path', '--src')
     raise ValueError(message.replace('config.data.path', '--src')) from error
+  for remark in opened['train'].remarks:
+    console.tell(remark.replace('--config.data.path', '--src'))
+  return {split: FolderOrigin(src, source) for split, source in opened.items()}
 
 
 def _size(path: str) -> int:

@@ -83,7 +83,9 @@ def run(
   dataset = dataset_lib.Dataset(folder, name, _shards(opened, folder, name))
   preparing = _Preparing(dataset, options)
   with contextlib.ExitStack() as stack:
-    processes.only_first(lambda: stack.enter_context(_hold(folder)))
+    processes.only_first(
+        lambda: stack.enter_context(locks.hold(folder, flag='--out'))
+    )
     dataset.open_folder(described, src=src)
     stack.callback(dataset.withdraw)
     processes.only_first(preparing.make_room)
@@ -100,18 +102,6 @@ def run(
         )
     )
   return f'{sentence}{dataset.about_refused()}'
-
-
-def _hold(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-  """Makes the folder, and keeps other programs from writing to it."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ValueError(
-        f'--out={folder} cannot be written: {error.strerror}. Choose another'
-        ' --out, or change its permissions.'
-    ) from error
-  return locks.hold(folder, flag='--out')
 
 
 def _local(out: str) -> pathlib.Path:

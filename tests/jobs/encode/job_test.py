@@ -106,7 +106,8 @@ def test_each_process_encodes_every_other_shard(
   out = tmp_path / 'out'
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   monkeypatch.setattr(processes, 'wait_for_all', lambda _: None)
-  monkeypatch.setattr(processes, 'only_first', lambda act: act())
+  for name in ('only_first', 'together'):
+    monkeypatch.setattr(processes, name, lambda act: act())
 
   def encode_as(index):
     monkeypatch.setattr(jax, 'process_index', lambda: index)

@@ -112,6 +112,7 @@ def test_the_manifest_says_what_decides_the_bytes(unfinished):
   # The center does not depend on them.
   assert not data.keys() & {'crop', 'flip', 'max_pixels', 'workers'}
   assert found == {
+      'format_version': 2,
       'views': {'count': 1},
       'tokenizer': tiny.untrained_tokenizer().fingerprint,
       'splits': {
@@ -121,6 +122,17 @@ def test_the_manifest_says_what_decides_the_bytes(unfinished):
       'devices': '8 x cpu',
       'versions': versions.of('jax', 'rq_jax'),
   }
+
+
+def test_an_unfinished_cache_of_version_1_is_not_continued(unfinished):
+  """Its shards have no records."""
+  file = unfinished / 'job.json'
+  described = json.loads(file.read_text())
+  for name in ('format_version', 'views'):
+    del described[name]
+  file.write_text(json.dumps(described))
+  with pytest.raises(ValueError, match='begun with format_version=null, but'):
+    encode.encode(encoding.stand_in(), encoding.data(), str(unfinished))
 
 
 def test_no_shard_of_an_earlier_cache_is_taken_for_one_of_this(

@@ -52,10 +52,10 @@ def undisturbed(images, tmp_path_factory):
   return folders.contents(out)
 
 
-def start(images, out, *, slow=0.0, count=1):
+def start(images, out, *, slow=0.0, count=1, on_error='skip'):
   """Starts the command in one or more processes."""
   flags = [f'--src={images}', f'--out={out}', '--from=folder']
-  flags += ['--on_error=skip', '--workers=1']
+  flags += [f'--on_error={on_error}', '--workers=1']
   several = []
   if count > 1:
     port = processes.free_port()
@@ -99,3 +99,20 @@ def test_killed_jobs_end_with_the_files_of_an_undisturbed_one(
   assert code == 0, error
   assert '1 of them cannot be read and were left out' in output
   assert folders.contents(out) == undisturbed
+
+
+def test_a_process_that_fails_stops_the_others_soon(images, tmp_path):
+  """Otherwise, they would work to the end, and then fail without a reason."""
+  out = tmp_path / 'out'
+  started = start(images, out, slow=0.2, count=2, on_error='fail')
+  ended = processes.end(started)
+  assert [code for code, _, _ in ended] == [1, 1], ended
+  errors = [error for _, _, error in ended]
+  failed = next(i for i in range(2) if 'Error: dog/03.jpg is' in errors[i])
+  which = f'Process {failed}' if failed else 'The first process'
+  sentence = f'Error: {which} has stopped. Its message gives the reason.'
+  assert sentence in errors[1 - failed]
+  names = {file.name for file in out.iterdir()}
+  assert not any(name.endswith('.partial') for name in names)
+  # Of the 6 shards, at most those before the broken image are finished.
+  assert len([n for n in names if n.endswith('.json')]) < 4
