@@ -6,8 +6,7 @@ images with it:
   python -m rq_jax train \
       --config=configs/own/rqvae.py:64 --config.data.path=photos \
       --workdir=runs/mine/rqvae
-  python -m rq_jax encode \
-      --config=runs/mine/rqvae --tokenizer=runs/mine/rqvae --out=cache/mine
+  python -m rq_jax encode --tokenizer=runs/mine/rqvae --out=cache/mine
   python -m rq_jax train \
       --config=configs/own/rqtransformer.py:small \
       --config.tokenizer=runs/mine/rqvae --config.data.path=cache/mine \

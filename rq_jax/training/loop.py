@@ -151,6 +151,7 @@ class _Run:
     # The newest metrics of training on the host, and the warnings given so far.
     self._training: Mapping[str, float] = {}
     self._advised: set[str] = set()
+    advice.tell(advice.batch(len(splits.train), config.data.batch_size))
 
   def train(self, held: contextlib.ExitStack) -> dict[str, float]:
     """Takes all remaining steps; evaluates and saves when due and at the end.

@@ -15,7 +15,6 @@ from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
 from rq_jax.tokenizer import Tokenizer
-from rq_jax.training import advice
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
@@ -72,7 +71,6 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       test=sources.open_source(config.data, 'test'),
   )
   total_steps = config_lib.total_steps(config, len(splits.train))
-  advice.tell(advice.batch(len(splits.train), config.data.batch_size))
   if isinstance(config, RQTransformerExperiment):
     untrained = sources.check_classes(
         config.model.num_classes, **splits._asdict()

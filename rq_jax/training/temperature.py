@@ -41,6 +41,7 @@ def settle(
     if not measured:
       return config
     old = stored.read_config(folder, stage=2)
+    assert isinstance(old, RQTransformerExperiment)
     return _with(config, old.loss.temperature)
   cached = 'features' in source_table.SOURCES[config.data.source].provides
   if not (measured or cached):
@@ -60,7 +61,9 @@ def settle(
         f'config.loss.temperature={chosen:g}, measured on the features. The'
         f' targets have a perplexity by depth of {shown}.'
     )
-  advice.tell(advice.targets(perplexity, [len(book) for book in books]))
+  advice.tell(
+      advice.targets(perplexity.tolist(), [len(book) for book in books])
+  )
   return _with(config, chosen)
 
 
