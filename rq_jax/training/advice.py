@@ -12,6 +12,11 @@ from rq_jax.distributed import console
 _LEAST_USED = 0.1  # Share of the codewords.
 _CODES_PER_WORD = 10  # Fewer codes do not show which codewords are used.
 _WORST_RATIO = 2.0  # Held-out loss over training loss.
+# Metrics of training and of evaluations that measure the same.
+_COMPARABLE = (
+    ('train/reconstruction', 'eval/mse'),
+    ('train/loss', 'eval/loss'),
+)
 _ONE_HOT = 1.1  # Perplexity of the targets.
 _UNIFORM = 0.5  # Perplexity of the targets, as a share of the codewords.
 
@@ -99,18 +104,18 @@ def evaluation(
     count: Number of examples that were evaluated.
   """
   found: dict[str, str | None] = {}
-  before, after = 'train/loss', 'eval/loss'
-  if config.stage == 1:
-    before, after = 'train/reconstruction', 'eval/mse'
+  if (used := results.get('eval/codebook_used')) is not None:
     sizes = config.model.codebook_size
     found['codebook'] = codebook_use(
-        results['eval/codebook_used'],
+        used,
         count * math.prod(config.model.code_shape),
         sizes if isinstance(sizes, int) else max(sizes),
     )
-  # The absolute error of training cannot be compared with the squared one.
-  if before in training and getattr(config.loss, 'reconstruction', '') != 'l1':
-    found['held out'] = held_out(training[before], results[after])
+  for before, after in _COMPARABLE:
+    # The absolute error of training is not compared with the squared one.
+    absolute = getattr(config.loss, 'reconstruction', '') == 'l1'
+    if before in training and after in results and not absolute:
+      found['held out'] = held_out(training[before], results[after])
   return {kind: sentence for kind, sentence in found.items() if sentence}
 
 
