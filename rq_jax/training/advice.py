@@ -91,7 +91,7 @@ def targets(perplexity: Sequence[float], sizes: Sequence[int]) -> str | None:
 
 def evaluation(
     config: Experiment,
-    training: Mapping[str, float],
+    training: Sequence[Mapping[str, float]],
     results: Mapping[str, float],
     count: int,
 ) -> dict[str, str]:
@@ -99,7 +99,8 @@ def evaluation(
 
   Args:
     config: The experiment.
-    training: Newest metrics of training, by the names in `metrics.jsonl`.
+    training: Logged steps since the last evaluation, each with its metrics by
+      the names in `metrics.jsonl`. Their mean is less noisy than one batch.
     results: Metrics of the evaluation, by the names in `metrics.jsonl`.
     count: Number of examples that were evaluated.
   """
@@ -114,8 +115,9 @@ def evaluation(
   for before, after in _COMPARABLE:
     # The absolute error of training is not compared with the squared one.
     absolute = getattr(config.loss, 'reconstruction', '') == 'l1'
-    if before in training and after in results and not absolute:
-      found['held out'] = held_out(training[before], results[after])
+    logged = [line[before] for line in training if before in line]
+    if logged and after in results and not absolute:
+      found['held out'] = held_out(sum(logged) / len(logged), results[after])
   return {kind: sentence for kind, sentence in found.items() if sentence}
 
 

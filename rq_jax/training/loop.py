@@ -148,8 +148,8 @@ class _Run:
     # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
-    # The newest metrics of training on the host, and the warnings given so far.
-    self._training: Mapping[str, float] = {}
+    # Metrics of training since the last evaluation, and warnings given so far.
+    self._recent: list[Mapping[str, float]] = []
     self._advised: set[str] = set()
     advice.tell(advice.batch(len(splits.train), config.data.batch_size))
 
@@ -226,7 +226,7 @@ class _Run:
     values = {n: float(np.asarray(value)) for n, value in metrics.items()}
     self._check_finite()
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
-    self._training = named
+    self._recent.append(named)
     self._writer.write(step, named | {'speed/images_per_second': rate})
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
 
@@ -282,7 +282,8 @@ class _Run:
 
   def _advise(self, results: Mapping[str, float], count: int) -> None:
     """Warns of what an evaluation shows, once for each kind of warning."""
-    found = advice.evaluation(self._config, self._training, results, count)
+    found = advice.evaluation(self._config, self._recent, results, count)
+    self._recent = []
     for kind, sentence in found.items():
       if kind not in self._advised:
         advice.tell(sentence)

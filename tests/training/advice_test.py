@@ -56,7 +56,7 @@ def test_sharpness_of_targets(perplexity, words):
 def test_an_evaluation_of_stage_1():
   config = tiny.stage1_config()
   results = {'eval/codebook_used': 0.05, 'eval/mse': 0.5}
-  training = {'train/reconstruction': 0.1, 'train/loss': 0.4}
+  training = [{'train/reconstruction': x, 'train/loss': 9.0} for x in (0, 0.2)]
   found = advice.evaluation(config, training, results, count=100)
   assert found.keys() == {'codebook', 'held out'}
   assert '0.5, is 5.0 times' in found['held out']
@@ -67,10 +67,10 @@ def test_an_evaluation_of_stage_1():
 
 def test_an_evaluation_of_stage_2():
   config = tiny.stage2_config()
-  results, training = {'eval/loss': 3.0}, {'train/loss': 1.0}
+  results, training = {'eval/loss': 3.0}, [{'train/loss': 1.0}]
   found = advice.evaluation(config, training, results, count=100)
   assert found.keys() == {'held out'}
-  assert not advice.evaluation(config, {}, results, count=100)
+  assert not advice.evaluation(config, [], results, count=100)
 
 
 def test_a_warning_is_told(capsys):
