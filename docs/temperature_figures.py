@@ -1,7 +1,8 @@
 r"""Compares the temperature 'auto' of the soft targets with fixed ones.
 
   python docs/temperature_figures.py \
-      --rqvae=runs/mine/rqvae --cache=cache/mine --out=runs/temperatures --kind=photographs
+      --rqvae=runs/mine/rqvae --cache=cache/mine --out=runs/temperatures \
+      --kind=photographs
 
 Trains an RQ-Transformer for each temperature: the one that 'auto' measures,
 times 1/4, 1/2, 1, 2 and 4. Prints a row for each of them: perplexity of the

@@ -167,7 +167,7 @@ def test_the_readme_shows_python_and_commands():
   parts = list(_parts((ROOT / 'README.md').read_text()))
   assert [kind for kind, _ in parts].count('python') == 1
   shown = {part[0] for kind, part in parts if kind == 'command'}
-  assert shown == {'train', 'sample', 'convert'}
+  assert shown == {'train', 'encode', 'sample', 'convert'}
 
 
 @pytest.mark.parametrize('page', PAGES)

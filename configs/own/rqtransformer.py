@@ -6,8 +6,7 @@ images with it:
   python -m rq_jax train \
       --config=configs/own/rqvae.py:64 --config.data.path=photos \
       --workdir=runs/mine/rqvae
-  python -m rq_jax encode \
-      --config=runs/mine/rqvae --tokenizer=runs/mine/rqvae --out=cache/mine
+  python -m rq_jax encode --tokenizer=runs/mine/rqvae --out=cache/mine
   python -m rq_jax train \
       --config=configs/own/rqtransformer.py:small \
       --config.tokenizer=runs/mine/rqvae --config.data.path=cache/mine \
@@ -24,7 +23,7 @@ guidance is possible. The temperature of the soft targets is measured.
 | base | 12 + 4 | 512 | one GPU, ten thousand to a few hundred thousand |
 | large | 24 + 4 | 1024 | several GPUs, a few hundred thousand to millions |
 
-A run takes 40 epochs, but at least 1000 (small), 20000 (base) or 100000 (large)
+A run takes 20 epochs, but at least 1000 (small), 20000 (base) or 100000 (large)
 steps. `--config.train.min_steps` and `--config.train.epochs` change this.
 """
 
@@ -69,7 +68,7 @@ def get_config(size='small'):
       ema_decay=0.99 if size == 'small' else 0.999,
   )
   config.train.update(
-      epochs=40.0,
+      epochs=20.0,
       min_steps=_LEAST_STEPS[size],
       log_steps=20 if size == 'small' else 100,
       eval_steps=_LEAST_STEPS[size] // 4,

@@ -5,6 +5,7 @@ They look only at numbers that the host has anyway. A warning never stops a run.
 
 from collections.abc import Mapping, Sequence
 import math
+import statistics
 
 from rq_jax.distributed import console
 
@@ -85,11 +86,24 @@ def targets(perplexity: Sequence[float], sizes: Sequence[int]) -> str | None:
 
 
 class Advice:
-  """Prints warnings, each kind of warning once in a run."""
+  """Warnings of a run, and the metrics that they are about."""
 
   def __init__(self):
     """Has printed nothing yet."""
     self._given: set[str] = set()
+    self._recent: list[Mapping[str, float]] = []
+
+  def add(self, metrics: Mapping[str, float]) -> None:
+    """Adds metrics of a training step, by the names in `metrics.jsonl`."""
+    self._recent.append(metrics)
+
+  def recent(self) -> dict[str, float]:
+    """The means of the metrics that were added since the last call."""
+    lines, self._recent = self._recent, []
+    names = lines[-1] if lines else ()
+    return {
+        name: statistics.fmean(line[name] for line in lines) for name in names
+    }
 
   def tell(self, found: Mapping[str, str | None]) -> None:
     """Prints the warnings of kinds that are new; None is no warning."""

@@ -78,7 +78,7 @@ def complete(
   codes = {f'model.{n}': v for n, v in build.codes_of(tokenizer).items()}
   codes['data.image_size'] = tokenizer.image_size
   codes = {name: value for name, value in codes.items() if name in unset}
-  completed = _with(raw, codes)
+  completed = with_values(raw, codes)
   classes = _classes(completed, unset, with_data=with_data)
   shown = [
       f'{", ".join(f"config.{n}={v}" for n, v in values.items())} from the'
@@ -86,7 +86,7 @@ def complete(
       for values, origin in ((codes, 'tokenizer'), (classes, 'data'))
       if values
   ]
-  return _with(completed, classes), f'Set {" and ".join(shown)}.'
+  return with_values(completed, classes), f'Set {" and ".join(shown)}.'
 
 
 def _classes(
@@ -116,7 +116,9 @@ def _classes(
   return found
 
 
-def _with(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def with_values(
+    raw: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
   """A copy of plain values with some fields set by dotted name."""
   completed = dict(raw)
   for name, value in values.items():

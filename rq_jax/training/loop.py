@@ -160,7 +160,6 @@ class _Run:
     # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
     self._logged = (self._first_step, time.perf_counter())
-    self._training: Mapping[str, float] = {}  # The newest metrics on the host.
     self._advice = advice.Advice()
 
   def train(self, held: contextlib.ExitStack) -> dict[str, float]:
@@ -245,7 +244,7 @@ class _Run:
     values = {n: float(np.asarray(value)) for n, value in metrics.items()}
     self._check_finite()
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
-    self._training = named
+    self._advice.add(named)
     self._writer.write(step, named | {'speed/images_per_second': rate})
     bar.set_postfix_str(f'loss {values["loss"]:.4f}, {rate:.0f} images/s')
     self._skipped.check()
@@ -292,7 +291,8 @@ class _Run:
     summary |= {name: sums[name] for name in counts}
     results = {f'eval/{name}': float(x) for name, x in summary.items()}
     self._writer.write(step, results)
-    found = self._stage.advise(self._config, self._training, results, count)
+    recent = self._advice.recent()
+    found = self._stage.advise(self._config, recent, results, count)
     self._advice.tell(found)
     # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}

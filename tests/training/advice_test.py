@@ -86,6 +86,16 @@ def test_each_kind_of_warning_is_printed_once(capsys):
   ]
 
 
+def test_metrics_are_averaged_since_the_last_evaluation():
+  warnings = advice.Advice()
+  assert warnings.recent() == {}
+  for loss in (1.0, 4.0):
+    warnings.add({'train/loss': loss})
+  assert warnings.recent() == {'train/loss': 2.5}
+  warnings.add({'train/loss': 7.0})
+  assert warnings.recent() == {'train/loss': 7.0}
+
+
 def test_a_warning_is_told(capsys):
   advice.tell(None)
   advice.tell('Too few images.')
