@@ -15,7 +15,7 @@ quickstart` runs this experiment. To run it by hand, after the RQ-VAE of
 The right temperature of the soft targets depends on the scale of the features;
 the paper's 0.5 suits the features of the paper. Here, 0.12 is about 0.06 times
 the variance of the features, summed over channels. Factors from 0.06 to 0.1
-gave equally good digits.
+gave equally good digits. `--config.loss.temperature=auto` measures 0.11.
 """
 
 from ml_collections import config_dict
