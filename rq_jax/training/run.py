@@ -75,6 +75,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
   start.check_weights(config, workdir)
+  config = workdir_lib.with_stored(workdir, config)
   splits = _open_splits(config)
   classes = splits.train.class_names
   total_steps = config_lib.total_steps(config, len(splits.train))
