@@ -94,14 +94,21 @@ class Dataset:
     """Writes the descriptions; `settings` are those of `open_folder`.
 
     Raises:
-      ValueError: If all images of a split were refused.
+      ValueError: If all images of a split were refused. No shard counts as
+        finished then.
     """
     read = self.read()
     by_split: dict[str, list[ledger.Finished]] = {}
     for shard in self.shards:
       by_split.setdefault(shard.split.name, []).append(read[shard.name])
-    for split, found in by_split.items():
-      _check_some(split, found)
+    try:
+      for split, found in by_split.items():
+        _check_some(split, found)
+    except ValueError:
+      # Otherwise, the folder would refuse the command with other options.
+      for file in ledger.pending(self.folder):
+        file.unlink()
+      raise
     refused = ledger.write_refused(self.folder, read.values())
     contents = {
         'version': _MANIFEST_VERSION,

@@ -192,6 +192,14 @@ def test_a_split_of_broken_images_is_an_error(images, tmp_path):
   words = "No image of the split 'test'.* cat/04.png is not a JPEG"
   with pytest.raises(ValueError, match=words):
     prepare(images, tmp_path / 'out', skip=True)
+  assert [file.name for file in (tmp_path / 'out').iterdir()] == ['.lock']
+
+
+def test_the_corrected_command_follows_one_that_refused_all(images, tmp_path):
+  with pytest.raises(ValueError, match='more than --max_pixels=1'):
+    prepare(images, tmp_path / 'out', skip=True, max_pixels=1)
+  prepare(images, tmp_path / 'out', skip=True)
+  assert len(tfds_source.Prepared(tmp_path / 'out')) == 32
 
 
 def test_a_full_disk_is_an_error_before_any_image_is_read(
