@@ -72,8 +72,9 @@ class ImageFolder:
     splits.check(split)
     if path is None or not epath.Path(path).is_dir():
       raise ValueError(
-          f'config.data.path={str(path)!r} is not a folder, but the source'
-          " 'image_folder' needs a folder of images. Change --config.data.path."
+          f'config.data.path={path and str(path)!r} is not a folder, but the'
+          " source 'image_folder' needs a folder of images. Change"
+          ' --config.data.path.'
       )
     self._root = str(epath.Path(path))
     self._tree = tree = index_lib.open_tree(self._root)
