@@ -134,13 +134,18 @@ class Dataset:
     described = (self.folder / tfds_folder.INFO).exists()
     return described and not ledger.pending(self.folder)
 
+  def held(self) -> list[int]:
+    """Number of images in each shard; all shards must be finished."""
+    read = self.read()
+    return [read[shard.name].written.examples for shard in self.shards]
+
   def about_refused(self) -> str:
     """A sentence about images that were left out; empty if there are none."""
     count = sum(len(shard.refused) for shard in self.read().values())
     if not count:
       return ''
     return (
-        f' {count} of them cannot be read and were left out;'
+        f' {count} images cannot be read and were left out;'
         f' {self.folder / ledger.REFUSED} lists them.'
     )
 
