@@ -11,6 +11,8 @@ To resume after an interruption, run the same command again: finished shards are
 kept. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
 """
 
+import os
+
 from absl import flags
 
 from rq_jax.cli import command
@@ -92,6 +94,7 @@ def _prepare(values: flags.FlagValues) -> None:
   from rq_jax.distributed import console
   from rq_jax.jobs.prepare import job
 
+  _check_apart(values.src, values.out)
   options = {} if kind != 'imagenet' else {'devkit': values.devkit}
   console.tell(
       job.run(
@@ -107,3 +110,13 @@ def _prepare(values: flags.FlagValues) -> None:
           ),
       )
   )
+
+
+def _check_apart(src: str, out: str) -> None:
+  """Refuses to write among the files of the source."""
+  source, target = os.path.realpath(src), os.path.realpath(out)
+  if os.path.commonpath([source, target]) == source:
+    raise ValueError(
+        f'--out={out} lies in --src={src}, so its files would mix with those of'
+        ' the dataset. Choose a folder outside --src for --out.'
+    )

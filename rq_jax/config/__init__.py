@@ -27,6 +27,7 @@ from rq_jax.config.experiment import template
 from rq_jax.config.experiment import to_dict
 from rq_jax.config.experiment import to_json
 from rq_jax.config.experiment import total_steps
+from rq_jax.config.experiment import with_stored
 from rq_jax.config.models import DiscriminatorConfig
 from rq_jax.config.models import RQTransformerConfig
 from rq_jax.config.models import RQVAEConfig
@@ -55,4 +56,5 @@ __all__ = [
     'to_dict',
     'to_json',
     'total_steps',
+    'with_stored',
 ]

@@ -179,6 +179,41 @@ def to_json(experiment: Experiment) -> str:
   return json.dumps(to_dict(experiment), indent=2)
 
 
+def with_stored(
+    old: Experiment, new: Experiment
+) -> tuple[Experiment, dict[str, Any]]:
+  """Keeps the older behaviour of a run that is resumed with newer defaults.
+
+  Only fields that declare a `legacy` value are kept, where `old` has this value
+  and `new` the default. Whether a user has set that default is not known.
+
+  Args:
+    old: The experiment of the run, from `parse_stored`.
+    new: The experiment to resume the run with.
+
+  Returns:
+    `new` with the kept values, and these values by dotted name.
+  """
+  before, ignored = schema.flatten(old), _ignored(new)
+  raw, kept = to_dict(new), {}
+  for name, value in schema.flatten(new).items():
+    known = schema.walk(type(new))[name]
+    legacy = known.declaration.legacy
+    if legacy is None or name in ignored or value != known.default:
+      continue
+    if before.get(name) == legacy:
+      section, _, field = name.rpartition('.')
+      (raw[section] if section else raw)[field] = legacy
+      kept[name] = legacy
+  return parse(raw), kept
+
+
+def _ignored(experiment: Experiment) -> set[str]:
+  """Fields that the data source does not read, by dotted name."""
+  read = source_table.SOURCES[experiment.data.source].reads
+  return {f'data.{n}' for n in source_table.SOME_READ if n not in read}
+
+
 def check_resumable(old: Experiment, new: Experiment) -> None:
   """Checks that a run may be resumed with a new experiment.
 
@@ -192,8 +227,7 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
   """
   before, after = schema.flatten(old), schema.flatten(new)
   known = schema.walk(type(old)) | schema.walk(type(new))
-  read = source_table.SOURCES[new.data.source].reads
-  ignored = {f'data.{n}' for n in source_table.SOME_READ if n not in read}
+  ignored = _ignored(new)
   changed = [
       f'config.{name} (was {before.get(name)!r}, is {after.get(name)!r})'
       for name in sorted(before | after)

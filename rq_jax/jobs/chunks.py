@@ -45,6 +45,8 @@ class Job:
     finish: Completes the job, in the first process, when all chunks are
       finished. Takes a `Check`.
     is_complete: Returns whether nothing is left to do.
+    held: Returns the number of images that each finished chunk holds, if the
+      work may leave images out; None if all are kept.
   """
 
   name: str
@@ -55,6 +57,7 @@ class Job:
   work: Callable[[Iterator[int], Check], Iterator[int]]
   finish: Callable[[Check], Any]
   is_complete: Callable[[], bool]
+  held: Callable[[], Sequence[int]] | None = None
 
   def missing(self) -> list[int]:
     """Numbers of the chunks that are not finished yet."""
@@ -130,14 +133,16 @@ def run(job: Job) -> str:
         failure.clear()
     seconds = time.perf_counter() - start
     _finish(job, signals)
-  total, made = sum(job.sizes), job.images_in(missing)
-  if not made:
+  held = job.held() if job.held else job.sizes
+  total, made = sum(held), sum(held[chunk] for chunk in missing)
+  if not missing:
     return f'All {total} images were in {job.folder} already.'
   which = '' if made == total else f'{made} of them '
+  rate = job.images_in(missing) / seconds
   compiling = f' of which compiling took {compiler.seconds:.1f}'
   return (
       f'{total} images are in {job.folder}; {which}{job.made} at'
-      f' {made / seconds:.1f} images per second, in {seconds:.1f} s'
+      f' {rate:.1f} images per second, in {seconds:.1f} s'
       f'{compiling if compiler.seconds else ""}.'
   )
 

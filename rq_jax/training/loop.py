@@ -130,7 +130,7 @@ class _Run:
         config,
         mesh=mesh,
         checkpoints=checkpoints,
-        num_examples=len(splits.train),
+        train=splits.train,
     )
     self._first_step = int(self._state.step)
     self._skipped = skipped.Skipped(
@@ -266,7 +266,7 @@ class _Run:
     self._skipped.check()
     if step == self._saved_step:
       return
-    meta = {'step': step, 'num_examples': len(self._splits.train)}
+    meta = {'step': step, **start.position(self._splits.train)}
     meta |= self._skipped.meta()
     self._checkpoints.save(step, self._state, meta)
     self._saved_step = step

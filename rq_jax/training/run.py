@@ -75,6 +75,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
   start.check_weights(config, workdir)
+  config = workdir_lib.with_stored(workdir, config)
   splits = _open_splits(config)
   classes = splits.train.class_names
   total_steps = config_lib.total_steps(config, len(splits.train))
@@ -86,7 +87,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       source = config.tokenizer
       assert source is not None  # `config.check` requires it.
       tokenizer = Tokenizer.restore(source)
-      _check_data(config.data, tokenizer)
+      _check_data(config.data, tokenizer, is_new=not held.has_run)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
       config = temperature.settle(config, tokenizer, splits.train, held.folder)
@@ -124,11 +125,15 @@ def _open_splits(config: Experiment) -> loop.Splits:
   return splits
 
 
-def _check_data(data: sections.Data, tokenizer: Tokenizer) -> None:
+def _check_data(
+    data: sections.Data, tokenizer: Tokenizer, *, is_new: bool
+) -> None:
   """Refuses features of another tokenizer, and images of another size."""
-  if 'features' in source_table.SOURCES[data.source].provides:
+  reads_features = 'features' in source_table.SOURCES[data.source].provides
+  if reads_features:
     features.check_fingerprint(data.path, tokenizer.fingerprint)
-  else:
+  # Older versions began runs on features with any size, which has no effect.
+  if is_new or not reads_features:
     sizes.check_encodable(data.image_size, tokenizer.model.image_size)
 
 

@@ -10,9 +10,15 @@ from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.data import sources
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.typing import PyTree
+
+_ADVICE = (
+    'Restore the data, or start a run in another --workdir with'
+    ' --config.init_from.'
+)
 
 
 def check_weights(config: Experiment, workdir: epath.PathLike) -> None:
@@ -45,7 +51,7 @@ def open_state(
     *,
     mesh: jax.sharding.Mesh,
     checkpoints: runs.Checkpoints,
-    num_examples: int,
+    train: sources.Source,
 ) -> tuple[PyTree, PyTree, Mapping[str, Any]]:
   """Returns the state that a run starts from, its shardings, and its meta.
 
@@ -58,11 +64,11 @@ def open_state(
     config: The experiment.
     mesh: Mesh of the devices to place the state on.
     checkpoints: Checkpoints of the run.
-    num_examples: Number of examples of the training split.
+    train: The training split.
 
   Raises:
-    ValueError: If there are checkpoints and none can be read, if the number of
-      examples has changed, or if `config.init_from` is of another model.
+    ValueError: If there are checkpoints and none can be read, if the examples
+      have changed, or if `config.init_from` is of another model.
   """
   rng = jax.random.key(config.seed)
   boxed = jax.eval_shape(stage.init_state, task, rng)
@@ -71,7 +77,7 @@ def open_state(
   restored = checkpoints.restore_newest(abstract, shardings)
   if restored is not None:
     state, meta = restored
-    _check_position(meta, num_examples)
+    _check_position(meta, train)
     return state, shardings, meta
   weights = {}
   if config.init_from is not None:
@@ -107,12 +113,28 @@ def _weights(
   return dict(weights)
 
 
-def _check_position(meta: Mapping[str, Any], num_examples: int) -> None:
-  """Checks that the number of examples is that of the checkpoint."""
+def position(train: sources.Source) -> dict[str, Any]:
+  """The part of a checkpoint's meta that identifies the training examples."""
+  return {'num_examples': len(train), 'listing': train.listing}
+
+
+def _check_position(meta: Mapping[str, Any], train: sources.Source) -> None:
+  """Checks that the examples are those of the checkpoint, in the same order."""
   saved, step = meta.get('num_examples'), meta.get('step')
-  if saved != num_examples:
+  if saved != len(train):
     raise ValueError(
-        f'The data has {num_examples} examples, but had {saved} when step'
-        f' {step} was saved, so the order of examples would change. Restore the'
-        ' data, or start a run in another --workdir with --config.init_from.'
+        f'The data has {len(train)} examples, but had {saved} when step'
+        f' {step} was saved, so the order of examples would change. {_ADVICE}'
+    )
+  if 'listing' not in meta:  # An older version saved it.
+    if sources.may_differ_from_older(train):
+      console.tell(
+          f'Warning: step {step} is from an older version, which knew fewer'
+          ' names of splits and of system folders. It may have read other'
+          ' images for training, or given the classes other labels.'
+      )
+  elif meta['listing'] != train.listing:
+    raise ValueError(
+        'The names, the order or the labels of the training files have changed'
+        f' since step {step} was saved. {_ADVICE}'
     )

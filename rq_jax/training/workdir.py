@@ -10,6 +10,7 @@ from rq_jax import files
 from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
+from rq_jax.distributed import console
 from rq_jax.distributed import locks
 from rq_jax.distributed import processes
 
@@ -38,6 +39,11 @@ class Workdir:
   def __exit__(self, *_):
     self._held.close()
 
+  @property
+  def has_run(self) -> bool:
+    """Whether the folder holds a run, which would be resumed."""
+    return _has_run(self.folder)
+
   def prepare(
       self, config: Experiment, classes: Sequence[str] | None = None
   ) -> None:
@@ -53,7 +59,7 @@ class Workdir:
       DiskFullError: If there is no room for the record.
     """
     self._hold(make=True)
-    if (self.folder / 'config.json').exists():
+    if self.has_run:
       config_lib.check_resumable(stored.read_config(self.folder), config)
     class_names.check(self.folder, classes)
 
@@ -72,3 +78,30 @@ class Workdir:
       return
     self._held.enter_context(locks.hold(self.folder, flag='--workdir'))
     self._is_held = True
+
+
+def with_stored(path: epath.PathLike, config: Experiment) -> Experiment:
+  """Returns the experiment that resumes the run in a folder, if there is one.
+
+  It differs from `config` only if the run is from an older version: see
+  `config.with_stored`. The changes are printed.
+
+  Args:
+    path: Folder of the run; it need not exist.
+    config: The experiment.
+
+  Raises:
+    ValueError: If the experiment in the folder cannot be read.
+  """
+  folder = epath.Path(files.path(path, 'workdir'))
+  if not _has_run(folder):
+    return config
+  config, kept = config_lib.with_stored(stored.read_config(folder), config)
+  if kept:
+    values = ', '.join(f'config.{name}={value}' for name, value in kept.items())
+    console.tell(f'The run in {folder} began with {values}, and keeps this.')
+  return config
+
+
+def _has_run(folder: epath.Path) -> bool:
+  return (folder / 'config.json').exists()

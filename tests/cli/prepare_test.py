@@ -35,8 +35,10 @@ def test_all_options_reach_the_job(tmp_path, capsys):
   flags = (f'--src={tmp_path / "images"}', f'--out={tmp_path / "out"}')
   more = ('--resize=16', '--on_error=skip', '--max_pixels=800')
   assert prepare('--from=folder', *flags, *more) == 0
+  printed = capsys.readouterr().out
+  assert f'35 images are in {tmp_path / "out"}' in printed
   # One is no image, and two of 24 x 34 and 24 x 35 pixels are too large.
-  assert '5 of them cannot be read' in capsys.readouterr().out
+  assert '5 images cannot be read' in printed
   for content, _ in folders.stored(tmp_path / 'out', 'train').values():
     assert min(folders.image_of(content).size) == 16
   refused = (tmp_path / 'out' / 'refused.jsonl').read_text()
@@ -70,6 +72,14 @@ def test_files_of_a_folder_that_are_left_out_are_counted(tmp_path, capsys):
             "--src='none' is not a folder",
         ),
         (['--from=imagenet', '--src=none', '--out=y'], '--src=none lacks'),
+        (
+            ['--from=folder', '--src=.', '--out=y/z'],
+            '--out=y/z lies in --src=., so its files would mix',
+        ),
+        (
+            ['--from=lsun', '--src=../x', '--out=../x/../x'],
+            '--out=../x/../x lies in --src=../x, so',
+        ),
         (
             ['--from=folder', '--src=x', '--out=y', '--devkit=z'],
             '--devkit=z has no meaning here',

@@ -42,19 +42,35 @@ def test_a_run_of_stage_1_keeps_its_classes(tmp_path, capsys):
   assert class_names.read(tmp_path / 'run') == ('2', '10')
 
 
-def test_an_older_run_keeps_its_order_and_gets_its_names(tmp_path):
+def test_an_older_run_keeps_its_order_and_gets_its_names(tmp_path, capsys):
   data = write_images(tmp_path / 'images', ['2', '10'])
   old = dict(exif_rotation=False, class_order='alphabetical')
   begin(tiny.stage1_config(data=data | old), tmp_path / 'run')
-  stored = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  file = tmp_path / 'run' / 'config.json'
+  stored = json.loads(file.read_text())
   for name in old:
     del stored['data'][name]
-  (tmp_path / 'run' / 'config.json').write_text(json.dumps(stored))
+  file.write_text(json.dumps(stored))
   (tmp_path / 'run' / 'classes.json').unlink()
-  with pytest.raises(ValueError, match='class_order .was .alphabetical., is'):
-    run.train(tiny.stage1_config(data=data), tmp_path / 'run')
-  begin(tiny.stage1_config(data=data | old), tmp_path / 'run')
-  assert class_names.read(tmp_path / 'run') == ('10', '2')
+  for _ in range(2):  # The first start stores the fields.
+    capsys.readouterr()
+    begin(tiny.stage1_config(data=data), tmp_path / 'run')
+    assert (
+        'began with config.data.exif_rotation=False,'
+        ' config.data.class_order=alphabetical, and keeps this.\n'
+    ) in capsys.readouterr().out
+    assert class_names.read(tmp_path / 'run') == ('10', '2')
+    assert json.loads(file.read_text())['data'].items() >= old.items()
+
+
+def test_a_newer_run_keeps_the_defaults_it_began_with(tmp_path, capsys):
+  data = write_images(tmp_path / 'images', ['2', '10'])
+  begin(tiny.stage1_config(data=data), tmp_path / 'run')
+  begin(tiny.stage1_config(data=data), tmp_path / 'run')
+  assert 'keeps this' not in capsys.readouterr().out
+  changed = dict(class_order='alphabetical')
+  with pytest.raises(ValueError, match='class_order .was .natural., is'):
+    run.train(tiny.stage1_config(data=data | changed), tmp_path / 'run')
 
 
 def test_runs_on_other_sources_resume_whatever_these_fields_are(tmp_path):

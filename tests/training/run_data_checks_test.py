@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from rq_jax.checkpoints import stored
 from rq_jax.training import run
 from tests import tiny
 from tests.data import caches
@@ -22,6 +23,28 @@ def test_features_of_another_tokenizer_are_refused(tmp_path):
   with pytest.raises(ValueError, match='was encoded by tokenizer'):
     run.train(tiny.stage2_config(tokenizer=other, **changes), tmp_path / 'run2')
   assert not (tmp_path / 'run2').exists()
+
+
+def test_another_image_size_than_that_of_the_cache_is_refused_in_new_runs(
+    tmp_path,
+):
+  cache = begun_runs.write_cache(tmp_path / 'cache')
+  config = tiny.stage2_config(
+      tokenizer=begun_runs.exported(tmp_path / 'mine', seed=0),
+      data=dict(source='features', path=str(cache), image_size=32),
+  )
+  with pytest.raises(ValueError) as error:
+    run.train(config, tmp_path / 'run')
+  assert str(error.value) == (
+      'config.data.image_size=32, but the tokenizer encodes images of 16x16'
+      ' pixels. Set --config.data.image_size=16.'
+  )
+  assert not (tmp_path / 'run').exists()
+  # A run that an older version began resumes.
+  (tmp_path / 'run').mkdir()
+  stored.write_config(tmp_path / 'run', config)
+  with pytest.raises(AssertionError, match='Training began'):
+    run.train(config, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,8 @@ def read_meta(
   folder = None if path is None else layout.local(path) / split
   if folder is None or not folder.is_dir():
     raise ValueError(
-        f'config.data.path={str(path)!r} has no folder {split!r}, but the'
-        f" source 'features' needs a cache of features. {advice}"
+        f'config.data.path={path and str(path)!r} has no folder {split!r}, but'
+        f" the source 'features' needs a cache of features. {advice}"
     )
   file = folder / layout.META
   if not file.exists():

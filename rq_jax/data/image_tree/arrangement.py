@@ -28,8 +28,8 @@ class Arrangement:
 
   Attributes:
     class_names: Names of the classes by label; None without classes.
-    divided: Whether each split has its own folder. If not, `folders` holds the
-      whole list for both splits.
+    split_names: Names of the folders of the splits, by split. If there are
+      none, `folders` holds the whole list for both splits.
     folders: For each split, the indices of its folders in order, int64[F].
     labels: For each split, the class of each of its folders, int32[F].
     remarks: Sentences about files that are not used, or used in a way that
@@ -37,7 +37,7 @@ class Arrangement:
   """
 
   class_names: tuple[str, ...] | None
-  divided: bool
+  split_names: dict[str, str]
   folders: dict[str, np.ndarray]
   labels: dict[str, np.ndarray]
   remarks: tuple[str, ...]
@@ -75,7 +75,7 @@ def arrange(tree: Tree, root: str, *, order: str = 'natural') -> Arrangement:
   by_split.setdefault('test', by_split['train'])
   return Arrangement(
       class_names=names,
-      divided=bool(named),
+      split_names=named,
       folders={split: folders for split, (folders, _) in by_split.items()},
       labels={split: labels for split, (_, labels) in by_split.items()},
       remarks=tuple(remarks),

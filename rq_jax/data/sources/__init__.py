@@ -102,6 +102,11 @@ def remarks(source: Source) -> Sequence[str]:
   return getattr(source, 'remarks', ())  # Only sources of files have some.
 
 
+def may_differ_from_older(source: Source) -> bool:
+  """Whether older versions may have read other examples from these files."""
+  return getattr(source, 'may_differ_from_older', False)
+
+
 def texts(source: Source) -> Callable[[int], str] | None:
   """A function from an index to a text; None if there are no texts."""
   if isinstance(source, Texts) and source.has_texts:

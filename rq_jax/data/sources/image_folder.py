@@ -1,6 +1,7 @@
 """Folders of image files."""
 
 from collections.abc import Iterator, Mapping
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,10 @@ from rq_jax.data.image_tree import index as index_lib
 from rq_jax.data.sources import splits
 
 _HASHED_AT_ONCE = 65_536
+# The only names of splits, and kind of ignored files, before listings were
+# stored in checkpoints.
+_OLD_SPLITS = {'train': ('train',), 'test': ('test', 'val')}
+_NEWLY_IGNORED = 'system files and folders'
 
 
 class ImageFolder:
@@ -40,6 +45,8 @@ class ImageFolder:
     num_classes: Number of classes; 1 if the images have no classes.
     ignored: Numbers of ignored files and folders by kind, in both splits.
     remarks: Sentences for the user about files that are not used.
+    may_differ_from_older: Whether older versions may have found other splits or
+      classes in this folder.
   """
 
   def __init__(
@@ -65,8 +72,9 @@ class ImageFolder:
     splits.check(split)
     if path is None or not epath.Path(path).is_dir():
       raise ValueError(
-          f'config.data.path={str(path)!r} is not a folder, but the source'
-          " 'image_folder' needs a folder of images. Change --config.data.path."
+          f'config.data.path={path and str(path)!r} is not a folder, but the'
+          " source 'image_folder' needs a folder of images. Change"
+          ' --config.data.path.'
       )
     self._root = str(epath.Path(path))
     self._tree = tree = index_lib.open_tree(self._root)
@@ -75,6 +83,10 @@ class ImageFolder:
     self.num_classes = len(found.class_names or ('',))
     self.ignored: Mapping[str, int] = tree.ignored
     self.remarks = (*_ignored_remark(self._root, tree.ignored), *found.remarks)
+    self.may_differ_from_older = _NEWLY_IGNORED in tree.ignored or any(
+        name not in _OLD_SPLITS[split]
+        for split, name in found.split_names.items()
+    )
     self._reader = reader or image_files.Reader()
     self._folders = found.folders[split]
     self._labels = found.labels[split]
@@ -84,8 +96,8 @@ class ImageFolder:
     self._shifts = tree.ends[self._folders] - self._ends
     count = int(counts.sum())
     # The split, if every fifth file of the list is held out.
-    self._divided_by = None if found.divided else split
-    self._count = count if found.divided else splits.size(count, split)
+    self._divided_by = None if found.split_names else split
+    self._count = count if found.split_names else splits.size(count, split)
     if not self._count:
       raise ValueError(
           f'config.data.path={str(path)!r} has no image in the {split} split.'
@@ -96,7 +108,7 @@ class ImageFolder:
           f' {" ".join(self.remarks)}'.rstrip()
       )
 
-  @property
+  @functools.cached_property
   def listing(self) -> str:
     """SHA-256 of the split's file names, relative to `path`, and labels."""
     hashed = hashlib.sha256(b'[[')

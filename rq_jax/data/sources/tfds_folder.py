@@ -28,24 +28,32 @@ def find(path: epath.PathLike | None) -> epath.Path:
   """
   if path is None or not epath.Path(path).is_dir():
     raise ValueError(
-        f"config.data.path={str(path)!r} is not a folder, but the source 'tfds'"
-        ' needs the folder of a prepared dataset. Change --config.data.path.'
+        f'config.data.path={path and str(path)!r} is not a folder, but the'
+        " source 'tfds' needs the folder of a prepared dataset. Change"
+        ' --config.data.path.'
     )
   folder = epath.Path(path)
+  found = find_all(folder)
+  if len(found) == 1:
+    return found[0]
+  if found:
+    shown = ', '.join(map(str, found[:_SHOWN]))
+    more = f' and {len(found) - _SHOWN} more' if found[_SHOWN:] else ''
+    raise ValueError(
+        f'config.data.path={str(path)!r} contains {len(found)} datasets or'
+        f' versions: {shown}{more}. Set --config.data.path to one of them.'
+    )
+  raise ValueError(_nothing(folder))
+
+
+def find_all(folder: epath.Path) -> list[epath.Path]:
+  """All datasets at or below a folder, at the first depth that has any."""
   pattern = INFO
   for _ in range(_DEPTHS + 1):
-    found = sorted(file.parent for file in folder.glob(pattern))
-    if len(found) == 1:
-      return found[0]
-    if found:
-      shown = ', '.join(map(str, found[:_SHOWN]))
-      more = f' and {len(found) - _SHOWN} more' if found[_SHOWN:] else ''
-      raise ValueError(
-          f'config.data.path={str(path)!r} contains {len(found)} datasets or'
-          f' versions: {shown}{more}. Set --config.data.path to one of them.'
-      )
+    if found := sorted(file.parent for file in folder.glob(pattern)):
+      return found
     pattern = f'*/{pattern}'
-  raise ValueError(_nothing(folder))
+  return []
 
 
 def _nothing(folder: epath.Path) -> str:

@@ -20,7 +20,9 @@ from rq_jax.config import sections
 from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
+from rq_jax.data.image_tree import entries
 from rq_jax.data.sources import splits
+from rq_jax.data.sources import tfds_folder
 from rq_jax.distributed import progress
 
 THUMBNAIL = 8  # Side in pixels of the grey thumbnail in a row.
@@ -94,15 +96,16 @@ def detect(path: str) -> str:
     raise ValueError(
         f'--data={path} is not a folder. Give the folder of your images.'
     )
-  if (folder / 'dataset_info.json').exists():
-    return 'tfds'
-  if any(entry.suffix == '.tar' for entry in _some(folder)):
-    return 'webdataset'
   if (folder / 'train' / 'meta.json').exists():
     raise ValueError(
         f'--data={path} is a cache of features. Give the folder of the images'
         ' that were encoded.'
     )
+  if tfds_folder.find_all(folder):
+    return 'tfds'
+  below = (entry for entry in _some(folder) if entry.is_dir())
+  if any(map(_has_tars, (folder, *below))):
+    return 'webdataset'
   return 'image_folder'
 
 
@@ -195,6 +198,13 @@ def _header(source: sources.Source, index: int) -> tuple[bool, bool]:
     if image.format == 'PNG' and 'exif' not in image.info:
       return alpha, False
     return alpha, image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+
+
+def _has_tars(folder: epath.Path) -> bool:
+  """Whether there are tar files, and no images, among the first entries."""
+  names = [entry.name for entry in _some(folder)]
+  has_images = any(map(entries.is_image, names))
+  return not has_images and any(n.lower().endswith('.tar') for n in names)
 
 
 def _some(folder: epath.Path, count: int = 1000) -> Iterator[epath.Path]:

@@ -94,14 +94,21 @@ class Dataset:
     """Writes the descriptions; `settings` are those of `open_folder`.
 
     Raises:
-      ValueError: If all images of a split were refused.
+      ValueError: If all images of a split were refused. No shard counts as
+        finished then.
     """
     read = self.read()
     by_split: dict[str, list[ledger.Finished]] = {}
     for shard in self.shards:
       by_split.setdefault(shard.split.name, []).append(read[shard.name])
-    for split, found in by_split.items():
-      _check_some(split, found)
+    try:
+      for split, found in by_split.items():
+        _check_some(split, found)
+    except ValueError:
+      # Otherwise, the folder would refuse the command with other options.
+      for file in ledger.pending(self.folder):
+        file.unlink()
+      raise
     refused = ledger.write_refused(self.folder, read.values())
     contents = {
         'version': _MANIFEST_VERSION,
@@ -127,13 +134,18 @@ class Dataset:
     described = (self.folder / tfds_folder.INFO).exists()
     return described and not ledger.pending(self.folder)
 
+  def held(self) -> list[int]:
+    """Number of images in each shard; all shards must be finished."""
+    read = self.read()
+    return [read[shard.name].written.examples for shard in self.shards]
+
   def about_refused(self) -> str:
     """A sentence about images that were left out; empty if there are none."""
     count = sum(len(shard.refused) for shard in self.read().values())
     if not count:
       return ''
     return (
-        f' {count} of them cannot be read and were left out;'
+        f' {count} images cannot be read and were left out;'
         f' {self.folder / ledger.REFUSED} lists them.'
     )
 

@@ -99,6 +99,7 @@ def run(
             work=preparing.work,
             finish=lambda _: dataset.finish(described),  # This takes no time.
             is_complete=dataset.is_complete,
+            held=dataset.held,
         )
     )
   return f'{sentence}{dataset.about_refused()}'

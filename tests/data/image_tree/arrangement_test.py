@@ -24,7 +24,7 @@ def arranged(folder, *names, **options):
 def test_usual_names_of_splits_are_known_in_any_case(tmp_path, train, test):
   names = f'{train}/b/1.png', f'{train}/a/1.png', f'{test}/b/2.png'
   found, folders = arranged(tmp_path, *names)
-  assert found.divided and not found.remarks
+  assert found.split_names and not found.remarks
   assert found.class_names == ('a', 'b')
   assert folders == {
       'train': [(f'{train}/a', 0), (f'{train}/b', 1)],
@@ -34,14 +34,14 @@ def test_usual_names_of_splits_are_known_in_any_case(tmp_path, train, test):
 
 def test_flat_folders_of_splits_have_no_classes(tmp_path):
   found, folders = arranged(tmp_path, 'train/1.png', 'valid/2.png')
-  assert found.divided and found.class_names is None and not found.remarks
+  assert found.split_names and found.class_names is None and not found.remarks
   assert folders == {'train': [('train', 0)], 'test': [('valid', 0)]}
 
 
 def test_files_below_a_class_folder_belong_to_the_class(tmp_path):
   names = 'cat/sub/sub/1.png', 'cat/0.png', 'dog/x/2.png', 'cat/a/3.png'
   found, folders = arranged(tmp_path, *names)
-  assert not found.divided and not found.remarks
+  assert not found.split_names and not found.remarks
   assert found.class_names == ('cat', 'dog')
   cat = [('cat', 0), ('cat/a', 0), ('cat/sub', 0), ('cat/sub/sub', 0)]
   both = [*cat, ('dog', 1), ('dog/x', 1)]
@@ -71,7 +71,7 @@ def test_one_split_without_the_other_is_refused(tmp_path):
 
 def test_a_class_may_be_called_train(tmp_path):
   found, _ = arranged(tmp_path, 'train/1.png', 'car/1.png', 'bus/1.png')
-  assert found.class_names == ('bus', 'car', 'train') and not found.divided
+  assert found.class_names == ('bus', 'car', 'train') and not found.split_names
   assert found.remarks == (
       f'{tmp_path}/train counts as a class, not as a split, because there is no'
       ' other split beside it.',

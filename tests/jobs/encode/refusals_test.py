@@ -17,7 +17,7 @@ REFUSED = [
     ),
     (
         dict(source='image_folder'),
-        "path='None' is not a folder.* Change --config.data.path",
+        'path=None is not a folder.* Change --config.data.path',
     ),
     (dict(image_size=32), 'image_size=32, but .* 16x16.*data.image_size=16'),
 ]

@@ -148,7 +148,9 @@ def test_broken_images_can_be_left_out(images, tmp_path):
   (images / 'dog' / '05.webp').unlink()
   (images / 'dog' / '05.webp').symlink_to('missing')
   sentence = prepare(images, out, skip=True)
-  assert f'3 of them cannot be read and were left out; {out}' in sentence
+  assert sentence.startswith(f'37 images are in {out}; prepared at')
+  assert f'3 images cannot be read and were left out; {out}' in sentence
+  assert f'All 37 images were in {out} ' in prepare(images, out, skip=True)
   lines = (out / 'refused.jsonl').read_text().splitlines()
   refused = [json.loads(line) for line in lines]
   assert [(r['split'], r['name']) for r in refused] == [
@@ -192,6 +194,14 @@ def test_a_split_of_broken_images_is_an_error(images, tmp_path):
   words = "No image of the split 'test'.* cat/04.png is not a JPEG"
   with pytest.raises(ValueError, match=words):
     prepare(images, tmp_path / 'out', skip=True)
+  assert [file.name for file in (tmp_path / 'out').iterdir()] == ['.lock']
+
+
+def test_the_corrected_command_follows_one_that_refused_all(images, tmp_path):
+  with pytest.raises(ValueError, match='more than --max_pixels=1'):
+    prepare(images, tmp_path / 'out', skip=True, max_pixels=1)
+  prepare(images, tmp_path / 'out', skip=True)
+  assert len(tfds_source.Prepared(tmp_path / 'out')) == 32
 
 
 def test_a_full_disk_is_an_error_before_any_image_is_read(
