@@ -15,6 +15,10 @@ INTERRUPTED = 75
 _NOTHING_TO_SAVE = (
     'Interrupted while there was nothing to save. Run the same command again.'
 )
+_LOST = (
+    'Another process has stopped, or cannot be reached. Its message gives the'
+    ' reason.'
+)
 
 
 def new_flags() -> flags.FlagValues:
@@ -121,6 +125,18 @@ def _run(values, argv: list[str], doc: str | None, work, more_help) -> int:
     return INTERRUPTED
   except (ValueError, FloatingPointError, ImportError, OSError) as error:
     return fail(str(error))
+  except RuntimeError as error:
+    if not _lost_a_process(error):
+      raise
+    return fail(_LOST)
+
+
+def _lost_a_process(error: RuntimeError) -> bool:
+  """Whether an error of JAX means that another process has stopped."""
+  # Imported here, because parsing flags does not need JAX.
+  from rq_jax.distributed import processes
+
+  return processes.is_lost(error)
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

@@ -17,6 +17,15 @@ _SLURM = (
     'SLURM_PROCID',
     'SLURM_LOCALID',
 )
+# In errors of Gloo, of NCCL and of JAX's coordination service.
+_LOST = (
+    'Connection closed by peer',
+    'Connection reset by peer',
+    'Gloo context initialization failed',
+    'remote process exited',
+    'another task died',
+    'heartbeat timeout',
+)
 
 
 class _Launcher(NamedTuple):
@@ -194,6 +203,15 @@ def _announced(environment: Mapping[str, str]) -> _Launcher | None:
 
 def _is_there(package: str) -> bool:
   return importlib.util.find_spec(package) is not None
+
+
+def is_lost(error: RuntimeError) -> bool:
+  """Whether JAX reports by an error that another process has stopped.
+
+  The error appears in the next operation that all processes take part in.
+  """
+  several = jax.distributed.is_initialized() and jax.process_count() > 1
+  return several and any(words in str(error) for words in _LOST)
 
 
 def wait_for_all(point: str) -> None:

@@ -38,7 +38,7 @@ def test_all_options_reach_the_job(tmp_path, capsys):
   printed = capsys.readouterr().out
   assert f'35 images are in {tmp_path / "out"}' in printed
   # One is no image, and two of 24 x 34 and 24 x 35 pixels are too large.
-  assert '5 images cannot be read' in printed
+  assert 'left out because they cannot be read: 5.' in printed
   for content, _ in folders.stored(tmp_path / 'out', 'train').values():
     assert min(folders.image_of(content).size) == 16
   refused = (tmp_path / 'out' / 'refused.jsonl').read_text()

@@ -71,3 +71,15 @@ def test_processes_wait_only_for_others(monkeypatch):
   be(0, 2, monkeypatch)
   processes.wait_for_all('there')
   assert waited == ['there']
+
+
+def test_errors_of_jax_reveal_that_another_process_has_stopped(monkeypatch):
+  lost = RuntimeError(
+      'UNKNOWN: Gloo AllGather failed: [external/gloo/gloo/transport/tcp/'
+      'pair.cc:547] Connection closed by peer [127.0.0.1]:32923'
+  )
+  assert not processes.is_lost(lost)  # There is only one process.
+  be(0, 2, monkeypatch)
+  monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
+  assert processes.is_lost(lost)
+  assert not processes.is_lost(RuntimeError('RESOURCE_EXHAUSTED: Out of me'))

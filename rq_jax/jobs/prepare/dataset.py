@@ -145,7 +145,7 @@ class Dataset:
     if not count:
       return ''
     return (
-        f' {count} images cannot be read and were left out;'
+        f' Images left out because they cannot be read: {count}.'
         f' {self.folder / ledger.REFUSED} lists them.'
     )
 

@@ -149,7 +149,7 @@ def test_broken_images_can_be_left_out(images, tmp_path):
   (images / 'dog' / '05.webp').symlink_to('missing')
   sentence = prepare(images, out, skip=True)
   assert sentence.startswith(f'37 images are in {out}; prepared at')
-  assert f'3 images cannot be read and were left out; {out}' in sentence
+  assert f'left out because they cannot be read: 3. {out}' in sentence
   assert f'All 37 images were in {out} ' in prepare(images, out, skip=True)
   lines = (out / 'refused.jsonl').read_text().splitlines()
   refused = [json.loads(line) for line in lines]

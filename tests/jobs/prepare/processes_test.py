@@ -97,7 +97,7 @@ def test_killed_jobs_end_with_the_files_of_an_undisturbed_one(
   assert (out / 'job.json').exists()
   (code, output, error), *_ = processes.end(start(images, out, count=count))
   assert code == 0, error
-  assert '1 of them cannot be read and were left out' in output
+  assert 'left out because they cannot be read: 1.' in output
   assert folders.contents(out) == undisturbed
 
 
