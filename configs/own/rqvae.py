@@ -10,7 +10,7 @@ and what to do next; configs/own/rqtransformer.py is the second stage.
 | size | code map | codewords | parameters | batch | at least | for |
 |---|---|---|---|---|---|---|
 | 32 | 4x4x4 | 256 | 1.0M | 8 | 4000 steps | a CPU |
-| 64 | 8x8x4 | 256 | 1.0M | 8 | 4000 steps | a CPU |
+| 64 | 8x8x4 | 256 | 1.0M | 8 | 3000 steps | a CPU |
 | 128 | 8x8x4 | 1024 | 19M | 32 | 50000 steps | a GPU |
 | 256 | 8x8x4 | 4096 | 100M | 32 | 100000 steps | a GPU or more |
 
@@ -56,7 +56,7 @@ _MODELS = {
         codebook_size=4096,
     ),
 }
-_LEAST_STEPS = {'32': 4000, '64': 4000, '128': 50_000, '256': 100_000}
+_LEAST_STEPS = {'32': 4000, '64': 3000, '128': 50_000, '256': 100_000}
 
 
 def get_config(size='64'):
