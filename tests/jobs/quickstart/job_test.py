@@ -173,7 +173,8 @@ def test_cache_holds_the_features_of_the_tokenizer(folder):
   fresh = tokenizer.features(np.stack([held_out[i]['image'] for i in (0, 358)]))
   for i, row in zip((0, 358), np.asarray(fresh), strict=True):
     # Stored in 16 bits, of which 11 are significant.
-    np.testing.assert_allclose(cached[i]['features'], row, rtol=1e-3, atol=1e-5)
+    (view,) = cached[i]['features']
+    np.testing.assert_allclose(view, row, rtol=1e-3, atol=1e-5)
     assert cached[i]['label'] == held_out[i]['label']
 
 
