@@ -11,7 +11,6 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
-from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
 from rq_jax.data import broken_examples
@@ -20,6 +19,7 @@ from rq_jax.data.sources import features
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
+from rq_jax.models import build
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import advice
 from rq_jax.training import loop
@@ -86,8 +86,10 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
     else:
       source = config.tokenizer
       assert source is not None  # `config.check` requires it.
+      _check_description(config, source, is_new=not held.has_run)
       tokenizer = Tokenizer.restore(source)
-      _check_data(config.data, tokenizer, is_new=not held.has_run)
+      if _reads_features(config):
+        features.check_fingerprint(config.data.path, tokenizer.fingerprint)
       own = held.folder / 'tokenizer'
       _check_tokenizer(own, tokenizer)
       config = temperature.settle(config, tokenizer, splits.train, held.folder)
@@ -125,16 +127,19 @@ def _open_splits(config: Experiment) -> loop.Splits:
   return splits
 
 
-def _check_data(
-    data: sections.Data, tokenizer: Tokenizer, *, is_new: bool
+def _check_description(
+    config: RQTransformerExperiment, source: str, *, is_new: bool
 ) -> None:
-  """Refuses features of another tokenizer, and images of another size."""
-  reads_features = 'features' in source_table.SOURCES[data.source].provides
-  if reads_features:
-    features.check_fingerprint(data.path, tokenizer.fingerprint)
+  """Refuses a tokenizer of other codes or images, before it is restored."""
+  described = stored.read_rqvae(source)
+  build.check_pair(config.model, build.rqvae(described))
   # Older versions began runs on features with any size, which has no effect.
-  if is_new or not reads_features:
-    sizes.check_encodable(data.image_size, tokenizer.model.image_size)
+  if is_new or not _reads_features(config):
+    sizes.check_encodable(config.data.image_size, described.image_size)
+
+
+def _reads_features(config: Experiment) -> bool:
+  return 'features' in source_table.SOURCES[config.data.source].provides
 
 
 def _advising(config: Experiment) -> contextlib.AbstractContextManager[None]:

@@ -61,8 +61,9 @@ def test_a_missing_tokenizer_is_refused(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_tokenizer_with_other_codes_is_refused(tmp_path):
+def test_a_tokenizer_with_other_codes_is_refused_unrestored(tmp_path):
   path = begun_runs.exported(tmp_path / 'tokenizer')
+  shutil.rmtree(tmp_path / 'tokenizer' / 'checkpoints')
   config = tiny.stage2_config(tokenizer=path, model=dict(codebook_size=16))
   with pytest.raises(
       ValueError, match='codebook_size=16, but the tokenizer has 12'
