@@ -91,7 +91,6 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
 
   if taken:
     console.tell(taken)
-
   for name, value in train.train(experiment, values.workdir).items():
     console.tell(f'{name:32}{value:.5g}')
   return 0
