@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from rq_jax.config import sections
+from rq_jax.data import decoding
 from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
@@ -40,7 +41,6 @@ ROW = np.dtype(
     ]
 )
 _AT_ONCE = 256  # Images between two updates of the progress bar.
-_ORIENTATION = 0x0112  # The EXIF tag.
 _ALPHA = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 
 
@@ -197,7 +197,7 @@ def _header(source: sources.Source, index: int) -> tuple[bool, bool]:
     # Asking a PNG file for EXIF that it does not announce would decode it.
     if image.format == 'PNG' and 'exif' not in image.info:
       return alpha, False
-    return alpha, image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    return alpha, decoding.orientation(image) != 1
 
 
 def _has_tars(folder: epath.Path) -> bool:

@@ -13,10 +13,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from rq_jax.data import decoding
 from rq_jax.data import image_files
 
 _QUALITY = 95
-_ORIENTATION = 0x0112  # The EXIF tag.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +68,9 @@ def _smaller(image: np.ndarray, size: int) -> np.ndarray:
 def _kind_and_orientation(content: bytes) -> tuple[str | None, bytes]:
   """The format of an image file, and EXIF data with only its rotation."""
   with Image.open(io.BytesIO(content), formats=image_files.FORMATS) as image:
-    try:
-      orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # Damaged metadata raise errors of many types.
-      orientation = None
-    if orientation not in range(2, 9):
+    orientation = decoding.orientation(image)
+    if orientation == 1:
       return image.format, b''
     exif = Image.Exif()
-    exif[_ORIENTATION] = orientation
+    exif[decoding.ORIENTATION] = orientation
     return image.format, exif.tobytes()

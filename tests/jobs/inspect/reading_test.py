@@ -58,6 +58,15 @@ def test_colours_transparency_and_rotation_are_found(found):
     assert [n for n, row in rows.items() if row[fact]] == [name]
 
 
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'webp'])
+def test_a_file_with_damaged_exif_data_has_no_rotation(tmp_path, kind):
+  for i in range(5):
+    file = tmp_path / f'{i}.{kind}'
+    images.noise(i).save(file, exif=b'Exif\0\0no header of TIFF')
+  found = reading.read(images.data(tmp_path))['train']
+  assert len(found.rows) == 4 and not found.rows['rotated'].any()
+
+
 def test_a_broken_file_is_named_and_has_no_row(found):
   (broken,) = found['train'].broken
   assert 'empty.jpg is not a JPEG, PNG or WebP file' in broken.reason
