@@ -22,7 +22,6 @@ from absl import flags
 from etils import epath
 
 from rq_jax import config as config_lib
-from rq_jax.checkpoints import stored
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.config import reading
@@ -101,6 +100,8 @@ def _data(
   if values.tokenizer is None:
     config = config_lib.template(stage=1)
   else:
+    from rq_jax.checkpoints import stored
+
     stored.read_rqvae(values.tokenizer)  # An error if it is no RQ-VAE.
     config = reading.read(values.tokenizer, flag='--tokenizer')
   if values.data is not None:
