@@ -10,11 +10,11 @@ orientation. All other images keep their bytes.
 import dataclasses
 import io
 
-import numpy as np
 from PIL import Image
 
 from rq_jax.data import decoding
 from rq_jax.data import image_files
+from rq_jax.data import transforms
 
 _QUALITY = 95
 
@@ -46,23 +46,14 @@ class Checker:
     if self.resize is None or min(image.shape[:2]) <= self.resize:
       return content
     kind, exif = _kind_and_orientation(content)
-    smaller = Image.fromarray(_smaller(image, self.resize))
+    size = self.resize, self.resize
+    smaller = Image.fromarray(transforms.cover(image, size))
     buffer = io.BytesIO()
     if kind == 'PNG':
       smaller.save(buffer, 'PNG', exif=exif)
     else:
       smaller.save(buffer, 'JPEG', quality=_QUALITY, subsampling=0, exif=exif)
     return buffer.getvalue()
-
-
-def _smaller(image: np.ndarray, size: int) -> np.ndarray:
-  """Resizes the short side to `size`."""
-  height, width = image.shape[:2]
-  short = min(height, width)
-  # Python's integers round down exactly, as in `data.transforms`.
-  shape = (int(size * width / short), int(size * height / short))
-  resized = Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR)
-  return np.asarray(resized)
 
 
 def _kind_and_orientation(content: bytes) -> tuple[str | None, bytes]:
