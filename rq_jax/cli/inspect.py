@@ -105,10 +105,10 @@ def _data(
     stored.read_rqvae(values.tokenizer)  # An error if it is no RQ-VAE.
     config = reading.read(values.tokenizer, flag='--tokenizer')
   if values.data is not None:
-    from rq_jax.jobs.inspect import reading as reading_lib
+    from rq_jax.jobs.inspect import detection
 
     config.data.path = values.data
-    config.data.source = values.source or reading_lib.detect(values.data)
+    config.data.source = values.source or detection.source_of(values.data)
   data = config_lib.parse(config_flag.changed(config, changes)).data
   if source_table.SOURCES[data.source].needs_path:
     _check_path(data.path, values)

@@ -6,8 +6,8 @@ import pathlib
 from typing import Any
 
 from rq_jax import files
+from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.prepared import shards
-from rq_jax.data.sources import tfds_folder
 
 VERSION = '1.0.0'  # TFDS requires one.
 
@@ -49,7 +49,7 @@ def write(
       ],
       'version': VERSION,
   }
-  write_json(folder / tfds_folder.INFO, info)
+  write_json(folder / folder_lib.INFO, info)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

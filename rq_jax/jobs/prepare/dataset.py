@@ -15,9 +15,9 @@ from typing import Any
 import jax
 
 from rq_jax import files
+from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.prepared import metadata
 from rq_jax.data.prepared import records
-from rq_jax.data.sources import tfds_folder
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.prepare import ledger
@@ -131,7 +131,7 @@ class Dataset:
 
   def is_complete(self) -> bool:
     """Whether nothing is left to do."""
-    described = (self.folder / tfds_folder.INFO).exists()
+    described = (self.folder / folder_lib.INFO).exists()
     return described and not ledger.pending(self.folder)
 
   def held(self) -> list[int]:

@@ -106,41 +106,6 @@ def test_a_source_without_files_has_names_of_its_own():
   assert split.name_of(3) == 'test 3'
 
 
-def test_a_folder_of_images_is_recognised_and_a_cache_is_refused(tmp_path):
-  assert reading.detect(str(tmp_path)) == 'image_folder'
-  (tmp_path / 'train').mkdir()
-  (tmp_path / 'train' / 'meta.json').write_text('{}')
-  with pytest.raises(ValueError, match='is a cache of features'):
-    reading.detect(str(tmp_path))
-  with pytest.raises(ValueError, match='is not a folder'):
-    reading.detect(str(tmp_path / 'none'))
-
-
-@pytest.mark.parametrize(
-    ('file', 'source'),
-    [
-        ('a/0.png', 'image_folder'),
-        ('0.tar', 'webdataset'),
-        ('train/0.tar', 'webdataset'),
-        ('val/0.TAR', 'webdataset'),
-        ('dataset_info.json', 'tfds'),
-        ('mnist/3.0.1/dataset_info.json', 'tfds'),
-        ('lsun/church/3.1.0/dataset_info.json', 'tfds'),
-    ],
-)
-def test_the_files_decide_the_source(tmp_path, file, source):
-  (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-  (tmp_path / file).touch()
-  assert reading.detect(str(tmp_path)) == source
-
-
-def test_an_archive_beside_images_does_not_hide_them(tmp_path):
-  (tmp_path / 'cat').mkdir()
-  for name in ('cat/0.png', 'cat/all.tar'):
-    (tmp_path / name).touch()
-  assert reading.detect(str(tmp_path)) == 'image_folder'
-
-
 def test_the_image_folder_names_the_file_of_every_example(tmp_path):
   images.write(tmp_path)
   source = image_folder.ImageFolder(tmp_path, 'test')
