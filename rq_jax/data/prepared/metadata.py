@@ -1,7 +1,6 @@
 """Writes the descriptions that make a folder of shards a dataset."""
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
 from typing import Any
 
@@ -49,11 +48,4 @@ def write(
       ],
       'version': VERSION,
   }
-  write_json(folder / folder_lib.INFO, info)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a value to a JSON file, whole or not at all."""
-  text = json.dumps(value, indent=2) + '\n'
-  with files.whole(path, needs=len(text)) as file:
-    file.write(text.encode())
+  files.write_json(folder / folder_lib.INFO, info)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import json
 from typing import Any
 
 from etils import epath
@@ -65,7 +64,7 @@ def inspect_data(
   }
   console.tell(text.of_data(report))
   if out is not None:
-    _write_report(out, report)
+    files.write_json(epath.Path(out) / 'report.json', report)
     page.write_data(
         epath.Path(out) / 'report.html',
         report,
@@ -118,7 +117,7 @@ def inspect_tokenizer(
   report['next'] = tokenizer_advice.commands(report)
   console.tell(text.of_tokenizer(report))
   if out is not None:
-    _write_report(out, report)
+    files.write_json(epath.Path(out) / 'report.json', report)
     images = measuring.examples(restored, data, samples['test'], _SHOWN)
     page.write_tokenizer(
         epath.Path(out) / 'report.html',
@@ -170,11 +169,6 @@ def _check_readable(found: Mapping[str, reading.Split]) -> None:
       f'None of the {len(broken):,} inspected images can be read. The first:'
       f' {broken[0].reason}'
   )
-
-
-def _write_report(out: str, report: Mapping[str, Any]) -> None:
-  with files.whole(epath.Path(out) / 'report.json') as file:
-    file.write(json.dumps(report, indent=2).encode())
 
 
 def _tell_next(out: str | None, report: Mapping[str, Any]) -> None:

@@ -120,7 +120,7 @@ class Dataset:
         'refused': refused,
         'shards': [shard.fields() for shard in read.values()],
     }
-    metadata.write_json(self.folder / ledger.MANIFEST, contents)
+    files.write_json(self.folder / ledger.MANIFEST, contents)
     written = {
         split: [shard.written for shard in found]
         for split, found in by_split.items()
