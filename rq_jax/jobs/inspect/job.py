@@ -118,7 +118,7 @@ def inspect_tokenizer(
   console.tell(text.of_tokenizer(report))
   if out is not None:
     files.write_json(epath.Path(out) / 'report.json', report)
-    images = measuring.examples(restored, data, samples['test'], _SHOWN)
+    images = measuring.examples(data, samples['test'], _SHOWN)
     page.write_tokenizer(
         epath.Path(out) / 'report.html',
         report,

@@ -195,13 +195,10 @@ def _reconstructed(model, variables, images, features):
   return codes, jnp.stack(pixels), jnp.stack(residuals)
 
 
-def examples(
-    tokenizer: Tokenizer, data: sections.Data, sample: Sample, most: int
-) -> np.ndarray:
+def examples(data: sections.Data, sample: Sample, most: int) -> np.ndarray:
   """Images to show, one of each class first: uint8[n, H, W, 3].
 
   Args:
-    tokenizer: The RQ-VAE.
     data: The section `data` of an experiment.
     sample: Held-out examples.
     most: Largest number of images.

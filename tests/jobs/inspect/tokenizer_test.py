@@ -184,7 +184,7 @@ def test_the_first_targets_have_the_perplexity_of_numpy():
 
 
 def test_examples_show_every_class_first():
-  found = measuring.examples(tokenizers.restored(), DATA, sample(), 12)
+  found = measuring.examples(DATA, sample(), 12)
   assert found.shape == (12, 8, 8, 3) and found.dtype == np.uint8
   labels = [int(sample()[i]['label']) for i in range(COUNT)]
   firsts = [labels.index(label) for label in sorted(set(labels))]
