@@ -38,7 +38,7 @@ class Packed:
     """SHA-256 of the names, and of other arrays about the same files."""
     digest = hashlib.sha256()
     for values in (self.data, self.ends, *others):
-      digest.update(np.ascontiguousarray(values))
+      digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
   def take(self, indices: np.ndarray) -> 'Packed':
