@@ -15,6 +15,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import rules
 from rq_jax.config import sections
 from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.data import transforms
 from rq_jax.data.sources import splits
 from rq_jax.distributed import console
@@ -100,9 +101,8 @@ def inspect_tokenizer(
   restored = Tokenizer.restore(tokenizer)
   data = dataclasses.replace(data, image_size=restored.model.image_size)
   samples = {
-      name: measuring.Sample(
-          source=source,
-          indices=reading.spaced(len(source), num_images or _ENCODED),
+      name: subset.Subset(
+          source, reading.spaced(len(source), num_images or _ENCODED)
       )
       for name, source in opened.items()
   }
@@ -131,7 +131,7 @@ def inspect_tokenizer(
 def _measure(
     tokenizer: Tokenizer,
     data: sections.Data,
-    samples: Mapping[str, measuring.Sample],
+    samples: Mapping[str, subset.Subset],
 ) -> tuple[dict[str, Any], np.ndarray]:
   """Figures of an RQ-VAE, and how often each code was used: int64[D, K]."""
   console.tell('Encoding images. The first batch compiles, so it takes longer.')
