@@ -55,8 +55,12 @@ class Dataset:
         class_names=self._origin.class_names,
         has_texts=self._origin.has_texts,
     )
-    self._listings = {
-        shard.split.name: shard.origin.listing
+    self._splits = {
+        shard.split.name: {
+            'rows': shard.split.num_rows,
+            'shards': shard.split.num_shards,
+            'listing': shard.origin.listing,
+        }
         for shard in shards
         if not shard.number
     }
@@ -167,15 +171,7 @@ class Dataset:
         'num_classes': self._origin.num_classes,
         'class_names': self._origin.class_names,
         'has_texts': self._origin.has_texts,
-        'splits': {
-            shard.split.name: {
-                'rows': shard.split.num_rows,
-                'shards': shard.split.num_shards,
-                'listing': self._listings[shard.split.name],
-            }
-            for shard in self.shards
-            if not shard.number
-        },
+        'splits': self._splits,
         'versions': versions.of('array-record', 'pillow', 'rq_jax'),
     }
 
