@@ -46,7 +46,8 @@ def inspect_data(
     out: Folder for the page and `report.json`; None to write nothing.
 
   Raises:
-    ValueError: If there is no image, or none that can be read.
+    ValueError: If there is no image, or none that can be read, or if the folder
+      cannot be written.
   """
   _check_folder(out)
   found = reading.read(data, num_images=num_images)
@@ -92,7 +93,8 @@ def inspect_tokenizer(
     out: Folder for the page and `report.json`; None to write nothing.
 
   Raises:
-    ValueError: If there is no RQ-VAE, or no image.
+    ValueError: If there is no RQ-VAE, or no image, or if the folder cannot be
+      written.
   """
   compilation.keep()
   rules.check_images(data)
@@ -157,8 +159,15 @@ def _measure(
 
 def _check_folder(out: str | None) -> None:
   """Makes the folder first, so that a wrong path is an early error."""
-  if out is not None:
+  if out is None:
+    return
+  try:
     epath.Path(out).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+        f'--out={out} cannot be written: {error.strerror}. Choose another'
+        ' folder, or change its permissions.'
+    ) from error
 
 
 def _check_readable(found: Mapping[str, reading.Split]) -> None:
