@@ -101,6 +101,13 @@ def read_json_object(path: epath.PathLike) -> dict[str, Any]:
   )
 
 
+def write_json(path: epath.PathLike, value: Any) -> None:
+  """Writes a value to a JSON file; raises the errors of `whole`."""
+  text = f'{json.dumps(value, indent=2)}\n'  # ASCII, so a character is a byte.
+  with whole(path, needs=len(text)) as file:
+    file.write(text.encode())
+
+
 def npy_header(dtype: Any, shape: tuple[int, ...]) -> bytes:
   """The header of a .npy file, exactly as `np.save` writes it.
 

@@ -50,6 +50,14 @@ def test_a_file_gets_its_name_once_it_is_whole(tmp_path):
   assert names(tmp_path) == ['a']
 
 
+def test_a_json_file_holds_the_value_whatever_its_characters(tmp_path):
+  value = {'name': 'Kätzchen \udcff', 'sizes': [1, 2.5, None]}
+  files.write_json(tmp_path / 'a.json', value)
+  assert files.read_json_object(tmp_path / 'a.json') == value
+  assert (tmp_path / 'a.json').read_bytes().endswith(b'\n}\n')
+  assert names(tmp_path) == ['a.json']
+
+
 def test_a_file_that_fails_leaves_the_old_one_and_nothing_else(tmp_path):
   (tmp_path / 'a').write_bytes(b'old')
   with pytest.raises(KeyError), files.whole(tmp_path / 'a') as file:

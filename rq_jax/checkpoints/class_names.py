@@ -5,7 +5,6 @@ whose data had names of classes.
 """
 
 from collections.abc import Sequence
-import json
 
 from etils import epath
 
@@ -44,9 +43,7 @@ def write(folder: epath.PathLike, names: Sequence[str] | None) -> None:
   if names is None:
     return
   # Names of folders may have bytes that are not UTF-8; JSON escapes them.
-  text = json.dumps(list(names), indent=2) + '\n'
-  with files.whole(epath.Path(folder) / FILE, needs=len(text)) as file:
-    file.write(text.encode())
+  files.write_json(epath.Path(folder) / FILE, list(names))
 
 
 def check(folder: epath.PathLike, names: Sequence[str] | None) -> None:

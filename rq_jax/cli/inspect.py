@@ -22,7 +22,6 @@ from absl import flags
 from etils import epath
 
 from rq_jax import config as config_lib
-from rq_jax.checkpoints import stored
 from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.config import reading
@@ -101,13 +100,15 @@ def _data(
   if values.tokenizer is None:
     config = config_lib.template(stage=1)
   else:
+    from rq_jax.checkpoints import stored
+
     stored.read_rqvae(values.tokenizer)  # An error if it is no RQ-VAE.
     config = reading.read(values.tokenizer, flag='--tokenizer')
   if values.data is not None:
-    from rq_jax.jobs.inspect import reading as reading_lib
+    from rq_jax.jobs.inspect import detection
 
     config.data.path = values.data
-    config.data.source = values.source or reading_lib.detect(values.data)
+    config.data.source = values.source or detection.source_of(values.data)
   data = config_lib.parse(config_flag.changed(config, changes)).data
   if source_table.SOURCES[data.source].needs_path:
     _check_path(data.path, values)

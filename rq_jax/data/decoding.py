@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 # The EXIF tag for how viewers must turn and mirror the pixels.
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -69,20 +69,29 @@ def rgb_of_cut_jpeg(content: bytes) -> np.ndarray | None:
   return found[0] if same else None
 
 
+def orientation(image: Image.Image) -> int:
+  """The EXIF orientation of an opened image.
+
+  Returns:
+    2 to 8; or 1, which changes nothing, if the image has no orientation, or one
+    that is invalid or cannot be read.
+  """
+  try:
+    found = image.getexif().get(ORIENTATION)
+  except Exception:  # Pillow raises errors of many types for damaged EXIF data.
+    return 1
+  return found if isinstance(found, int) and found in _TURNS else 1
+
+
 def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
   """Turns and mirrors pixels according to the EXIF orientation of their image.
 
   Args:
     pixels: uint8[h, w, 3], as stored.
-    image: The opened image. An orientation that is invalid or cannot be read
-      changes nothing.
+    image: The opened image.
 
   Returns:
     uint8[h, w, 3] or uint8[w, h, 3].
   """
-  try:
-    orientation = image.getexif().get(_ORIENTATION)
-  except Exception:  # Pillow raises errors of many types for damaged EXIF data.
-    return pixels
-  turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+  turn = _TURNS.get(orientation(image))
   return pixels if turn is None else np.ascontiguousarray(turn(pixels))

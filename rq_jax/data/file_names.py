@@ -7,6 +7,7 @@ in a `str`, so that the name still opens the file.
 import array
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import hashlib
 import os
 
 from etils import epath
@@ -32,6 +33,13 @@ class Packed:
   def arrays(self, name: str) -> dict[str, np.ndarray]:
     """The two arrays, to store them: `name`, and `name` with '_ends'."""
     return {name: self.data, f'{name}_ends': self.ends}
+
+  def listing(self, *others: np.ndarray) -> str:
+    """SHA-256 of the names, and of other arrays about the same files."""
+    digest = hashlib.sha256()
+    for values in (self.data, self.ends, *others):
+      digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
   def take(self, indices: np.ndarray) -> 'Packed':
     """Some of the names, by their indices, int[n]."""

@@ -55,11 +55,11 @@ def train(
   if crop == 'random_resized':
     image = _random_resized_crop(image, rng, size, decoder)
   elif crop == 'random':
-    image = _cover(image, size, decoder)
+    image = cover(image, size, decoder)
     top, left = rng.integers(np.subtract(image.shape[:2], size) + 1)
     image = image[top : top + size[0], left : left + size[1]]
   elif crop == 'center':
-    image = _center_crop(_cover(image, size, decoder), size)
+    image = _center_crop(cover(image, size, decoder), size)
   else:
     raise ValueError(
         f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
@@ -89,7 +89,27 @@ def evaluate(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
   """
   _check(image)
   size = sizes.pair(image_size)
-  return _to_float(_center_crop(_cover(image, size), size))
+  return _to_float(_center_crop(cover(image, size), size))
+
+
+def cover(
+    image: np.ndarray, size: tuple[int, int], decoder: str = 'pillow'
+) -> np.ndarray:
+  """Resizes a picture so that one side fits and the other is long enough.
+
+  For squares, this resizes the short side, in the same way as torchvision.
+
+  Args:
+    image: uint8[h, w, 3], of any size.
+    size: Height and width to cover.
+    decoder: Library that resizes, 'pillow' or 'opencv'; see `opencv.resize`.
+  """
+  height, width = image.shape[:2]
+  high, wide = size
+  # torchvision rounds the longer side down.
+  if high * width > wide * height:
+    return _resize(image, high, int(high * width / height), decoder)
+  return _resize(image, int(wide * height / width), wide, decoder)
 
 
 def _check(image: np.ndarray) -> None:
@@ -115,21 +135,6 @@ def _resize(
       (width, height), Image.Resampling.BILINEAR
   )
   return np.asarray(resized)
-
-
-def _cover(
-    image: np.ndarray, size: tuple[int, int], decoder: str = 'pillow'
-) -> np.ndarray:
-  """Resizes a picture so that one side fits and the other is long enough.
-
-  For squares, this resizes the short side, in the same way as torchvision.
-  """
-  height, width = image.shape[:2]
-  high, wide = size
-  # torchvision rounds the longer side down.
-  if high * width > wide * height:
-    return _resize(image, high, int(high * width / height), decoder)
-  return _resize(image, int(wide * height / width), wide, decoder)
 
 
 def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -67,8 +67,7 @@ def open_folder(
 def _write(file: epath.Path, asked: dict[str, Any]) -> None:
   try:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(file) as stream:
-      stream.write(f'{json.dumps(asked, indent=2)}\n'.encode())
+    files.write_json(file, asked)
   except files.DiskFullError:
     raise
   except OSError as error:

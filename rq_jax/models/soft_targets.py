@@ -126,7 +126,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def _scores(residual: np.ndarray, words: np.ndarray) -> np.ndarray:
-  """Negative squared distances, less the nearest: -> float64[N, K]."""
+  """Negative squared distances, plus the smallest one: -> float64[N, K]."""
   # |residual|^2 is the same for all codewords, so it drops out.
   scores = 2 * residual @ words.T - np.sum(np.square(words), axis=1)
   return scores - np.max(scores, axis=1, keepdims=True)

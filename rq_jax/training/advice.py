@@ -89,7 +89,7 @@ class Advice:
   """Warnings of a run, and the metrics that they are about."""
 
   def __init__(self):
-    """Has printed nothing yet."""
+    """Starts without warnings and metrics."""
     self._given: set[str] = set()
     self._recent: list[Mapping[str, float]] = []
 

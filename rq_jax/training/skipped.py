@@ -44,7 +44,7 @@ class Skipped:
     """
     self._limit, self._length = limit, num_examples
     self._batch_size = batch_size
-    # In the current epoch so far; in the epoch that had most.
+    # The number in this epoch so far, and the largest of any epoch.
     self._counts = tuple(np.int32(x) for x in meta.get(_META, (0, 0)))
     replicated = functools.partial(
         jax.jit, out_shardings=partitioning.replicated(mesh)

@@ -32,7 +32,7 @@ def test_help_tells_the_flags_of(name, capsys):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize('name', ['sample', 'benchmark'])
+@pytest.mark.parametrize('name', ['sample', 'benchmark', 'inspect'])
 def test_help_does_not_wait_for_jax(name):
   code = (
       'import sys; from rq_jax.__main__ import main;'

@@ -56,6 +56,12 @@ def test_a_folder_is_described_on_the_terminal_and_on_a_page(
   assert all(str(folder) in line or str(tmp_path) in line for line in long)
 
 
+def test_a_folder_that_cannot_be_made_is_refused(folder, tmp_path, capsys):
+  (tmp_path / 'file').touch()
+  error = refused(capsys, f'--data={folder}', f'--out={tmp_path / "file"}')
+  assert f'--out={tmp_path / "file"} cannot be written: ' in error
+
+
 def test_the_page_shows_classes_and_copies(folder, tmp_path):
   inspect(f'--data={folder}', f'--out={tmp_path}')
   _, page = written(tmp_path)

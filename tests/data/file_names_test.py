@@ -1,5 +1,6 @@
 """Packed names are the names that went in, whatever their bytes are."""
 
+import hashlib
 import os
 import pickle
 
@@ -49,6 +50,14 @@ def test_stored_arrays_hold_the_names():
   assert sorted(arrays) == ['files', 'files_ends', 'none', 'none_ends']
   assert list(file_names.restored(arrays, 'files')) == NAMES
   assert not len(file_names.restored(arrays, 'none'))
+
+
+def test_the_listing_hashes_names_their_ends_and_other_arrays():
+  packed, sizes = file_names.pack(NAMES), np.arange(10)[::2]
+  hashed = packed.data.tobytes() + packed.ends.tobytes() + sizes.tobytes()
+  assert packed.listing(sizes) == hashlib.sha256(hashed).hexdigest()
+  other = file_names.pack(['a', 'bc']).listing()
+  assert file_names.pack(['ab', 'c']).listing() != other
 
 
 def test_messages_show_only_printable_characters():

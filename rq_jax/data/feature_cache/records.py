@@ -75,7 +75,7 @@ def write_shard(
       'files': {name: file._asdict() for name, file in stored.items()},
       'rounding': dataclasses.asdict(error),
   }
-  _write(split.record(shard), record)
+  files.write_json(split.record(shard), record)
 
 
 def read_shard(file: pathlib.Path) -> dict[str, Any]:
@@ -138,7 +138,8 @@ def finish(split: layout.Split) -> None:
       'rounding': {'largest': error.largest, 'relative': error.relative},
       'shards': [hash_of(path) for path in paths],
   }
-  _write(split.folder / layout.META, meta | {'hash': _seal(meta)})
+  sealed = meta | {'hash': _seal(meta)}
+  files.write_json(split.folder / layout.META, sealed)
 
 
 def read_meta(
@@ -198,9 +199,3 @@ def hash_of(file: pathlib.Path) -> str:
 def _seal(meta: Mapping[str, Any]) -> str:
   """The hash of the contents of `meta.json`."""
   return new_hash(json.dumps(meta, sort_keys=True).encode()).hexdigest()
-
-
-def _write(file: pathlib.Path, value: Mapping[str, Any]) -> None:
-  text = (json.dumps(value, indent=2) + '\n').encode()
-  with files.whole(file, needs=len(text)) as stream:
-    stream.write(text)

@@ -1,1 +1,7 @@
-"""Writes datasets in the format of TFDS, which the source `tfds` reads."""
+"""Datasets in the format of TFDS, which the source `tfds` reads.
+
+folder     finds and opens a dataset
+records    the features of a dataset, and the record of an example
+shards     the ArrayRecord files of a split
+metadata   the JSON files that make a folder of shards a dataset
+"""

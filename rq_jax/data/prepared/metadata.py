@@ -1,13 +1,12 @@
 """Writes the descriptions that make a folder of shards a dataset."""
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
 from typing import Any
 
 from rq_jax import files
+from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.prepared import shards
-from rq_jax.data.sources import tfds_folder
 
 VERSION = '1.0.0'  # TFDS requires one.
 
@@ -49,11 +48,4 @@ def write(
       ],
       'version': VERSION,
   }
-  write_json(folder / tfds_folder.INFO, info)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a value to a JSON file, whole or not at all."""
-  text = json.dumps(value, indent=2) + '\n'
-  with files.whole(path, needs=len(text)) as file:
-    file.write(text.encode())
+  files.write_json(folder / folder_lib.INFO, info)

@@ -6,6 +6,7 @@ label       ClassLabel, if there are classes
 text        Text, if there are texts
 """
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ def _check_names(names: Sequence[str]) -> None:
       for name in names
       if len(name.splitlines()) != 1 or name != name.strip() or _odd(name)
   ]
-  wrong += sorted({name for name in names if list(names).count(name) > 1})
+  counts = collections.Counter(names)
+  wrong += sorted(name for name, count in counts.items() if count > 1)
   if wrong:
     raise ValueError(
         f'The class name {wrong[0]!r} cannot be stored. Names must differ, be'

@@ -92,7 +92,8 @@ class ImageFolder:
     self._labels = found.labels[split]
     counts = np.diff(tree.ends, prepend=0)[self._folders]
     self._ends = np.cumsum(counts)
-    # How many files after the first file of the list each folder begins.
+    # By folder: added to the index of a file within all folders of the split,
+    # this is its index in the tree.
     self._shifts = tree.ends[self._folders] - self._ends
     count = int(counts.sum())
     # The split, if every fifth file of the list is held out.

@@ -16,8 +16,8 @@ from rq_jax import files
 from rq_jax.config import sections
 from rq_jax.data import file_names
 from rq_jax.data import image_files
+from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.sources import splits
-from rq_jax.data.sources import tfds_folder
 
 # Names of the features that are used if several have the right type.
 _IMAGE, _LABEL = 'image', 'label'
@@ -67,10 +67,10 @@ class Prepared:
         ArrayRecord files or are missing, or if it has no images.
     """
     splits.check(split)
-    folder = tfds_folder.find(path)
+    folder = folder_lib.find(path)
     self._opened = (str(folder), split, reader)
     self._reader = reader or image_files.Reader()
-    builder = tfds_folder.open_builder(folder)
+    builder = folder_lib.open_builder(folder)
     features = dict(builder.info.features.items())
     image = _choose(features, 'Image', _IMAGE, folder)
     if image is None:
@@ -89,7 +89,7 @@ class Prepared:
     self.has_texts = self._text is not None
     self.num_classes, self.class_names = _classes(features, self._label)
     name, self._rows = _rows(builder.info.splits, split, folder)
-    self._shards = tfds_folder.shards(builder, name)
+    self._shards = folder_lib.shards(builder, name)
     self._ends = np.cumsum([shard.count for shard in self._shards]).tolist()
     self.listing = _listing(folder, split, name)
     self._records = _records(builder, name)
@@ -245,7 +245,7 @@ def _records(builder: Any, split: str) -> Any:
 def _listing(folder: epath.Path, split: str, name: str) -> str:
   listed: list[Any] = [split, name]
   # `prepare` writes a manifest, which has the hashes of the shards.
-  for file in ('dataset_info.json', 'features.json', 'manifest.json'):
+  for file in (folder_lib.INFO, 'features.json', 'manifest.json'):
     if (folder / file).exists():
       listed.append(files.read_json(folder / file))
   text = json.dumps(listed, sort_keys=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import os
 from typing import NamedTuple
 
@@ -104,16 +103,10 @@ class Samples:
   @property
   def listing(self) -> str:
     """SHA-256 of the names, sizes and labels of all samples."""
-    table, found = self.table, hashlib.sha256()
-    for values in (
-        table.names.data,
-        table.names.ends,
-        table.images[:, 1],
-        table.texts[:, 1],
-        table.labels,
-    ):
-      found.update(values.tobytes())
-    return found.hexdigest()
+    table = self.table
+    return table.names.listing(
+        table.images[:, 1], table.texts[:, 1], table.labels
+    )
 
   def _read(self, index: int, place: np.ndarray) -> bytes:
     offset, size = place.tolist()

@@ -161,7 +161,7 @@ def _group(index: tar_index.Index) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def _about(index: tar_index.Index, members: dict[str, int]) -> dict[str, Any]:
-  """The sample's JSON object, if its label or text may only be there."""
+  """The sample's JSON object; {} if other files hold its label and text."""
   if 'json' not in members or {'cls', 'txt'} <= members.keys():
     return {}
   return _parsed(index.read(members['json']))

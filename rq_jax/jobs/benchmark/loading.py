@@ -23,6 +23,7 @@ from rq_jax.config import sections
 from rq_jax.data import image_files
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.benchmark import jsonl as jsonl_lib
@@ -33,27 +34,6 @@ from rq_jax.jobs.plan import table as plan_table
 # Batches of a timed pass, at least, and batches before it.
 _BATCHES = 8
 _SEED = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class First:
-  """The first examples of a source.
-
-  Attributes:
-    source: The source.
-    count: Number of examples.
-  """
-
-  source: sources.Examples
-  count: int
-
-  def __len__(self) -> int:
-    """Number of examples."""
-    return self.count
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    """One example."""
-    return self.source[index]
 
 
 def run(
@@ -80,9 +60,8 @@ def run(
   data = experiment.data
   rules.check_images(data)
   source = sources.open_source(data, 'train')
-  examples = First(source, min(num_images, len(source)))
+  examples = subset.Subset(source, range(min(num_images, len(source))))
   transform = loader.image_transform(data, train=True)
-  assert transform is not None  # There are images.
   size = max(1, min(data.batch_size, num_images // _BATCHES))
   record = {
       'benchmark': 'data',

@@ -1,5 +1,6 @@
 """Describes a dataset or a trained RQ-VAE, and warns of common mistakes.
 
+detection         finds out how to read a folder
 reading           reads every image once, into one row of facts per image
 data              statistics of a dataset, from these rows
 duplicates        images that occur twice, or nearly twice

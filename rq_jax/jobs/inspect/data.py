@@ -55,13 +55,9 @@ def describe(splits: Mapping[str, reading.Split]) -> dict[str, Any]:
       ],
       'ignored': _ignored(splits),
       'remarks': _remarks(splits),
-      'duplicates': _named(
-          duplicates.exact(rows['digest']), splits, _places(splits)
-      ),
+      'duplicates': _named(duplicates.exact(rows['digest']), splits),
       'similar': _named(
-          duplicates.similar(rows['thumbnail'], rows['digest']),
-          splits,
-          _places(splits),
+          duplicates.similar(rows['thumbnail'], rows['digest']), splits
       ),
   }
 
@@ -152,28 +148,25 @@ def _remarks(splits: Mapping[str, reading.Split]) -> list[str]:
   )
 
 
-def _places(splits: Mapping[str, reading.Split]) -> list[tuple[str, int]]:
-  """Split and index of every row of all splits together."""
-  return [
-      (name, int(index))
-      for name, split in splits.items()
-      for index in split.rows['index']
-  ]
+def _place(row: int, splits: Mapping[str, reading.Split]) -> tuple[str, int]:
+  """Split and index of an image, by its row among those of all splits."""
+  for name, split in splits.items():
+    if row < len(split.rows):
+      return name, int(split.rows['index'][row])
+    row -= len(split.rows)
+  raise IndexError(row)
 
 
 def _named(
-    groups: Sequence[np.ndarray],
-    splits: Mapping[str, reading.Split],
-    places: Sequence[tuple[str, int]],
+    groups: Sequence[np.ndarray], splits: Mapping[str, reading.Split]
 ) -> dict[str, Any]:
   """Groups of images by split and name, those of both splits first.
 
   Args:
-    groups: Numbers of the rows of each group.
+    groups: Numbers of the rows of each group, among those of all splits.
     splits: The splits by name.
-    places: Split and index of every row.
   """
-  found = [[places[row] for row in group] for group in groups]
+  found = [[_place(row, splits) for row in group] for group in groups]
   across = [len({name for name, _ in group}) > 1 for group in found]
   order = np.argsort(~np.array(across, bool), kind='stable')
   leaked = sum(

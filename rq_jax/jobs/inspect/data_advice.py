@@ -1,6 +1,7 @@
 """Warnings about a dataset, and the image size to train with."""
 
 from collections.abc import Mapping
+import operator
 import shlex
 from typing import Any
 
@@ -54,10 +55,18 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   Args:
     found: The figures of `data.describe`.
   """
-  checks = (_broken, _copies, _similar, _classes, _few, _shape, _rotated)
-  return found['remarks'] + [
-      sentence for check in checks for sentence in check(found)
-  ]
+  sentences = (
+      _broken(found),
+      _leaked(found),
+      _copied(found),
+      _similar(found),
+      _empty(found),
+      _unbalanced(found),
+      _few(found),
+      _cropped(found),
+      _rotated(found),
+  )
+  return [*found['remarks'], *filter(None, sentences)]
 
 
 def command(found: Mapping[str, Any], size: int) -> str:
@@ -70,94 +79,89 @@ def command(found: Mapping[str, Any], size: int) -> str:
   return ' \\\n    '.join([*words, '--workdir=runs/mine/rqvae'])
 
 
-def _broken(found) -> list[str]:
+def _broken(found: Mapping[str, Any]) -> str | None:
   if not (count := len(found['broken'])):
-    return []
-  return [
+    return None
+  return (
       f'Images that cannot be read: {count:,}. Training stops at the first of'
       ' them. Repair or remove them, or train with'
       ' --config.data.on_error=skip.'
-  ]
+  )
 
 
-def _copies(found) -> list[str]:
-  copies = found['duplicates']
-  sentences = []
-  if copies['held_out']:
-    sentences.append(
-        'Held-out images that are also in the training split:'
-        f' {copies["held_out"]:,}. Held-out figures will look too good. Remove'
-        ' one of each pair.'
-    )
-  if copies['images']:
-    sentences.append(
-        f'Images that are exact copies of others: {copies["images"]:,}.'
-    )
-  return sentences
+def _leaked(found: Mapping[str, Any]) -> str | None:
+  if not (count := found['duplicates']['held_out']):
+    return None
+  return (
+      f'Held-out images that are also in the training split: {count:,}.'
+      ' Held-out figures will look too good. Remove one of each pair.'
+  )
 
 
-def _similar(found) -> list[str]:
-  count = found['similar']['held_out']
-  if not count:
-    return []
-  return [
+def _copied(found: Mapping[str, Any]) -> str | None:
+  if not (count := found['duplicates']['images']):
+    return None
+  return f'Images that are exact copies of others: {count:,}.'
+
+
+def _similar(found: Mapping[str, Any]) -> str | None:
+  if not (count := found['similar']['held_out']):
+    return None
+  return (
       f'Held-out images that look nearly like training images: {count:,}. If'
       ' they are frames of one video or crops of one picture, keep each series'
       ' in one split: use folders train/ and test/.'
-  ]
+  )
 
 
-def _classes(found) -> list[str]:
+def _empty(found: Mapping[str, Any]) -> str | None:
   classes = found['classes']
-  if len(classes) < 2:
-    return []
-  sentences = []
   empty = [c['name'] for c in classes if not c['train']]
-  if empty:
-    sentences.append(
-        f'No training image was found of these classes: {", ".join(empty)}.'
-    )
-  counted = sorted((c for c in classes if c['train']), key=_training_images)
-  if counted:
-    least, most = counted[0], counted[-1]
-    if most['train'] >= _IMBALANCE * least['train']:
-      sentences.append(
-          f'Classes are unbalanced: {least["name"]} has {least["train"]:,}'
-          f' training images, and {most["name"]} has {most["train"]:,}.'
-          ' Generated images of small classes will be worse.'
-      )
-  return sentences
+  if len(classes) < 2 or not empty:
+    return None
+  return f'No training image was found of these classes: {", ".join(empty)}.'
 
 
-def _training_images(counted: Mapping[str, Any]) -> int:
-  return counted['train']
+def _unbalanced(found: Mapping[str, Any]) -> str | None:
+  counted = [c for c in found['classes'] if c['train']]
+  if not counted:
+    return None
+  images = operator.itemgetter('train')
+  least, most = min(counted, key=images), max(counted, key=images)
+  if most['train'] < _IMBALANCE * least['train']:
+    return None
+  return (
+      f'Classes are unbalanced: {least["name"]} has {least["train"]:,} training'
+      f' images, and {most["name"]} has {most["train"]:,}. Generated images of'
+      ' small classes will be worse.'
+  )
 
 
-def _few(found) -> list[str]:
+def _few(found: Mapping[str, Any]) -> str | None:
   images = found['splits']['train']['images']
   if images >= _FEW:
-    return []
-  return [
+    return None
+  return (
       f'There are only {images:,} training images, so the model will repeat'
       ' them. Use at least a few hundred.'
-  ]
+  )
 
 
-def _shape(found) -> list[str]:
+def _cropped(found: Mapping[str, Any]) -> str | None:
   share = found['sizes']['cropped_away']
   if share < _LONG:
-    return []
-  return [
+    return None
+  return (
       f'On average, {share:.0%} of an image lies outside its central square and'
       ' is cropped away. With --config.data.crop=random, training uses all'
       ' parts of it.'
-  ]
+  )
 
 
-def _rotated(found) -> list[str]:
-  if not found['rotated']:
-    return []
-  return [
-      f'Files that store a rotation (EXIF): {found["rotated"]:,}.'
+def _rotated(found: Mapping[str, Any]) -> str | None:
+  if not (count := found['rotated']):
+    return None
+  return (
+      f'Files that store a rotation (EXIF): {count:,}.'
       ' --config.data.exif_rotation decides whether it is applied.'
-  ]
+  )

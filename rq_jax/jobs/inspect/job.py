@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import json
 from typing import Any
 
 from etils import epath
@@ -16,6 +15,7 @@ from rq_jax.checkpoints import stored
 from rq_jax.config import rules
 from rq_jax.config import sections
 from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.data import transforms
 from rq_jax.data.sources import splits
 from rq_jax.distributed import console
@@ -46,7 +46,8 @@ def inspect_data(
     out: Folder for the page and `report.json`; None to write nothing.
 
   Raises:
-    ValueError: If there is no image, or none that can be read.
+    ValueError: If there is no image, or none that can be read, or if the folder
+      cannot be written.
   """
   _check_folder(out)
   found = reading.read(data, num_images=num_images)
@@ -65,7 +66,7 @@ def inspect_data(
   }
   console.tell(text.of_data(report))
   if out is not None:
-    _write_report(out, report)
+    files.write_json(epath.Path(out) / 'report.json', report)
     page.write_data(
         epath.Path(out) / 'report.html',
         report,
@@ -92,7 +93,8 @@ def inspect_tokenizer(
     out: Folder for the page and `report.json`; None to write nothing.
 
   Raises:
-    ValueError: If there is no RQ-VAE, or no image.
+    ValueError: If there is no RQ-VAE, or no image, or if the folder cannot be
+      written.
   """
   compilation.keep()
   rules.check_images(data)
@@ -101,9 +103,8 @@ def inspect_tokenizer(
   restored = Tokenizer.restore(tokenizer)
   data = dataclasses.replace(data, image_size=restored.model.image_size)
   samples = {
-      name: measuring.Sample(
-          source=source,
-          indices=reading.spaced(len(source), num_images or _ENCODED),
+      name: subset.Subset(
+          source, reading.spaced(len(source), num_images or _ENCODED)
       )
       for name, source in opened.items()
   }
@@ -118,8 +119,8 @@ def inspect_tokenizer(
   report['next'] = tokenizer_advice.commands(report)
   console.tell(text.of_tokenizer(report))
   if out is not None:
-    _write_report(out, report)
-    images = measuring.examples(restored, data, samples['test'], _SHOWN)
+    files.write_json(epath.Path(out) / 'report.json', report)
+    images = measuring.examples(data, samples['test'], _SHOWN)
     page.write_tokenizer(
         epath.Path(out) / 'report.html',
         report,
@@ -132,7 +133,7 @@ def inspect_tokenizer(
 def _measure(
     tokenizer: Tokenizer,
     data: sections.Data,
-    samples: Mapping[str, measuring.Sample],
+    samples: Mapping[str, subset.Subset],
 ) -> tuple[dict[str, Any], np.ndarray]:
   """Figures of an RQ-VAE, and how often each code was used: int64[D, K]."""
   console.tell('Encoding images. The first batch compiles, so it takes longer.')
@@ -158,8 +159,15 @@ def _measure(
 
 def _check_folder(out: str | None) -> None:
   """Makes the folder first, so that a wrong path is an early error."""
-  if out is not None:
+  if out is None:
+    return
+  try:
     epath.Path(out).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+        f'--out={out} cannot be written: {error.strerror}. Choose another'
+        ' folder, or change its permissions.'
+    ) from error
 
 
 def _check_readable(found: Mapping[str, reading.Split]) -> None:
@@ -170,11 +178,6 @@ def _check_readable(found: Mapping[str, reading.Split]) -> None:
       f'None of the {len(broken):,} inspected images can be read. The first:'
       f' {broken[0].reason}'
   )
-
-
-def _write_report(out: str, report: Mapping[str, Any]) -> None:
-  with files.whole(epath.Path(out) / 'report.json') as file:
-    file.write(json.dumps(report, indent=2).encode())
 
 
 def _tell_next(out: str | None, report: Mapping[str, Any]) -> None:

@@ -43,13 +43,11 @@ def write_data(
   sections = [
       _headline(title, _lead_of_data(found)),
       _warnings(found),
-      page.section(
-          'Next step',
-          html.escape(f'Train at {found["suggested_size"]} pixels.'
-                      f' {found["reason"]}'),
-          f'<pre>{html.escape(found["next"])}</pre>'
-          + page.table(tables.enlarged(found)),
-      ),  # fmt: skip
+      _next_step(
+          f'Train at {found["suggested_size"]} pixels. {found["reason"]}',
+          found,
+          page.table(tables.enlarged(found)),
+      ),
       _strips(
           'Images to train on',
           'Evenly spaced images of each class, cropped as in evaluation.',
@@ -72,7 +70,7 @@ def write_data(
           copies,
       ),
       _broken(found),
-  ]  # fmt: skip
+  ]
   page.write(path, title, sections)
 
 
@@ -117,13 +115,18 @@ def write_tokenizer(
       ),
       _codebook(found, code_counts),
       _features(found['splits']['train']['features']),
-      page.section(
-          'Next step',
+      _next_step(
           'Encode the images, then train stage 2 with the temperature above.',
-          f'<pre>{html.escape(found["next"])}</pre>',
+          found,
       ),
   ]
   page.write(path, title, sections)
+
+
+def _next_step(text: str, found: Mapping[str, Any], below: str = '') -> str:
+  """The commands that follow, below some text and above some HTML."""
+  commands = f'<pre>{html.escape(found["next"])}</pre>'
+  return page.section('Next step', html.escape(text), commands + below)
 
 
 def _codebook(found: Mapping[str, Any], code_counts: np.ndarray) -> str:

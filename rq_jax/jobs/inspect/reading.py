@@ -4,7 +4,7 @@ A row has about 110 bytes, so the facts of a million images fit in memory. The
 images themselves are dropped at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import hashlib
@@ -12,17 +12,15 @@ import io
 import os
 from typing import Any
 
-from etils import epath
 import numpy as np
 from PIL import Image
 
 from rq_jax.config import sections
+from rq_jax.data import decoding
 from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data import sources
-from rq_jax.data.image_tree import entries
 from rq_jax.data.sources import splits
-from rq_jax.data.sources import tfds_folder
 from rq_jax.distributed import progress
 
 THUMBNAIL = 8  # Side in pixels of the grey thumbnail in a row.
@@ -40,7 +38,6 @@ ROW = np.dtype(
     ]
 )
 _AT_ONCE = 256  # Images between two updates of the progress bar.
-_ORIENTATION = 0x0112  # The EXIF tag.
 _ALPHA = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 
 
@@ -83,30 +80,6 @@ class Split:
     if isinstance(self.source, sources.ImageFiles):
       return self.source.name(index)
     return f'{self.name} {index}'
-
-
-def detect(path: str) -> str:
-  """Name of the source that reads a folder: a value of `data.source`.
-
-  Raises:
-    ValueError: If the folder is a cache of features, or there is none.
-  """
-  folder = epath.Path(path)
-  if not folder.is_dir():
-    raise ValueError(
-        f'--data={path} is not a folder. Give the folder of your images.'
-    )
-  if (folder / 'train' / 'meta.json').exists():
-    raise ValueError(
-        f'--data={path} is a cache of features. Give the folder of the images'
-        ' that were encoded.'
-    )
-  if tfds_folder.find_all(folder):
-    return 'tfds'
-  below = (entry for entry in _some(folder) if entry.is_dir())
-  if any(map(_has_tars, (folder, *below))):
-    return 'webdataset'
-  return 'image_folder'
 
 
 def read(
@@ -197,17 +170,4 @@ def _header(source: sources.Source, index: int) -> tuple[bool, bool]:
     # Asking a PNG file for EXIF that it does not announce would decode it.
     if image.format == 'PNG' and 'exif' not in image.info:
       return alpha, False
-    return alpha, image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-
-
-def _has_tars(folder: epath.Path) -> bool:
-  """Whether there are tar files, and no images, among the first entries."""
-  names = [entry.name for entry in _some(folder)]
-  has_images = any(map(entries.is_image, names))
-  return not has_images and any(n.lower().endswith('.tar') for n in names)
-
-
-def _some(folder: epath.Path, count: int = 1000) -> Iterator[epath.Path]:
-  """The first entries of a folder, which may have millions."""
-  for _, entry in zip(range(count), folder.iterdir()):
-    yield entry
+    return alpha, decoding.orientation(image) != 1

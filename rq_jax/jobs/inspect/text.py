@@ -97,14 +97,14 @@ def _warnings(found: Mapping[str, Any]) -> Iterator[str]:
   if found['warnings']:
     yield ''
   for sentence in found['warnings']:
-    yield from textwrap.wrap(
-        f'Warning: {sentence}', 80, subsequent_indent='  ',
-        break_on_hyphens=False,
-    )  # fmt: skip
+    yield from _wrapped(f'Warning: {sentence}', indent='  ')
 
 
-def _wrapped(text: str) -> list[str]:
-  return textwrap.wrap(text, 80, break_on_hyphens=False)
+def _wrapped(text: str, indent: str = '') -> list[str]:
+  """Lines of text; all but the first one are indented."""
+  return textwrap.wrap(
+      text, 80, subsequent_indent=indent, break_on_hyphens=False
+  )
 
 
 def _place(image: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import functools
 from typing import Any
 
@@ -15,6 +14,7 @@ from rq_jax.config import sections
 from rq_jax.data import image_files
 from rq_jax.data import loader
 from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.distributed import progress
 from rq_jax.evaluation import reconstruction
 from rq_jax.jobs.inspect import features as features_lib
@@ -28,29 +28,8 @@ _BATCH = 32
 _SEARCHED = 16  # Images per shown image that are searched for classes.
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
-  """Some examples of a split, in order.
-
-  Attributes:
-    source: All examples of the split.
-    indices: Indices of the examples, int[n].
-  """
-
-  source: sources.Source
-  indices: np.ndarray
-
-  def __len__(self) -> int:
-    """Number of examples in the sample."""
-    return len(self.indices)
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    """One example, by its index in the sample."""
-    return self.source[int(self.indices[index])]
-
-
 def describe_split(
-    tokenizer: Tokenizer, data: sections.Data, sample: Sample, name: str
+    tokenizer: Tokenizer, data: sections.Data, sample: subset.Subset, name: str
 ) -> tuple[dict[str, Any], np.ndarray]:
   """Figures of a split, as values that JSON can hold, and the use of codes.
 
@@ -115,7 +94,7 @@ def codebook_use(tokenizer: Tokenizer, hits: np.ndarray) -> float:
 
 
 def temperatures(
-    tokenizer: Tokenizer, data: sections.Data, source: sources.Source
+    tokenizer: Tokenizer, data: sections.Data, source: sources.Examples
 ) -> dict[str, Any]:
   """The suggested temperature, and the perplexity of the targets at others.
 
@@ -124,8 +103,8 @@ def temperatures(
     data: The section `data` of an experiment.
     source: The training images.
   """
-  chosen = np.array(soft_targets.chosen(len(source)))
-  sample = Sample(source=source, indices=chosen)
+  chosen = soft_targets.chosen(len(source))
+  sample = subset.Subset(source, chosen)
   found = [
       np.asarray(features)[valid]
       for _, features, valid in _encoded(
@@ -154,7 +133,7 @@ def temperatures(
 
 
 def _encoded(
-    tokenizer: Tokenizer, data: sections.Data, sample: Sample, name: str
+    tokenizer: Tokenizer, data: sections.Data, sample: subset.Subset, name: str
 ) -> Iterator[tuple[np.ndarray, jax.Array, np.ndarray]]:
   """Batches of images, float32[B, H, W, 3], their features, and bool[B].
 
@@ -196,12 +175,11 @@ def _reconstructed(model, variables, images, features):
 
 
 def examples(
-    tokenizer: Tokenizer, data: sections.Data, sample: Sample, most: int
+    data: sections.Data, sample: subset.Subset, most: int
 ) -> np.ndarray:
   """Images to show, one of each class first: uint8[n, H, W, 3].
 
   Args:
-    tokenizer: The RQ-VAE.
     data: The section `data` of an experiment.
     sample: Held-out examples.
     most: Largest number of images.
@@ -214,7 +192,7 @@ def examples(
   firsts = np.unique(list(labels.values()), return_index=True)[1]
   rest = np.setdiff1d(np.arange(len(looked_at)), firsts)
   chosen = looked_at[np.concatenate([firsts, rest])[:most]]
-  shown = Sample(source=sample.source, indices=sample.indices[chosen])
+  shown = subset.Subset(sample, chosen)
   batches = loader.eval_batches(
       shown,
       transform=loader.image_transform(data, train=False),

@@ -10,13 +10,13 @@ orientation. All other images keep their bytes.
 import dataclasses
 import io
 
-import numpy as np
 from PIL import Image
 
+from rq_jax.data import decoding
 from rq_jax.data import image_files
+from rq_jax.data import transforms
 
 _QUALITY = 95
-_ORIENTATION = 0x0112  # The EXIF tag.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class Checker:
     if self.resize is None or min(image.shape[:2]) <= self.resize:
       return content
     kind, exif = _kind_and_orientation(content)
-    smaller = Image.fromarray(_smaller(image, self.resize))
+    size = self.resize, self.resize
+    smaller = Image.fromarray(transforms.cover(image, size))
     buffer = io.BytesIO()
     if kind == 'PNG':
       smaller.save(buffer, 'PNG', exif=exif)
@@ -55,25 +56,12 @@ class Checker:
     return buffer.getvalue()
 
 
-def _smaller(image: np.ndarray, size: int) -> np.ndarray:
-  """Resizes the short side to `size`."""
-  height, width = image.shape[:2]
-  short = min(height, width)
-  # Python's integers round down exactly, as in `data.transforms`.
-  shape = (int(size * width / short), int(size * height / short))
-  resized = Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR)
-  return np.asarray(resized)
-
-
 def _kind_and_orientation(content: bytes) -> tuple[str | None, bytes]:
   """The format of an image file, and EXIF data with only its rotation."""
   with Image.open(io.BytesIO(content), formats=image_files.FORMATS) as image:
-    try:
-      orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # Damaged metadata raise errors of many types.
-      orientation = None
-    if orientation not in range(2, 9):
+    orientation = decoding.orientation(image)
+    if orientation == 1:
       return image.format, b''
     exif = Image.Exif()
-    exif[_ORIENTATION] = orientation
+    exif[decoding.ORIENTATION] = orientation
     return image.format, exif.tobytes()

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 
 from rq_jax import files
+from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.prepared import metadata
 from rq_jax.data.prepared import records
-from rq_jax.data.sources import tfds_folder
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.prepare import ledger
@@ -55,8 +55,12 @@ class Dataset:
         class_names=self._origin.class_names,
         has_texts=self._origin.has_texts,
     )
-    self._listings = {
-        shard.split.name: shard.origin.listing
+    self._splits = {
+        shard.split.name: {
+            'rows': shard.split.num_rows,
+            'shards': shard.split.num_shards,
+            'listing': shard.origin.listing,
+        }
         for shard in shards
         if not shard.number
     }
@@ -120,7 +124,7 @@ class Dataset:
         'refused': refused,
         'shards': [shard.fields() for shard in read.values()],
     }
-    metadata.write_json(self.folder / ledger.MANIFEST, contents)
+    files.write_json(self.folder / ledger.MANIFEST, contents)
     written = {
         split: [shard.written for shard in found]
         for split, found in by_split.items()
@@ -131,7 +135,7 @@ class Dataset:
 
   def is_complete(self) -> bool:
     """Whether nothing is left to do."""
-    described = (self.folder / tfds_folder.INFO).exists()
+    described = (self.folder / folder_lib.INFO).exists()
     return described and not ledger.pending(self.folder)
 
   def held(self) -> list[int]:
@@ -167,15 +171,7 @@ class Dataset:
         'num_classes': self._origin.num_classes,
         'class_names': self._origin.class_names,
         'has_texts': self._origin.has_texts,
-        'splits': {
-            shard.split.name: {
-                'rows': shard.split.num_rows,
-                'shards': shard.split.num_shards,
-                'listing': self._listings[shard.split.name],
-            }
-            for shard in self.shards
-            if not shard.number
-        },
+        'splits': self._splits,
         'versions': versions.of('array-record', 'pillow', 'rq_jax'),
     }
 

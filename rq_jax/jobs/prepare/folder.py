@@ -56,7 +56,7 @@ def open_splits(src: str) -> dict[str, origins.Origin]:
 
   Without folders for the splits, every fifth file is held out.
 
-  Tells the user which files are left out.
+  Prints which files are left out.
 
   Raises:
     ValueError: If there is no such folder, or a split has no images.

@@ -8,7 +8,6 @@
 bytes are kept, as in PyTorch's ImageNet, and readers convert them to RGB.
 """
 
-import hashlib
 import os
 import re
 
@@ -56,12 +55,7 @@ class _Images:
   @property
   def listing(self) -> str:
     """SHA-256 of all names, sizes and labels."""
-    digest = hashlib.sha256()
-    for name in self._index.names:
-      digest.update(name.encode() + b'\0')
-    digest.update(self._index.sizes.tobytes())
-    digest.update(self._labels.tobytes())
-    return digest.hexdigest()
+    return self._index.names.listing(self._index.sizes, self._labels)
 
 
 def open_splits(

@@ -11,7 +11,6 @@ import pathlib
 from typing import Any
 
 from rq_jax import files
-from rq_jax.data.prepared import metadata
 from rq_jax.data.prepared import shards
 
 MANIFEST = 'manifest.json'
@@ -50,7 +49,7 @@ class Finished:
 
 def record(folder: pathlib.Path, finished: Finished) -> None:
   """Records that a shard has its final name."""
-  metadata.write_json(_beside(folder, finished.file), finished.fields())
+  files.write_json(_beside(folder, finished.file), finished.fields())
 
 
 def read(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Finished]:

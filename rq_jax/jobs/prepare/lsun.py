@@ -1,7 +1,6 @@
 """LSUN as it is downloaded: one LMDB database per split, unzipped."""
 
 import functools
-import hashlib
 import os
 import pathlib
 import threading
@@ -47,9 +46,7 @@ class Database:
     self._folder = str(folder)
     self.num_bytes = (folder / _DATA).stat().st_size
     self._keys = _list_keys(self._folder, self.num_bytes)
-    found = hashlib.sha256(self._keys.data.tobytes())
-    found.update(self._keys.ends.tobytes())
-    self.listing = found.hexdigest()
+    self.listing = self._keys.listing()
 
   def __len__(self) -> int:
     """Number of images."""

@@ -85,8 +85,7 @@ def quickstart(out: str, *, seed: int = 0) -> dict[str, Any]:
       },
       'versions': versions.of(*_VERSIONS),
   }
-  with files.whole(folder / 'report.json') as file:
-    file.write(json.dumps(report, indent=2).encode())
+  files.write_json(folder / 'report.json', report)
   _write_page(folder, report, tokenizer, train, test, images)
   _tell(folder, report)
   return report

@@ -8,9 +8,8 @@ import pytest
 
 from rq_jax import config as config_lib
 from rq_jax.cli import config_flag
-from rq_jax.config import sections
 from rq_jax.data import loader
-from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.jobs.benchmark import loading
 from rq_jax.jobs.benchmark import loading_table
 from rq_jax.jobs.plan import chips
@@ -43,7 +42,7 @@ def _crop(example, rng):
 
 
 def test_a_run_prints_what_it_measured(tmp_path, capsys):
-  tars.write_downloaded(tmp_path / 'data' / 'train.tar', range(20))
+  tars.write_downloaded(tmp_path / 'data' / 'train.tar', range(40))
   chosen = experiment(tmp_path / 'data')
   file = tmp_path / 'lines.jsonl'
   loading.run(chosen, workers=[0, 0], num_images=16, repeats=1, jsonl=str(file))
@@ -114,22 +113,11 @@ def test_the_rate_of_the_loader_is_that_of_its_batches(clock, monkeypatch):
 
   monkeypatch.setattr(loader, 'train_batches', train_batches)
   rate = loading.loader_rate(
-      loading.First(Slow(), 5), transform=_crop, size=2, workers=3
+      subset.Subset(Slow(), range(5)), transform=_crop, size=2, workers=3
   )
   assert taken == [1] * (8 + 3) + ['closed']
   assert rate == pytest.approx(200)
   assert (asked['workers'], asked['batch_size']) == (3, 2)
-
-
-def test_only_the_first_images_are_read(tmp_path):
-  tars.write_samples(tmp_path / 'train.tar', range(20))
-  data = sections.Data(source='webdataset', path=str(tmp_path))
-  first = loading.First(sources.open_source(data, 'train'), 3)
-  assert [int(first[i]['image'][0, 0, 0]) for i in range(len(first))] == [
-      0,
-      1,
-      2,
-  ]
 
 
 def test_a_source_without_images_is_refused(tmp_path):

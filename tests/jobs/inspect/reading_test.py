@@ -58,6 +58,15 @@ def test_colours_transparency_and_rotation_are_found(found):
     assert [n for n, row in rows.items() if row[fact]] == [name]
 
 
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'webp'])
+def test_a_file_with_damaged_exif_data_has_no_rotation(tmp_path, kind):
+  for i in range(5):
+    file = tmp_path / f'{i}.{kind}'
+    images.noise(i).save(file, exif=b'Exif\0\0no header of TIFF')
+  found = reading.read(images.data(tmp_path))['train']
+  assert len(found.rows) == 4 and not found.rows['rotated'].any()
+
+
 def test_a_broken_file_is_named_and_has_no_row(found):
   (broken,) = found['train'].broken
   assert 'empty.jpg is not a JPEG, PNG or WebP file' in broken.reason
@@ -95,41 +104,6 @@ def test_a_source_without_files_has_names_of_its_own():
       name='test', source=object(), rows=np.zeros(0, reading.ROW), broken=()
   )
   assert split.name_of(3) == 'test 3'
-
-
-def test_a_folder_of_images_is_recognised_and_a_cache_is_refused(tmp_path):
-  assert reading.detect(str(tmp_path)) == 'image_folder'
-  (tmp_path / 'train').mkdir()
-  (tmp_path / 'train' / 'meta.json').write_text('{}')
-  with pytest.raises(ValueError, match='is a cache of features'):
-    reading.detect(str(tmp_path))
-  with pytest.raises(ValueError, match='is not a folder'):
-    reading.detect(str(tmp_path / 'none'))
-
-
-@pytest.mark.parametrize(
-    ('file', 'source'),
-    [
-        ('a/0.png', 'image_folder'),
-        ('0.tar', 'webdataset'),
-        ('train/0.tar', 'webdataset'),
-        ('val/0.TAR', 'webdataset'),
-        ('dataset_info.json', 'tfds'),
-        ('mnist/3.0.1/dataset_info.json', 'tfds'),
-        ('lsun/church/3.1.0/dataset_info.json', 'tfds'),
-    ],
-)
-def test_the_files_decide_the_source(tmp_path, file, source):
-  (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-  (tmp_path / file).touch()
-  assert reading.detect(str(tmp_path)) == source
-
-
-def test_an_archive_beside_images_does_not_hide_them(tmp_path):
-  (tmp_path / 'cat').mkdir()
-  for name in ('cat/0.png', 'cat/all.tar'):
-    (tmp_path / name).touch()
-  assert reading.detect(str(tmp_path)) == 'image_folder'
 
 
 def test_the_image_folder_names_the_file_of_every_example(tmp_path):

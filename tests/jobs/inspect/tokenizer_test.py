@@ -8,6 +8,7 @@ import pytest
 
 from rq_jax.config import sections
 from rq_jax.data import sources
+from rq_jax.data import subset
 from rq_jax.jobs.inspect import features
 from rq_jax.jobs.inspect import tokenizer as measuring
 from rq_jax.models import soft_targets
@@ -20,7 +21,7 @@ DATA = sections.Data(source='digits', image_size=8)
 @functools.cache
 def sample():
   source = sources.open_source(DATA, 'test')
-  return measuring.Sample(source=source, indices=np.arange(COUNT) * 2)
+  return subset.Subset(source, np.arange(COUNT) * 2)
 
 
 @functools.cache
@@ -184,7 +185,7 @@ def test_the_first_targets_have_the_perplexity_of_numpy():
 
 
 def test_examples_show_every_class_first():
-  found = measuring.examples(tokenizers.restored(), DATA, sample(), 12)
+  found = measuring.examples(DATA, sample(), 12)
   assert found.shape == (12, 8, 8, 3) and found.dtype == np.uint8
   labels = [int(sample()[i]['label']) for i in range(COUNT)]
   firsts = [labels.index(label) for label in sorted(set(labels))]

@@ -100,6 +100,17 @@ def test_listings_notice_other_labels_and_files(downloads):
   assert before['train'].listing != before['validation'].listing
 
 
+def test_names_need_not_be_utf_8(downloads):
+  odd = 'n01440764_\udcff.JPEG'
+  inner = archives.tar({odd: archives.picture(0)})
+  (downloads / imagenet.TRAIN).write_bytes(
+      archives.tar({'n01440764.tar': inner})
+  )
+  train = imagenet.open_splits(str(downloads))['train']
+  assert len(train.listing) == 64
+  assert train[0].name == f'n01440764/{odd}'
+
+
 def _without(name):
   return lambda folder: (folder / name).unlink()
 
