@@ -1,11 +1,18 @@
 """Facts of images: sizes, hashes, colours and headers, read in parallel."""
 
+import io
+
 import numpy as np
 from PIL import Image
 import pytest
+import tensorflow_datasets as tfds
 
+from rq_jax.config import sections
 from rq_jax.data.sources import image_folder
+from rq_jax.jobs.inspect import data
 from rq_jax.jobs.inspect import reading
+from tests.data import tars
+from tests.data import tfds_datasets
 from tests.jobs.inspect import images
 
 
@@ -56,6 +63,55 @@ def test_colours_transparency_and_rotation_are_found(found):
       ('rotated', 'rotated.jpg'),
   ):
     assert [n for n, row in rows.items() if row[fact]] == [name]
+
+
+def _plain_rotated_transparent():
+  """The contents of three image files; the second one is 90 x 30 pixels."""
+  transparent = images.noise(3).convert('RGBA')
+  transparent.putalpha(128)
+  for image, kind, options in (
+      (images.noise(1), 'JPEG', {}),
+      (images.noise(2, 30, 90), 'JPEG', {'exif': images.rotation()}),
+      (transparent, 'PNG', {}),
+  ):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    yield file.getvalue()
+
+
+def _write_tars(folder, contents):
+  endings = 'jpg', 'jpg', 'png'
+  for split in ('train', 'test'):
+    names = [f'{i}.{ending}' for i, ending in enumerate(endings)]
+    tars.write(folder / f'{split}.tar', dict(zip(names, contents)))
+
+
+def _write_tfds(folder, contents):
+  splits = {
+      split: [{'image': io.BytesIO(content)} for content in contents]
+      for split in ('train', 'test')
+  }
+  features = {'image': tfds.features.Image(shape=(None, None, 3))}
+  tfds_datasets.write(folder, splits, features)
+
+
+@pytest.mark.parametrize(
+    ('source', 'write'), [('tfds', _write_tfds), ('webdataset', _write_tars)]
+)
+def test_headers_are_read_inside_larger_files(tmp_path, source, write):
+  write(tmp_path, list(_plain_rotated_transparent()))
+  assert reading.detect(str(tmp_path)) == source
+  section = sections.Data(source=source, path=str(tmp_path))
+  found = reading.read(section)
+  # TFDS shuffles the examples that it prepares.
+  rows = found['train'].rows[['height', 'width', 'rotated', 'alpha']]
+  assert sorted(rows.tolist()) == [
+      (40, 48, False, False),
+      (40, 48, False, True),
+      (90, 30, True, False),  # The size is that of the rotated pixels.
+  ]
+  figures = data.describe(found)  # Of both splits.
+  assert (figures['rotated'], figures['alpha']) == (2, 2)
 
 
 def test_a_broken_file_is_named_and_has_no_row(found):
