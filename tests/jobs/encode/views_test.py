@@ -9,6 +9,7 @@ from rq_jax.data import views
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import features
+from rq_jax.jobs.encode import encoder
 from rq_jax.jobs.encode import job as encode
 from rq_jax.training import stage2
 from tests import tiny
@@ -41,10 +42,18 @@ def test_views_that_are_not_possible_are_refused(
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-  """A cache of several views, in three shards, and the closing sentence."""
+  """A cache of views in three shards, its sentence, and sizes of batches."""
   folder = tmp_path_factory.mktemp('views')
   row = 2 * VIEWS * np.prod(tiny.untrained_tokenizer().model.features_shape)
+  module, sizes = encoder.tokenizer_lib, []
+  features_known = module.features_known
+
+  def counted(tokenizer, images):
+    sizes.append(len(images))
+    return features_known(tokenizer, images)
+
   with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(module, 'features_known', counted)
     patch.setattr(layout, 'SHARD_BYTES', 500 * row)
     sentence = encode.encode(
         tiny.untrained_tokenizer(),
@@ -53,11 +62,11 @@ def cache(tmp_path_factory):
         views=VIEWS,
         seed=augmented.SEED,
     )
-  return folder, sentence
+  return folder, sentence, sizes
 
 
 def test_a_cache_holds_the_features_of_all_views(cache):
-  folder, sentence = cache
+  folder, sentence, _ = cache
   source = features.Features(folder, 'train')
   assert (source.views, len(source)) == (VIEWS, 1438)
   assert len(list(folder.glob('train/features*'))) == 3
@@ -69,6 +78,10 @@ def test_a_cache_holds_the_features_of_all_views(cache):
     found = np.float32(source[index]['features'])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
   assert 'Rounding the features to float16 changed them by at most' in sentence
+
+
+def test_a_batch_has_as_many_views_as_one_of_training_has_images(cache):
+  assert set(cache[2]) == {augmented.data().batch_size}
 
 
 def test_held_out_images_have_one_view_the_center(cache):

@@ -65,14 +65,23 @@ def test_colours_transparency_and_rotation_are_found(found):
     assert [n for n, row in rows.items() if row[fact]] == [name]
 
 
-def _plain_rotated_transparent():
-  """The contents of three image files; the second one is 90 x 30 pixels."""
+_ENDINGS = 'jpg', 'jpg', 'png', 'png', 'png'
+
+
+def _contents():
+  """Image files: one without, two with a rotation, and two with transparency.
+
+  They have the sizes 48 x 40, 90 x 30, 88 x 24, 48 x 40 and 48 x 40.
+  """
   transparent = images.noise(3).convert('RGBA')
   transparent.putalpha(128)
+  rotated = {'exif': images.rotation()}
   for image, kind, options in (
       (images.noise(1), 'JPEG', {}),
-      (images.noise(2, 30, 90), 'JPEG', {'exif': images.rotation()}),
+      (images.noise(2, 30, 90), 'JPEG', rotated),
+      (images.noise(2, 24, 88), 'PNG', rotated),
       (transparent, 'PNG', {}),
+      (images.noise(4).convert('P'), 'PNG', {'transparency': 0}),
   ):
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -80,9 +89,8 @@ def _plain_rotated_transparent():
 
 
 def _write_tars(folder, contents):
-  endings = 'jpg', 'jpg', 'png'
   for split in ('train', 'test'):
-    names = [f'{i}.{ending}' for i, ending in enumerate(endings)]
+    names = [f'{i}.{ending}' for i, ending in enumerate(_ENDINGS)]
     tars.write(folder / f'{split}.tar', dict(zip(names, contents)))
 
 
@@ -99,7 +107,7 @@ def _write_tfds(folder, contents):
     ('source', 'write'), [('tfds', _write_tfds), ('webdataset', _write_tars)]
 )
 def test_headers_are_read_inside_larger_files(tmp_path, source, write):
-  write(tmp_path, list(_plain_rotated_transparent()))
+  write(tmp_path, list(_contents()))
   assert reading.detect(str(tmp_path)) == source
   section = sections.Data(source=source, path=str(tmp_path))
   found = reading.read(section)
@@ -108,10 +116,12 @@ def test_headers_are_read_inside_larger_files(tmp_path, source, write):
   assert sorted(rows.tolist()) == [
       (40, 48, False, False),
       (40, 48, False, True),
-      (90, 30, True, False),  # The size is that of the rotated pixels.
+      (40, 48, False, True),
+      (88, 24, True, False),  # The sizes are those of the rotated pixels.
+      (90, 30, True, False),
   ]
   figures = data.describe(found)  # Of both splits.
-  assert (figures['rotated'], figures['alpha']) == (2, 2)
+  assert (figures['rotated'], figures['alpha']) == (4, 4)
 
 
 def test_a_broken_file_is_named_and_has_no_row(found):

@@ -2,6 +2,7 @@
 
 import io
 
+from array_record.python import array_record_module
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
@@ -57,6 +58,14 @@ def stored(folder, split):
       example['file_name'].decode(): (example['image'], example.get('label'))
       for example in source
   }
+
+
+def records(folder, split):
+  """The records of a split, as the library of the format reads them."""
+  for file in sorted(folder.glob(f'*-{split}.array_record-*')):
+    reader = array_record_module.ArrayRecordReader(str(file))
+    yield from reader.read_all()
+    reader.close()
 
 
 def image_of(content):

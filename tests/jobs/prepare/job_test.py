@@ -25,6 +25,9 @@ def test_tfds_opens_the_dataset(images, tmp_path):
     folder = image_folder.ImageFolder(images, split)
     source = builder.as_data_source(split)
     assert len(source) == len(folder) > 0
+    assert builder.info.splits[split].num_bytes == sum(
+        len(record) for record in folders.records(tmp_path / 'out', split)
+    )
     for i, expected in enumerate(source):
       np.testing.assert_array_equal(folder[i]['image'], expected['image'])
       assert folder[i]['label'] == expected['label']
@@ -151,8 +154,9 @@ def test_broken_images_can_be_left_out(images, tmp_path):
   assert len(tfds_source.Prepared(out, 'test')) == 7
 
 
-def test_what_was_left_out_is_an_error_again_without_skip(images, tmp_path):
-  """Finished shards are kept, except for those with refused images."""
+def test_finished_shards_are_kept_when_broken_images_are_left_out(
+    images, tmp_path
+):
   out = tmp_path / 'out'
   broken = images / 'dog' / '03.jpg'
   whole = broken.read_bytes()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rq_jax.data import image_files
 from rq_jax.data.prepared import shards
 from rq_jax.jobs.prepare import ledger
 from tests.jobs.prepare import folders
@@ -51,6 +52,18 @@ def test_a_crash_at_any_step_leaves_a_job_that_can_be_finished(
   assert folders.contents(tmp_path / 'out') == undisturbed
 
 
+def test_unfinished_work_with_refused_images_is_not_taken_without_skip(
+    images, tmp_path, monkeypatch
+):
+  (images / 'dog' / '03.jpg').write_bytes(b'no image')
+  with monkeypatch.context() as patch:
+    patch.setattr(ledger, 'write_refused', None)  # All shards are finished.
+    with pytest.raises(TypeError):
+      folders.prepare(images, tmp_path / 'out', skip=True)
+  with pytest.raises(image_files.BrokenImageError, match='dog/03.jpg'):
+    folders.prepare(images, tmp_path / 'out')
+
+
 def test_a_complete_dataset_is_left_as_it_is(images, tmp_path):
   out = tmp_path / 'out'
   folders.prepare(images, out)
@@ -62,11 +75,15 @@ def test_a_complete_dataset_is_left_as_it_is(images, tmp_path):
   assert before == after
 
 
-def test_a_lost_shard_is_made_again(images, undisturbed, tmp_path):
+@pytest.mark.parametrize('left', [None, 100])
+def test_a_lost_or_cut_shard_is_made_again(images, undisturbed, tmp_path, left):
   out = tmp_path / 'out'
   folders.prepare(images, out)
   lost = sorted(out.glob('*.array_record-*'))[1]
-  lost.unlink()
+  if left is None:
+    lost.unlink()
+  else:
+    lost.write_bytes(lost.read_bytes()[:left])
   folders.prepare(images, out)
   assert folders.contents(out) == undisturbed
 
