@@ -258,40 +258,6 @@ def test_a_template_has_all_fields_and_no_room_for_others(stage):
   assert template.model.codebook_size == (64, 32)
 
 
-def test_the_fields_that_may_change_on_resume_are_these():
-  sections = ('train.', 'mesh.')
-  others = {'data.workers', 'data.path', 'data.max_pixels', 'data.on_error',
-            'data.max_errors', 'init_from', 'tokenizer',
-            'loss.perceptual_path'}  # fmt: skip
-  for _, name, known in FIELDS:
-    expected = name.startswith(sections) or name in others
-    assert known.declaration.resumable == expected, name
-
-
-def test_a_run_may_be_resumed_longer_and_on_another_machine():
-  old = parse(1)
-  for name, value in {'train.steps': 20, 'train.eval_images': 7, 'mesh.fsdp': 2,
-                      'data.path': 'elsewhere'}.items():  # fmt: skip
-    config.check_resumable(old, parse(1, {name: value}))
-  config.check_resumable(parse(2), parse(2, {'tokenizer': 'elsewhere'}))
-
-
-def test_a_run_may_not_be_resumed_as_another_one():
-  changes = {'seed': 1, 'data.flip': True, 'model.dropout': 0.5}
-  for name, value in changes.items():
-    with pytest.raises(ValueError, match=f'config.{name} ') as error:
-      config.check_resumable(parse(1), parse(1, {name: value}))
-    was = DEFAULTS[1][name]
-    assert f'(was {was!r}, is {value!r})' in str(error.value)
-  with pytest.raises(ValueError) as error:
-    config.check_resumable(parse(1), parse(1, changes | {'mesh.fsdp': 2}))
-  message = str(error.value)
-  assert all(f'config.{name} (was' in message for name in changes)
-  assert 'mesh' not in message and '--workdir' in message
-  with pytest.raises(ValueError, match=r'config.stage \(was 1, is 2\)'):
-    config.check_resumable(parse(1), parse(2))
-
-
 def test_the_length_of_a_run_is_given_in_steps_or_epochs():
   assert config.total_steps(parse(1, {'train.steps': 7}), 1000) == 7
   epochs = parse(1, {'data.batch_size': 64, 'train.epochs': 2.5})

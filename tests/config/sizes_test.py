@@ -91,7 +91,7 @@ def test_a_value_that_is_no_size_is_refused(value, message):
 def test_images_that_a_tokenizer_does_not_encode_are_refused(
     tokenizer, words, flag
 ):
-  sizes.check_encodable(tokenizer, tokenizer)
+  sizes.check_encodable(sizes.pair(tokenizer), tokenizer)
   with pytest.raises(ValueError) as error:
     sizes.check_encodable((32, 24), tokenizer)
   assert str(error.value) == (

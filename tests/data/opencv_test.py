@@ -107,6 +107,12 @@ def test_shrinking_to_a_half_averages_four_pixels(photo):
   assert np.abs(half - expected).max() <= 0.5
 
 
+def test_it_starts_no_threads_of_its_own():
+  opencv.load().setNumThreads(2)
+  opencv.load.cache_clear()
+  assert opencv.load().getNumThreads() == 1
+
+
 def test_a_missing_library_is_an_error_that_names_the_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, 'cv2', None)
   opencv.load.cache_clear()

@@ -134,6 +134,15 @@ def test_an_index_that_can_be_stored_nowhere_is_kept_in_memory(
   assert found(tar_index.scan(path)) == {'a.jpg': b'one'}
 
 
+def test_contents_that_are_read_in_parts_are_whole(tmp_path, monkeypatch):
+  """The system reads at most 2 GiB at once."""
+  contents = {'a.jpg': bytes(range(100)), 'b.jpg': b'next'}
+  index = tar_index.scan(tars.write(tmp_path / 'a.tar', contents))
+  pread = os.pread
+  monkeypatch.setattr(os, 'pread', lambda f, n, at: pread(f, min(n, 30), at))
+  assert found(index) == contents
+
+
 def test_threads_and_pickled_copies_read_the_same_bytes(tmp_path):
   contents = {f'{i}.txt': str(i).encode() * i for i in range(300)}
   index = tar_index.scan(tars.write(tmp_path / 'a.tar', contents))

@@ -53,6 +53,37 @@ def test_later_depths_see_the_residual_of_a_drawn_code():
   np.testing.assert_allclose(found[1], np.exp(entropy), rtol=1e-6)
 
 
+def test_residuals_follow_from_codes_drawn_from_the_targets():
+  books, temperature = ([[-1.0], [2.0]], [[0.0], [1.0]]), 1.5
+  p = 1 / (1 + np.exp((4 - 1) / temperature))  # Of the codeword 2.
+
+  def entropy(residual):
+    share = 1 / (1 + np.exp((1 - 2 * residual) / temperature))  # Of 1.
+    return -share * np.log(share) - (1 - share) * np.log(1 - share)
+
+  count = 1024
+  found = soft_targets.target_perplexity(
+      np.zeros((count, 1)), np.array(books), temperature
+  )
+  near, far = entropy(1.0), entropy(-2.0)
+  # Four standard deviations of the share of far codes among all draws.
+  deviation = abs(near - far) * np.sqrt(p * (1 - p) / count)
+  expected = (1 - p) * near + p * far
+  assert abs(np.log(found[1]) - expected) < 4 * deviation < abs(near - expected)
+
+
+def test_of_many_vectors_some_are_measured_evenly_spaced():
+  rng = np.random.default_rng(0)
+  vectors, book = np.sort(rng.normal(size=(2048, 2)), 0), rng.normal(
+      size=(9, 2)
+  )
+  for measure in (
+      lambda x: soft_targets.target_perplexity(x, [book] * 2, 0.5),
+      lambda x: soft_targets.suggest_temperature(x, [book]),
+  ):
+    np.testing.assert_array_equal(measure(vectors), measure(vectors[::2]))
+
+
 def test_perplexity_is_that_of_the_targets_of_training():
   rng = np.random.default_rng(0)
   model = quantizer.ResidualQuantizer(
@@ -80,6 +111,7 @@ def test_the_suggested_temperature_gives_a_perplexity_of_4():
   targets /= targets.sum(axis=1, keepdims=True)
   entropy = -np.sum(targets * np.log(np.maximum(targets, 1e-99)), axis=1)
   np.testing.assert_allclose(np.exp(entropy.mean()), 4, rtol=5e-3)
+  assert suggested == float(f'{suggested:.3g}')
 
 
 def test_the_suggested_temperature_has_the_scale_of_squared_distances():

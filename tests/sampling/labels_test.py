@@ -49,6 +49,11 @@ def test_an_unknown_name_gets_the_nearest_one(name, words):
   assert words in str(error.value)
 
 
+def test_capitals_do_not_hide_the_nearest_name():
+  with pytest.raises(ValueError, match="Did you mean 'Siamese cat', which has"):
+    labels.numbers(['SIAMESE'], ['flower', 'Siamese cat'])
+
+
 def test_a_model_without_names_asks_for_numbers():
   with pytest.raises(ValueError, match='no classes.json .* Give numbers.'):
     labels.numbers(['china'], None)

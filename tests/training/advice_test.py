@@ -27,6 +27,7 @@ def test_few_codes_do_not_show_which_codewords_are_used():
 
 def test_a_held_out_loss_far_above_the_training_loss():
   assert advice.held_out(1.0, 2.0) is None
+  assert advice.held_out(0.0, 1.0) is None  # There is no ratio.
   sentence = advice.held_out(0.5, 1.5)
   assert '1.5, is 3.0 times the loss on training images, 0.5' in sentence
 

@@ -49,6 +49,17 @@ def test_data_with_one_class_trains_an_unconditional_model(tmp_path, tokenizer):
   assert config.loss.label_dropout == 0
 
 
+def test_a_model_of_texts_has_no_classes_and_is_conditional(tokenizer):
+  raw = config_lib.to_dict(tiny.stage2_config(tokenizer=tokenizer))
+  raw['model'] |= dict(text_vocab_size=9, num_classes=None, null_class=None)
+  raw['loss']['label_dropout'] = None
+  raw['data'] |= dict(source='image_folder', path='/nowhere')  # Not read.
+  completed, _ = inherit.complete(raw)
+  assert completed['model']['num_classes'] == 0
+  assert completed['model']['null_class']
+  assert completed['loss']['label_dropout'] == 0.1
+
+
 def test_fields_that_are_set_stay(tmp_path, tokenizer):
   config = load(
       tmp_path,

@@ -1,12 +1,11 @@
 """The temperature 'auto': measured once, stored, and accepted again."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from rq_jax.checkpoints import stored
 from rq_jax.data import image_files
+from rq_jax.data import sources
 from rq_jax.models import soft_targets
 from rq_jax.training import run
 from rq_jax.training import temperature
@@ -20,8 +19,7 @@ def small(monkeypatch):
 
 
 def auto(**changes):
-  config = tiny.stage2_config(loss=dict(temperature='auto'), **changes)
-  return dataclasses.replace(config, **changes)
+  return tiny.stage2_config(loss=dict(temperature='auto'), **changes)
 
 
 def examples(count=8):
@@ -57,8 +55,7 @@ def test_a_broken_image_is_replaced_only_if_it_is_to_be_skipped(tmp_path):
   assert soft_targets.chosen(8)[0] == 0
   with pytest.raises(image_files.BrokenImageError, match='0.jpg is damaged'):
     temperature.settle(auto(), tokenizer, Broken(data), tmp_path)
-  skips = dataclasses.replace(auto().data, on_error='skip')
-  skipping = dataclasses.replace(auto(), data=skips)
+  skipping = auto(data=dict(on_error='skip'))
   found = temperature.settle(skipping, tokenizer, Broken(data), tmp_path)
   expected = temperature.settle(
       auto(), tokenizer, [data[1], *data[1:]], tmp_path
@@ -66,20 +63,35 @@ def test_a_broken_image_is_replaced_only_if_it_is_to_be_skipped(tmp_path):
   assert found.loss == expected.loss
 
 
-def test_a_number_stays(tmp_path):
+def test_crops_and_flips_of_training_are_not_measured(tmp_path):
+  tokenizer, data = tiny.untrained_tokenizer(), examples()
+  flipped = auto(data=dict(crop='random_resized', flip=True))
+  found = temperature.settle(flipped, tokenizer, data, tmp_path)
+  assert (
+      found.loss == temperature.settle(auto(), tokenizer, data, tmp_path).loss
+  )
+
+
+def test_a_number_stays_and_reads_no_image(tmp_path):
   config = tiny.stage2_config()
+  unreadable = Broken(examples())
   found = temperature.settle(
-      config, tiny.untrained_tokenizer(), examples(), tmp_path
+      config, tiny.untrained_tokenizer(), unreadable, tmp_path
   )
   assert found == config
 
 
-def test_a_resumed_run_takes_the_stored_number(tmp_path):
+def test_a_resumed_run_takes_the_stored_number_for_auto(tmp_path):
   stored.write_config(tmp_path, tiny.stage2_config(loss=dict(temperature=3.25)))
-  found = temperature.settle(
-      auto(), tiny.untrained_tokenizer(), examples(), tmp_path
-  )
-  assert found.loss.temperature == 3.25
+  for config, expected in (
+      (auto(), 3.25),
+      # `Workdir.prepare` refuses another number later.
+      (tiny.stage2_config(loss=dict(temperature=2.5)), 2.5),
+  ):
+    found = temperature.settle(
+        config, tiny.untrained_tokenizer(), Broken(examples()), tmp_path
+    )
+    assert found.loss.temperature == expected
 
 
 def test_a_run_stores_the_number_and_resumes_with_auto(tmp_path, monkeypatch):
@@ -99,8 +111,6 @@ def test_one_hot_targets_are_warned_of(tmp_path, capsys):
       data=dict(source='features', path=str(cache)),
       loss=dict(temperature=1e-9),
   )
-  from rq_jax.data import sources
-
   source = sources.open_source(config.data, 'train')
   temperature.settle(config, tokenizer, source, tmp_path / 'run')
   assert 'Warning: The soft targets are nearly one-hot' in (

@@ -106,8 +106,7 @@ def _shapes(ratios: np.ndarray) -> dict[str, int]:
   """Number of images by ratio of the long to the short side."""
   found, below = {}, 0
   for limit, name in _SHAPES:
-    # The ratio 4/3 of integers is not always the nearest float of 4/3.
-    up_to = int(np.sum(ratios <= limit * (1 + 1e-9)))
+    up_to = int(np.sum(ratios <= limit))
     found[name], below = up_to - below, up_to
   return found
 

@@ -56,6 +56,12 @@ def test_numbers_in_names_of_classes_sort_as_numbers_or_as_text(tmp_path):
   assert alphabetical.class_names == ('09', '10', '9', 'a', 'b10', 'b9')
 
 
+def test_names_of_the_same_number_have_a_fixed_order(tmp_path):
+  names = '1', '01', '001', '0001', '00001'
+  found, _ = arranged(tmp_path, *(f'{name}/0.png' for name in names))
+  assert found.class_names == names[::-1]
+
+
 def test_one_split_without_the_other_is_refused(tmp_path):
   one = tmp_path / 'one'
   with pytest.raises(ValueError) as error:
@@ -76,6 +82,12 @@ def test_a_class_may_be_called_train(tmp_path):
       f'{tmp_path}/train counts as a class, not as a split, because there is no'
       ' other split beside it.',
   )
+
+
+def test_images_beside_the_only_split_make_it_a_class(tmp_path):
+  found, folders = arranged(tmp_path, 'train/1.png', '2.png')
+  assert folders['train'] == folders['test'] == [('train', 0)]
+  assert f'1 images directly in {tmp_path} are not used' in found.remarks[1]
 
 
 def test_of_three_splits_the_unused_one_is_named(tmp_path):

@@ -4,6 +4,7 @@ import os
 import pathlib
 import pickle
 import time
+import types
 
 import pytest
 
@@ -94,6 +95,19 @@ def exchange(data):
   """Another folder takes the name."""
   (data / 'b' / 'sub').rename(data.parent / 'old')
   trees.fill(data, 'b/sub/9.png')
+
+
+def test_stamps_have_the_times_and_the_number_of_a_folder():
+  """Some file systems use all 64 bits for the number."""
+  status = types.SimpleNamespace(st_mtime_ns=5, st_ctime_ns=6, st_ino=2**63 + 7)
+  assert scan.stamp(status) == (5, 6, 7)
+
+
+@pytest.mark.parametrize('times', [(0, 5), (5, 0)])
+def test_without_times_nothing_is_stored(data, tmp_path, monkeypatch, times):
+  monkeypatch.setattr(scan, 'stamp', lambda _: (*times, 7))
+  opened(data)
+  assert not stored(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Shards cover all rows once, and are verified before they get their names."""
 
+from array_record.python import array_record_module
 import pytest
 
 from rq_jax import files
@@ -40,6 +41,18 @@ def test_a_shard_has_a_temporary_name_until_it_is_closed(tmp_path):
   assert (written.examples, written.content_bytes) == (1, 3)
   assert file.stat().st_size == written.file_bytes
   assert list(tmp_path.iterdir()) == [file]
+
+
+def test_every_record_can_be_read_without_its_neighbours(tmp_path):
+  with shards.writing(tmp_path / 'x') as writer:
+    for i in range(5):
+      writer.write(bytes([i]))
+    writer.close()
+  reader = array_record_module.ArrayRecordReader(str(tmp_path / 'x'))
+  options = reader.writer_options_string()
+  assert 'group_size:1,' in options and 'uncompressed' in options
+  assert [reader.read([i])[0] for i in (3, 0)] == [b'\3', b'\0']
+  reader.close()
 
 
 def test_an_error_leaves_nothing_behind(tmp_path):

@@ -156,12 +156,12 @@ def test_a_replaced_tar_file_stops_the_run(tmp_path):
 
 
 def test_the_listing_follows_names_sizes_and_labels_not_places(tmp_path):
-  def listing(folder, name='0', label=1, **texts):
+  def listing(folder, name='0', label=1, more=b'', **texts):
     path = tmp_path / folder
     tars.write(
         path / 'train.tar',
         {
-            f'{name}.png': tars.picture(0),
+            f'{name}.png': tars.picture(0) + more,
             f'{name}.cls': str(label).encode(),
             **{f'{name}.{k}': v for k, v in texts.items()},
         },
@@ -174,8 +174,9 @@ def test_the_listing_follows_names_sizes_and_labels_not_places(tmp_path):
       listing('c', name='1'),
       listing('d', label=2),
       listing('e', txt=b'words'),
+      listing('f', txt=b'words', more=b'more'),
   ]
-  assert len({first, *others}) == 4
+  assert len({first, *others}) == 5
 
 
 def test_other_paths_and_empty_splits_are_refused(tmp_path):

@@ -36,6 +36,7 @@ def test_samples_are_those_that_webdataset_finds(tmp_path):
       './sub.v1/000.cls': b'3',
       './sub.v1/000.seg.png': tars.picture(9),
       '__key__': b'about the whole',
+      '__about__/x.json': b'{}',
       '._000.jpg': b'a sidecar of macOS',
       'README': b'words',
       'other/000.jpg': tars.picture(2),

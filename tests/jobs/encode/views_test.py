@@ -5,59 +5,18 @@ import numpy as np
 import pytest
 
 from rq_jax.data import loader
-from rq_jax.data import transforms
 from rq_jax.data import views
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.sources import digits
 from rq_jax.data.sources import features
+from rq_jax.jobs.encode import encoder
 from rq_jax.jobs.encode import job as encode
 from rq_jax.training import stage2
 from tests import tiny
+from tests.data import augmented
 from tests.jobs import encoding
 
 VIEWS = 3
-SEED = 7
-
-
-def data(**fields):
-  """Digits that are cropped at random; their side is larger than the crop."""
-  fields = dict(crop='random_resized', flip=True, batch_size=96) | fields
-  return tiny.stage1_config(data=fields).data
-
-
-def view(index, number):
-  """A view of a digit, from the transform that training uses."""
-  return transforms.train(
-      digits.Digits('train', tiny.SIZE)[index]['image'],
-      np.random.default_rng((SEED, number, index)),
-      image_size=tiny.SIZE,
-      crop='random_resized',
-      flip=True,
-  )
-
-
-def test_views_depend_only_on_seed_view_and_index():
-  source = digits.Digits('train', tiny.SIZE)
-  made = views.of(source, data(), count=VIEWS, seed=SEED)
-  assert len(made) == len(source)
-  for index in (1437, 0, 5, 5):
-    example = made[index]
-    np.testing.assert_array_equal(
-        example['image'], [view(index, v) for v in range(VIEWS)]
-    )
-    assert example['label'] == source[index]['label']
-  first, second, third = made[3]['image']
-  assert not np.array_equal(first, second)
-  assert not np.array_equal(second, third)
-  more = views.of(source, data(), count=VIEWS + 1, seed=SEED)
-  np.testing.assert_array_equal(more[3]['image'][:VIEWS], made[3]['image'])
-
-
-def test_a_single_view_is_the_center():
-  source = digits.Digits('train', tiny.SIZE)
-  (image,) = views.of(source, data(), count=1, seed=SEED)[8]['image']
-  expected = transforms.evaluate(source[8]['image'], image_size=tiny.SIZE)
-  np.testing.assert_array_equal(image, expected)
 
 
 @pytest.mark.parametrize(
@@ -73,35 +32,56 @@ def test_views_that_are_not_possible_are_refused(
   out = tmp_path / 'cache'
   with pytest.raises(ValueError, match=words):
     encode.encode(
-        tiny.untrained_tokenizer(), data(**fields), str(out), views=count
+        tiny.untrained_tokenizer(),
+        augmented.data(**fields),
+        str(out),
+        views=count,
     )
   assert not out.exists()
 
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-  """A cache of several views, in three shards, and the closing sentence."""
+  """A cache of views in three shards, its sentence, and sizes of batches."""
   folder = tmp_path_factory.mktemp('views')
   row = 2 * VIEWS * np.prod(tiny.untrained_tokenizer().model.features_shape)
+  module, sizes = encoder.tokenizer_lib, []
+  features_known = module.features_known
+
+  def counted(tokenizer, images):
+    sizes.append(len(images))
+    return features_known(tokenizer, images)
+
   with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(module, 'features_known', counted)
     patch.setattr(layout, 'SHARD_BYTES', 500 * row)
     sentence = encode.encode(
-        tiny.untrained_tokenizer(), data(), str(folder), views=VIEWS, seed=SEED
+        tiny.untrained_tokenizer(),
+        augmented.data(),
+        str(folder),
+        views=VIEWS,
+        seed=augmented.SEED,
     )
-  return folder, sentence
+  return folder, sentence, sizes
 
 
 def test_a_cache_holds_the_features_of_all_views(cache):
-  folder, sentence = cache
+  folder, sentence, _ = cache
   source = features.Features(folder, 'train')
   assert (source.views, len(source)) == (VIEWS, 1438)
   assert len(list(folder.glob('train/features*'))) == 3
   tokenizer = tiny.untrained_tokenizer()
   for index in (0, 700, 1437):  # One in each shard.
-    expected = tokenizer.features(np.stack([view(index, v) for v in range(3)]))
+    expected = tokenizer.features(
+        np.stack([augmented.view(index, v) for v in range(3)])
+    )
     found = np.float32(source[index]['features'])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
   assert 'Rounding the features to float16 changed them by at most' in sentence
+
+
+def test_a_batch_has_as_many_views_as_one_of_training_has_images(cache):
+  assert set(cache[2]) == {augmented.data().batch_size}
 
 
 def test_held_out_images_have_one_view_the_center(cache):
@@ -116,7 +96,10 @@ def test_held_out_images_have_one_view_the_center(cache):
 def test_stage_2_trains_as_on_the_same_crops_rounded_to_float16(cache):
   source = features.Features(cache[0], 'train')
   order = views.of(
-      digits.Digits('train', tiny.SIZE), data(), count=VIEWS, seed=SEED
+      digits.Digits('train', tiny.SIZE),
+      augmented.data(),
+      count=VIEWS,
+      seed=augmented.SEED,
   )
   options = dict(batch_size=tiny.BATCH, seed=2, step=400)
   cached = loader.train_batches(
@@ -149,10 +132,10 @@ def test_only_views_make_crops_and_seed_part_of_the_job(tmp_path):
     with pytest.raises(RuntimeError):
       encode.encode(
           encoding.stand_in(batches=1, then=encoding.fail),
-          data(**fields),
+          augmented.data(**fields),
           str(tmp_path),
           views=views,
-          seed=SEED,
+          seed=augmented.SEED,
       )
 
   with pytest.MonkeyPatch.context() as patch:

@@ -35,6 +35,21 @@ def test_similar_images_are_found_among_thousands():
   assert len(found) >= 98
 
 
+def test_no_single_pixel_hides_a_pair():
+  """Its bit may differ, and pairs are found by sorting bits."""
+  rng = np.random.default_rng(5)
+  thumbnails = _thumbnails(rng, 2000)
+  flat = thumbnails.reshape(2000, 64)
+  for pixel in range(64):
+    others = np.delete(flat[pixel], pixel)
+    flat[1000 + pixel] = flat[pixel]
+    flat[pixel, pixel] = np.floor(others.mean()) - 2
+    flat[1000 + pixel, pixel] = np.ceil(others.mean()) + 2
+  digests = np.arange(2000, dtype=np.uint64)
+  found = {tuple(group) for group in duplicates.similar(thumbnails, digests)}
+  assert found == {(i, i + 1000) for i in range(64)}
+
+
 def test_groups_join_pairs_that_share_an_image():
   rng = np.random.default_rng(2)
   thumbnails = _thumbnails(rng, 6)

@@ -5,7 +5,12 @@ from PIL import Image
 
 from rq_jax.config import sections
 
-_ROTATED = 0x0112, 6  # EXIF: turn by 90 degrees.
+
+def rotation():
+  """EXIF data that asks viewers to turn an image by 90 degrees."""
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  return exif
 
 
 def noise(seed, height=40, width=48):
@@ -27,9 +32,7 @@ def write(folder):
   with_alpha = noise(5).convert('RGBA')
   with_alpha.putalpha(128)
   with_alpha.save(cat / 'transparent.png')
-  exif = Image.Exif()
-  exif[_ROTATED[0]] = _ROTATED[1]
-  noise(6, 30, 90).save(dog / 'rotated.jpg', exif=exif)
+  noise(6, 30, 90).save(dog / 'rotated.jpg', exif=rotation())
   (cat / 'empty.jpg').write_bytes(b'')
   noise(0).save(dog / 'copy of cat 0.png')
   noise(1).save(folder / 'test' / 'cat' / 'leaked.png')

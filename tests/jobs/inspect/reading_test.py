@@ -1,11 +1,19 @@
 """Facts of images: sizes, hashes, colours and headers, read in parallel."""
 
+import io
+
 import numpy as np
 from PIL import Image
 import pytest
+import tensorflow_datasets as tfds
 
+from rq_jax.config import sections
 from rq_jax.data.sources import image_folder
+from rq_jax.jobs.inspect import data
+from rq_jax.jobs.inspect import detection
 from rq_jax.jobs.inspect import reading
+from tests.data import tars
+from tests.data import tfds_datasets
 from tests.jobs.inspect import images
 
 
@@ -65,6 +73,65 @@ def test_a_file_with_damaged_exif_data_has_no_rotation(tmp_path, kind):
     images.noise(i).save(file, exif=b'Exif\0\0no header of TIFF')
   found = reading.read(images.data(tmp_path))['train']
   assert len(found.rows) == 4 and not found.rows['rotated'].any()
+
+
+_ENDINGS = 'jpg', 'jpg', 'png', 'png', 'png'
+
+
+def _contents():
+  """Image files: one without, two with a rotation, and two with transparency.
+
+  They have the sizes 48 x 40, 90 x 30, 88 x 24, 48 x 40 and 48 x 40.
+  """
+  transparent = images.noise(3).convert('RGBA')
+  transparent.putalpha(128)
+  rotated = {'exif': images.rotation()}
+  for image, kind, options in (
+      (images.noise(1), 'JPEG', {}),
+      (images.noise(2, 30, 90), 'JPEG', rotated),
+      (images.noise(2, 24, 88), 'PNG', rotated),
+      (transparent, 'PNG', {}),
+      (images.noise(4).convert('P'), 'PNG', {'transparency': 0}),
+  ):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    yield file.getvalue()
+
+
+def _write_tars(folder, contents):
+  for split in ('train', 'test'):
+    names = [f'{i}.{ending}' for i, ending in enumerate(_ENDINGS)]
+    tars.write(folder / f'{split}.tar', dict(zip(names, contents)))
+
+
+def _write_tfds(folder, contents):
+  splits = {
+      split: [{'image': io.BytesIO(content)} for content in contents]
+      for split in ('train', 'test')
+  }
+  features = {'image': tfds.features.Image(shape=(None, None, 3))}
+  tfds_datasets.write(folder, splits, features)
+
+
+@pytest.mark.parametrize(
+    ('source', 'write'), [('tfds', _write_tfds), ('webdataset', _write_tars)]
+)
+def test_headers_are_read_inside_larger_files(tmp_path, source, write):
+  write(tmp_path, list(_contents()))
+  assert detection.source_of(str(tmp_path)) == source
+  section = sections.Data(source=source, path=str(tmp_path))
+  found = reading.read(section)
+  # TFDS shuffles the examples that it prepares.
+  rows = found['train'].rows[['height', 'width', 'rotated', 'alpha']]
+  assert sorted(rows.tolist()) == [
+      (40, 48, False, False),
+      (40, 48, False, True),
+      (40, 48, False, True),
+      (88, 24, True, False),  # The sizes are those of the rotated pixels.
+      (90, 30, True, False),
+  ]
+  figures = data.describe(found)  # Of both splits.
+  assert (figures['rotated'], figures['alpha']) == (4, 4)
 
 
 def test_a_broken_file_is_named_and_has_no_row(found):

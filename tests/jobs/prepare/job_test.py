@@ -9,7 +9,6 @@ import tensorflow_datasets as tfds
 
 from rq_jax import files
 from rq_jax.data import image_files
-from rq_jax.data.prepared import shards
 from rq_jax.data.sources import image_folder
 from rq_jax.data.sources import splits
 from rq_jax.data.sources import tfds as tfds_source
@@ -18,38 +17,24 @@ from rq_jax.jobs.prepare import origins
 from tests.jobs.prepare import folders
 
 
-@pytest.fixture
-def images(tmp_path, monkeypatch):
-  """A folder of images, which takes several shards."""
-  monkeypatch.setattr(shards, 'SHARD_BYTES', folders.SHARD_BYTES)
-  folders.write(tmp_path / 'images')
-  return tmp_path / 'images'
-
-
-def prepare(images, out, **options):
-  """Prepares a folder of images with two threads."""
-  opened = origins.open_splits('folder', str(images))
-  chosen = job.Options(**{'workers': 2} | options)
-  return job.run(
-      opened, str(out), name='folder', src=str(images), options=chosen
-  )
-
-
 def test_tfds_opens_the_dataset(images, tmp_path):
-  prepare(images, tmp_path / 'out')
+  folders.prepare(images, tmp_path / 'out')
   builder = tfds.builder_from_directory(tmp_path / 'out')
   assert builder.info.features['label'].names == list(folders.CLASSES)
   for split in splits.SPLITS:
     folder = image_folder.ImageFolder(images, split)
     source = builder.as_data_source(split)
     assert len(source) == len(folder) > 0
+    assert builder.info.splits[split].num_bytes == sum(
+        len(record) for record in folders.records(tmp_path / 'out', split)
+    )
     for i, expected in enumerate(source):
       np.testing.assert_array_equal(folder[i]['image'], expected['image'])
       assert folder[i]['label'] == expected['label']
 
 
 def test_the_bytes_of_all_files_are_kept(images, tmp_path):
-  prepare(images, tmp_path / 'out')
+  folders.prepare(images, tmp_path / 'out')
   expected = {
       f'{name}/{file.name}': (file.read_bytes(), label)
       for label, name in enumerate(folders.CLASSES)
@@ -61,7 +46,7 @@ def test_the_bytes_of_all_files_are_kept(images, tmp_path):
 
 
 def test_training_reads_what_it_would_read_from_the_folder(images, tmp_path):
-  prepare(images, tmp_path / 'out')
+  folders.prepare(images, tmp_path / 'out')
   for split in splits.SPLITS:
     folder = image_folder.ImageFolder(images, split)
     source = tfds_source.Prepared(tmp_path / 'out', split)
@@ -74,7 +59,7 @@ def test_training_reads_what_it_would_read_from_the_folder(images, tmp_path):
 
 def test_the_manifest_has_the_hash_of_every_shard(images, tmp_path):
   out = tmp_path / 'out'
-  prepare(images, out)
+  folders.prepare(images, out)
   manifest = json.loads((out / 'manifest.json').read_text())
   names = sorted(file.name for file in out.glob('*.array_record-*'))
   assert sorted(s['file'] for s in manifest['shards']) == names
@@ -90,7 +75,7 @@ def test_the_manifest_has_the_hash_of_every_shard(images, tmp_path):
 
 
 def test_a_dataset_without_classes_has_no_labels(images, tmp_path):
-  prepare(images / 'cat', tmp_path / 'out')
+  folders.prepare(images / 'cat', tmp_path / 'out')
   builder = tfds.builder_from_directory(tmp_path / 'out')
   assert set(builder.info.features) == {'image', 'file_name'}
   assert tfds_source.Prepared(tmp_path / 'out').class_names is None
@@ -137,7 +122,7 @@ def test_a_broken_image_is_an_error_that_names_it(images, tmp_path):
   (images / 'dog' / '03.jpg').write_bytes(b'no image')
   words = r'^dog/03\.jpg is not a JPEG.* leave such .* --on_error=skip\.'
   with pytest.raises(image_files.BrokenImageError, match=words):
-    prepare(images, tmp_path / 'out')
+    folders.prepare(images, tmp_path / 'out')
   assert not list((tmp_path / 'out').glob('*.partial'))
 
 
@@ -147,10 +132,12 @@ def test_broken_images_can_be_left_out(images, tmp_path):
   (images / 'dog' / '03.jpg').write_bytes(b'no image')
   (images / 'dog' / '05.webp').unlink()
   (images / 'dog' / '05.webp').symlink_to('missing')
-  sentence = prepare(images, out, skip=True)
+  sentence = folders.prepare(images, out, skip=True)
   assert sentence.startswith(f'37 images are in {out}; prepared at')
   assert f'left out because they cannot be read: 3. {out}' in sentence
-  assert f'All 37 images were in {out} ' in prepare(images, out, skip=True)
+  assert f'All 37 images were in {out} ' in folders.prepare(
+      images, out, skip=True
+  )
   lines = (out / 'refused.jsonl').read_text().splitlines()
   refused = [json.loads(line) for line in lines]
   assert [(r['split'], r['name']) for r in refused] == [
@@ -167,22 +154,23 @@ def test_broken_images_can_be_left_out(images, tmp_path):
   assert len(tfds_source.Prepared(out, 'test')) == 7
 
 
-def test_what_was_left_out_is_an_error_again_without_skip(images, tmp_path):
-  """Finished shards are kept, except for those with refused images."""
+def test_finished_shards_are_kept_when_broken_images_are_left_out(
+    images, tmp_path
+):
   out = tmp_path / 'out'
   broken = images / 'dog' / '03.jpg'
   whole = broken.read_bytes()
   broken.write_bytes(b'no image')
   with pytest.raises(image_files.BrokenImageError):
-    prepare(images, out)
+    folders.prepare(images, out)
   before = {f.name: f.stat().st_mtime_ns for f in out.glob('*.array_record-*')}
   assert before
-  prepare(images, out, skip=True)
+  folders.prepare(images, out, skip=True)
   for name in before:
     if not name.endswith('.json'):
       assert (out / name).stat().st_mtime_ns == before[name]
   broken.write_bytes(whole)
-  prepare(images, tmp_path / 'fail')
+  folders.prepare(images, tmp_path / 'fail')
   left = set(folders.stored(tmp_path / 'fail', 'train'))
   assert left - set(folders.stored(out, 'train')) == {'dog/03.jpg'}
 
@@ -193,14 +181,14 @@ def test_a_split_of_broken_images_is_an_error(images, tmp_path):
       next((images / name).glob(f'{i:02d}.*')).write_bytes(b'?')
   words = "No image of the split 'test'.* cat/04.png is not a JPEG"
   with pytest.raises(ValueError, match=words):
-    prepare(images, tmp_path / 'out', skip=True)
+    folders.prepare(images, tmp_path / 'out', skip=True)
   assert [file.name for file in (tmp_path / 'out').iterdir()] == ['.lock']
 
 
 def test_the_corrected_command_follows_one_that_refused_all(images, tmp_path):
   with pytest.raises(ValueError, match='more than --max_pixels=1'):
-    prepare(images, tmp_path / 'out', skip=True, max_pixels=1)
-  prepare(images, tmp_path / 'out', skip=True)
+    folders.prepare(images, tmp_path / 'out', skip=True, max_pixels=1)
+  folders.prepare(images, tmp_path / 'out', skip=True)
   assert len(tfds_source.Prepared(tmp_path / 'out')) == 32
 
 
@@ -210,7 +198,7 @@ def test_a_full_disk_is_an_error_before_any_image_is_read(
   monkeypatch.setattr(files, 'free_bytes', lambda _: 1000)
   monkeypatch.setattr(image_files, 'content', None)
   with pytest.raises(files.DiskFullError, match='is full: 1.0 kB are free'):
-    prepare(images, tmp_path / 'out')
+    folders.prepare(images, tmp_path / 'out')
   assert not list((tmp_path / 'out').glob('*.json'))
 
 
@@ -218,11 +206,11 @@ def test_a_folder_with_something_else_is_refused(images, tmp_path):
   (tmp_path / 'notes.txt').touch()
   words = 'is not empty: it contains images'
   with pytest.raises(ValueError, match=words):
-    prepare(images, tmp_path)
+    folders.prepare(images, tmp_path)
   with pytest.raises(ValueError, match='is remote'):
-    prepare(images, 'gs://bucket/out')
+    folders.prepare(images, 'gs://bucket/out')
   with pytest.raises(ValueError, match='cannot be written: Not a directory'):
-    prepare(images, tmp_path / 'notes.txt' / 'out')
+    folders.prepare(images, tmp_path / 'notes.txt' / 'out')
 
 
 @pytest.mark.parametrize('name', ['a\nb', ' a', ''])

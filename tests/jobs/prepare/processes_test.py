@@ -9,7 +9,6 @@ import pytest
 from rq_jax.data.prepared import shards
 from tests import processes
 from tests.jobs.prepare import folders
-from tests.jobs.prepare import job_test
 
 pytestmark = pytest.mark.process
 
@@ -48,7 +47,7 @@ def undisturbed(images, tmp_path_factory):
   out = tmp_path_factory.mktemp('undisturbed')
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(shards, 'SHARD_BYTES', folders.SHARD_BYTES)
-    job_test.prepare(images, out, skip=True)
+    folders.prepare(images, out, skip=True)
   return folders.contents(out)
 
 
