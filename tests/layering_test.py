@@ -12,12 +12,12 @@ LAYERS = (
     {'cli'},
     {'jobs'},
     {'training'},
-    {'sampling'},
+    {'evaluation', 'sampling'},
     {'tokenizer'},
     {'checkpoints', 'compilation', 'conversion'},
     {'data', 'distributed', 'models', 'reports', 'text'},
     {'config'},
-    {'evaluation', 'files', 'typing'},
+    {'files', 'typing'},
 )
 
 
