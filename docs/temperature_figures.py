@@ -94,7 +94,7 @@ def _measure(values: flags.FlagValues) -> None:
   vectors, books = soft_targets.of_tokenizer(
       tokenizer.model,
       tokenizer.variables,
-      [source[i]['features'] for i in chosen],
+      [source[i]['features'][0] for i in chosen],  # The first view of each.
   )
   auto = soft_targets.suggest_temperature(vectors, books)
   rows = [
