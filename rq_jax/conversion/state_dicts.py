@@ -72,6 +72,6 @@ def open_file(path: str | os.PathLike) -> WeightsFile:
     ValueError: If the file is of another kind, or damaged.
   """
   file_kinds.require_file(pathlib.Path(path))
-  if safetensors_format.is_safetensors(path):
-    return safetensors_format.SafetensorsFile(path)
-  return reading.TorchFile(path)
+  if reading.is_torch_file(path) or not safetensors_format.is_safetensors(path):
+    return reading.TorchFile(path)
+  return safetensors_format.SafetensorsFile(path)

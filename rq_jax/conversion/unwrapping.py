@@ -28,7 +28,7 @@ _LIGHTNING = 'pytorch-lightning_version'
 # The counter of torch.optim.swa_utils.AveragedModel.
 _COUNTER = 'n_averaged'
 _MAX_LEVELS = 4
-_LISTED = 8
+_LISTED = 12
 _SAVE = 'Save the state_dict() of the model with torch.save.'
 
 

@@ -219,7 +219,9 @@ def test_a_file_that_lies_is_refused_in_one_sentence(
 def test_another_magic_number_is_that_of_no_file_of_torch(tmp_path):
   head = (MAGIC.replace(b'\x19', b'\x20'), VERSION, SYSTEM)
   path = pickles.write_legacy(tmp_path / 'a.pth', TENSOR, head=head)
-  with pytest.raises(ValueError, match='a pickle that torch.save did not write'):
+  with pytest.raises(
+      ValueError, match='a pickle that torch.save did not write'
+  ):
     reading.TorchFile(path)
 
 
