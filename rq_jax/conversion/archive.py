@@ -11,6 +11,7 @@ import os
 import pathlib
 import tempfile
 
+from rq_jax.conversion import file_kinds
 from rq_jax.conversion import safetensors_format
 from rq_jax.conversion import tarball
 from rq_jax.conversion.configs import beside
@@ -68,6 +69,8 @@ def open_source(
         ' with stage1 or stage2 in it, or of a file of torch.save or'
         ' safetensors.'
     )
+  elif (found := _other_kind(src)) is not None:
+    raise ValueError(f'{src} is {found}')
   elif (
       reading.is_torch_file(src)
       or safetensors_format.is_safetensors(src)
@@ -81,6 +84,15 @@ def open_source(
       unpacked = pathlib.Path(folder)
       tarball.extract(src, unpacked, limit=limit, progress=progress)
       yield _staged(unpacked, src)
+
+
+def _other_kind(src: pathlib.Path) -> str | None:
+  """What a file is that is neither weights nor an archive, and what to do."""
+  with open(src, 'rb') as file:
+    found = file_kinds.recognised(file.read(file_kinds.HEAD_BYTES))
+  if found is None or reading.is_torch_file(src) or tarball.is_archive(src):
+    return None
+  return '. '.join(found)
 
 
 def _in_folder(folder: pathlib.Path) -> OfficialFiles:

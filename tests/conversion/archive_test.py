@@ -5,7 +5,10 @@ import tarfile
 
 import pytest
 
+from rq_jax.checkpoints import stored
 from rq_jax.conversion import archive
+from rq_jax.conversion.configs import beside
+from tests import tiny
 from tests.conversion import pickles
 
 RQVAE = 'arch:\n  type: rq-vae\n'
@@ -29,7 +32,7 @@ def found(src, scratch):
   """The contents of the files that were found, by stage."""
   with archive.open_source(src, scratch) as source:
     for path in (source.stage1, source.stage2):
-      assert path is None or path.with_name('config.yaml').is_file()
+      assert path is None or beside.find(path).is_file()
     return [
         path and path.read_text() for path in (source.stage1, source.stage2)
     ]
@@ -141,6 +144,32 @@ def test_an_archive_may_be_called_like_a_checkpoint(tmp_path):
       tar.add(folder, 'imagenet')
     found_in = found(tmp_path / 'imagenet.pt', tmp_path / 'scratch')
     assert found_in == ['one', 'two']
+
+
+@pytest.mark.parametrize('name', ['imagenet.tar.gz', 'a.pth', 'a'])
+def test_a_web_page_is_named_before_anything_is_missed(tmp_path, name):
+  (tmp_path / name).write_text('<!DOCTYPE html>')
+  with (
+      pytest.raises(ValueError, match=f'{name} is a web page. Download'),
+      archive.open_source(tmp_path / name, tmp_path),
+  ):
+    pass
+
+
+@pytest.mark.parametrize('own', [False, True])
+def test_safetensors_are_laid_out_as_releases_are(tmp_path, own):
+  files = {'stage1/model.safetensors': 'one', 'stage1/config.yaml': RQVAE}
+  folder = lay_out(tmp_path / 'src', files)
+  if own:
+    (folder / 'stage1' / 'config.yaml').unlink()
+    with pytest.raises(ValueError, match='stage1, but not stage1/config.yaml'):
+      found(folder, tmp_path)
+    stored.write_config(folder / 'stage1', tiny.stage1_config())
+  assert found(folder, tmp_path) == ['one', None]
+  assert found(folder / 'stage1' / 'model.safetensors', tmp_path) == [
+      'one',
+      None,
+  ]
 
 
 def test_what_does_not_exist_is_refused(tmp_path):
