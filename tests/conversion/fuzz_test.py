@@ -173,7 +173,7 @@ INSTRUCTIONS = st.one_of(
     st.builds(bytes.__add__, st.sampled_from(CODES), st.binary(max_size=9)),
     NUMBERS.map(pickles.number),
     st.sampled_from(['storage', 'cpu', '0', 'a']).map(pickles.text),
-    st.sampled_from(sorted(calls.NAMES)).map(
+    st.sampled_from([*sorted(calls.NAMES), 'os system', 'a.b C']).map(
         lambda name: pickles.name(*name.split(' '))
     ),
     st.builds(

@@ -37,8 +37,6 @@ _LITERALS = {
 }
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-# Types of the kind, class, key, device and size of a storage.
-_IDENTITY = (str, calls.Name, str, str, int)
 
 
 def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
@@ -107,7 +105,7 @@ class _Machine:
     if len(self._stack) != 1 or self._marks:
       self.refuse('does not end with exactly one value')
     if isinstance(self._stack[0], calls.Opaque):
-      self.refuse(f'refers to {self._stack[0]}')
+      self.refuse(f'is an object of {self._stack[0]}')
     self._check_tree(self._stack[0])
     return self._stack[0]
 
@@ -115,7 +113,8 @@ class _Machine:
     """Raises the error for a pickle that does something forbidden."""
     raise ValueError(
         f'{self._path} cannot be read: its pickle {what}. Save only tensors,'
-        ' numbers, strings, lists and dicts with torch.save.'
+        ' numbers, strings, lists and dicts with torch.save, such as the'
+        ' state_dict() of a model.'
     )
 
   def _damaged(self, what: str) -> NoReturn:
@@ -239,21 +238,11 @@ class _Machine:
       self.refuse(f'sets attributes of a {type(target).__name__}')
 
   def _storage(self) -> None:
-    (identity,) = self._pop(1)
-    if calls.are(identity, *_IDENTITY, tuple):
-      self.refuse('has a storage that is a part of another one')
-    # Before PyTorch 1.6, a last item of None marked a whole storage.
-    if calls.are(identity, *_IDENTITY, type(None)):
-      identity = identity[:-1]
-    if not calls.are(identity, *_IDENTITY):
-      self.refuse('refers to something that is neither in it nor a storage')
-    kind, name, key, _, numel = identity
-    dtype = calls.STORAGES.get(name)
-    if kind != 'storage' or dtype is None or numel < 0:
-      self.refuse(f'has a {shown(kind)} of {numel} times {shown(name)}')
-    storage = Storage(key, dtype, numel)
-    if self.storages.setdefault(key, storage) != storage:
-      self.refuse(f'describes storage {shown(key)} in two different ways')
+    storage = self._calls.storage(*self._pop(1))
+    if isinstance(storage, Storage):
+      key = storage.key
+      if self.storages.setdefault(key, storage) != storage:
+        self.refuse(f'describes storage {shown(key)} in two different ways')
     self._stack.append(storage)
 
   def _check_tree(self, tree: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -111,11 +112,39 @@ def test_a_whole_model_is_refused_by_its_class(tmp_path):
     reading.TorchFile(path)
 
 
-def test_an_unread_object_is_no_part_of_a_tensor(tmp_path):
-  body = pickles.whole(pickles.tensor(OBJECT))
-  path = pickles.write(tmp_path / 'a.pt', body)
-  with pytest.raises(ValueError, match='unknown arguments'):
-    reading.TorchFile(path)
+def test_a_tensor_of_unknown_numbers_is_unread(tmp_path):
+  kind = pickles.name('torch', 'ComplexFloatStorage')
+  identity = pickles.together(
+      pickles.text('storage'), kind, pickles.text('0'), pickles.text('cpu'),
+      pickles.number(2),
+  )  # fmt: skip
+  tensor = pickles.tensor(identity + pickle.BINPERSID, shape=(2,))
+  path = pickles.write(tmp_path / 'a.pt', _checkpoint(tensor))
+  assert pickles.read(path)['hparams'] == calls.Opaque(
+      'torch.ComplexFloatStorage'
+  )
+
+
+@pytest.mark.parametrize('source', [pickle.NONE, pickles.text('class C: ...')])
+def test_a_module_with_its_source_is_unread(tmp_path, source):
+  """PyTorch stored the source of modules before 1.6."""
+  module = pickles.together(
+      pickles.text('module'), pickles.name('a.b', 'C'), source, source
+  )
+  made = module + pickle.BINPERSID + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+  path = pickles.write_legacy(tmp_path / 'a.pt', _checkpoint(made))
+  with state_dicts.open_state_dict(path) as state:
+    assert state.unwrapped.endswith("ignored 'hparams' (an object of 'a.b.C').")
+
+
+def test_a_dict_beside_the_model_may_have_keys_of_plain_values(tmp_path):
+  items = pickles.numbers([1, 2]) + pickles.text('a')
+  items += pickle.NONE + pickles.text('b')
+  items += pickle.BINFLOAT + struct.pack('>d', 1.5) + pickles.text('c')
+  value = pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS
+  path = pickles.write(tmp_path / 'a.pt', _checkpoint(value))
+  expected = {(1, 2): 'a', None: 'b', 1.5: 'c'}
+  assert pickles.read(path)['hparams'] == expected
 
 
 def test_attributes_of_state_dicts_are_not_read(tmp_path, monkeypatch):
