@@ -11,24 +11,34 @@ import numpy as np
 
 def weights(seed, shapes):
   """Arrays by name, in PyTorch's layouts, from their shapes by name."""
-  return {name: _draw(seed, name, shape) for name, shape in shapes.items()}
+  return {
+      name: _draw(seed, name, shape, f'{_module(name)}.running_var' in shapes)
+      for name, shape in shapes.items()
+  }
 
 
-def _draw(seed, name, shape):
-  """Numbers of a size that keeps activations equally large in all layers."""
+def _module(name):
+  return name.rpartition('.')[0]
+
+
+def _draw(seed, name, shape, is_norm):
+  """Numbers of a size that keeps activations equally large in all layers.
+
+  `is_norm` says whether the array belongs to a batch normalization.
+  """
   rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
   uniform = rng.random(shape)
   centred = (2 * uniform - 1) * np.sqrt(3)  # Variance 1.
-  kind = '.'.join(name.split('.')[-2:])
+  kind = name.rpartition('.')[2] if is_norm else 'other'
   if name.startswith('lin') and name.endswith('model.1.weight'):
     value = uniform / shape[1] * 10  # Weights of distances are not negative.
   elif len(shape) > 1:
     value = centred * np.sqrt(2 / np.prod(shape[1:]))
-  elif kind == 'bn.weight':
+  elif kind == 'weight':
     value = 0.75 + 0.5 * uniform
-  elif kind == 'bn.running_var':
+  elif kind == 'running_var':
     value = 0.5 + uniform
-  elif kind in ('bn.bias', 'bn.running_mean'):
+  elif kind in ('bias', 'running_mean'):
     value = 0.2 * centred
   else:
     value = 0.1 * centred
