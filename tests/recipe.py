@@ -1,4 +1,4 @@
-"""Random weights, by a rule, of networks that are too large to record.
+"""Random weights, by a rule, of networks that are too large to record; images.
 
 Every array has its own stream of random numbers, which follows from the seed
 and the array's name. So the shapes are enough to draw the weights again.
@@ -43,3 +43,12 @@ def _draw(seed, name, shape, is_norm):
   else:
     value = 0.1 * centred
   return value.astype(np.float32)
+
+
+def image(height, width, seed=1234):
+  """Blocks of colours with noise: uint8[height, width, 3]."""
+  rng = np.random.default_rng([seed, height, width])
+  colours = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3))
+  blocks = np.kron(colours, np.ones((8, 8, 1)))[:height, :width]
+  noise = rng.integers(-40, 41, blocks.shape)
+  return np.clip(blocks + noise, 0, 255).astype(np.uint8)
