@@ -78,6 +78,14 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
+def image_network_variables(model: Any, size: int) -> PyTree:
+  """Shapes of the 'params' of a network that takes float32[B, size, size, 3].
+
+  These are the networks of metrics, such as `inception.InceptionV3`.
+  """
+  return _shapes(model, _image(size))
+
+
 def check_pair(config: Any, tokenizer: RQVAE) -> None:
   """Checks that an RQ-VAE makes the codes that an RQ-Transformer models.
 
