@@ -78,12 +78,14 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
-def image_network_variables(model: Any, size: int) -> PyTree:
-  """Shapes of the 'params' of a network that takes float32[B, size, size, 3].
+def network_variables(model: Any, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+  """Shapes of the 'params' of a network that metrics use.
 
-  These are the networks of metrics, such as `inception.InceptionV3`.
+  Args:
+    model: The network, such as `inception.InceptionV3()`.
+    *inputs: Shapes of the arguments of its `__call__`.
   """
-  return _shapes(model, _image(size))
+  return _shapes(model, *inputs)
 
 
 def check_pair(config: Any, tokenizer: RQVAE) -> None:

@@ -55,23 +55,27 @@ class _Block(NamedTuple):
 
 
 def _mixed_5(pooled: int) -> _Block:
-  return _Block({
-      'branch1x1': [_Conv(64, 1, 1)],
-      'branch5x5': [_Conv(48, 1, 1), _Conv(64, 5, 5)],
-      'branch3x3dbl': [_Conv(64, 1, 1), _Conv(96, 3, 3), _Conv(96, 3, 3)],
-      'branch_pool': [_Conv(pooled, 1, 1)],
-  })
+  return _Block(
+      {
+          'branch1x1': [_Conv(64, 1, 1)],
+          'branch5x5': [_Conv(48, 1, 1), _Conv(64, 5, 5)],
+          'branch3x3dbl': [_Conv(64, 1, 1), _Conv(96, 3, 3), _Conv(96, 3, 3)],
+          'branch_pool': [_Conv(pooled, 1, 1)],
+      }
+  )
 
 
 def _mixed_6(inner: int) -> _Block:
   across, down = _Conv(inner, 1, 7), _Conv(inner, 7, 1)
   first = _Conv(inner, 1, 1)
-  return _Block({
-      'branch1x1': [_Conv(192, 1, 1)],
-      'branch7x7': [first, across, _Conv(192, 7, 1)],
-      'branch7x7dbl': [first, down, across, down, _Conv(192, 1, 7)],
-      'branch_pool': [_Conv(192, 1, 1)],
-  })
+  return _Block(
+      {
+          'branch1x1': [_Conv(192, 1, 1)],
+          'branch7x7': [first, across, _Conv(192, 7, 1)],
+          'branch7x7dbl': [first, down, across, down, _Conv(192, 1, 7)],
+          'branch_pool': [_Conv(192, 1, 1)],
+      }
+  )
 
 
 def _mixed_7(pool: str) -> _Block:
@@ -158,7 +162,7 @@ class InceptionV3(module.Module):
 
 
 class _Classifier(nn.Module):
-  """Logits with and without bias: float32[B, 2048] -> float32[B, 1008] twice."""
+  """Logits with and without bias, float32[B, 1008] each."""
 
   @nn.compact
   def __call__(self, x):
@@ -222,7 +226,7 @@ class _ConvNorm(nn.Module):
 
 
 def _halved(x: jax.Array) -> jax.Array:
-  """Maximum of every second window: [B, H, W, C] -> [B, H/2 - 1, W/2 - 1, C]."""
+  """Maxima of windows of 3x3 pixels, two pixels apart."""
   return nn.max_pool(x, (3, 3), strides=(2, 2))
 
 
