@@ -6,6 +6,7 @@ import numpy as np
 
 from rq_jax.conversion import classifier_tables
 from rq_jax.conversion import mapping
+from rq_jax.evaluation import classifier_inputs
 from rq_jax.models import build
 from rq_jax.models import efficientnet
 from rq_jax.models import resnet
@@ -32,9 +33,14 @@ NETWORKS = {
 }
 
 
-def shapes(module, image_size=224):
+def abstract(module):
+  """A module's variables, as shapes."""
+  return build.network_variables(module, classifier_inputs.SHAPE)
+
+
+def shapes(module):
   """Shapes of a module's variables, by path."""
-  return mapping.shapes(build.network_variables(module, image_size))
+  return mapping.shapes(abstract(module))
 
 
 def official_shapes(kind, module):
@@ -48,12 +54,12 @@ def convert(kind, state):
   module_of, fields_of, rows_of = NETWORKS[kind]
   found = {name: array.shape for name, array in state.items()}
   module = module_of(**fields_of(found))
-  abstract = build.network_variables(module, 224)
-  rows = rows_of(mapping.shapes(abstract))
-  mapping.check(rows, mapping.shapes(abstract), found, 'the recording')
-  dtypes = dict.fromkeys(mapping.shapes(abstract), np.dtype('f4'))
+  ours = shapes(module)
+  rows = rows_of(ours)
+  mapping.check(rows, ours, found, 'the recording')
+  dtypes = dict.fromkeys(ours, np.dtype('f4'))
   leaves = dict(mapping.to_ours(rows, state.__getitem__, dtypes))
-  return module, mapping.unflatten(abstract, leaves)
+  return module, mapping.unflatten(abstract(module), leaves)
 
 
 @functools.cache

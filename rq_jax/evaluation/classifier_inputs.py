@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 SIZE = 224
+# The shape of one prepared image.
+SHAPE = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
 # Pixels of the shorter side before the center is cropped.
 _RESIZED = 256
 # Mean and deviation of ImageNet's pixels in [0, 1].

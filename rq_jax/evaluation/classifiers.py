@@ -114,9 +114,7 @@ def restore(
   described = networks.describe(path, kinds=_MODULES, flag='--classifier')
   mesh = mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
   module = _MODULES[described.kind](**described.fields)
-  abstract = partitioning.unbox(
-      build.network_variables(module, classifier_inputs.SIZE)
-  )
+  abstract = build.network_variables(module, classifier_inputs.SHAPE)
   variables = networks.restore(
       path, described, abstract, sharding=partitioning.replicated(mesh)
   )

@@ -14,7 +14,6 @@ import numpy as np
 from rq_jax.config import sizes
 from rq_jax.models import discriminator as discriminator_lib
 from rq_jax.models import lpips as lpips_lib
-from rq_jax.models import module
 from rq_jax.models.rqtransformer import RQTransformer
 from rq_jax.models.rqvae import RQVAE
 from rq_jax.typing import PyTree
@@ -79,9 +78,14 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
-def network_variables(model: module.Module, image_size: int) -> PyTree:
-  """Shapes of the 'params' of a network that reads square images."""
-  return _shapes(model, _image(image_size))
+def network_variables(model: Any, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+  """Shapes of the 'params' of a network that metrics use.
+
+  Args:
+    model: The network, such as `inception.InceptionV3()`.
+    *inputs: Shapes of the arguments of its `__call__`.
+  """
+  return _shapes(model, *inputs)
 
 
 def check_pair(config: Any, tokenizer: RQVAE) -> None:

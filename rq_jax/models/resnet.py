@@ -60,7 +60,7 @@ class ResNet(module.Module):
     """
     x = _conv(64, 7, 2, 'conv1')(images)
     x = nn.relu(_norm('bn1')(x))
-    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
     for level, blocks in enumerate(BLOCKS[self.depth]):
       for i in range(blocks):
         block = _Block(

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from rq_jax.conversion import mapping
 from rq_jax.models import build
 from rq_jax.models import lpips
 from rq_jax.models import vgg
@@ -29,14 +30,13 @@ def test_features_and_logits_are_those_of_torchvision():
 
 
 def test_the_number_of_parameters_is_the_published_one():
-  params = build.network_variables(vgg.VGG16(), vgg.IMAGE_SIZE)['params']
-  sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(params)]
-  assert sum(sizes) == 138_357_544
+  shapes = classifiers.shapes(vgg.VGG16())
+  assert sum(map(math.prod, shapes.values())) == 138_357_544
 
 
 def test_its_convolutions_are_those_of_lpips():
   ours = classifiers.shapes(vgg.VGG16())
-  others = classifiers.mapping.shapes(build.lpips_variables(lpips.LPIPS()))
+  others = mapping.shapes(build.lpips_variables(lpips.LPIPS()))
   shared = {n: s for n, s in ours.items() if '/conv_' in n}
   assert len(shared) == 26
   assert shared == {n: s for n, s in others.items() if '/conv_' in n}
