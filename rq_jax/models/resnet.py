@@ -60,7 +60,9 @@ class ResNet(module.Module):
     """
     x = _conv(64, 7, 2, 'conv1')(images)
     x = nn.relu(_norm('bn1')(x))
-    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+    # After the ReLU, zeros around the map do not change a maximum.
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = nn.max_pool(x, (3, 3), strides=(2, 2))
     for level, blocks in enumerate(BLOCKS[self.depth]):
       for i in range(blocks):
         block = _Block(
