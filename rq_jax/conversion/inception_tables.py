@@ -9,6 +9,18 @@ from rq_jax.conversion import layouts
 from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 
+# Names of published files, by their SHA-256.
+PUBLISHED = {
+    '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2': (
+        'pt_inception-2015-12-05 of pytorch-fid'
+    ),
+}
+# Names of arrays that the network does not need: counts of batches and, in a
+# graph, all constants that are not weights, such as sizes of images.
+UNUSED = (
+    r'.*\.num_batches_tracked'
+    r'|(?!.*(conv2d_params|batchnorm/\w+|softmax/\w+)$)[^.]*'
+)
 # By the end of our name: the end of theirs, and the layout.
 _STATE_DICT_LEAVES = {
     'conv/kernel': ('conv.weight', layouts.CONV),
@@ -77,33 +89,30 @@ _GRAPH_CONVS = {
 }
 
 
-def state_dict(ours: Shapes) -> list[Row]:
-  """Rows of `InceptionV3` and pytorch-fid's state dict.
+def rows(ours: Shapes, theirs: Shapes) -> list[Row]:
+  """Rows of `InceptionV3` and of the file with these arrays.
 
   Args:
     ours: Shapes of our arrays, by path.
+    theirs: Shapes of the arrays in the file, by name. The names decide whether
+      it is the state dict or the graph.
   """
-  rows = []
-  for name in ours:
-    layer, leaf = _split(name)
-    theirs, layout = _STATE_DICT_LEAVES[leaf]
-    prefix = f'{layer.replace("/", ".")}.' if layer else ''
-    rows.append(Row((name,), (prefix + theirs,), layout))
-  return rows
+  is_graph = any(name.startswith('softmax/') for name in theirs)
+  row = _graph_row if is_graph else _state_dict_row
+  return [row(name) for name in ours]
 
 
-def graph(ours: Shapes) -> list[Row]:
-  """Rows of `InceptionV3` and the constants of TensorFlow's frozen graph.
+def _state_dict_row(ours: str) -> Row:
+  layer, leaf = _split(ours)
+  theirs, layout = _STATE_DICT_LEAVES[leaf]
+  prefix = f'{layer.replace("/", ".")}.' if layer else ''
+  return Row((ours,), (prefix + theirs,), layout)
 
-  Args:
-    ours: Shapes of our arrays, by path.
-  """
-  rows = []
-  for name in ours:
-    layer, leaf = _split(name)
-    prefix = f'{_graph_layer(layer)}/' if layer else ''
-    rows.append(Row((name,), (prefix + _GRAPH_LEAVES[leaf],), layouts.SAME))
-  return rows
+
+def _graph_row(ours: str) -> Row:
+  layer, leaf = _split(ours)
+  prefix = f'{_graph_layer(layer)}/' if layer else ''
+  return Row((ours,), (prefix + _GRAPH_LEAVES[leaf],), layouts.SAME)
 
 
 def _split(name: str) -> tuple[str, str]:

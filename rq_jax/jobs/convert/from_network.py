@@ -29,20 +29,16 @@ from rq_jax.typing import PyTree
 
 
 class Weights(Protocol):
-  """Named arrays in an open file.
-
-  Attributes:
-    shapes: Shapes of the arrays, by name.
-    unwrapped: What was taken from the file and what was left out, as a
-      sentence; empty if the file holds just these arrays.
-  """
+  """Named arrays in an open file, of any format."""
 
   @property
   def shapes(self) -> Shapes:
+    """Shapes of the arrays, by name."""
     ...
 
   @property
   def unwrapped(self) -> str:
+    """What was taken from the file and what was left out, as a sentence."""
     ...
 
   def read(self, name: str) -> np.ndarray:
@@ -65,7 +61,6 @@ class Network:
       numbers of these shapes.
     rows: Makes the table, from the shapes of our arrays and of theirs.
     unused: Pattern of the names of arrays that the module does not need.
-    open: Opens --src.
     published: Names of published files, by their SHA-256.
   """
 
@@ -75,37 +70,12 @@ class Network:
   inputs: tuple[jax.ShapeDtypeStruct, ...]
   rows: Callable[[Shapes, Shapes], list[Row]]
   unused: str = r'.*\.num_batches_tracked'
-  open: Callable[[str], contextlib.AbstractContextManager[Weights]] = (
-      state_dicts.open_state_dict
-  )
   published: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _images(size: int) -> jax.ShapeDtypeStruct:
   """The shape of one image, float32[1, size, size, 3]."""
   return jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-
-
-def _open_inception(path: str):
-  if frozen_graph.is_frozen_graph(path):
-    return frozen_graph.open_graph(path)
-  return state_dicts.open_state_dict(path)
-
-
-_PT_INCEPTION = (
-    '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
-)
-# In a graph, all constants that are not weights, such as sizes of images.
-_INCEPTION_UNUSED = (
-    r'.*\.num_batches_tracked'
-    r'|(?!.*(conv2d_params|batchnorm/\w+|softmax/\w+)$)[^.]*'
-)
-
-
-def _inception_rows(ours: Shapes, theirs: Shapes) -> list[Row]:
-  graph = any(name.startswith('softmax/') for name in theirs)
-  table = inception_tables.graph if graph else inception_tables.state_dict
-  return table(ours)
 
 
 NETWORKS = {
@@ -117,10 +87,9 @@ NETWORKS = {
         ),
         build=lambda shapes: (inception.InceptionV3(), {}),
         inputs=(_images(inception.SIZE),),
-        rows=_inception_rows,
-        unused=_INCEPTION_UNUSED,
-        open=_open_inception,
-        published={_PT_INCEPTION: 'pt_inception-2015-12-05 of pytorch-fid'},
+        rows=inception_tables.rows,
+        unused=inception_tables.UNUSED,
+        published=inception_tables.PUBLISHED,
     ),
 }
 
@@ -144,7 +113,7 @@ def convert(kind: str, src: str, dst: str) -> None:
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   with (
       from_official.written_whole(dst) as partial,
-      network.open(src) as weights,
+      _open(src) as weights,
   ):
     if weights.unwrapped:
       console.tell(f'{src}: {weights.unwrapped}')
@@ -179,6 +148,13 @@ def convert(kind: str, src: str, dst: str) -> None:
   console.tell(f'Wrote {dst}.')
 
 
+def _open(src: str) -> contextlib.AbstractContextManager[Weights]:
+  """Opens a file of weights; its first bytes decide which format it has."""
+  if frozen_graph.is_frozen_graph(src):
+    return frozen_graph.open_graph(src)
+  return state_dicts.open_state_dict(src)
+
+
 def _arrays(
     rows: list[Row], weights: Weights
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -203,7 +179,8 @@ def _fixed(like: jax.ShapeDtypeStruct) -> jax.Array:
   """Numbers from -1 to 1 for images, and 0 for tokens."""
   if jnp.issubdtype(like.dtype, jnp.integer):
     return jnp.zeros(like.shape, like.dtype)
-  return jnp.linspace(-1, 1, math.prod(like.shape)).reshape(like.shape)
+  numbers = jnp.linspace(-1, 1, math.prod(like.shape), dtype=like.dtype)
+  return numbers.reshape(like.shape)
 
 
 def _compare(
@@ -236,7 +213,8 @@ def _provenance(sha256: str, network: Network) -> str:
   """Whether the source is a published file, as a sentence."""
   if sha256 in network.published:
     return f'The source is {network.published[sha256]} (SHA-256 {sha256}).'
+  known = ', '.join(network.published.values()) or 'none'
   return (
-      f'The source has the SHA-256 {sha256}, which is none of the published'
-      ' files that rq_jax knows. Its results may differ from published ones.'
+      f'The source has the SHA-256 {sha256}, which is not that of a published'
+      f' file that rq_jax knows ({known}).'
   )
