@@ -139,6 +139,8 @@ class _Reader:
         raise _DamagedError(f'{calls.shown(name)} occurs twice')
       if constant is not None:
         found[name] = constant
+    if not found:
+      raise _DamagedError('it holds no constant of float32')
     return found
 
   def _node(self, where: _Range) -> tuple[str, str, _Range | None]:
