@@ -4,6 +4,7 @@ Every array has its own stream of random numbers, which follows from the seed
 and the array's name. So the shapes are enough to draw the weights again.
 """
 
+import re
 import zlib
 
 import numpy as np
@@ -24,7 +25,7 @@ def _draw(seed, name, shape):
     value = uniform / shape[1] * 10  # Weights of distances are not negative.
   elif len(shape) > 1:
     value = centred * np.sqrt(2 / np.prod(shape[1:]))
-  elif kind == 'bn.weight':
+  elif kind == 'bn.weight' or re.search(r'norm\d?\.weight$', name):
     value = 0.75 + 0.5 * uniform
   elif kind == 'bn.running_var':
     value = 0.5 + uniform

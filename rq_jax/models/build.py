@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from rq_jax.config import sizes
+from rq_jax.models import clip as clip_lib
 from rq_jax.models import discriminator as discriminator_lib
 from rq_jax.models import lpips as lpips_lib
 from rq_jax.models.rqtransformer import RQTransformer
@@ -76,6 +77,12 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   """Shapes of the 'params' of LPIPS."""
   image = _image(lpips_lib.MIN_SIZE)
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
+
+
+def clip_variables(model: clip_lib.CLIP) -> PyTree:
+  """Shapes of the 'params' of CLIP."""
+  tokens = jax.ShapeDtypeStruct((1, model.text_length), np.int32)
+  return _shapes(model, _image(model.image_size), tokens)
 
 
 def check_pair(config: Any, tokenizer: RQVAE) -> None:
