@@ -32,7 +32,9 @@ SENTENCES = (
     'half-open (parentheses [brackets] {braces}) "quotes" \'single\'',
     'x' * 90,
     'a very long sentence ' * 30,
-    'fish &amp; chips',
+    'fish &amp; chips, 5 &amp;lt; 6',
+    '“the dog’s” bowl',
+    'a cafÃ© in Paris',  # Broken, and repaired only by OpenAI's code.
 )
 
 
