@@ -37,7 +37,9 @@ class Search:
   ```
   """
 
-  def __init__(self, features: np.ndarray, *, k: int = 1, memory: int = _MEMORY):
+  def __init__(
+      self, features: np.ndarray, *, k: int = 1, memory: int = _MEMORY
+  ):
     """Starts a search.
 
     Args:

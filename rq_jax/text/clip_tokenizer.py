@@ -47,7 +47,7 @@ class ClipTokenizer:
     if None in ends:
       raise ValueError(
           f'{path} is not a tokenizer of CLIP: it must have the tokens {START}'
-          f' and {END}. Take the tokenizer.json that was released with the CLIP.'
+          f' and {END}. Take the tokenizer.json of the released CLIP.'
       )
     return cls(texts=texts, start_id=ends[0], end_id=ends[1])
 
@@ -69,7 +69,9 @@ class ClipTokenizer:
     Raises:
       ValueError: If the prompts are not texts.
     """
-    found = self.texts.ids([_clean(text) for text in tokenizer.checked(prompts)])
+    found = self.texts.ids(
+        [_clean(text) for text in tokenizer.checked(prompts)]
+    )
     cut = np.array([len(row) > length - 2 for row in found])
     tokens = np.full((len(found), length), self.end_id, np.int32)
     tokens[:, 0] = self.start_id

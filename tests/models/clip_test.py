@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rq_jax.models import clip
 from tests import clip_inputs
 from tests import clip_recorded
 
