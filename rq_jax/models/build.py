@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from rq_jax.config import sizes
-from rq_jax.models import clip as clip_lib
 from rq_jax.models import discriminator as discriminator_lib
 from rq_jax.models import lpips as lpips_lib
 from rq_jax.models.rqtransformer import RQTransformer
@@ -79,10 +78,14 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
-def clip_variables(model: clip_lib.CLIP) -> PyTree:
-  """Shapes of the 'params' of CLIP."""
-  tokens = jax.ShapeDtypeStruct((1, model.text_length), np.int32)
-  return _shapes(model, _image(model.image_size), tokens)
+def network_variables(model: Any, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+  """Shapes of the 'params' of a network that metrics use.
+
+  Args:
+    model: The network, such as `inception.InceptionV3()`.
+    *inputs: Shapes of the arguments of its `__call__`.
+  """
+  return _shapes(model, *inputs)
 
 
 def check_pair(config: Any, tokenizer: RQVAE) -> None:
