@@ -1,6 +1,10 @@
 """Inputs of the recordings of CLIP, drawn again instead of stored."""
 
+import re
+
 import numpy as np
+
+from tests import recipe
 
 SEED = 7
 CROP = 32  # Height and width of the recorded crops.
@@ -36,6 +40,14 @@ SENTENCES = (
     '“the dog’s” bowl',
     'a cafÃ© in Paris',  # Broken, and repaired only by OpenAI's code.
 )
+
+
+def weights(shapes):
+  """A state dict by the recipe, with scales of normalizations around 1."""
+  return {
+      name: np.asarray(array + bool(re.search(r'norm\d?\.weight$', name)))
+      for name, array in recipe.weights(SEED, shapes).items()
+  }
 
 
 def images(count, size):

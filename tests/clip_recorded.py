@@ -14,7 +14,6 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import clip
 from tests import clip_inputs
-from tests import recipe
 
 FOLDER = pathlib.Path(__file__).parent / 'fixtures' / 'clip'
 
@@ -33,7 +32,7 @@ def arrays():
 @functools.cache
 def weights(name):
   """The state dict of a recorded model."""
-  return recipe.weights(clip_inputs.SEED, meta()[name]['shapes'])
+  return clip_inputs.weights(meta()[name]['shapes'])
 
 
 @functools.cache
@@ -41,7 +40,9 @@ def model(name):
   """The module of a recorded model, and its variables."""
   fields = clip_config.fields(meta()[name]['config'], 'the recording')
   module = clip.CLIP(**fields)
-  abstract = partitioning.unbox(build.clip_variables(module))
+  abstract = partitioning.unbox(
+      build.network_variables(module, *clip.inputs(module))
+  )
   rows = clip_tables.clip(
       mapping.shapes(abstract),
       image_heads=module.image_heads,

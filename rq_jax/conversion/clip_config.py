@@ -54,7 +54,7 @@ def fields(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
           f'{source} gives {value!r} for {name}, but it must be a positive'
           f' integer. {_ADVICE}'
       )
-  _check_heads(found, source)
+  _check_sizes(found, source)
   gelus = [part.get('hidden_act', 'quick_gelu') for part in (image, text)]
   if gelus[0] != gelus[1] or gelus[0] not in _GELUS:
     raise ValueError(
@@ -62,6 +62,11 @@ def fields(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
         f' must be {" or both ".join(map(repr, _GELUS))}. {_ADVICE}'
     )
   end = text.get('eos_token_id', 49407)
+  if type(end) is not int:
+    raise ValueError(
+        f'{source} has text_config.eos_token_id={end}, but it must be one'
+        f' number. {_ADVICE}'
+    )
   return found | {
       'gelu': _GELUS[gelus[0]],
       'end_id': None if end == _WRONG_END else end,
@@ -85,7 +90,12 @@ def _part(raw: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
   return part
 
 
-def _check_heads(found: Mapping[str, int], source: str) -> None:
+def _check_sizes(found: Mapping[str, int], source: str) -> None:
+  if found['patch_size'] > found['image_size']:
+    raise ValueError(
+        f'{source} has patches of {found["patch_size"]} pixels in images of'
+        f' {found["image_size"]}. {_ADVICE}'
+    )
   for tower in ('image', 'text'):
     width, heads = found[f'{tower}_width'], found[f'{tower}_heads']
     if width % heads:

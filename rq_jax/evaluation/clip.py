@@ -34,19 +34,56 @@ class Clip:
     variables: Its 'params', on every device of the mesh.
     described: What `network.json` says of it.
     mesh: The devices; batches are split over them.
-    tokenizer: The text tokenizer; None if the folder has none.
+    tokenizer_file: File of the text tokenizer; None if the folder has none.
   """
 
   model: clip.CLIP
   variables: Variables
   described: networks.Description
   mesh: jax.sharding.Mesh
-  tokenizer: clip_tokenizer.ClipTokenizer | None
+  tokenizer_file: epath.Path | None
 
   @property
   def fingerprint(self) -> str:
     """Hash of the weights."""
     return self.described.fingerprint
+
+  @property
+  def description(self) -> dict[str, Any]:
+    """What the embeddings depend on: the network, its files, how it resizes."""
+    return {
+        'network': self.described.kind,
+        **self.described.fields,
+        'fingerprint': self.fingerprint,
+        'sources': [dict(source) for source in self.described.sources],
+        'preprocessing': f'pillow bicubic {self.model.image_size}, center crop',
+    }
+
+  @functools.cached_property
+  def tokenizer(self) -> clip_tokenizer.ClipTokenizer:
+    """The text tokenizer.
+
+    Raises:
+      ValueError: If there is none, or it does not fit the weights.
+      ImportError: If the package tokenizers is not installed.
+    """
+    file = self.tokenizer_file
+    if file is None:
+      raise ValueError(
+          f'This CLIP has no {TOKENIZER}, so it can embed images, but no texts.'
+          f' Put {TOKENIZER} into the folder of the CLIP that you convert, and'
+          ' convert it again.'
+      )
+    found = clip_tokenizer.ClipTokenizer.load(file)
+    end = found.largest_id if self.model.end_id is None else self.model.end_id
+    if found.largest_id >= self.model.vocab_size or found.end_id != end:
+      raise ValueError(
+          f'{file} has tokens up to {found.largest_id} and ends texts with'
+          f' {found.end_id}, but this CLIP knows {self.model.vocab_size} tokens'
+          f' and looks for {end}: they do not belong together. Convert the CLIP'
+          f' with its own {TOKENIZER}.'
+      )
+    return found
 
   def image(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Embeds images: uint8[B, Y, X, 3] -> float32[B, embed_dim].
@@ -70,14 +107,10 @@ class Clip:
     them.
 
     Raises:
-      ValueError: If the prompts are not texts, or there is no tokenizer.
+      ValueError: If the prompts are not texts, there is no tokenizer, or it
+        does not fit the weights.
+      ImportError: If the package tokenizers is not installed.
     """
-    if self.tokenizer is None:
-      raise ValueError(
-          f'This CLIP has no {TOKENIZER}, so it can embed images, but no texts.'
-          f' Put {TOKENIZER} into the folder of the CLIP that you convert, and'
-          ' convert it again.'
-      )
     length = self.model.text_length
     tokens, cut = self.tokenizer.encode(prompts, length)
     if cut.any():
@@ -129,11 +162,12 @@ def restore(
   """
   described = networks.describe(path, kinds=['clip'], flag='--clip')
   model = clip.CLIP(**described.fields)
-  mesh = mesh or partitioning.make_mesh({}, devices=jax.devices()[:1])
+  mesh = mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
+  abstract = build.network_variables(model, *clip.inputs(model))
   variables = networks.restore(
       path,
       described,
-      partitioning.unbox(build.clip_variables(model)),
+      partitioning.unbox(abstract),
       sharding=partitioning.replicated(mesh),
   )
   file = epath.Path(path).expanduser() / TOKENIZER
@@ -142,9 +176,7 @@ def restore(
       variables=variables,
       described=described,
       mesh=mesh,
-      tokenizer=(
-          clip_tokenizer.ClipTokenizer.load(file) if file.exists() else None
-      ),
+      tokenizer_file=file if file.exists() else None,
   )
 
 

@@ -158,5 +158,14 @@ class CLIP(module.Module):
       return self.text_projection(self.text_norm(x))
 
 
+def inputs(model: CLIP) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+  """Shapes of one image and one text, the arguments of a model."""
+  image = (1, model.image_size, model.image_size, 3)
+  return (
+      jax.ShapeDtypeStruct(image, jnp.float32),
+      jax.ShapeDtypeStruct((1, model.text_length), jnp.int32),
+  )
+
+
 def _unit(x: jax.Array) -> jax.Array:
   return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

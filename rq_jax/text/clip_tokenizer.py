@@ -51,6 +51,11 @@ class ClipTokenizer:
       )
     return cls(texts=texts, start_id=ends[0], end_id=ends[1])
 
+  @property
+  def largest_id(self) -> int:
+    """The largest token id, which a model must know."""
+    return max(self.texts.tokenizer.get_vocab().values())
+
   def encode(
       self, prompts: Sequence[str], length: int
   ) -> tuple[np.ndarray, np.ndarray]:
