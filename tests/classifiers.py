@@ -69,6 +69,7 @@ def recorded(name):
   return convert(kind, official.drawn_weights(name))
 
 
-def floats(pixels, scale=64):
-  """The images of a recording, as the script that made it scales them."""
-  return pixels.astype(np.float32) / np.float32(scale) - np.float32(128 / scale)
+def floats(image, *, repeat=1, scale=64):
+  """The input of a recording, as the script that made it computes it."""
+  large = np.repeat(np.repeat(image, repeat, axis=0), repeat, axis=1)
+  return large[None].astype(np.float32) / scale - np.float32(128 / scale)

@@ -15,6 +15,9 @@ from rq_jax.models import module as module_lib
 from rq_jax.models import resnet
 from rq_jax.typing import Variables
 
+# Images that go through the network at once.
+_BATCH = 64
+
 _MODULES: dict[str, Callable[..., module_lib.Module]] = {
     'resnet': resnet.ResNet,
     'efficientnet_lite0': efficientnet.EfficientNetLite0,
@@ -67,10 +70,11 @@ class Classifier:
     self._classify = jax.jit(classify, out_shardings=self._sharding)
 
   def __call__(self, images: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
-    """Classifies images of any size; each shape compiles a program.
+    """Classifies images of any size; each size compiles a program.
 
     Args:
-      images: uint8[B, Y, X, 3].
+      images: uint8[B, Y, X, 3]. At most 64 of them go through the network at
+        once, or one per device.
 
     Returns:
       'pool', float32[B, F], the features before the last layer; 'logits',
@@ -86,16 +90,24 @@ class Classifier:
           f'The images are {images.dtype}{list(images.shape)}, but must be'
           ' uint8[B, Y, X, 3], with at least one image. Convert them.'
       )
-    # The devices need equally many images.
-    added = -len(images) % self._devices
-    padded = np.pad(images, ((0, added), (0, 0), (0, 0), (0, 0)))
-    results = self._classify(
-        self._variables, jax.device_put(padded, self._sharding)
-    )
+    # All batches are equally large, and divide evenly among the devices.
+    size = min(_BATCH, len(images))
+    size += -size % self._devices
+    added = -len(images) % size
+    images = np.pad(images, ((0, added), (0, 0), (0, 0), (0, 0)))
+    batches = [
+        self._batch(images[start : start + size])
+        for start in range(0, len(images), size)
+    ]
+    count = len(images) - added
     return {
-        name: np.asarray(array)[: len(images)]
-        for name, array in results.items()
+        name: np.concatenate([batch[name] for batch in batches])[:count]
+        for name in batches[0]
     }
+
+  def _batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    placed = jax.device_put(images, self._sharding)
+    return jax.device_get(self._classify(self._variables, placed))
 
 
 def restore(

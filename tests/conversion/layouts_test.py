@@ -32,6 +32,15 @@ def test_kernels_of_dense_layers_are_transposed():
   assert ours.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
+def test_dense_layers_on_maps_are_moved_by_position():
+  theirs = _numbered(2, 24)  # out; c, h, w of a map of 4 channels, 2 x 3.
+  layout = layouts.flattened(height=2, width=3)
+  (ours,) = _assert_inverse(layout, [theirs])
+  assert ours.shape == (2, 3, 4, 2)
+  assert ours[1, 2, 3, 0] == theirs[0, 3 * 6 + 1 * 3 + 2]
+  assert ours[0, 1, 2, 1] == theirs[1, 2 * 6 + 1]
+
+
 def test_leading_and_channel_axes_of_one_are_dropped():
   (ours,) = _assert_inverse(layouts.LEADING, [_numbered(1, 2, 3)])
   assert ours.tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -24,9 +24,8 @@ def test_features_and_logits_are_those_of_the_package():
     }
   module, variables = classifiers.convert('efficientnet_lite0', state)
   recording = official.recording('efficientnet_lite0')
-  x = classifiers.floats(recording['x'], scale=128)
-  large = np.repeat(np.repeat(x, 4, axis=1), 4, axis=2)
-  found = jax.jit(module.apply)(variables, large)
+  images = classifiers.floats(recording['x'], repeat=4, scale=128)
+  found = jax.jit(module.apply)(variables, images)
   for name in ('pool', 'logits'):
     np.testing.assert_allclose(
         found[name], recording[name], rtol=1e-5, atol=1e-5

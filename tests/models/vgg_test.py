@@ -18,9 +18,8 @@ from tests import official
 def test_features_and_logits_are_those_of_torchvision():
   module, variables = classifiers.recorded('vgg16')
   recording = official.recording('vgg16')
-  x = classifiers.floats(recording['x'])
-  large = np.repeat(np.repeat(x, 4, axis=1), 4, axis=2)
-  found = jax.jit(module.apply)(variables, large)
+  images = classifiers.floats(recording['x'], repeat=4)
+  found = jax.jit(module.apply)(variables, images)
   for name in ('fc2', 'logits'):
     scale = np.max(np.abs(recording[name]))
     np.testing.assert_allclose(
