@@ -66,6 +66,14 @@ def test_the_square_of_a_tiny_image_is_a_pixel():
   )
 
 
+@pytest.mark.parametrize('name', classifier_inputs.PREPARE)
+def test_no_dtype_depends_on_x64(name):
+  prepare = classifier_inputs.PREPARE[name]
+  image = jax.ShapeDtypeStruct((1, 300, 451, 3), np.uint8)
+  with jax.enable_x64(True):
+    assert jax.eval_shape(prepare, image) == classifier_inputs.SHAPE
+
+
 def test_images_of_a_batch_do_not_mix():
   images = np.stack([recipe.image(40, 30, seed) for seed in range(3)])
   for name, prepare in classifier_inputs.PREPARE.items():
