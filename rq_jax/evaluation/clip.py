@@ -210,5 +210,5 @@ def crop(image: np.ndarray, *, size: int) -> np.ndarray:
 
 def scaled(pixels: np.ndarray) -> np.ndarray:
   """The input of the module: uint8[..., 3] -> float32[..., 3]."""
-  mean, deviation = (np.float32(v) for v in (clip.MEAN, clip.DEVIATION))
+  mean, deviation = np.array([clip.MEAN, clip.DEVIATION], np.float32)
   return (pixels.astype(np.float32) / np.float32(255) - mean) / deviation

@@ -173,19 +173,14 @@ def write(
     *,
     companions: Sequence[pathlib.Path] = (),
 ) -> None:
-  """Converts a network; see `convert`.
+  """Converts a network of a kind, as `network` describes it; see `convert`.
 
   Args:
     kind: The kind that `network.json` names.
     network: How it is converted.
     src: File of the weights.
     dst: Folder to write.
-    companions: Files that are copied into the folder. Their hashes are among
-      the sources of the network.
-
-  Raises:
-    ValueError: If the file is damaged, or holds another network.
-    DiskFullError: If there is not enough space on the disk.
+    companions: Files that are copied into the folder. Their hashes are stored.
   """
   with (
       from_official.written_whole(dst) as partial,
