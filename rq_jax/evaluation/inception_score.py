@@ -6,7 +6,6 @@ where p(class) is the mean over the images of a split. With q = p(class), the
 mean is sum p log p / N - sum q log q, so sums of p and of p log p are enough.
 """
 
-from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -90,20 +89,8 @@ class InceptionScore:
       ValueError: If neither or both of `splits` and `split_size` are given, or
         if there are fewer images than splits.
     """
-    if (splits is None) == (split_size is None):
-      raise ValueError('Give either splits or split_size.')
-    if min(splits or split_size or 0, count) < 1 or (splits or 0) > count:
-      raise ValueError(
-          f'{count} images cannot be divided into {splits or "any"} splits of '
-          f'{split_size or "at least 1"}. Evaluate more images, or use fewer '
-          'splits.'
-      )
-    if splits is not None:
-      ends = [(i + 1) * count // splits for i in range(splits)]
-    else:
-      ends = [*range(split_size, count, split_size), count]
+    self._ends = _ends(count, splits, split_size)
     self._count = count
-    self._ends = np.array(ends)
     self._shuffled = None if seed is None else _shuffled(self._ends, seed)
     self._blocks = logit_rows.Blocks(_BLOCK, 'logits')
     self._open: dict[int, _Split] = {}
@@ -196,6 +183,23 @@ class InceptionScore:
         self._closed[split] = _split_scores(self._open.pop(split))
 
 
+def _ends(count, splits, split_size):
+  """The index after the last image of each split: int64[splits]."""
+  if (splits is None) == (split_size is None):
+    raise ValueError(
+        f'splits is {splits} and split_size is {split_size}. Give one of them.'
+    )
+  smallest = 1 if splits is None else splits
+  if count < max(smallest, 1) or (splits or split_size) < 1:
+    raise ValueError(
+        f'{count} images cannot be divided: splits is {splits} and split_size '
+        f'is {split_size}. Evaluate more images, or use fewer splits.'
+    )
+  if splits is None:
+    return np.minimum(np.arange(0, count, split_size) + split_size, count)
+  return np.arange(1, splits + 1) * count // splits
+
+
 def _with(split, added):
   if split is None:
     return added
@@ -228,10 +232,9 @@ def _score(count, p, p_log_p):
   return float(np.exp(p_log_p / count - (q * np.log(q)).sum()))
 
 
-def _shuffled(ends: Sequence[int], seed: int) -> np.ndarray:
+def _shuffled(ends, seed):
   """The split of each image, in the images' order: int32[N]."""
   order = np.random.RandomState(seed).permutation(ends[-1])
   splits = np.empty(ends[-1], np.int32)
-  for split, (start, end) in enumerate(zip([0, *ends], ends)):
-    splits[order[start:end]] = split
+  splits[order] = np.searchsorted(ends, np.arange(ends[-1]), 'right')
   return splits

@@ -12,10 +12,10 @@ import numpy as np
 from rq_jax.evaluation import intervals
 from rq_jax.evaluation import rows as feature_rows
 
-# Rows of a block: 8 MB at 2048 dimensions.
-_BLOCK = 512
-# Rows of a block that is divided into groups: 32 MB at 2048 dimensions.
-_GROUPED_BLOCK = 2048
+# Rows of a block: 32 MB at 2048 dimensions.
+_BLOCK = 2048
+# Rows of a block that is divided into groups, 256 for each.
+_GROUPED_BLOCK = 256 * intervals.GROUPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,20 @@ class Sums:
     return self.scatter / (self.count - 1)
 
 
-def of_rows(rows: np.ndarray) -> Sums:
-  """Sums of one or more rows: float64[N, D]."""
+def add(before: Sums | None, rows: np.ndarray) -> Sums:
+  """Sums of the rows before and of one or more further rows: float64[N, D]."""
   mean = rows.mean(axis=0)
   deviations = rows - mean
-  return Sums(len(rows), mean, deviations.T @ deviations)
+  if before is None:
+    return Sums(len(rows), mean, deviations.T @ deviations)
+  count = before.count + len(rows)
+  change = mean - before.mean
+  # One more row adds the distance between the means, as in `merge`.
+  weight = before.count * len(rows) / count
+  deviations = np.vstack([deviations, np.sqrt(weight) * change])
+  scatter = deviations.T @ deviations
+  scatter += before.scatter
+  return Sums(count, before.mean + change * (len(rows) / count), scatter)
 
 
 def merge(first: Sums, second: Sums) -> Sums:
@@ -79,7 +88,7 @@ def remove(total: Sums, part: Sums) -> Sums:
 class Moments:
   """Adds rows of features and returns their mean and covariance.
 
-  Memory does not depend on the number of rows: about 0.1 GB at D = 2048. Given
+  Memory does not depend on the number of rows: about 0.2 GB at D = 2048. Given
   equal rows in equal order, the results are identical bits, however the rows
   were divided into calls of `add`. `merge` rounds differently.
   """
@@ -96,7 +105,7 @@ class Moments:
         rows before. No row of the call has then been added.
     """
     for block in self._blocks.add(rows):
-      self._complete = _with(self._complete, of_rows(block))
+      self._complete = add(self._complete, block)
 
   def merge(self, other: 'Moments') -> 'Moments':
     """Returns the moments of the rows of both. Neither changes."""
@@ -110,11 +119,9 @@ class Moments:
     Raises:
       ValueError: If there are no rows.
     """
-    if self._complete is None:
-      return of_rows(self._blocks.rest())
-    if not self._blocks.waiting:
+    if self._complete is not None and not self._blocks.waiting:
       return self._complete
-    return merge(self._complete, of_rows(self._blocks.rest()))
+    return add(self._complete, self._blocks.rest())
 
   @property
   def count(self) -> int:
@@ -137,7 +144,7 @@ class GroupedMoments:
   """Adds rows of features, each to one of `intervals.GROUPS` groups.
 
   The groups give the interval of a Frechet distance and its curve against the
-  number of images. Memory does not depend on the number of rows: 0.6 GB at
+  number of images. Memory does not depend on the number of rows: 0.8 GB at
   D = 2048. Identical bits as in `Moments`.
   """
 
@@ -169,12 +176,8 @@ class GroupedMoments:
     """The groups after a block is added."""
     groups = intervals.groups_of_block(self._blocks.block, len(block))
     return [
-        _with(complete, of_rows(block[groups == group]))
+        add(complete, block[groups == group])
         if (groups == group).any()
         else complete
         for group, complete in enumerate(self._complete)
     ]
-
-
-def _with(complete, sums):
-  return sums if complete is None else merge(complete, sums)

@@ -86,11 +86,12 @@ def _ssim(x, y):
   return (light * structure).mean()
 
 
-def _blurred(image):
+def _blurred(image: np.ndarray) -> np.ndarray:
   """Weighted means in the windows: [Y, X, C] -> [Y - 10, X - 10, C]."""
   offsets = np.arange(_SIZE) - _SIZE // 2
   weights = np.exp(-np.square(offsets / _SIGMA) / 2)
   weights /= weights.sum()
-  height, width = (side - _SIZE + 1 for side in image.shape[:2])
-  image = sum(w * image[i : i + height] for i, w in enumerate(weights))
-  return sum(w * image[:, i : i + width] for i, w in enumerate(weights))
+  for axis in (0, 1):
+    windows = np.lib.stride_tricks.sliding_window_view(image, _SIZE, axis)
+    image = windows @ weights
+  return image
