@@ -4,11 +4,11 @@ r"""Measures the memory of the statistics of metrics, and their intervals.
   python docs/statistics_figures.py --figure=intervals
 
 `memory` streams 10,000 to 1,000,000 rows of features and logits and prints the
-most memory that each statistic allocates. With 2048 dimensions, a million rows
-take about an hour on two CPU cores. `intervals` draws sets of features from a known distribution, and prints
-how often the 95 % interval covers the expected FID at the same number of
-images, and the mean error of the FID extrapolated to infinitely many images. It
-takes about two minutes.
+most memory that each statistic allocates. It takes about ten minutes on two CPU
+cores, and about an hour with --dimensions=2048. `intervals` draws sets of
+features from a known distribution. It prints how often the 95 % interval covers
+the expected FID at the same number of images, and the mean error of the FID
+extrapolated to infinitely many images. It takes about two minutes.
 """
 
 from collections.abc import Callable

@@ -199,9 +199,10 @@ def _trace_by_sqrtm(covariance1, covariance2):
       product = (covariance1 + offset) @ (covariance2 + offset)
       product_root = linalg.sqrtm(product)
   diagonal = np.diagonal(product_root)
-  if np.abs(np.imag(diagonal)).max() > 1e-3:
+  imaginary = np.abs(np.imag(diagonal)).max()
+  if imaginary > 1e-3:
     raise ValueError(
         'The root of the product of the covariances has an imaginary part of '
-        f"{np.abs(np.imag(diagonal)).max():.3g}. Use more images, or method='eigh'."
+        f"{imaginary:.3g}. Use more images, or method='eigh'."
     )
   return np.real(diagonal).sum()

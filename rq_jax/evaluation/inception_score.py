@@ -189,8 +189,8 @@ def _ends(count, splits, split_size):
     raise ValueError(
         f'splits is {splits} and split_size is {split_size}. Give one of them.'
     )
-  smallest = 1 if splits is None else splits
-  if count < max(smallest, 1) or (splits or split_size) < 1:
+  parts, size = (1, split_size) if splits is None else (splits, 1)
+  if not 1 <= parts <= count or size < 1:
     raise ValueError(
         f'{count} images cannot be divided: splits is {splits} and split_size '
         f'is {split_size}. Evaluate more images, or use fewer splits.'
