@@ -20,7 +20,7 @@ _BLOCK = 4096  # Rows of features that are float64 at once.
 DESCRIPTION = 'description'
 _CLEAN = re.compile(
     r'.+_(clean|legacy_pytorch|legacy_tensorflow)(_clip_vit_b_32)?'
-    r'_[a-z]+_(\d+|na)(_kid)?'
+    r'_[a-z0-9]+_(\d+|na)(_kid)?'
 )
 # Whose features the modes of clean-fid are.
 _MODES = {
@@ -33,9 +33,11 @@ _FIDELITY_NETWORKS = {'inception-v3-compat': 'inception', 'vgg16': 'vgg16'}
 
 
 def is_torch(file: pathlib.Path) -> bool:
-  """Whether a file is one of `torch.save`, which may be a zip file, too."""
+  """Whether a file is one of `torch.save`, by its suffix or its contents."""
+  if file.suffix in ('.pt', '.pth'):
+    return True
   if not zipfile.is_zipfile(file):
-    return reading.is_torch_file(file)
+    return False
   with zipfile.ZipFile(file) as archive:
     return any(name.endswith('/data.pkl') for name in archive.namelist())
 

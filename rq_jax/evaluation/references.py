@@ -125,7 +125,11 @@ def write(
     if (value := getattr(reference, field)) is not None:
       found[name] = value
   if layout == 'rq_jax':
-    ours = {k: v for k, v in reference.description.items() if k not in _OF_FILE}
+    ours = {
+        name: value
+        for name, value in reference.description.items()
+        if name not in _OF_FILE and value is not None
+    }
     ours['count'] = reference.count
     text = json.dumps(ours, sort_keys=True)
     found[reference_reading.DESCRIPTION] = np.array(text)
