@@ -40,11 +40,7 @@ HOSTILE = {
         pickles.name('collections', 'OrderedDict')
         + pickles.together(pickles.name('os', 'system') + CALL)
         + pickle.REDUCE,
-        'os.system',
-    ),
-    'inside of BUILD': (
-        DICT + pickles.name('os', 'system') + CALL + pickle.BUILD,
-        'os.system',
+        "OrderedDict' with unknown arguments",
     ),
     'runpy': (pickles.name('runpy', '_run_code') + CALL, 'runpy'),
     'torch.load': (pickles.name('torch', 'load') + CALL, 'torch.load'),

@@ -2,11 +2,12 @@
 
 Python's own pickle machine imports and calls the functions that a pickle names.
 Here a name is only a text, and each call that checkpoints need builds a value
-of our own. All other names and calls are refused.
+of our own. Objects of all other classes become an `Opaque`, without contents.
 """
 
 import collections
 from collections.abc import Callable
+import dataclasses
 from typing import Any, NoReturn
 
 from rq_jax.conversion.torch_format import tensors
@@ -23,6 +24,22 @@ STORAGES = {
 
 class Name(str):
   """A name that a pickle would import; a type of its own, unlike strings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opaque:
+  """A class, function or object that is not read; only its name is known.
+
+  Attributes:
+    name: Module and name of the class, or of the function that would make the
+      object, such as 'omegaconf.listconfig.ListConfig'.
+  """
+
+  name: str
+
+  def __str__(self) -> str:
+    kind = 'a NumPy object, ' if self.name.startswith('numpy') else ''
+    return f'{kind}{shown(self.name)}'
 
 
 def shown(text: str) -> str:
@@ -55,12 +72,15 @@ class Calls:
     """The value that represents the result of a call.
 
     Args:
-      function: The called function; a `Name` if the pickle is well-formed.
+      function: The called function; a `Name` or an `Opaque` if the pickle is
+        well-formed. The call of an `Opaque` is not executed.
       arguments: A tuple of its arguments, if the pickle is well-formed.
 
     Raises:
       ValueError: From `refuse`, if checkpoints do not need this call.
     """
+    if isinstance(function, Opaque):
+      return function
     if not isinstance(function, Name):
       self._refuse(f'calls a {type(function).__name__}')
     for types, make in _FUNCTIONS.get(function, ()):
@@ -106,7 +126,7 @@ _FUNCTIONS = {
         ((list,), Calls._ordered),
     ],
     # Only its items are read, so its default factory is dropped.
-    'collections defaultdict': [((Name,), lambda *_: {})],
+    'collections defaultdict': [((Name | Opaque,), lambda *_: {})],
     'torch Size': [((tuple,), lambda _, sizes: sizes)],
     'torch device': [((str,), Calls._device), ((str, int), Calls._device)],
     'torch._utils _rebuild_parameter': [

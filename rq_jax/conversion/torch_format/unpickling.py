@@ -3,9 +3,11 @@
 A pickle is a program for a stack machine. The machine here knows only the
 instructions that build dicts, lists, tuples, strings and numbers. Where
 Python's own machine imports and calls the functions that the pickle names, this
-one builds values by the short list in `calls`. It refuses all other names and
-instructions, and everything else that a checkpoint does not need: tensors
-outside of their storage, endless nesting, and trees too large to walk over.
+one builds values by the short list in `calls`. An object of any other class is
+an `Opaque`: a name without contents, for the configs and loggers in training
+checkpoints. The machine refuses all other instructions, and everything else
+that a checkpoint does not need: tensors outside of their storage, endless
+nesting, and trees too large to walk over.
 """
 
 import collections
@@ -53,10 +55,12 @@ def parse(
   Returns:
     The saved tree, with a `LazyTensor` for each tensor, and the storages by
     key. The tree has at most `MAX_INSTRUCTIONS` nodes, including repetitions,
-    and at most `MAX_DEPTH` levels, so that every walk over it ends.
+    and at most `MAX_DEPTH` levels, so that every walk over it ends. Objects of
+    unknown classes are `calls.Opaque`.
 
   Raises:
-    ValueError: If it holds anything but tensors, plain values and containers.
+    ValueError: If it is damaged, is itself an object of an unknown class, or
+      does what no checkpoint needs.
   """
   machine = _Machine(path, arrays=arrays)
   stream = io.BytesIO(data)
@@ -110,6 +114,8 @@ class _Machine:
       self._step(name, argument)
     if len(self._stack) != 1 or self._marks:
       self.refuse('does not end with exactly one value')
+    if isinstance(self._stack[0], calls.Opaque):
+      self.refuse(f'refers to {self._stack[0]}')
     self._check_tree(self._stack[0])
     return self._stack[0]
 
@@ -201,12 +207,15 @@ class _Machine:
 
   def _extend(self, values: list[Any]) -> None:
     target = self._top()
-    if type(target) is not list:
+    if type(target) is list:
+      target.extend(values)
+    elif not isinstance(target, calls.Opaque):
       self.refuse(f'appends to a {type(target).__name__}')
-    target.extend(values)
 
   def _update(self, values: list[Any]) -> None:
     target = self._top()
+    if isinstance(target, calls.Opaque):
+      return
     if not isinstance(target, dict) or len(values) % 2:
       self.refuse(f'sets half an item, or one of a {type(target).__name__}')
     for key, value in zip(values[::2], values[1::2]):
@@ -216,24 +225,29 @@ class _Machine:
 
   def _global(self, name: str) -> None:
     known = calls.NAMES | (numpy_arrays.NAMES if self._arrays else set())
-    if name not in known:
-      kind = 'a NumPy object, ' if name.startswith('numpy') else ''
-      self.refuse(f'refers to {kind}{shown(name.replace(" ", ".", 1))}')
-    self._stack.append(calls.Name(name))
+    if name in known:
+      self._stack.append(calls.Name(name))
+    else:
+      self._stack.append(calls.Opaque(name.replace(' ', '.', 1)))
+
+  def _new_object(self) -> None:
+    kind, arguments = self._pop(2)
+    if not isinstance(kind, calls.Opaque) or type(arguments) is not tuple:
+      self.refuse('has the instruction NEWOBJ without an unknown class')
+    self._stack.append(kind)
 
   def _build(self) -> None:
     """Drops attributes, such as the module versions of state dicts."""
     (state,) = self._pop(1)
     target = self._top()
-    # Before PyTorch 0.4, parameters had three attributes; none is needed.
     if self._arrays and self._arrays.build(target, state):
       return
-    if isinstance(target, LazyTensor):
-      if calls.are(state, bool, bool, dict | None):
-        return
-    elif type(target) is collections.OrderedDict:
+    # Before PyTorch 0.4, parameters had three attributes; none is needed.
+    of_parameter = calls.are(state, bool, bool, dict | None)
+    if isinstance(target, LazyTensor) and of_parameter:
       return
-    self.refuse(f'sets attributes of a {type(target).__name__}')
+    if not isinstance(target, collections.OrderedDict | calls.Opaque):
+      self.refuse(f'sets attributes of a {type(target).__name__}')
 
   def _call(self) -> Any:
     function, arguments = self._pop(2)
@@ -295,6 +309,7 @@ _HANDLERS = {
     'GLOBAL': _Machine._global,
     'BUILD': lambda machine, _: machine._build(),
     'BINPERSID': lambda machine, _: machine._storage(),
+    'NEWOBJ': lambda machine, _: machine._new_object(),
     'REDUCE': lambda machine, _: machine._stack.append(machine._call()),
 }
 _MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}

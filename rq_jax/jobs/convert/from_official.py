@@ -144,6 +144,8 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     console.tell(
         f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
     )
+    if model.unwrapped:
+      console.tell(model.unwrapped)
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       console.tell(
