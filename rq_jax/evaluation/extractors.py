@@ -13,6 +13,9 @@ from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import resizing
 from rq_jax.evaluation.dialects import Dialect
+from rq_jax.models import build
+from rq_jax.models import inception as inception_model
+from rq_jax.models import vgg
 from rq_jax.typing import Array, Variables
 
 BATCH_SIZE = 64
@@ -156,15 +159,13 @@ def inception(
   Raises:
     ValueError: If the folder holds no Inception network, or is damaged.
   """
-  from rq_jax.models import inception as model
-
   keys = {'pool': 'pool'}
   if dialect.spatial:
     keys['spatial'] = 'spatial'
   if dialect.inception_score:
     keys['logits'] = dialect.inception_score.logits
   return _restored(
-      model.InceptionV3(),
+      inception_model.InceptionV3,
       network,
       kind='inception',
       mesh=mesh,
@@ -197,10 +198,8 @@ def vgg16(
   Raises:
     ValueError: If the folder holds no VGG16, or is damaged.
   """
-  from rq_jax.models import vgg
-
   return _restored(
-      vgg.VGG16(),
+      vgg.VGG16,
       network,
       kind='vgg16',
       mesh=mesh,
@@ -221,7 +220,7 @@ def _by_mean_and_deviation(pixels: Array) -> jax.Array:
 
 
 def _restored(
-    module: nn.Module,
+    make: Callable[..., nn.Module],
     path: epath.PathLike,
     *,
     kind: str,
@@ -232,10 +231,11 @@ def _restored(
     keys: Mapping[str, str],
     batch_size: int,
 ) -> Extractor:
-  """Restores the variables of a module, and describes what it computes."""
+  """Makes a module, restores it, and describes what it computes."""
   described = networks.describe(path, kinds=(kind,), flag=f'--{kind}')
   image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  abstract = jax.eval_shape(module.init, jax.random.key(0), image)
+  module = make(**described.fields)
+  abstract = build.network_variables(module, image)
   variables = networks.restore(
       path,
       described,

@@ -1,4 +1,4 @@
-"""Names of published files, by their hashes."""
+"""Names of published references, by their hashes."""
 
 import dataclasses
 import hashlib
@@ -7,18 +7,17 @@ import os
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Known:
-  """A published file.
+  """A published reference.
 
   Attributes:
     sha256: Its hash.
     name: What it is, for people.
-    dialect: Name of the dialect that its contents belong to; None if they fit
-      several.
+    dialect: Name of the dialect in which it was computed.
   """
 
   sha256: str
   name: str
-  dialect: str | None = None
+  dialect: str
 
 
 REFERENCES = (
@@ -37,17 +36,6 @@ REFERENCES = (
         dialect='rq',
     ),
 )
-WEIGHTS = (
-    Known(
-        sha256=(
-            '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
-        ),
-        name=(
-            'the Inception network of pytorch-fid, torch-fidelity and the'
-            ' authors of RQ-VAE (pt_inception-2015-12-05-6726825d.pth)'
-        ),
-    ),
-)
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -58,13 +46,4 @@ def sha256(path: str | os.PathLike) -> str:
 
 def reference(digest: str) -> Known | None:
   """The published reference with a SHA-256; None if it is unknown."""
-  return _find(REFERENCES, digest)
-
-
-def weights(digest: str) -> Known | None:
-  """The published weights with a SHA-256; None if they are unknown."""
-  return _find(WEIGHTS, digest)
-
-
-def _find(files: tuple[Known, ...], digest: str) -> Known | None:
-  return next((file for file in files if file.sha256 == digest), None)
+  return next((k for k in REFERENCES if k.sha256 == digest), None)

@@ -11,6 +11,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.evaluation import dialects
 from rq_jax.evaluation import extractors
 from rq_jax.evaluation import resizing
+from rq_jax.models import inception
 
 SIZE = 16
 
@@ -117,8 +118,7 @@ def test_what_are_no_images_is_refused(variables, given, match):
 @pytest.fixture
 def stubbed(monkeypatch):
   """Puts the stub in the place of Inception."""
-  model = pytest.importorskip('rq_jax.models.inception')
-  monkeypatch.setattr(model, 'InceptionV3', Stub)
+  monkeypatch.setattr(inception, 'InceptionV3', Stub)
 
 
 def converted(folder):

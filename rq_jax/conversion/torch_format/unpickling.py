@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from rq_jax.conversion.torch_format import calls
 from rq_jax.conversion.torch_format import numpy_arrays
 from rq_jax.conversion.torch_format import opcodes
+from rq_jax.conversion.torch_format import trees
 from rq_jax.conversion.torch_format.calls import shown
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 from rq_jax.conversion.torch_format.tensors import Storage
@@ -114,10 +115,10 @@ class _Machine:
       self._step(name, argument)
     if len(self._stack) != 1 or self._marks:
       self.refuse('does not end with exactly one value')
-    if isinstance(self._stack[0], calls.Opaque):
-      self.refuse(f'refers to {self._stack[0]}')
-    self._check_tree(self._stack[0])
-    return self._stack[0]
+    tree = self._stack[0]
+    if problem := trees.problem(tree, MAX_INSTRUCTIONS, MAX_DEPTH):
+      self.refuse(problem)
+    return tree
 
   def refuse(self, what: str) -> NoReturn:
     """Raises the error for a pickle that does something forbidden."""
@@ -251,8 +252,8 @@ class _Machine:
 
   def _call(self) -> Any:
     function, arguments = self._pop(2)
-    is_name = isinstance(function, calls.Name)
-    if self._arrays and is_name and function in numpy_arrays.NAMES:
+    named = isinstance(function, calls.Name)
+    if self._arrays and named and function in numpy_arrays.NAMES:
       return self._arrays.value(function, arguments)
     return self._calls.value(function, arguments)
 
@@ -273,23 +274,6 @@ class _Machine:
     if self.storages.setdefault(key, storage) != storage:
       self.refuse(f'describes storage {shown(key)} in two different ways')
     self._stack.append(storage)
-
-  def _check_tree(self, tree: Any) -> None:
-    """Refuses trees that are too large to walk over, and stray classes."""
-    waiting, count = [(tree, 0)], 1
-    while waiting:
-      value, depth = waiting.pop()
-      children = ()
-      if isinstance(value, dict):
-        children = value.values()
-      elif isinstance(value, list | tuple):
-        children = value
-      elif isinstance(value, calls.Name | Storage):
-        self.refuse('holds a class or a storage outside of any tensor')
-      count += len(children)
-      if depth > MAX_DEPTH or count > MAX_INSTRUCTIONS:
-        self.refuse('is nested too deeply, or repeats itself too often')
-      waiting += ((child, depth + 1) for child in children)
 
 
 # Functions that execute an instruction, given the machine and the argument.
