@@ -216,14 +216,19 @@ def _norm_rows(norm: str, ours: str, theirs: str) -> list[Row]:
 _VGG16 = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
-def lpips() -> list[Row]:
-  """Rows of the perceptual network; see `models.lpips`."""
+def vgg16_convolutions() -> list[Row]:
+  """Rows of the convolutions of VGG16; see `models.vgg`."""
   rows = []
   for i, layer in enumerate(_VGG16):
     ours, theirs = f'params/conv_{i}', f'features.{layer}'
     rows.append(Row((f'{ours}/kernel',), (f'{theirs}.weight',), layouts.CONV))
     rows.append(Row((f'{ours}/bias',), (f'{theirs}.bias',), layouts.SAME))
-  return rows + [
+  return rows
+
+
+def lpips() -> list[Row]:
+  """Rows of the perceptual network; see `models.lpips`."""
+  return vgg16_convolutions() + [
       Row(
           (f'params/weight_{i}',), (f'lin{i}.model.1.weight',), layouts.CHANNELS
       )

@@ -14,6 +14,7 @@ import numpy as np
 from rq_jax.config import sizes
 from rq_jax.models import discriminator as discriminator_lib
 from rq_jax.models import lpips as lpips_lib
+from rq_jax.models import module
 from rq_jax.models.rqtransformer import RQTransformer
 from rq_jax.models.rqvae import RQVAE
 from rq_jax.typing import PyTree
@@ -76,6 +77,11 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   """Shapes of the 'params' of LPIPS."""
   image = _image(lpips_lib.MIN_SIZE)
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
+
+
+def network_variables(model: module.Module, image_size: int) -> PyTree:
+  """Shapes of the 'params' of a network that reads square images."""
+  return _shapes(model, _image(image_size))
 
 
 def check_pair(config: Any, tokenizer: RQVAE) -> None:
