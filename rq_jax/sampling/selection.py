@@ -190,7 +190,7 @@ def _select(
       found = Selection(
           images=np.asarray(images),
           codes=np.asarray(codes),
-          scores=scores_of(score, images),
+          scores=_scores(score, images, count),
           indices=indices,
       )
       for pool, rows in zip(pools.sizes, members):
@@ -202,13 +202,9 @@ def _select(
   return kept[0]
 
 
-def scores_of(score: Score, images: jax.Array) -> np.ndarray:
-  """A copy of the scores that a function gives to images: float32[B].
-
-  Raises:
-    ValueError: If it does not give one finite number per image.
-  """
-  scores, count = np.array(score(images), np.float32), len(images)
+def _scores(score: Score, images: jax.Array, count: int) -> np.ndarray:
+  """A copy of the scores that the caller's function returns: float32[B]."""
+  scores = np.array(score(images), np.float32)
   if scores.shape != (count,):
     raise ValueError(
         f'score must return one number per image, {count} in all; it returned'

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import dataclasses
 import functools
 import json
-from typing import Any, Protocol
+from typing import Any
 
 from etils import epath
 import jax
@@ -39,22 +39,6 @@ from rq_jax.sampling import selection
 _NUM_DRAWS = 2**32  # Random numbers of a seed have 32-bit indices.
 
 
-class Classifier(Protocol):
-  """A classifier of images, as `evaluation.classifiers` restores it.
-
-  Attributes:
-    num_classes: Number of its classes, K.
-    fingerprint: Hash of its weights.
-  """
-
-  num_classes: int
-  fingerprint: str
-
-  def __call__(self, images: Any) -> dict[str, np.ndarray]:
-    """Features and logits: uint8[B, Y, X, 3] -> 'logits' is float32[B, K]."""
-    ...
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rejection:
   """How to choose among draws.
@@ -71,7 +55,7 @@ class Rejection:
   """
 
   rate: float
-  classifier: Classifier
+  classifier: classifiers.Classifier
   origin: str
   classes: tuple[tuple[int, ...], ...] | None = None
 
@@ -111,14 +95,20 @@ class Rejection:
     }
 
   def scores(self, images: jax.Array, labels: np.ndarray) -> np.ndarray:
-    """Log-probabilities of classes: uint8[B, Y, X, 3], int[B] -> float32[B]."""
+    """Log-probabilities of classes: uint8[B, Y, X, 3], int[B] -> float32[B].
+
+    Raises:
+      ValueError: If the classifier returns numbers that are not finite.
+    """
+    logits = self.classifier(images)['logits']
+    if not np.isfinite(logits).all():
+      raise ValueError(
+          f'--classifier={self.origin} returned numbers that are not finite.'
+          ' Convert the classifier again, or use another one.'
+      )
     classes = [self.classes[n] if self.classes else (n,) for n in labels]
-
-    def score(images):
-      logits = np.asarray(self.classifier(images)['logits'])
-      return class_scores.log_probabilities(logits, classes)
-
-    return selection.scores_of(score, images)
+    found = class_scores.log_probabilities(logits, classes)
+    return found.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
