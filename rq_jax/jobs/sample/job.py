@@ -80,10 +80,14 @@ def sample(
     )
     selecting.run(files.missing_bytes())
     return chunks.run(_job(files, selecting.images, made='decoded'))
+  _require_space(files)
+  return chunks.run(_job(files, drawing.chunks, made='drawn'))
+
+
+def _require_space(files: layout.Files) -> None:
   processes.only_first(
       lambda: files_lib.require_space(files.folder, files.missing_bytes())
   )
-  return chunks.run(_job(files, drawing.chunks, made='drawn'))
 
 
 def _job(

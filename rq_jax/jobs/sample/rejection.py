@@ -63,7 +63,7 @@ class Rejection:
     selection.check_rate(self.rate, '--accept')
 
   def check(self, drawing: drawing_lib.Drawing) -> None:
-    """Raises a ValueError if images of a job cannot be scored."""
+    """Raises a ValueError if images of a job cannot be drawn and scored."""
     prior = drawing.sampler.prior
     _require_classes(prior, self.rate)
     have = self.classifier.num_classes
@@ -73,13 +73,19 @@ class Rejection:
           f' {prior.num_classes}. Give'
           ' --classifier_classes, or a classifier of the same classes.'
       )
-    needed = self.pools(drawing).rounds * drawing.conditions.num_images
+    pools = self.pools(drawing)
+    needed = pools.rounds * drawing.conditions.num_images
     if needed > _NUM_DRAWS:
       raise ValueError(
           f'--accept={self.rate} needs up to {needed} draws for'
           f' {drawing.conditions.num_images} images, but a seed has'
           f' {_NUM_DRAWS}. Draw fewer images per job, or raise --accept.'
       )
+    # A chunk of draws may hold more images than the job.
+    count = min(drawing.chunk_size, pools.total)
+    drawing.sampler.check(
+        sampling=drawing.sampling, labels=np.resize(_labels(drawing), count)
+    )
 
   def pools(self, drawing: drawing_lib.Drawing) -> selection.Pools:
     """Which draws compete for which images of a job."""

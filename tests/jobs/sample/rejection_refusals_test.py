@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rq_jax import files as files_lib
+from rq_jax.sampling import memory
 from tests.jobs import generators
 from tests.jobs import rejection
 
@@ -56,6 +57,20 @@ def test_a_classifier_of_other_classes_needs_a_map(tmp_path):
 def test_more_draws_than_a_seed_has_are_refused(tmp_path):
   with pytest.raises(ValueError, match='but a seed has 4294967296'):
     rejection.run(tmp_path / 'out', rate=1e-9)
+
+
+def test_a_chunk_of_draws_that_does_not_fit_is_refused_before_all(
+    tmp_path, monkeypatch
+):
+  def check(prior, decoder, batch, **_):
+    if batch > 7:
+      raise ValueError('7 images fit')
+
+  monkeypatch.setattr(memory, 'check_fits', check)
+  generators.run_labels(tmp_path / 'plain', chunk_size=50)
+  with pytest.raises(ValueError, match='7 images fit'):
+    rejection.run(tmp_path / 'out', chunk_size=50)
+  assert not (tmp_path / 'out').exists()
 
 
 def test_a_full_disk_is_noticed_before_anything_is_drawn(tmp_path, monkeypatch):
