@@ -1,4 +1,7 @@
-"""Flags for the options of draws, which are those of `rq_jax.Sampling`."""
+"""Flags for the options of draws, which are those of `rq_jax.Sampling`.
+
+Without a flag, `sample` takes the option that the model was released with.
+"""
 
 from typing import Any
 
@@ -9,8 +12,8 @@ def define(values: flags.FlagValues) -> None:
   """Adds these flags to those of a command."""
   flags.DEFINE_multi_float(
       'temperature',
-      [1.0],
-      'Number that divides the logits, once or once per depth',
+      None,
+      'Number that divides the logits, 1 by default, once or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_integer(
@@ -21,9 +24,9 @@ def define(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_multi_float(
       'top_p',
-      [1.0],
-      'Total probability of the most likely codes to keep, once or once per'
-      ' depth',
+      None,
+      'Total probability of the most likely codes to keep, 1 by default, once'
+      ' or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_float(

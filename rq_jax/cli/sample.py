@@ -5,14 +5,25 @@ r"""Draws images with a trained model.
   python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
       --num_images=50000 --format=npz --out=samples/
 
+  python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
+      --accept=0.05 --classifier=checkpoints/resnet101 --num_images=50000 \
+      --format=npz --out=samples/
+
 Writes one PNG file per image, or archives of many images, and `grid.png` with
 the first 100 images. Image i depends only on the checkpoint, --seed, i and its
-label or text, not on the number of images.
+label or text, not on the number of images. Converted models sample with the
+options of their archive; flags replace single options.
+
+--accept=RATE draws more images of each class, and keeps those whose class the
+classifier finds most probable; accepted.json lists their indices and scores.
 
 To resume after an interruption, run the same command again: finished images are
 not drawn again, and the files have the same bytes as those of a run without
 interruption. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
 """
+
+import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -48,6 +59,7 @@ def _define_flags() -> flags.FlagValues:
   )
   _define_conditions(values)
   drawing_flags.define(values)
+  _define_rejection(values)
   _define_computing(values)
   distributed_flags.define(values)
   return values
@@ -79,6 +91,32 @@ def _define_conditions(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_integer('seed', 0, 'Seed of all draws; in [0, 2**32).',
                                flag_values=values)  # fmt: skip
+
+
+def _define_rejection(values: flags.FlagValues) -> None:
+  """Defines the flags for rejection sampling."""
+  flags.DEFINE_float(
+      'accept',
+      None,
+      'Share of the draws of each class to keep, such as 0.05; by default, all'
+      ' draws are kept. Needs --classifier.',
+      flag_values=values,
+  )
+  command.define_path(
+      'classifier',
+      None,
+      'With --accept: folder of a converted classifier, which scores the draws'
+      ' by the log-probability of their class.',
+      values,
+  )
+  command.define_path(
+      'classifier_classes',
+      None,
+      'With --accept: JSON file that maps the name or number of each class of'
+      ' the generator to a list of numbers of classes of the classifier; by'
+      ' default, both have the same classes.',
+      values,
+  )
 
 
 def _define_computing(values: flags.FlagValues) -> None:
@@ -142,14 +180,21 @@ def main(argv: list[str]) -> int:
 def _sample(values: flags.FlagValues) -> None:
   command.require(values, 'checkpoint', 'out')
   config.check_seed(values.seed)
+  command.refuse(values, 'classifier', unless=values.accept is not None)
+  command.refuse(values, 'classifier_classes', unless=values.accept is not None)
   kind = _kind(values)
   from rq_jax import sampling
   from rq_jax.distributed import console
   from rq_jax.jobs.sample import conditions
   from rq_jax.jobs.sample import drawing
   from rq_jax.jobs.sample import job
+  from rq_jax.sampling import selection
 
-  options = sampling.Sampling(**drawing_flags.options(values))
+  options = drawing_flags.options(values)
+  sampling.Sampling(**options)  # Checks them before anything is restored.
+  if values.accept is not None:
+    command.require(values, 'classifier')
+    selection.check_rate(values.accept, '--accept')
   readers = {
       'labels': lambda texts: conditions.read_labels(texts, values.checkpoint),
       'prompts': conditions.read_prompts,
@@ -178,15 +223,30 @@ def _sample(values: flags.FlagValues) -> None:
           sampler=sampler,
           conditions=chosen,
           seed=values.seed,
-          sampling=options,
+          sampling=dataclasses.replace(sampler.sampling, **options),
           chunk_size=chunk_size,
       ),
       values.out,
       origin=origin,
       format=values.format,
       shard_size=values.shard_size,
+      rejection=_rejection(values, sampler),
   )
   console.tell(sentence)
+
+
+def _rejection(values: flags.FlagValues, sampler: Any) -> Any:
+  """How to choose among many draws, if --accept is given."""
+  if values.accept is None:
+    return None
+  from rq_jax.jobs.sample import rejection
+
+  return rejection.restore(
+      values.accept,
+      values.classifier,
+      values.classifier_classes,
+      sampler=sampler,
+  )
 
 
 def _kind(values: flags.FlagValues) -> str | None:

@@ -37,6 +37,7 @@ class OfficialModel:
     config: The experiment that its `config.yaml` describes.
     unknown: Fields of the architecture in `config.yaml` that rq_jax does not
       know.
+    sampling: Options for draws in `config.yaml`, see `reader.Description`.
     abstract: Shapes of our variables, including those of the discriminator if
       the file has one.
     rows: The table of official names and ours.
@@ -48,6 +49,7 @@ class OfficialModel:
   source: pathlib.Path
   config: Experiment
   unknown: tuple[str, ...]
+  sampling: Mapping[str, Any]
   abstract: PyTree
   rows: list[tables.Row]
   file: state_dicts.WeightsFile
@@ -125,6 +127,7 @@ def open_model(
         source=path,
         config=config,
         unknown=description.unknown,
+        sampling=description.sampling,
         abstract=abstract,
         rows=rows,
         file=file,

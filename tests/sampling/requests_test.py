@@ -87,3 +87,31 @@ def test_only_what_belongs_to_an_image_is_mapped():
   assert last.given.shape == last.keep.shape == (3, 3, 2)
   np.testing.assert_array_equal(last.temperature, [0.5, 2])
   np.testing.assert_array_equal(last.guidance, request.guidance)
+
+
+def test_images_may_have_any_indices():
+  request = _ask(indices=[2**32 - 1, 5])
+  np.testing.assert_array_equal(request.indices, [2**32 - 1, 5])
+  assert request.indices.dtype == np.uint32
+  np.testing.assert_array_equal(_ask(indices=None).indices, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ('asked', 'words'),
+    [
+        (dict(indices=[1]), '2 in all; got int64 of shape [1].'),
+        (dict(indices=[[1], [2]]), '2 in all; got int64 of shape [2, 1].'),
+        (dict(indices=[1.0, 2.0]), '2 in all; got float64 of shape [2].'),
+        (dict(indices=[True, False]), '2 in all; got bool of shape [2].'),
+        (dict(indices=[-1, 2]), 'indices=-1 must be at least 0.'),
+        (dict(indices=[2**32, 2]), 'needs image 4294967296 of the key'),
+        (
+            dict(indices=[1, 2], first_index=3),
+            'first_index=3 and indices exclude each other.',
+        ),
+    ],
+)
+def test_indices_that_are_none_are_refused(asked, words):
+  with pytest.raises(ValueError) as error:
+    _ask(**asked)
+  assert words in str(error.value)

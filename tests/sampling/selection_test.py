@@ -79,6 +79,23 @@ def test_of_each_condition_the_best_of_its_pool_are_taken(rate, labels):
   _check(found, expected)
 
 
+def test_draws_are_counted_pool_by_pool_and_round_by_round():
+  labels = np.array([3, 0, 3, 3, 1])
+  pools = selection.pools(labels[:, None], 0.3)  # Of 4, 4 and 10 draws.
+  assert (pools.total, pools.rounds) == (18, 4)
+  pool = [(i, 4 * i + turn) for turn in range(4) for i in (0, 2, 3)][:10]
+  expected = [(1, 4 + j) for j in range(4)] + [(4, 16 + j) for j in range(4)]
+  images, indices = pools.draws(np.arange(18))
+  assert list(zip(images, indices, strict=True)) == expected + pool
+  assert [pools.range(g) for g in range(3)] == [
+      range(4),
+      range(4, 8),
+      range(8, 18),
+  ]
+  members = [pools.members(g).tolist() for g in range(3)]
+  assert members == [[1], [4], [0, 2, 3]]
+
+
 def test_a_pool_is_exactly_as_large_as_the_rate_says():
   # Three of ten: of the last of four rounds, 3, 7 and 11, the first counts.
   def score(images):

@@ -262,6 +262,12 @@ def test_a_model_that_cannot_be_built_is_refused_by_its_file(
   assert '--config' not in str(error.value)
 
 
+def test_sampling_options_get_our_names():
+  found = _read('rqtransformer_unshared').sampling
+  assert found == {'temperature': 1.0, 'top_k': 64, 'top_p': 0.95}
+  assert _read('rqvae_shared').sampling == {}
+
+
 def test_nothing_is_invented_for_a_converted_model():
   config = _read('rqtransformer_text').config
   assert config.tokenizer is None

@@ -11,6 +11,7 @@ from rq_jax.conversion.torch_format import writing
 from rq_jax.jobs.convert import from_official
 from rq_jax.jobs.convert import to_official
 from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
 from rq_jax.tokenizer import Tokenizer
 from tests import official
 from tests.conversion import checkpoints
@@ -107,6 +108,38 @@ def test_averaged_parameters_are_taken_on_request(tmp_path, caplog):
       params['params']['encoder']['conv_in']['conv']['bias'],
       averages['encoder.conv_in.bias'],
   )
+
+
+def test_the_options_of_the_archive_become_the_default(converted):
+  sampler = Sampler.restore(str(converted), verbose=False)
+  assert sampler.sampling == Sampling(temperature=1.0, top_k=64, top_p=0.95)
+
+
+@pytest.mark.parametrize(
+    ('section', 'words'),
+    [
+        ({'temp': 1.0, 'top_k': 0}, 'cannot be used: top_k=0 must be a whole'),
+        (
+            {'top_p': [0.9, 0.8]},
+            r'cannot be used: top_p=\(0.9, 0.8\) has 2 num',
+        ),
+        ({'cfg': 3.0}, "cannot be used: .* argument 'cfg'"),
+        (None, None),
+        ('none', None),
+    ],
+)
+def test_options_that_cannot_be_used_are_left_out(
+    section, words, converted, tmp_path, caplog
+):
+  config = checkpoints.raw(CLASS) | {'sampling': section}
+  src = tmp_path / 'src'
+  file = checkpoints.write(src, config, official.weights(CLASS))
+  tokenizer = str(converted / 'tokenizer')
+  dst = str(tmp_path / 'dst')
+  from_official.from_official(str(file), dst, tokenizer=tokenizer)
+  assert Sampler.restore(dst, verbose=False).sampling == Sampling()
+  assert bool(caplog.text) == bool(words)
+  assert re.search(words or '', caplog.text)
 
 
 def test_averages_that_are_not_there_are_missed(archive, tmp_path):

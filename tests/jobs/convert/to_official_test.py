@@ -14,6 +14,7 @@ from rq_jax import config as config_lib
 from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import sampling_options
 from rq_jax.checkpoints import stored
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
@@ -83,10 +84,11 @@ def test_there_and_back_nothing_changes(layout, archive, converted, tmp_path):
     before, after = (
         reader.read(
             yaml.safe_load((path / 'config.yaml').read_text()), 'config.yaml'
-        ).config
+        )
         for path in (archive / stage, folder)
     )
-    assert after.model == before.model
+    assert after.config.model == before.config.model
+    assert after.sampling == before.sampling
   if layout == 'safetensors':
     from_official.from_official(str(tmp_path / 'back'), str(tmp_path / 'again'))
     _assert_same_models(tmp_path / 'again', converted)
@@ -217,6 +219,8 @@ def test_safetensors_take_what_the_official_code_cannot_build(
   prior, tokenizer = experiments()
   src = _generator(tmp_path / 'src', prior, tokenizer)
   dst = tmp_path / 'dst'
+  options = {'top_k': 3}
+  sampling_options.write(src, options)
   to_official.to_official(str(src), str(dst), layout='safetensors')
   for config, name in ((tokenizer, 'stage1'), (prior, 'stage2')):
     arrays = numpy_files.load_file(dst / name / 'model.safetensors')
@@ -232,7 +236,10 @@ def test_safetensors_take_what_the_official_code_cannot_build(
     described = {file.name for file in (dst / name).iterdir()}
     described.remove('model.safetensors')
     if writer.obstacles(config.model):
+      described.discard('sampling.json')
       assert described == {'config.json'}
+      if config is prior:
+        assert sampling_options.read(dst / name) == options
       assert stored.read_config(dst / name).model == config.model
     else:
       assert described == {'config.yaml'}
