@@ -1,10 +1,7 @@
 """Images in .npz files, as ADM, `sample --format=npz` and others write them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-import contextlib
 import dataclasses
-import math
-from typing import IO, Any
 import zipfile
 
 from etils import epath
@@ -12,37 +9,46 @@ import numpy as np
 
 from rq_jax.config import sizes
 from rq_jax.data import transforms
+from rq_jax.evaluation import npz
 
 IMAGES = 'arr_0'
 _LABELS = 'arr_1'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Array:
-  """Rows of `arr_0` in a file.
+@dataclasses.dataclass(frozen=True)
+class _File:
+  """A file of images.
 
   Attributes:
     path: The file.
     shape: N, Y, X, 3.
-    crc: CRC-32 and compressed bytes of the array, from the table of contents.
+    checksum: CRC-32 of the images, as the file notes it.
+    labels: int32[N]; None if it has none.
   """
 
-  path: epath.Path
+  path: str
   shape: tuple[int, ...]
-  crc: tuple[int, int]
+  checksum: int
+  labels: np.ndarray | None
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """Height and width of the images."""
+    return self.shape[1], self.shape[2]
 
 
 class Arrays:
   """The images of .npz files, one file after the other; see `ImageSet`.
 
-  Reads only the images of a part at a time, so the files may be larger than the
-  memory.
+  Reads image by image, so the files may be larger than the memory.
 
   Attributes:
     labels: `arr_1` of all files, int32[N]; None if a file has no such array.
+    num_classes: None.
     class_names: None.
   """
 
+  num_classes: int | None = None
   class_names: Sequence[str] | None = None
 
   def __init__(
@@ -65,30 +71,31 @@ class Arrays:
         `arr_0`, or if the sizes of the images differ.
     """
     self._image_size = image_size
-    self._files = [_open(epath.Path(path), flag) for path in paths]
+    self._files = [_open(str(path), flag) for path in paths]
     first = self._files[0]
     for file in self._files:
       if file.shape[1:] != first.shape[1:]:
         raise ValueError(
             f'{flag} has images of different sizes: {first.path} of'
-            f' {sizes.text(first.shape[1:3])} pixels, {file.path} of'
-            f' {sizes.text(file.shape[1:3])}. Evaluate them one by one.'
+            f' {sizes.text(first.size)} pixels, {file.path} of'
+            f' {sizes.text(file.size)}. Evaluate them one by one.'
         )
-    self._ends = np.cumsum([file.shape[0] for file in self._files])
-    self._flag = flag
-    self.labels = _labels(self._files)
+    labels = [file.labels for file in self._files if file.labels is not None]
+    self.labels = None
+    if len(labels) == len(self._files):
+      self.labels = np.concatenate(labels)
 
   def __len__(self) -> int:
     """Number of images."""
-    return int(self._ends[-1])
+    return sum(file.shape[0] for file in self._files)
 
-  def described(self) -> dict[str, Any]:
+  def described(self) -> dict[str, object]:
     """All values that decide the images."""
     size = self._image_size
     return {
-        'path': str(self._files[0].path),
+        'path': self._files[0].path,
         'images': len(self),
-        'crc': [file.crc for file in self._files],
+        'crc32': [file.checksum for file in self._files],
         'image_size': size and sizes.pair(size),
     }
 
@@ -98,121 +105,50 @@ class Arrays:
     Raises:
       ValueError: If a file is damaged.
     """
-    with contextlib.ExitStack() as stack:
-      opened: dict[int, _Rows] = {}
-      for part in parts:
-        found = []
-        for number, rows in self._pieces(part):
-          if number not in opened:
-            stack.close()  # Parts come in order: other files are not needed.
-            rows_of = _Rows(self._files[number], self._flag)
-            opened = {number: stack.enter_context(contextlib.closing(rows_of))}
-          found.append(opened[number].read(rows))
-        yield self._fitted(np.concatenate(found))
+    position, images = 0, self._images()
+    for part in parts:
+      if part.start < position:
+        position, images = 0, self._images()
+      for _ in range(position, part.start):
+        next(images)  # Archives have no faster way.
+      found = [self._fitted(next(images)) for _ in part]
+      position = part.stop
+      if position == len(self):
+        next(images, None)  # Compares the checksum of the last file.
+      yield np.stack(found)
 
-  def _pieces(self, part: range) -> Iterator[tuple[int, range]]:
-    """The files of a part, and the rows in each of them."""
-    for number, end in enumerate(self._ends.tolist()):
-      start = end - self._files[number].shape[0]
-      rows = range(max(part.start, start) - start, min(part.stop, end) - start)
-      if len(rows):
-        yield number, rows
+  def _images(self) -> Iterator[np.ndarray]:
+    """Yields all images, one by one."""
+    for file in self._files:
+      with npz.NpzFile(file.path) as stored:
+        for rows in stored.rows(IMAGES, 1):
+          yield rows[0]
 
-  def _fitted(self, images: np.ndarray) -> np.ndarray:
+  def _fitted(self, image: np.ndarray) -> np.ndarray:
     size = self._image_size
-    if size is None or images.shape[1:3] == sizes.pair(size):
-      return images
-    return np.stack([transforms.center(i, image_size=size) for i in images])
+    if size is None or image.shape[:2] == sizes.pair(size):
+      return image
+    return transforms.center(image, image_size=size)
 
 
-class _Rows:
-  """Reads rows of one array; going back starts again at its beginning."""
-
-  def __init__(self, file: _Array, flag: str):
-    self._shape, self._where = file.shape, f'{flag}: {file.path}'
-    with _reworded(self._where), contextlib.ExitStack() as stack:
-      stream = stack.enter_context(file.path.open('rb'))
-      archive = stack.enter_context(zipfile.ZipFile(stream))
-      self._entry = stack.enter_context(archive.open(f'{IMAGES}.npy'))
-      _header(self._entry)
-      self._begin = self._entry.tell()
-      self._stack = stack.pop_all()
-
-  def close(self) -> None:
-    self._stack.close()
-
-  def read(self, rows: range) -> np.ndarray:
-    row = math.prod(self._shape[1:])
-    with _reworded(self._where):
-      self._entry.seek(self._begin + rows.start * row)
-      content = self._entry.read(len(rows) * row)
-      pixels = np.frombuffer(content, np.uint8)
-      return pixels.reshape(len(rows), *self._shape[1:])
-
-
-def arrays_in(path: epath.PathLike) -> list[str]:
-  """Names of the arrays in a .npz file; empty if it is no such file."""
-  try:
-    with epath.Path(path).open('rb') as file, zipfile.ZipFile(file) as archive:
-      return [name.removesuffix('.npy') for name in archive.namelist()]
-  except (zipfile.BadZipFile, OSError):
-    return []
-
-
-def _open(path: epath.Path, flag: str) -> _Array:
-  where = f'{flag}: {path}'
-  with (
-      _reworded(where),
-      path.open('rb') as file,
-      zipfile.ZipFile(file) as archive,
-  ):
-    if f'{IMAGES}.npy' not in archive.namelist():
+def _open(path: str, flag: str) -> _File:
+  with npz.NpzFile(path) as stored:
+    shape, dtype = stored.shapes.get(IMAGES), stored.dtypes.get(IMAGES)
+    if shape is None:
       raise ValueError(
-          f'{where} has no array {IMAGES} with images, but'
-          f' {", ".join(archive.namelist()) or "nothing"}. Give another file.'
+          f'{flag}: {path} has no array {IMAGES} with images, but'
+          f' {", ".join(stored.shapes)}. Give another file.'
       )
-    info = archive.getinfo(f'{IMAGES}.npy')
-    with archive.open(info) as entry:
-      shape, fortran, dtype = _header(entry)
-  if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran:
-    raise ValueError(
-        f'{where}: {IMAGES} is {dtype}{list(shape)}, but must be'
-        ' uint8[N, Y, X, 3] in C order. Convert it.'
-    )
-  if not shape[0]:
-    raise ValueError(f'{where} has no images. Give another file.')
-  if info.file_size < math.prod(shape):
-    raise ValueError(f'{where} is damaged: {IMAGES} is too short.')
-  return _Array(path=path, shape=shape, crc=(info.CRC, info.compress_size))
-
-
-def _header(entry: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-  version = np.lib.format.read_magic(entry)
-  if version == (1, 0):
-    return np.lib.format.read_array_header_1_0(entry)
-  return np.lib.format.read_array_header_2_0(entry)
-
-
-def _labels(files: Sequence[_Array]) -> np.ndarray | None:
-  found = []
-  for file in files:
-    if _LABELS not in arrays_in(file.path):
-      return None
-    with file.path.open('rb') as stream, np.load(stream) as arrays:
-      labels = arrays[_LABELS]
-    if labels.shape != file.shape[:1] or labels.dtype.kind not in 'iu':
-      return None  # Other programs store other things there.
-    found.append(labels.astype(np.int32))
-  return np.concatenate(found)
-
-
-@contextlib.contextmanager
-def _reworded(where: str) -> Iterator[None]:
-  """Converts errors of damaged files to errors that name the file."""
-  try:
-    yield
-  except (zipfile.BadZipFile, EOFError, OSError, zipfile.zlib.error) as error:
-    raise ValueError(
-        f'{where} cannot be read as a .npz file ({error}). Copy it again, or'
-        ' give another file.'
-    ) from error
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+      raise ValueError(
+          f'{flag}: {path} has {IMAGES} as {dtype}{list(shape)}, but images'
+          ' must be uint8[N, Y, X, 3], with at least one image. Convert them.'
+      )
+    labels = None
+    # Other programs may store other things there.
+    if stored.shapes.get(_LABELS) == shape[:1]:
+      found = stored.read(_LABELS)
+      labels = found.astype(np.int32) if found.dtype.kind in 'iu' else None
+  with zipfile.ZipFile(path) as archive:
+    checksum = archive.getinfo(f'{IMAGES}.npy').CRC
+  return _File(path, shape, checksum, labels)

@@ -35,6 +35,11 @@ class Drawn:
     """Class of each image, int32[N]; None if they have no classes."""
     return self.drawing.conditions.labels
 
+  @property
+  def num_classes(self) -> int | None:
+    """Number of classes; None if the model has none."""
+    return self.drawing.sampler.prior.num_classes or None
+
   def __len__(self) -> int:
     """Number of images."""
     return self.drawing.conditions.num_images
@@ -68,6 +73,11 @@ class Reconstructed:
   def labels(self) -> np.ndarray | None:
     """Classes of the originals."""
     return self.originals.labels
+
+  @property
+  def num_classes(self) -> int | None:
+    """Number of classes of the originals; None if it is unknown."""
+    return self.originals.num_classes
 
   @property
   def class_names(self) -> Sequence[str] | None:

@@ -61,7 +61,9 @@ class Part:
         yield parts[number - self.first_chunk]
 
     own, compared = itertools.tee(ranges())
-    others = self.others.read(compared) if self.others else itertools.repeat(())
+    others = itertools.repeat(np.zeros(0))  # Nothing reads them.
+    if self.others is not None:
+      others = self.others.read(compared)
     for images, reference in zip(self.images.read(own), others):
       check()
       number, arrays = ahead.pop(0), {}

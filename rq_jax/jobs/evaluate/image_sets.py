@@ -11,11 +11,21 @@ class ImageSet(Protocol):
 
   Attributes:
     labels: Class of each image, int32[N]; None if they have no classes.
+    num_classes: Number of classes; None if it is unknown.
     class_names: Names of the classes by label; None if they are unknown.
   """
 
-  labels: np.ndarray | None
-  class_names: Sequence[str] | None
+  @property
+  def labels(self) -> np.ndarray | None:
+    ...
+
+  @property
+  def num_classes(self) -> int | None:
+    ...
+
+  @property
+  def class_names(self) -> Sequence[str] | None:
+    ...
 
   def __len__(self) -> int:
     """Number of images."""

@@ -51,6 +51,11 @@ class Listed:
     """Number of images."""
     return self.count
 
+  @property
+  def num_classes(self) -> int | None:
+    """Number of classes; None if it is unknown."""
+    return None if self.class_names is None else len(self.class_names)
+
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""
     size = self.image_size

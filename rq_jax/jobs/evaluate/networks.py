@@ -28,6 +28,11 @@ class Network:
   described: Mapping[str, Any]
   of_pairs: bool = False
 
+  @property
+  def names(self) -> list[str]:
+    """Names of its arrays in the files of a job."""
+    return [f'{self.name}/{array}' for array in self.widths]
+
   def __call__(self, *images: np.ndarray) -> dict[str, np.ndarray]:
     """Computes the arrays that are kept, float32[n, width], by full names."""
     arrays = self.extract(*images)

@@ -1,5 +1,7 @@
 """Opens images, whatever files they are in."""
 
+from typing import Any
+
 from etils import epath
 
 from rq_jax.config import sections
@@ -7,6 +9,7 @@ from rq_jax.config import sizes
 from rq_jax.data import sources
 from rq_jax.data.image_tree import arrangement
 from rq_jax.data.sources import splits
+from rq_jax.evaluation import references
 from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import array_images
 from rq_jax.jobs.evaluate import image_sets
@@ -14,8 +17,8 @@ from rq_jax.jobs.evaluate import listed_images
 from rq_jax.jobs.inspect import detection
 
 _FORMS = (
-    'Give a .npz file with arr_0, a folder that `python -m rq_jax sample` wrote,'
-    ' a folder of images, a .tar file, or a dataset and a split as'
+    'Give a .npz file with arr_0, a folder that `python -m rq_jax sample`'
+    ' wrote, a folder of images, a .tar file, or a dataset and a split as'
     f' FOLDER:{"|".join(splits.SPLITS)}.'
 )
 
@@ -47,9 +50,9 @@ def open_images(
     return _open_folder(file, named, image_size)
   if given.lower().endswith('.tar'):
     return listed_images.of_tar(given, flag=named, image_size=image_size)
-  if array_images.arrays_in(given):
+  if given.lower().endswith('.npz'):
     return array_images.Arrays([given], flag=named, image_size=image_size)
-  raise ValueError(f'{named} holds no images that can be read. {_FORMS}')
+  raise ValueError(f'{named} is none of the files that are read. {_FORMS}')
 
 
 def open_split(
@@ -99,3 +102,33 @@ def _open_folder(
         f' {named}:{splits.SPLITS[-1]}.'
     )
   return listed_images.of_folder(folder, flag=named, image_size=image_size)
+
+
+def open_reference(
+    given: str, *, image_size: sizes.ImageSize | None = None
+) -> dict[str, Any]:
+  """Opens the images or the statistics that --reference names.
+
+  Args:
+    given: As for `open_images`, or a file of statistics.
+    image_size: Size that images are resized and cropped to; None for no change.
+
+  Returns:
+    'reference', the images, and 'statistics'. Files of ADM have both.
+
+  Raises:
+    ValueError: If there is nothing to compare with.
+  """
+  named = f'--reference={given}'
+  if not given.lower().endswith(('.npz', '.pt')):
+    images = open_images(given, flag='--reference', image_size=image_size)
+    return {'reference': images}
+  statistics = references.read(given)
+  found: dict[str, Any] = {}
+  if statistics.mean is not None or statistics.features is not None:
+    found['statistics'] = statistics
+  if statistics.images is not None:
+    found['reference'] = array_images.Arrays(
+        [given], flag=named, image_size=image_size
+    )
+  return found

@@ -64,7 +64,9 @@ class Measure:
   @property
   def title(self) -> str:
     """The metric and its dialect, for messages."""
-    return f'{self.metric} ({self.dialect.name})' if self.dialect else self.metric
+    return (
+        f'{self.metric} ({self.dialect.name})' if self.dialect else self.metric
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,9 +159,7 @@ def _of_dialect(metric: str, dialect: Dialect) -> Measure:
   )
 
 
-def _missing(
-    measure: Measure, given: Given, *, by_default: bool
-) -> str | None:
+def _missing(measure: Measure, given: Given, *, by_default: bool) -> str | None:
   """What a metric lacks, as a clause for messages; None if nothing."""
   network = measure.network.partition('_')[0]
   if network != 'pixels' and network not in given.networks:
