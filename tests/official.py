@@ -11,17 +11,21 @@ import os
 import pathlib
 
 import flax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 
+from rq_jax.conversion import inception_tables
 from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.conversion import tables
 from rq_jax.conversion.configs import reader
 from rq_jax.conversion.torch_format import reading
+from rq_jax.models import build
 from rq_jax.models import codebook
+from rq_jax.models import inception
 from tests import recipe
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
@@ -120,7 +124,18 @@ def variables(name, part='state_dict'):
 
 def convert(config, state):
   """Variables of the model of an experiment, from its official state dict."""
-  abstract, rows = official_model.model_table(config.model)
+  return _converted(*official_model.model_table(config.model), state)
+
+
+def inception_variables(state):
+  """Variables of `InceptionV3`, from its published state dict or graph."""
+  image = jax.ShapeDtypeStruct((1, 299, 299, 3), np.float32)
+  abstract = build.network_variables(inception.InceptionV3(), image)
+  rows = inception_tables.rows(mapping.shapes(abstract), state)
+  return _converted(abstract, rows, state)
+
+
+def _converted(abstract, rows, state):
   found = {name: array.shape for name, array in state.items()}
   mapping.check(rows, mapping.shapes(abstract), found, 'the recording')
   flat = mapping.flatten(abstract)

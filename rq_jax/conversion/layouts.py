@@ -115,6 +115,14 @@ def merged(*, heads: int) -> Layout:
   )
 
 
+def flattened(*, height: int, width: int) -> Layout:
+  """A dense layer on a whole map: [out, C * h * w] <-> [h, w, C, out]."""
+  return _each(
+      lambda a: CONV.to_ours([a.reshape(len(a), -1, height, width)])[0],
+      lambda a: CONV.to_theirs([a])[0].reshape(a.shape[-1], -1),
+  )
+
+
 def per_depth(sizes: Sequence[int]) -> Layout:
   """Tables [K, E] by depth <-> one [sum of K, E], and where each starts."""
   starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)

@@ -59,7 +59,13 @@ def official_shapes(
 
 
 def check(
-    rows: Sequence[Row], ours: Shapes, theirs: Shapes, source: str | os.PathLike
+    rows: Sequence[Row],
+    ours: Shapes,
+    theirs: Shapes,
+    source: str | os.PathLike,
+    *,
+    model: str = 'the model that its config.yaml describes',
+    advice: str = 'Use the config.yaml that was released with it.',
 ) -> None:
   """Compares the arrays that a model needs with those in a file.
 
@@ -68,6 +74,8 @@ def check(
     ours: Shapes of our arrays, by path.
     theirs: Shapes of the arrays in the file, by official name.
     source: Path of the file, for the error.
+    model: Which model the file should hold, for the error.
+    advice: What to do if it holds another, a sentence.
 
   Raises:
     ValueError: If any name is missing, unexpected or has another shape; lists
@@ -89,10 +97,7 @@ def check(
         for kind, names in problems.items()
         if names
     )
-    raise ValueError(
-        f'{source} does not hold the model that its config.yaml describes:'
-        f' {listed}. Use the config.yaml that was released with it.'
-    )
+    raise ValueError(f'{source} does not hold {model}: {listed}. {advice}')
 
 
 def to_ours(

@@ -78,6 +78,16 @@ def lpips_variables(model: lpips_lib.LPIPS) -> PyTree:
   return jax.eval_shape(model.init, jax.random.key(0), image, image)
 
 
+def network_variables(model: Any, *inputs: jax.ShapeDtypeStruct) -> PyTree:
+  """Shapes of the 'params' of a network that metrics use.
+
+  Args:
+    model: The network, such as `inception.InceptionV3()`.
+    *inputs: Shapes of the arguments of its `__call__`.
+  """
+  return _shapes(model, *inputs)
+
+
 def check_pair(config: Any, tokenizer: RQVAE) -> None:
   """Checks that an RQ-VAE makes the codes that an RQ-Transformer models.
 

@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import module
+from rq_jax.models import vgg
 
-# Channels of the convolutions of each level; between levels, the map is halved.
-_LEVELS = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 # Images smaller than this have no pixel left after the last halving.
-MIN_SIZE = 2 ** (len(_LEVELS) - 1)
+MIN_SIZE = 2 ** (len(vgg.LEVELS) - 1)
 # Mean and deviation of VGG16's training pixels, scaled to [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -42,12 +41,10 @@ class LPIPS(module.Module):
 
   def setup(self) -> None:
     """Builds the convolutions of VGG16 and the linear heads."""
-    widths = [width for level in _LEVELS for width in level]
-    dtype = jnp.dtype(self.dtype)
-    self.conv = [nn.Conv(w, (3, 3), padding=1, dtype=dtype) for w in widths]
+    self.conv = vgg.convolutions(jnp.dtype(self.dtype))
     self.weights = [
         self.param(f'weight_{i}', nn.initializers.ones, level[-1:], jnp.float32)
-        for i, level in enumerate(_LEVELS)
+        for i, level in enumerate(vgg.LEVELS)
     ]
 
   def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
@@ -61,7 +58,7 @@ class LPIPS(module.Module):
     if min(size) < MIN_SIZE:
       raise ValueError(
           f'Images of {size[0]}x{size[1]} pixels are too small for LPIPS, which'
-          f' halves them {len(_LEVELS) - 1} times. Use at least'
+          f' halves them {len(vgg.LEVELS) - 1} times. Use at least'
           f' {MIN_SIZE}x{MIN_SIZE} pixels.'
       )
     # In two calls, so that no gradient is computed for images that need none.
@@ -73,14 +70,7 @@ class LPIPS(module.Module):
   def _features(self, x: jax.Array) -> list[jax.Array]:
     """Features of each level, [B, H, W, C]."""
     x = (x - _over_maps(_SHIFT)) / _over_maps(_SCALE)
-    features, convs = [], iter(self.conv)
-    for level, widths in enumerate(_LEVELS):
-      if level > 0:
-        x = nn.max_pool(x, (2, 2), strides=(2, 2))
-      for _ in widths:
-        x = nn.relu(next(convs)(x))
-      features.append(x)
-    return features
+    return vgg.levels(x, self.conv)
 
 
 def _distance(x: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:

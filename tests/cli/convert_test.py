@@ -4,6 +4,7 @@ import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax.jobs.convert import from_lpips
+from rq_jax.jobs.convert import from_network
 from rq_jax.jobs.convert import from_official
 from rq_jax.jobs.convert import to_official
 
@@ -19,6 +20,7 @@ def calls(monkeypatch):
   for module, name in (
       (from_official, 'from_official'),
       (from_lpips, 'from_torchvision'),
+      (from_network, 'convert'),
       (to_official, 'to_official'),
   ):
     monkeypatch.setattr(
@@ -45,6 +47,10 @@ def calls(monkeypatch):
         (
             ['--from=lpips', '--src=a', '--heads=h', '--dst=b'],
             ('from_torchvision', ('a', 'h', 'b'), {}),
+        ),
+        (
+            ['--from=inception', '--src=a', '--dst=b'],
+            ('convert', ('inception', 'a', 'b'), {}),
         ),
         (
             ['--to=official', '--src=a', '--dst=b'],
@@ -83,6 +89,9 @@ def test_flags_reach_the_jobs(argv, expected, calls):
         (['--from=lpips', '--src=a', '--dst=b'], '--heads'),
         (['--to=official', '--src=a', '--dst=b', '--heads=c'], '--heads=c has'),
         (['--from=lpips', '--src=a', '--dst=b', '--ema'], '--ema=True has no'),
+        (['--from=inception', '--src=a'], '--dst must be given'),
+        (['--from=clip', '--src=a', '--dst=b', '--ema'], '--ema=True has no'),
+        (['--from=vgg16', '--src=a', '--dst=b', '--heads=c'], '--heads=c has'),
         (
             ['--from=official', '--src=a', '--dst=b', '--step=1'],
             '--step=1 has no meaning',
@@ -97,6 +106,12 @@ def test_flags_that_make_no_sense_are_refused(argv, message, calls, capsys):
   assert _run(*argv) == 1
   assert message in capsys.readouterr().err
   assert calls == []
+
+
+def test_networks_that_can_be_converted_are_choices(calls):
+  for kind in from_network.NETWORKS:
+    assert _run(f'--from={kind}', '--src=a', '--dst=b') == 0
+  assert [kind for _, (kind, *_), _ in calls] == list(from_network.NETWORKS)
 
 
 def test_a_source_that_is_not_there_is_refused_in_one_sentence(

@@ -9,6 +9,7 @@ from rq_jax import tokenizer
 from rq_jax.checkpoints import stored
 from rq_jax.cli import command
 from rq_jax.jobs.convert import from_lpips
+from rq_jax.jobs.convert import from_network
 from rq_jax.jobs.convert import from_official
 from rq_jax.jobs.convert import to_official
 from rq_jax.jobs.encode import job as encode
@@ -112,6 +113,8 @@ ENTRIES = [
     (from_lpips.from_torchvision, 'src', {'heads': 'a', 'dst': 'b'}),
     (from_lpips.from_torchvision, 'heads', {'src': 'a', 'dst': 'b'}),
     (from_lpips.from_torchvision, 'dst', {'src': 'a', 'heads': 'b'}),
+    (from_network.convert, 'src', {'kind': 'inception', 'dst': 'a'}),
+    (from_network.convert, 'dst', {'kind': 'inception', 'src': 'a'}),
     (to_official.to_official, 'src', {'dst': 'a'}),
     (to_official.to_official, 'dst', {'src': 'a'}),
     (text.TextTokenizer.load, 'path', {}),
@@ -141,6 +144,7 @@ def test_an_empty_path_is_refused_in_the_api(
         (from_official.from_official, 'dst', {'src': 'a'}),
         (from_lpips.from_torchvision, 'src', {'heads': 'a', 'dst': 'b'}),
         (from_lpips.from_torchvision, 'dst', {'src': 'a', 'heads': 'b'}),
+        (from_network.convert, 'src', {'kind': 'inception', 'dst': 'b'}),
         (to_official.to_official, 'src', {'dst': 'b'}),
         (text.TextTokenizer.load, 'path', {}),
         (text.char_bpe, 'vocab', {'merges': 'a'}),

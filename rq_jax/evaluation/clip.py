@@ -1,0 +1,182 @@
+"""A restored CLIP: embeddings of images and of texts, on plain arrays."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+from PIL import Image
+
+from rq_jax.checkpoints import networks
+from rq_jax.data import transforms
+from rq_jax.distributed import console
+from rq_jax.distributed import partitioning
+from rq_jax.models import build
+from rq_jax.models import clip
+from rq_jax.text import clip_tokenizer
+from rq_jax.typing import Variables
+
+# The tokenizer beside the network, under the name that it was released with.
+TOKENIZER = 'tokenizer.json'
+# Rows per device at a time. It is fixed, so that one program is compiled.
+_ROWS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+  """Embeds images and texts in one space.
+
+  Attributes:
+    model: The module.
+    variables: Its 'params', on every device of the mesh.
+    described: What `network.json` says of it.
+    mesh: The devices; batches are split over them.
+    tokenizer: The text tokenizer; None if the folder has none.
+  """
+
+  model: clip.CLIP
+  variables: Variables
+  described: networks.Description
+  mesh: jax.sharding.Mesh
+  tokenizer: clip_tokenizer.ClipTokenizer | None
+
+  @property
+  def fingerprint(self) -> str:
+    """Hash of the weights."""
+    return self.described.fingerprint
+
+  def image(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Embeds images: uint8[B, Y, X, 3] -> float32[B, embed_dim].
+
+    Args:
+      images: Images of any size, as one array or as a list of images of
+        different sizes; see `crop`.
+
+    Raises:
+      ValueError: If the images have another type or shape.
+    """
+    size = self.model.image_size
+    return self._rows(
+        'image', images, lambda image: scaled(crop(image, size=size))
+    )
+
+  def text(self, prompts: Sequence[str]) -> np.ndarray:
+    """Embeds texts: B texts -> float32[B, embed_dim].
+
+    Texts that are too long are cut, as in OpenAI's code, and a warning counts
+    them.
+
+    Raises:
+      ValueError: If the prompts are not texts, or there is no tokenizer.
+    """
+    if self.tokenizer is None:
+      raise ValueError(
+          f'This CLIP has no {TOKENIZER}, so it can embed images, but no texts.'
+          f' Put {TOKENIZER} into the folder of the CLIP that you convert, and'
+          ' convert it again.'
+      )
+    length = self.model.text_length
+    tokens, cut = self.tokenizer.encode(prompts, length)
+    if cut.any():
+      console.warn(
+          f'{cut.sum()} of {len(cut)} texts have more than {length - 2} tokens.'
+          ' CLIP reads only the first ones.'
+      )
+    return self._rows('text', tokens, lambda row: row)
+
+  def _rows(
+      self,
+      method: str,
+      values: Sequence[np.ndarray] | np.ndarray,
+      prepare: Callable[[np.ndarray], np.ndarray],
+  ) -> np.ndarray:
+    """Embeds a fixed number of rows at a time, each prepared on the host."""
+    at_once = _ROWS * partitioning.batch_parallelism(self.mesh)
+    sharding = partitioning.batch_sharding(self.mesh)
+    results = [np.zeros((0, self.model.embed_dim), np.float32)]
+    for start in range(0, len(values), at_once):
+      rows = np.stack([prepare(v) for v in values[start : start + at_once]])
+      missing = at_once - len(rows)
+      padded = np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+      made = _embed(
+          self.model, method, self.variables, jax.device_put(padded, sharding)
+      )
+      results.append(np.asarray(made)[: len(rows)])
+    return np.concatenate(results)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _embed(
+    model: Any, method: str, variables: Variables, rows: jax.Array
+) -> jax.Array:
+  return model.apply(variables, rows, method=method)
+
+
+def restore(
+    path: epath.PathLike, mesh: jax.sharding.Mesh | None = None
+) -> Clip:
+  """Restores a converted CLIP, with a copy of its weights on every device.
+
+  Args:
+    path: Folder that `convert --from=clip` wrote.
+    mesh: Devices to use; one device if None.
+
+  Raises:
+    ValueError: If the folder holds no CLIP, or a damaged one.
+  """
+  described = networks.describe(path, kinds=['clip'], flag='--clip')
+  model = clip.CLIP(**described.fields)
+  mesh = mesh or partitioning.make_mesh({}, devices=jax.devices()[:1])
+  variables = networks.restore(
+      path,
+      described,
+      partitioning.unbox(build.clip_variables(model)),
+      sharding=partitioning.replicated(mesh),
+  )
+  file = epath.Path(path).expanduser() / TOKENIZER
+  return Clip(
+      model=model,
+      variables=variables,
+      described=described,
+      mesh=mesh,
+      tokenizer=(
+          clip_tokenizer.ClipTokenizer.load(file) if file.exists() else None
+      ),
+  )
+
+
+def crop(image: np.ndarray, *, size: int) -> np.ndarray:
+  """The center of an image as CLIP sees it: -> uint8[size, size, 3].
+
+  The shorter side is resized to `size` pixels, bicubic with antialiasing, by
+  Pillow. Then the center is cropped as torchvision does it. These are the
+  pixels of OpenAI's code and of CLIP-FID in clean-fid. Those of Hugging Face
+  are the same, unless a margin is 3 pixels longer than a multiple of 4: then it
+  crops one pixel earlier.
+
+  Args:
+    image: uint8[Y, X, 3].
+    size: Height and width of the result.
+
+  Raises:
+    ValueError: If the image has another type or shape.
+  """
+  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    raise ValueError(
+        f'The image is {image.dtype}{list(image.shape)}, but must be'
+        ' uint8[Y, X, 3]. Convert it.'
+    )
+  height, width = transforms.covering_size(image.shape[:2], (size, size))
+  resized = Image.fromarray(image).resize(
+      (width, height), Image.Resampling.BICUBIC
+  )
+  return transforms.center_crop(np.asarray(resized), (size, size))
+
+
+def scaled(pixels: np.ndarray) -> np.ndarray:
+  """The input of the module: uint8[..., 3] -> float32[..., 3]."""
+  mean, deviation = (np.float32(v) for v in (clip.MEAN, clip.DEVIATION))
+  return (pixels.astype(np.float32) / np.float32(255) - mean) / deviation
