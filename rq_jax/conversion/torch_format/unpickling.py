@@ -15,6 +15,7 @@ import os
 from typing import Any, NoReturn
 
 from rq_jax.conversion.torch_format import calls
+from rq_jax.conversion.torch_format import numpy_arrays
 from rq_jax.conversion.torch_format import opcodes
 from rq_jax.conversion.torch_format.calls import shown
 from rq_jax.conversion.torch_format.tensors import LazyTensor
@@ -39,12 +40,15 @@ _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 _IDENTITY = (str, calls.Name, str, str, int)
 
 
-def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
+def parse(
+    data: bytes, path: os.PathLike, *, arrays: bool = False
+) -> tuple[Any, dict[str, Storage]]:
   """The tree that a pickle describes, and the storages that it mentions.
 
   Args:
     data: The pickle, as `torch.save` writes it.
     path: Path of the file that holds it, for errors.
+    arrays: Whether it may hold NumPy arrays, which become `PickledArray`s.
 
   Returns:
     The saved tree, with a `LazyTensor` for each tensor, and the storages by
@@ -54,10 +58,12 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
   Raises:
     ValueError: If it holds anything but tensors, plain values and containers.
   """
-  machine = _Machine(path)
+  machine = _Machine(path, arrays=arrays)
   stream = io.BytesIO(data)
-  if len(data) > MAX_BYTES:
-    machine.refuse(f'has {len(data)} bytes, but only {MAX_BYTES} are allowed')
+  if len(data) > machine.max_bytes:
+    machine.refuse(
+        f'has {len(data)} bytes, but only {machine.max_bytes} are allowed'
+    )
   tree = machine.run(stream)
   if stream.read(1):
     machine.refuse('continues after its end')
@@ -88,8 +94,10 @@ def parse_first(
 class _Machine:
   """The stack machine. Marks are positions in the stack."""
 
-  def __init__(self, path: os.PathLike):
+  def __init__(self, path: os.PathLike, *, arrays: bool = False):
     self.storages: dict[str, Storage] = {}
+    self.max_bytes = numpy_arrays.MAX_BYTES if arrays else MAX_BYTES
+    self._arrays = numpy_arrays.Calls(self.refuse) if arrays else None
     self._path = path
     self._stack: list[Any] = []
     self._marks: list[int] = []
@@ -141,8 +149,8 @@ class _Machine:
     self.refuse(f'has more than {MAX_INSTRUCTIONS} instructions')
 
   def _check_length(self, stream: io.BytesIO) -> None:
-    if stream.tell() > MAX_BYTES:
-      self.refuse(f'has more than {MAX_BYTES} bytes')
+    if stream.tell() > self.max_bytes:
+      self.refuse(f'has more than {self.max_bytes} bytes')
 
   def _step(self, name: str, argument: Any) -> None:
     if name in _LITERALS:
@@ -207,7 +215,8 @@ class _Machine:
       target[key] = value
 
   def _global(self, name: str) -> None:
-    if name not in calls.NAMES:
+    known = calls.NAMES | (numpy_arrays.NAMES if self._arrays else set())
+    if name not in known:
       kind = 'a NumPy object, ' if name.startswith('numpy') else ''
       self.refuse(f'refers to {kind}{shown(name.replace(" ", ".", 1))}')
     self._stack.append(calls.Name(name))
@@ -217,12 +226,21 @@ class _Machine:
     (state,) = self._pop(1)
     target = self._top()
     # Before PyTorch 0.4, parameters had three attributes; none is needed.
+    if self._arrays and self._arrays.build(target, state):
+      return
     if isinstance(target, LazyTensor):
       if calls.are(state, bool, bool, dict | None):
         return
     elif type(target) is collections.OrderedDict:
       return
     self.refuse(f'sets attributes of a {type(target).__name__}')
+
+  def _call(self) -> Any:
+    function, arguments = self._pop(2)
+    is_name = isinstance(function, calls.Name)
+    if self._arrays and is_name and function in numpy_arrays.NAMES:
+      return self._arrays.value(function, arguments)
+    return self._calls.value(function, arguments)
 
   def _storage(self) -> None:
     (identity,) = self._pop(1)
@@ -277,9 +295,7 @@ _HANDLERS = {
     'GLOBAL': _Machine._global,
     'BUILD': lambda machine, _: machine._build(),
     'BINPERSID': lambda machine, _: machine._storage(),
-    'REDUCE': lambda machine, _: machine._stack.append(
-        machine._calls.value(*machine._pop(2))
-    ),
+    'REDUCE': lambda machine, _: machine._stack.append(machine._call()),
 }
 _MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}
 _INSTRUCTIONS = {*_LITERALS, *_CONSTANTS, *_TUPLES, *_MEMO, *_HANDLERS}
