@@ -82,10 +82,10 @@ def test_type_checkers_see_the_names_that_are_loaded():
 @pytest.mark.parametrize('name', _DRAWING)
 def test_help_shows_the_arguments_of_a_call(name):
   parameters = inspect.signature(getattr(rq_jax.Sampler, name)).parameters
-  expected = [*_CONDITION, 'sampling', 'first_index']
+  expected = [*_CONDITION, 'sampling', 'first_index', 'indices']
   keywords = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
   assert [p.name for p in keywords] == expected
-  assert [p.default for p in keywords] == [None] * 5 + [0]
+  assert [p.default for p in keywords] == [None] * 5 + [0, None]
   assert 'asked' not in parameters and 'key' in parameters
   page = pydoc.plain(pydoc.render_doc(rq_jax.Sampler))
   assert f'{name}(self, key' in page and 'Unpack' not in page
@@ -105,7 +105,7 @@ def test_a_misspelt_argument_is_named_with_the_nearest(name, images, codes):
     method(_KEY, *arguments, label=[1, 2])
   assert str(error.value) == (
       'label= is not an argument here; these are: labels, tokens, prompts,'
-      ' num_images, sampling, first_index. Did you mean labels=?'
+      ' num_images, sampling, first_index, indices. Did you mean labels=?'
   )
 
 

@@ -1,5 +1,10 @@
-"""Flags of draws: their options, conditions and model."""
+"""Flags of draws: their options, conditions and model.
 
+Without a flag for an option, the commands take the one that the model was
+released with.
+"""
+
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -8,15 +13,14 @@ from rq_jax.cli import command
 
 if TYPE_CHECKING:  # Parsing flags does not need JAX.
   from rq_jax.jobs.sample import drawing
-  from rq_jax.sampling import Sampling
 
 
 def define(values: flags.FlagValues) -> None:
   """Adds the options of draws, which are those of `rq_jax.Sampling`."""
   flags.DEFINE_multi_float(
       'temperature',
-      [1.0],
-      'Number that divides the logits, once or once per depth',
+      None,
+      'Number that divides the logits, 1 by default, once or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_integer(
@@ -27,9 +31,9 @@ def define(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_multi_float(
       'top_p',
-      [1.0],
-      'Total probability of the most likely codes to keep, once or once per'
-      ' depth',
+      None,
+      'Total probability of the most likely codes to keep, 1 by default, once'
+      ' or once per depth',
       flag_values=values,
   )
   flags.DEFINE_multi_float(
@@ -129,7 +133,7 @@ def define_model(values: flags.FlagValues) -> None:
 
 def given(
     values: flags.FlagValues,
-) -> tuple['Sampling', str | None, Any]:
+) -> tuple[dict[str, Any], str | None, Any]:
   """The options of the draws, and the kind and the values of their conditions.
 
   Raises:
@@ -139,18 +143,19 @@ def given(
   from rq_jax.jobs.sample import conditions
 
   kind = _kind(values)
-  sampled = sampling.Sampling(**options(values))
+  chosen = options(values)
+  sampling.Sampling(**chosen)  # Checks them before anything is restored.
   readers = {
       'labels': lambda texts: conditions.read_labels(texts, values.checkpoint),
       'prompts': conditions.read_prompts,
       'tokens': conditions.read_tokens,
   }
-  return sampled, kind, readers[kind](values[kind].value) if kind else None
+  return chosen, kind, readers[kind](values[kind].value) if kind else None
 
 
 def restore(
     values: flags.FlagValues,
-    given: tuple['Sampling', str | None, Any],
+    given: tuple[dict[str, Any], str | None, Any],
     *,
     chunk_size: int,
     num_images: int | None = None,
@@ -171,7 +176,7 @@ def restore(
   from rq_jax.jobs.sample import conditions
   from rq_jax.jobs.sample import drawing
 
-  sampled, kind, conditioned_on = given
+  chosen, kind, conditioned_on = given
   sampler, origin = drawing.restore(
       values.checkpoint,
       chunk_size=chunk_size,
@@ -191,7 +196,7 @@ def restore(
           num_images=values.num_images or num_images,
       ),
       seed=values.seed,
-      sampling=sampled,
+      sampling=dataclasses.replace(sampler.sampling, **chosen),
       chunk_size=chunk_size,
   )
   return drawn, origin

@@ -26,7 +26,7 @@ from rq_jax.cli import distributed_flags
 from rq_jax.cli import drawing_flags
 
 if TYPE_CHECKING:  # Parsing flags does not need JAX.
-  from rq_jax.jobs.evaluate import setup
+  pass
 
 _NETWORKS = ('inception', 'vgg16', 'clip', 'lpips', 'classifier')
 _SOURCES = ('samples', 'checkpoint', 'tokenizer')

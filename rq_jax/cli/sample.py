@@ -5,14 +5,24 @@ r"""Draws images with a trained model.
   python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
       --num_images=50000 --format=npz --out=samples/
 
+  python -m rq_jax sample --checkpoint=checkpoints/imagenet_1.4b \
+      --accept=0.05 --classifier=checkpoints/resnet101 --num_images=50000 \
+      --format=npz --out=samples/
+
 Writes one PNG file per image, or archives of many images, and `grid.png` with
 the first 100 images. Image i depends only on the checkpoint, --seed, i and its
-label or text, not on the number of images.
+label or text, not on the number of images. Converted models sample with the
+options of their archive; flags replace single options.
+
+--accept=RATE draws more images of each class, and keeps those whose class the
+classifier finds most probable; accepted.json lists their indices and scores.
 
 To resume after an interruption, run the same command again: finished images are
 not drawn again, and the files have the same bytes as those of a run without
 interruption. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
 """
+
+from typing import Any
 
 from absl import flags
 
@@ -48,9 +58,36 @@ def _define_flags() -> flags.FlagValues:
   )
   drawing_flags.define_conditions(values)
   drawing_flags.define(values)
+  _define_rejection(values)
   _define_computing(values)
   distributed_flags.define(values)
   return values
+
+
+def _define_rejection(values: flags.FlagValues) -> None:
+  """Defines the flags for rejection sampling."""
+  flags.DEFINE_float(
+      'accept',
+      None,
+      'Share of the draws of each class to keep, such as 0.05; by default, all'
+      ' draws are kept. Needs --classifier.',
+      flag_values=values,
+  )
+  command.define_path(
+      'classifier',
+      None,
+      'With --accept: folder of a converted classifier, which scores the draws'
+      ' by the log-probability of their class.',
+      values,
+  )
+  command.define_path(
+      'classifier_classes',
+      None,
+      'With --accept: JSON file that maps the name or number of each class of'
+      ' the generator to a list of numbers of classes of the classifier; by'
+      ' default, both have the same classes.',
+      values,
+  )
 
 
 def _define_computing(values: flags.FlagValues) -> None:
@@ -81,11 +118,17 @@ def main(argv: list[str]) -> int:
 def _sample(values: flags.FlagValues) -> None:
   command.require(values, 'checkpoint', 'out')
   config.check_seed(values.seed)
+  command.refuse(values, 'classifier', unless=values.accept is not None)
+  command.refuse(values, 'classifier_classes', unless=values.accept is not None)
   from rq_jax.distributed import console
   from rq_jax.jobs.sample import drawing
   from rq_jax.jobs.sample import job
+  from rq_jax.sampling import selection
 
   given = drawing_flags.given(values)
+  if values.accept is not None:
+    command.require(values, 'classifier')
+    selection.check_rate(values.accept, '--accept')
   distributed_flags.join(values)
   chunk_size = values.chunk_size
   if chunk_size is None:
@@ -99,5 +142,20 @@ def _sample(values: flags.FlagValues) -> None:
       origin=origin,
       format=values.format,
       shard_size=values.shard_size,
+      rejection=_rejection(values, drawn.sampler),
   )
   console.tell(sentence)
+
+
+def _rejection(values: flags.FlagValues, sampler: Any) -> Any:
+  """How to choose among many draws, if --accept is given."""
+  if values.accept is None:
+    return None
+  from rq_jax.jobs.sample import rejection
+
+  return rejection.restore(
+      values.accept,
+      values.classifier,
+      values.classifier_classes,
+      sampler=sampler,
+  )

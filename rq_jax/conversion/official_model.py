@@ -36,6 +36,7 @@ class OfficialModel:
     config: The experiment that its `config.yaml` describes.
     unknown: Fields of the architecture in `config.yaml` that rq_jax does not
       know.
+    sampling: Options for draws in `config.yaml`, see `reader.Description`.
     abstract: Shapes of our variables, including those of the discriminator if
       the file has one.
     rows: The table of official names and ours.
@@ -46,6 +47,7 @@ class OfficialModel:
   source: pathlib.Path
   config: Experiment
   unknown: tuple[str, ...]
+  sampling: Mapping[str, Any]
   abstract: PyTree
   rows: list[tables.Row]
   file: reading.TorchFile
@@ -123,6 +125,7 @@ def open_model(
         source=path,
         config=config,
         unknown=description.unknown,
+        sampling=description.sampling,
         abstract=abstract,
         rows=rows,
         file=file,

@@ -47,6 +47,7 @@ class Job:
     is_complete: Returns whether nothing is left to do.
     held: Returns the number of images that each finished chunk holds, if the
       work may leave images out; None if all are kept.
+    unit: What the user calls an image of the job, in the singular.
   """
 
   name: str
@@ -58,6 +59,7 @@ class Job:
   finish: Callable[[Check], Any]
   is_complete: Callable[[], bool]
   held: Callable[[], Sequence[int]] | None = None
+  unit: str = 'image'
 
   def missing(self) -> list[int]:
     """Numbers of the chunks that are not finished yet."""
@@ -136,13 +138,13 @@ def run(job: Job) -> str:
   held = job.held() if job.held else job.sizes
   total, made = sum(held), sum(held[chunk] for chunk in missing)
   if not missing:
-    return f'All {total} images were in {job.folder} already.'
+    return f'All {total} {job.unit}s were in {job.folder} already.'
   which = '' if made == total else f'{made} of them '
   rate = job.images_in(missing) / seconds
   compiling = f' of which compiling took {compiler.seconds:.1f}'
   return (
-      f'{total} images are in {job.folder}; {which}{job.made} at'
-      f' {rate:.1f} images per second, in {seconds:.1f} s'
+      f'{total} {job.unit}s are in {job.folder}; {which}{job.made} at'
+      f' {rate:.1f} {job.unit}s per second, in {seconds:.1f} s'
       f'{compiling if compiler.seconds else ""}.'
   )
 
@@ -171,7 +173,7 @@ def _work(
       progress.bar(
           total=total,
           initial=total - job.images_in(left),
-          unit='image',
+          unit=job.unit,
           desc=job.name,
           disable=index > 0,
       ) as bar,
@@ -208,6 +210,6 @@ def _check(stopping: Callable[[], bool]) -> Check:
 
 def _interrupted(job: Job) -> interrupts.Interrupted:
   return interrupts.Interrupted(
-      f'{job.images_in(job.finished())} of {sum(job.sizes)} images are finished'
-      f' in {job.folder}'
+      f'{job.images_in(job.finished())} of {sum(job.sizes)} {job.unit}s are'
+      f' finished in {job.folder}'
   )

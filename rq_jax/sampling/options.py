@@ -4,7 +4,10 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
+from etils import epath
 import numpy as np
+
+from rq_jax.checkpoints import sampling_options
 
 SCHEDULES = {
     'constant': np.ones_like,
@@ -108,6 +111,26 @@ class Sampling:
     grown = SCHEDULES[self.guidance_schedule](passed)[:, None]  # [T, 1]
     scale = np.array(self.by_depth('guidance', depth))[None]  # [1, D]
     return (1 + (scale - 1) * grown).astype(np.float32)
+
+
+def stored(folder: epath.PathLike) -> Sampling:
+  """The options that a model was released with; the defaults for others.
+
+  Args:
+    folder: A run's folder, or an inference copy.
+
+  Raises:
+    ValueError: If `sampling.json` is damaged.
+  """
+  found = sampling_options.read(folder)
+  try:
+    return Sampling(**found)
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+        f'{epath.Path(folder) / sampling_options.FILE} is damaged: {error}'
+        ' Convert the model again, or remove the file to sample with the'
+        ' default options.'
+    ) from error
 
 
 def _numbers(value) -> tuple:

@@ -51,10 +51,12 @@ class Asked(AskedCondition, total=False):
   Attributes:
     sampling: How to draw; the sampler's own options if None.
     first_index: Index of the first image among all images of the key.
+    indices: Indices of all images, in place of `first_index`.
   """
 
   sampling: Sampling | None
   first_index: int
+  indices: Sequence[int] | Array | None
 
 
 def spell_out(cls: type[_Class]) -> type[_Class]:
@@ -185,7 +187,7 @@ def ask(
       num_images=asked.get('num_images'),
   )
   first_index = asked.get('first_index', _DEFAULTS['first_index'])
-  indices = _indices(first_index, len(rows))
+  indices = _indices(first_index, asked.get('indices'), len(rows))
   if chosen.guided:
     conditions.check_guidance(prior)
   return make(prior, rows, chosen).replace(indices=indices)
@@ -230,14 +232,30 @@ def make(
   )
 
 
-def _indices(first_index: int, count: int) -> np.ndarray:
+def _indices(first_index: int, given: object, count: int) -> np.ndarray:
   """Indices of `count` images among all images of the key: uint32[count]."""
   if not isinstance(first_index, int | np.integer) or first_index < 0:
     raise ValueError(
         f'first_index={first_index} must be a whole number of at least 0.'
     )
-  check_last(int(first_index) + count - 1)
-  return (first_index + np.arange(count)).astype(np.uint32)
+  if given is None:
+    check_last(int(first_index) + count - 1)
+    return (first_index + np.arange(count)).astype(np.uint32)
+  if first_index:
+    raise ValueError(
+        f'first_index={first_index} and indices exclude each other. Leave out'
+        ' one of them.'
+    )
+  indices = np.asarray(given)
+  if indices.shape != (count,) or indices.dtype.kind not in 'iu':
+    raise ValueError(
+        f'indices must be one whole number per image, {count} in all; got'
+        f' {indices.dtype} of shape {list(indices.shape)}.'
+    )
+  if indices.min() < 0:
+    raise ValueError(f'indices={indices.min()} must be at least 0.')
+  check_last(int(indices.max()))
+  return indices.astype(np.uint32)
 
 
 def check_last(index: int) -> None:

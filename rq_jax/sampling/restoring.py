@@ -8,9 +8,11 @@ import jax
 from rq_jax import text
 from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import sampling_options
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
+from rq_jax.sampling import options
 from rq_jax.tokenizer import Tokenizer
 
 
@@ -57,8 +59,12 @@ def restore(
       prior=prior,
       prior_variables=variables,
       tokenizer=restored,
+      sampling=options.stored(folder),
       mesh=mesh,
       text_tokenizer=text_file,
       class_names=class_names.read(folder),
   )
+  if released := sampling_options.read(folder):
+    named = ', '.join(f'{name}={value}' for name, value in released.items())
+    found = f'{found}; samples with {named} by default'
   return parts, found

@@ -43,8 +43,8 @@ class Sampler:
 
   Methods that draw take one condition (`labels`, `tokens` or `prompts`, or
   `num_images` for an unconditional model), `sampling` to replace the sampler's
-  own options, and `first_index`: image i of a call draws only from
-  `fold_in(key, first_index + i)`, whatever the rest of the batch is. Before
+  own options, and `indices`, by default first_index + i: image i draws only
+  from `fold_in(key, indices[i])`, whatever the rest of the batch is. Before
   they compute anything, they raise a ValueError if the key is not one random
   key, the model does not take the condition, the batch needs more memory than
   there is, or `sampling` asks for guidance and the model has no null class.

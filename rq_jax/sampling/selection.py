@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
-import math
+import functools
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ class Selection:
     codes: int32[B, H, W, D].
     scores: float32[B].
     indices: Index of each draw among all images of the key, int64[B]; a call
-      with `first_index` set to it draws the same image again.
+      with these `indices` draws the same images again.
   """
 
   images: np.ndarray
@@ -45,12 +45,103 @@ def check_n(n: int) -> None:
     raise ValueError(f'n={n} must be a whole number of at least 1.')
 
 
-def check_rate(rate: float) -> None:
-  """Raises a ValueError if `rate` is not an acceptance rate."""
+def check_rate(rate: float, name: str = 'acceptance_rate') -> None:
+  """Raises a ValueError if `rate` is not an acceptance rate.
+
+  Args:
+    rate: The rate.
+    name: Name of the argument or flag, for the error.
+  """
   if not 0 < rate <= 1:
     raise ValueError(
-        f'acceptance_rate={rate} must be in (0, 1]. 0.05 keeps one draw of 20.'
+        f'{name}={rate} must be in (0, 1]. 0.05 keeps one draw of 20.'
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pools:
+  """Which draws compete for which images.
+
+  The images of a group keep the best draws of its pool. With R rounds, the draw
+  of image i in round r has the index i * R + r. A pool holds the draws of its
+  images, round by round, and ends within the last round.
+
+  Attributes:
+    order: Numbers of all images, sorted by group, int[B].
+    counts: Number of images of each group, int[G].
+    sizes: Number of draws in the pool of each group, int64[G].
+  """
+
+  order: np.ndarray
+  counts: np.ndarray
+  sizes: np.ndarray
+
+  @functools.cached_property
+  def rounds(self) -> int:
+    """Number of rounds, R, that the largest pool needs."""
+    return int(np.max(-(-self.sizes // self.counts)))
+
+  @functools.cached_property
+  def total(self) -> int:
+    """Number of draws in all pools."""
+    return int(self.sizes.sum())
+
+  def members(self, group: int) -> np.ndarray:
+    """Numbers of the images of a group, ascending."""
+    first = self._first[group]
+    return self.order[first : first + self.counts[group]]
+
+  def draws(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the index of draws, which are counted through all pools.
+
+    Args:
+      numbers: Numbers of draws, int64[n] in [0, total): first those of the
+        first pool, in its order, then those of the second.
+
+    Returns:
+      Numbers of the images that the draws compete for, int[n], and the indices
+      of the draws, int64[n].
+    """
+    groups = np.searchsorted(self._ends, numbers, side='right')
+    places = numbers - (self._ends - self.sizes)[groups]
+    counts = self.counts[groups]
+    images = self.order[self._first[groups] + places % counts]
+    indices = images.astype(np.int64) * self.rounds + places // counts
+    return images, indices
+
+  def range(self, group: int) -> range:
+    """Numbers of the draws of a group, as `draws` takes them."""
+    end = int(self._ends[group])
+    return range(end - int(self.sizes[group]), end)
+
+  @functools.cached_property
+  def _first(self) -> np.ndarray:
+    """Where the images of each group begin in `order`, int[G]."""
+    return np.cumsum(self.counts) - self.counts
+
+  @functools.cached_property
+  def _ends(self) -> np.ndarray:
+    """One more than the number of the last draw of each group, int64[G]."""
+    return np.cumsum(self.sizes)
+
+
+def pools(conditions: np.ndarray, rate: float) -> Pools:
+  """Pools in which the images of each condition compete.
+
+  Args:
+    conditions: Condition of each image, int[B, length].
+    rate: Share of the draws to keep. m images keep the best of m / rate draws,
+      rounded up.
+  """
+  _, groups, counts = np.unique(
+      conditions, axis=0, return_inverse=True, return_counts=True
+  )
+  return Pools(
+      order=np.argsort(groups.ravel(), kind='stable'),
+      counts=counts,
+      # Slightly less, so that rounding does not add a draw.
+      sizes=np.ceil(counts / rate - 1e-9).astype(np.int64),
+  )
 
 
 def best_of(
@@ -58,26 +149,24 @@ def best_of(
 ) -> Selection:
   """The best of n draws of each image; see `Sampler.best_of`."""
   count = len(request.indices)
-  return _select(attempt, score, request, np.arange(count), np.full(count, n))
+  own = Pools(
+      order=np.arange(count),
+      counts=np.ones(count, np.int64),
+      sizes=np.full(count, n, np.int64),
+  )
+  return _select(attempt, score, request, own)
 
 
 def accepted(
     attempt: Attempt, score: Score, request: Request, rate: float
 ) -> Selection:
   """The best draws of each condition; see `Sampler.rejection_sample`."""
-  _, groups = np.unique(request.condition, axis=0, return_inverse=True)
-  groups = groups.ravel()
-  # Slightly less, so that rounding does not add a draw.
-  pools = np.ceil(np.bincount(groups) / rate - 1e-9).astype(np.int64)
-  return _select(attempt, score, request, groups, pools)
+  competing = pools(np.asarray(request.condition), rate)
+  return _select(attempt, score, request, competing)
 
 
 def _select(
-    attempt: Attempt,
-    score: Score,
-    request: Request,
-    groups: np.ndarray,
-    pools: np.ndarray,
+    attempt: Attempt, score: Score, request: Request, pools: Pools
 ) -> Selection:
   """Draws all images repeatedly and keeps the best draws of each group.
 
@@ -85,14 +174,12 @@ def _select(
     attempt: Draws all images once.
     score: Scores images.
     request: The images to draw.
-    groups: Group of each image, int[B]; draws compete within a group.
-    pools: Number of draws of each group, int[G].
+    pools: Which draws compete.
   """
-  count = len(groups)
-  members = [np.flatnonzero(groups == g) for g in range(len(pools))]
-  rounds = max(math.ceil(p / len(m)) for p, m in zip(pools, members))
+  count, rounds = len(pools.order), pools.rounds
+  members = [pools.members(g) for g in range(len(pools.counts))]
   requests.check_last((int(request.indices.max()) + 1) * rounds - 1)
-  first = request.indices.astype(np.int64) * rounds
+  first = np.asarray(request.indices, np.int64) * rounds
   kept: list[Selection] = []
   with progress.bar(
       total=count * rounds, unit='image', desc='select', disable=None
@@ -106,7 +193,7 @@ def _select(
           scores=_scores(score, images, count),
           indices=indices,
       )
-      for pool, rows in zip(pools, members):
+      for pool, rows in zip(pools.sizes, members):
         # The last round may hold more draws than the pool still needs.
         beyond = turn * len(rows) + np.arange(len(rows)) >= pool
         found.scores[rows[beyond]] = -np.inf
@@ -131,14 +218,24 @@ def _scores(score: Score, images: jax.Array, count: int) -> np.ndarray:
   return scores
 
 
+def best(scores: np.ndarray, count: int) -> np.ndarray:
+  """Places of the highest scores, best first; of equal scores the earlier.
+
+  Args:
+    scores: float[n], in the order of the draws.
+    count: Number of places, at most n.
+  """
+  return np.argsort(-scores, kind='stable')[:count]
+
+
 def _best(found: list[Selection], members: list[np.ndarray]) -> Selection:
   """The best draws of each group, best first; of equal scores the earlier."""
   fields = ('images', 'codes', 'scores', 'indices')
-  best = {name: np.copy(getattr(found[0], name)) for name in fields}
+  kept = {name: np.copy(getattr(found[0], name)) for name in fields}
   for rows in members:
     scores = np.concatenate([part.scores[rows] for part in found])
-    order = np.argsort(-scores, kind='stable')[: len(rows)]
+    order = best(scores, len(rows))
     for name in fields:
       values = np.concatenate([getattr(part, name)[rows] for part in found])
-      best[name][rows] = values[order]
-  return Selection(**best)
+      kept[name][rows] = values[order]
+  return Selection(**kept)

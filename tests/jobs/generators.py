@@ -47,7 +47,16 @@ def drawing(sampler, *, num_images=7, kind=None, values=None, **fields):
   return drawing_lib.Drawing(sampler=sampler, conditions=chosen, **fields)
 
 
-def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
+def run(
+    out,
+    sampler,
+    *,
+    format='png',
+    shard_size=2,
+    origin=ORIGIN,
+    rejection=None,
+    **fields,
+):
   """Runs a job with shards of two images; returns its final sentence."""
   return job.sample(
       drawing(sampler, **fields),
@@ -55,6 +64,7 @@ def run(out, sampler, *, format='png', shard_size=2, origin=ORIGIN, **fields):
       origin=origin,
       format=format,
       shard_size=shard_size,
+      rejection=rejection,
   )
 
 

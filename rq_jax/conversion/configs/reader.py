@@ -26,11 +26,14 @@ class Description:
       is incomplete and cannot be trained.
     discriminator: Whether the model was trained with a discriminator.
     unknown: Names of architecture fields that rq_jax does not know.
+    sampling: Options of the section `sampling` under the names of
+      `rq_jax.Sampling`, not checked; names that it lacks stay as they are.
   """
 
   config: Experiment
   discriminator: bool
   unknown: tuple[str, ...]
+  sampling: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def stage_of(raw: Any, source: str) -> int:
@@ -222,7 +225,7 @@ def _read_stage2(raw: Mapping[str, Any], source: str) -> Description:
   if model['depth_gelu'] == model['gelu']:
     model['depth_gelu'] = None
   config = _parse(source, stage=2, data=_data(raw, 256), model=model)
-  return Description(config, False, fields.unknown())
+  return Description(config, False, fields.unknown(), _sampling(raw))
 
 
 def _parse(source: str, **raw: Any) -> Experiment:
@@ -240,6 +243,16 @@ def _parse(source: str, **raw: Any) -> Experiment:
         f'{source} describes a model that cannot be built: {what}. Use the'
         ' config.yaml that was released with the weights.'
     ) from error
+
+
+def _sampling(raw: Mapping[str, Any]) -> dict[str, Any]:
+  """Options of draws, with our name of the temperature."""
+  given = raw.get('sampling')
+  return {
+      'temperature' if name == 'temp' else name: value
+      for name, value in (given if isinstance(given, Mapping) else {}).items()
+      if value is not None
+  }
 
 
 _BLOCK_DEFAULTS = {

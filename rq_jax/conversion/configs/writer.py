@@ -1,5 +1,6 @@
 """Writes official `config.yaml` files of our experiments; see `reader`, too."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rq_jax.config import Experiment
@@ -57,12 +58,19 @@ def check(*models: RQVAEConfig | RQTransformerConfig) -> None:
     )
 
 
-def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
+def write(
+    config: Experiment,
+    *,
+    discriminator: bool = False,
+    sampling: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
   """The contents of an official `config.yaml` for the model of an experiment.
 
   Args:
     config: A checked experiment.
     discriminator: Whether to describe its discriminator, too.
+    sampling: Sampling options of an RQ-Transformer: 'temperature', 'top_k' and
+      'top_p'; by default, all codes are drawn with their probabilities.
 
   Raises:
     ValueError: If the official code cannot build the model.
@@ -70,7 +78,7 @@ def write(config: Experiment, *, discriminator: bool = False) -> dict[str, Any]:
   check(config.model)
   if isinstance(config, RQVAEExperiment):
     return _write_stage1(config, discriminator)
-  return _write_stage2(config)
+  return _write_stage2(config, sampling or {})
 
 
 def _write_stage1(
@@ -124,7 +132,9 @@ def _write_stage1(
   return raw
 
 
-def _write_stage2(config: RQTransformerExperiment) -> dict[str, Any]:
+def _write_stage2(
+    config: RQTransformerExperiment, sampling: Mapping[str, Any]
+) -> dict[str, Any]:
   model = config.model
   # A null class becomes one more class, the last one.
   classes = max(model.num_classes, model.text_vocab_size, 1) + model.null_class
@@ -162,7 +172,11 @@ def _write_stage2(config: RQTransformerExperiment) -> dict[str, Any]:
               'block': block | {'gelu': _GELU[head_gelu]},
           },
       },
-      'sampling': {'temp': 1.0, 'top_k': _largest(vocab_size), 'top_p': 1.0},
+      'sampling': {
+          'temp': sampling.get('temperature', 1.0),
+          'top_k': sampling.get('top_k', _largest(vocab_size)),
+          'top_p': sampling.get('top_p', 1.0),
+      },
   }
 
 

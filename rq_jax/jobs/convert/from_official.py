@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import tqdm
 from rq_jax import files
 from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import inference_copy
+from rq_jax.checkpoints import sampling_options
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import sizes
@@ -22,6 +24,7 @@ from rq_jax.conversion import official_model
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.sampling import Sampler
+from rq_jax.sampling import Sampling
 from rq_jax.tokenizer import Tokenizer
 
 _STALE_AVERAGES = (
@@ -157,8 +160,25 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     console.tell('Writing ...')
     names = class_names.read(path.parent)  # `to_official` keeps them there.
     inference_copy.write(target, model.config, variables, classes=names)
+    sampling_options.write(target, _sampling(model))
     del variables
     _compare(model, target)
+
+
+def _sampling(model: official_model.OfficialModel) -> dict[str, Any]:
+  """The options of `config.yaml` for draws; none if they cannot be used."""
+  options = dict(model.sampling)
+  try:
+    checked = Sampling(**options)
+    for name in options:
+      checked.by_depth(name, model.config.model.code_shape[2])
+  except (TypeError, ValueError) as error:
+    console.warn(
+        f'The section sampling of the config.yaml beside {model.source} cannot'
+        f' be used: {error} The model samples with the default options.'
+    )
+    return {}
+  return options
 
 
 def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:

@@ -4,12 +4,14 @@ import collections
 from collections.abc import Mapping
 import importlib.util
 import pathlib
+from typing import Any
 
 import numpy as np
 import yaml
 
 from rq_jax import files
 from rq_jax.checkpoints import class_names
+from rq_jax.checkpoints import sampling_options
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.config import RQVAEExperiment
@@ -93,7 +95,9 @@ def _write(
   del variables, leaves  # So that each array is freed once it is copied.
   files.require_space(folder, sum(array.nbytes for array in arrays.values()))
   folder.mkdir(parents=True)
-  _describe(folder, config, discriminator is not None)
+  _describe(
+      folder, config, discriminator is not None, sampling_options.read(src)
+  )
   class_names.write(folder, class_names.read(src))
   if layout == 'official':
     tree = _tree(arrays)
@@ -104,17 +108,21 @@ def _write(
 
 
 def _describe(
-    folder: pathlib.Path, config: Experiment, discriminator: bool
+    folder: pathlib.Path,
+    config: Experiment,
+    discriminator: bool,
+    sampling: Mapping[str, Any],
 ) -> None:
-  """Writes `config.yaml`, or our `config.json` if that cannot be."""
+  """Writes `config.yaml`, or our JSON files if that cannot be."""
   if writer.obstacles(config.model):
     console.tell(
         f'The official code cannot build this {from_official.kind(config)}:'
         ' config.json describes it in place of config.yaml.'
     )
     stored.write_config(folder, config)
+    sampling_options.write(folder, sampling)
   else:
-    raw = writer.write(config, discriminator=discriminator)
+    raw = writer.write(config, discriminator=discriminator, sampling=sampling)
     (folder / 'config.yaml').write_text(yaml.safe_dump(raw, sort_keys=False))
 
 

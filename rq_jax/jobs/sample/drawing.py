@@ -1,10 +1,10 @@
 """Draws images in chunks of one size, on all devices of a process."""
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 from etils import epath
 import jax
@@ -22,6 +22,7 @@ from rq_jax.jobs.sample.conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 
+_Arrays = TypeVar('_Arrays')
 _ABOUT = 100  # Images in a chunk by default, before rounding up.
 
 
@@ -97,30 +98,19 @@ class Drawing:
     The devices already draw the next chunk while the caller uses one.
     """
     key = jax.random.key(self.seed)
-    under_way = collections.deque()
 
-    def take():
-      start, images = under_way.popleft()
-      valid = self.conditions.num_images - start
-      return start // self.chunk_size, np.asarray(images)[:valid]
+    def start(number):
+      first = number * self.chunk_size
+      return self.sampler(
+          key,
+          sampling=self.sampling,
+          first_index=first,
+          **self.conditions.rows(first, self._batch),
+      )
 
-    for i, number in enumerate(numbers):
-      start = number * self.chunk_size
-      with console.compiling('the sampler', first=i == 0):
-        images = self.sampler(
-            key,
-            sampling=self.sampling,
-            first_index=start,
-            **self.conditions.rows(start, self._batch),
-        )
-      under_way.append((start, images))
-      if len(under_way) > 1:
-        yield take()
-      # Waits until the memory of this chunk is free, because the sampler checks
-      # the free memory for the next chunk.
-      jax.block_until_ready(images)
-    if under_way:
-      yield take()
+    for number, images in one_ahead(numbers, start, 'the sampler'):
+      valid = self.conditions.num_images - number * self.chunk_size
+      yield number, np.asarray(images)[:valid]
 
   def images(self) -> np.ndarray:
     """Draws all images into memory: uint8[N, Y, X, 3]."""
@@ -130,6 +120,33 @@ class Drawing:
         drawn.append(images)
         bar.update(len(images))
     return np.concatenate(drawn)
+
+
+def one_ahead(
+    numbers: Iterable[int], start: Callable[[int], _Arrays], what: str
+) -> Iterator[tuple[int, _Arrays]]:
+  """Starts to compute each chunk before it yields the chunk before it.
+
+  Args:
+    numbers: Numbers of the chunks.
+    start: Starts to compute a chunk on the devices.
+    what: What the first call compiles, such as 'the sampler'.
+
+  Yields:
+    The number of each chunk and its arrays.
+  """
+  under_way = collections.deque()
+  for i, number in enumerate(numbers):
+    with console.compiling(what, first=i == 0):
+      arrays = start(number)
+    under_way.append((number, arrays))
+    if len(under_way) > 1:
+      yield under_way.popleft()
+    # Waits until the memory of this chunk is free, because the sampler checks
+    # the free memory for the next chunk.
+    jax.block_until_ready(arrays)
+  if under_way:
+    yield under_way.popleft()
 
 
 def default_chunk_size(model_parallel: int) -> int:

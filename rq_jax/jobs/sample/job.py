@@ -1,11 +1,12 @@
 """Draws many images and writes them, as a job in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
 from etils import epath
 import jax
+import numpy as np
 
 from rq_jax import files as files_lib
 from rq_jax.distributed import processes
@@ -13,7 +14,9 @@ from rq_jax.jobs import chunks
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.sample import drawing as drawing_lib
+from rq_jax.jobs.sample import draws
 from rq_jax.jobs.sample import layout
+from rq_jax.jobs.sample import rejection as rejection_lib
 from rq_jax.sampling import Sampler
 
 
@@ -24,6 +27,7 @@ def sample(
     origin: dict[str, Any],
     format: str = 'png',
     shard_size: int = 10_000,
+    rejection: rejection_lib.Rejection | None = None,
 ) -> str:
   """Draws the missing images of a job, and writes them.
 
@@ -35,6 +39,8 @@ def sample(
     origin: Origin of the generator, as returned by `drawing.restore`.
     format: 'png', 'shards' or 'npz'; see `layout`.
     shard_size: Number of images in a shard.
+    rejection: How to choose the images among many draws; None to draw only the
+      images.
 
   Returns:
     A sentence for the user with the number of images, the folder and the rate.
@@ -56,33 +62,45 @@ def sample(
       labels=drawing.conditions.labels,
   )
   drawing.check()
+  if rejection is not None:
+    rejection.check(drawing)
   manifest.open_folder(
       files.folder,
-      _described(drawing, files, origin),
+      _described(drawing, files, origin, rejection),
       prepare=lambda: _check_free(files.folder),
-      # The fingerprint identifies the model; its path may change.
-      information=('checkpoint',),
+      # Fingerprints identify the models; their paths may change.
+      information=('checkpoint', 'rejection.classifier'),
   )
+  if rejection is not None:
+    selecting = rejection_lib.Job(
+        drawing=drawing, rejection=rejection, folder=files.folder
+    )
+    selecting.run(files.missing_bytes())
+    return chunks.run(_job(files, selecting.images, made='decoded'))
   processes.only_first(
       lambda: files_lib.require_space(files.folder, files.missing_bytes())
   )
+  return chunks.run(_job(files, drawing.chunks, made='drawn'))
 
-  return chunks.run(_job(drawing, files))
 
-
-def _job(drawing: drawing_lib.Drawing, files: layout.Files) -> chunks.Job:
-  """The job in chunks that draws and writes the images."""
+def _job(
+    files: layout.Files,
+    make: Callable[[Iterator[int]], Iterator[tuple[int, np.ndarray]]],
+    *,
+    made: str,
+) -> chunks.Job:
+  """The job in chunks that makes and writes the images."""
 
   def work(numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
     del check  # A chunk takes little time.
     with futures.ThreadPoolExecutor() as pool:
-      for chunk, images in drawing.chunks(numbers):
+      for chunk, images in make(numbers):
         files.write(chunk, images, pool)
         yield len(images)
 
   return chunks.Job(
       name='sample',
-      made='drawn',
+      made=made,
       folder=files.folder,
       sizes=[len(files.images_of(c)) for c in range(files.num_chunks)],
       finished=files.finished,
@@ -96,12 +114,16 @@ def _described(
     drawing: drawing_lib.Drawing,
     files: layout.Files,
     origin: dict[str, Any],
+    rejection: rejection_lib.Rejection | None,
 ) -> dict[str, Any]:
   """All values that decide the bytes of a job; see `manifest`."""
+  # Jobs without it were begun before there was rejection, too.
+  chosen = {} if rejection is None else {'rejection': rejection.described()}
   return {
       **origin,
       **drawing.described(),
       'num_images': files.num_images,
+      **chosen,
       'format': files.format,
       'shard_size': files.shard_size if files.format == 'shards' else None,
       'devices': _devices(drawing.sampler),
@@ -121,6 +143,7 @@ def _devices(sampler: Sampler) -> str:
 def _check_free(folder: epath.Path) -> None:
   """Refuses a folder whose files would be taken for finished images."""
   own = {layout.PARTS, 'labels.json'}
+  own |= {draws.FOLDER, draws.ACCEPTED, draws.CODES}
   for path in folder.iterdir():
     if path.name in own or path.suffix in ('.png', '.npz'):
       raise ValueError(

@@ -6,34 +6,10 @@ import signal
 
 import pytest
 
-from rq_jax import files
 from rq_jax.distributed import interrupts
 from rq_jax.jobs.sample import layout
 from tests.jobs import generators
-
-
-class Killed(BaseException):
-  """Ends a job like SIGKILL: nothing handles this exception."""
-
-
-def dies_at(moment, monkeypatch):
-  """Kills the job before it opens, or before it renames, its n-th file."""
-  moments = iter(range(1000))
-  whole = files.whole
-
-  @contextlib.contextmanager
-  def mortal(path, **options):
-    if next(moments) == moment:
-      raise Killed
-    with whole(path, **options) as file:
-      yield file
-      if next(moments) == moment:
-        # A kill leaves a partial file behind, which an error removes.
-        path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
-        raise Killed
-
-  monkeypatch.setattr(files, 'whole', mortal)
-
+from tests.jobs import kills
 
 # Two for each file: job.json, chunks or images, archives, labels, grid.png.
 MOMENTS = [('png', m) for m in range(0, 20, 3)]
@@ -47,8 +23,8 @@ def test_a_killed_job_becomes_what_it_would_have_been(
 ):
   generators.run_labels(tmp_path / 'whole', format=name)
   with monkeypatch.context() as patch:
-    dies_at(moment, patch)
-    with pytest.raises(Killed):
+    kills.dies_at(moment, patch)
+    with pytest.raises(kills.Killed):
       generators.run_labels(tmp_path / 'killed', format=name)
   generators.run_labels(tmp_path / 'killed', format=name)
   killed, whole = tmp_path / 'killed', tmp_path / 'whole'
@@ -62,13 +38,13 @@ def test_only_missing_chunks_are_drawn(finished, name, tmp_path, monkeypatch):
 
   def mortal(self, chunk, images, pool):
     if len(written) == finished:
-      raise Killed
+      raise kills.Killed
     written.append(chunk)
     write(self, chunk, images, pool)
 
   with monkeypatch.context() as patch:
     patch.setattr(layout.Files, 'write', mortal)
-    with contextlib.suppress(Killed):
+    with contextlib.suppress(kills.Killed):
       generators.run_labels(tmp_path, format=name)
   drawn = generators.counted(monkeypatch)
   sentence = generators.run_labels(tmp_path, format=name)
