@@ -26,7 +26,7 @@ from rq_jax.cli import distributed_flags
 from rq_jax.cli import drawing_flags
 
 if TYPE_CHECKING:  # Parsing flags does not need JAX.
-  pass
+  from rq_jax.jobs.evaluate import request as request_lib
 
 _NETWORKS = ('inception', 'vgg16', 'clip', 'lpips', 'classifier')
 _SOURCES = ('samples', 'checkpoint', 'tokenizer')
@@ -226,11 +226,11 @@ def _images(
 
 def _request(
     values: flags.FlagValues, images: dict[str, Any], asked: Any
-) -> 'request.Request':
-  from rq_jax.jobs.evaluate import request
+) -> 'request_lib.Request':
+  from rq_jax.jobs.evaluate import request as request_lib
 
   _, kind, texts = asked
-  return request.Request(
+  return request_lib.Request(
       out=values.out,
       **images,
       networks={

@@ -7,6 +7,7 @@ import itertools
 from etils import epath
 import numpy as np
 
+from rq_jax.evaluation import rows as feature_rows
 from rq_jax.jobs import chunks
 from rq_jax.jobs.evaluate import chunk_files
 from rq_jax.jobs.evaluate import image_sets
@@ -66,12 +67,28 @@ class Part:
       others = self.others.read(compared)
     for images, reference in zip(self.images.read(own), others):
       check()
-      number, arrays = ahead.pop(0), {}
-      for network in self.networks:
-        pairs = (reference,) if network.of_pairs else ()
-        arrays |= network(images, *pairs)
+      number = ahead.pop(0)
+      first = parts[number - self.first_chunk].start
+      arrays = self._computed(images, reference, first)
       chunk_files.write(chunk_files.path(self.folder, number), arrays)
       yield len(images)
+
+  def _computed(
+      self, images: np.ndarray, others: np.ndarray, first: int
+  ) -> dict[str, np.ndarray]:
+    """The arrays of a chunk, whose first image has the index `first`.
+
+    Raises:
+      ValueError: If a feature is not finite; the message names the image.
+    """
+    found = {}
+    for network in self.networks:
+      if network.of_pairs:  # Equal images have an infinite PSNR.
+        found |= network(images, others)
+        continue
+      for name, rows in network(images).items():
+        found[name] = feature_rows.check(rows, name, first=first)
+    return found
 
   def rows(self, name: str) -> Iterator[np.ndarray]:
     """Yields the rows of an array, float32[n, width], chunk by chunk."""
@@ -84,6 +101,16 @@ class Part:
             ' images. Remove it, and run the same command again.'
         )
       yield arrays[name]
+
+  def first(self, name: str, count: int) -> np.ndarray:
+    """The first rows of an array, at most `count`: float32[n, width]."""
+    found, left = [], count
+    for rows in self.rows(name):
+      found.append(rows[:left])
+      left -= len(found[-1])
+      if not left:
+        break
+    return np.concatenate(found)
 
   def together(self, name: str) -> np.ndarray:
     """All rows of an array, float32[N, width], in memory."""

@@ -19,6 +19,7 @@ from rq_jax.jobs import versions
 from rq_jax.jobs.evaluate import distances
 from rq_jax.jobs.evaluate import features
 from rq_jax.jobs.evaluate import job as job_lib
+from rq_jax.jobs.evaluate import looking
 from rq_jax.jobs.evaluate import measuring
 from rq_jax.jobs.evaluate import page
 from rq_jax.jobs.evaluate import plan as plan_lib
@@ -63,9 +64,8 @@ class Finish:
         intervals=request.intervals,
         check=check,
     )
-    results, left_out = measuring.measure(
-        self.plan.measures, comparison, self._known()
-    )
+    known = self._known()
+    results, left_out = measuring.measure(self.plan.measures, comparison, known)
     described = {n.name: dict(n.described) for n in samples.networks}
     compared = self._compared(comparison, described)
     used = {
@@ -90,6 +90,8 @@ class Finish:
             'reference': request.reference and request.reference.described(),
         },
         'results': results,
+        'nearest': looking.copies(comparison),
+        'classes': looking.best_and_worst(comparison, known),
         'left_out': self.plan.left_out | left_out,
         'remarks': self._remarks(),
     }

@@ -70,10 +70,10 @@ def measure(
   return results, left_out
 
 
-def _same_value(wanted: plan_lib.Measure) -> tuple[Any, ...]:
+def _same_value(wanted: plan_lib.Measure) -> tuple[str, str]:
   """Equal for metrics that have the same value in two dialects."""
   distance = wanted.metric in ('fid', 'sfid')
-  return wanted.metric, wanted.name, None if distance else wanted.dialect
+  return wanted.name, wanted.metric if distance else wanted.title
 
 
 def _record(found: Mapping[str, Any], count: int) -> dict[str, Any]:
