@@ -14,6 +14,7 @@ COMMANDS = {
     'train': 'Train an RQ-VAE or an RQ-Transformer, or resume its training.',
     'encode': 'Cache the features of a dataset for training in stage 2.',
     'sample': 'Draw images with a trained model.',
+    'evaluate': 'Compute FID and other metrics of images or of a model.',
     'convert': 'Convert official checkpoints, or export to their format.',
     'benchmark': 'Time sampling, and compare it with the limits of the chip.',
     'quickstart': 'Train both stages on digits, and write a report.',

@@ -22,7 +22,6 @@ not drawn again, and the files have the same bytes as those of a run without
 interruption. Exit codes: 0 finished; 75 interrupted and resumable; 1 an error.
 """
 
-import dataclasses
 from typing import Any
 
 from absl import flags
@@ -57,40 +56,12 @@ def _define_flags() -> flags.FlagValues:
       lower_bound=1,
       flag_values=values,
   )
-  _define_conditions(values)
+  drawing_flags.define_conditions(values)
   drawing_flags.define(values)
   _define_rejection(values)
   _define_computing(values)
   distributed_flags.define(values)
   return values
-
-
-def _define_conditions(values: flags.FlagValues) -> None:
-  """Defines the flags for the number of images and their conditions."""
-  flags.DEFINE_integer(
-      'num_images',
-      None,
-      'Number of images; by default 16, or one per text.',
-      lower_bound=1,
-      flag_values=values,
-  )
-  flags.DEFINE_list(
-      'labels',
-      None,
-      'Classes, by number or name, used in turn; by default all classes.',
-      flag_values=values,
-  )
-  command.define_path(
-      'prompts', None, 'File of texts, one per line, used in turn.', values
-  )
-  command.define_path(
-      'tokens',
-      None,
-      'Token ids in a .npy file, int[texts, text_length]; used in turn.',
-      values,
-  )
-  flags.DEFINE_integer('seed', 0, 'Seed of all draws; in [0, 2**32).',
-                               flag_values=values)  # fmt: skip
 
 
 def _define_rejection(values: flags.FlagValues) -> None:
@@ -120,7 +91,7 @@ def _define_rejection(values: flags.FlagValues) -> None:
 
 
 def _define_computing(values: flags.FlagValues) -> None:
-  """Defines the flags for the checkpoint, its tokenizers and the devices."""
+  """Defines the flags for the model, its tokenizers and the devices."""
   flags.DEFINE_integer(
       'chunk_size',
       None,
@@ -129,45 +100,12 @@ def _define_computing(values: flags.FlagValues) -> None:
       lower_bound=1,
       flag_values=values,
   )
-  flags.DEFINE_integer(
-      'model_parallel',
-      1,
-      'Number of devices that share the weights of one model. Such groups of'
-      ' devices split the images of a chunk.',
-      lower_bound=1,
-      flag_values=values,
-  )
-  flags.DEFINE_integer(
-      'step',
-      None,
-      'Step of the checkpoint; by default the newest.',
-      flag_values=values,
-  )
-  flags.DEFINE_bool(
-      'ema',
-      True,
-      'Whether to use averaged parameters, if the run has them.',
-      flag_values=values,
-  )
-  flags.DEFINE_enum(
-      'dtype',
-      None,
-      ['float32', 'bfloat16'],
-      'Type of parameters and computation; by default the type of training.',
-      flag_values=values,
-  )
+  drawing_flags.define_model(values)
   command.define_path(
       'tokenizer',
       None,
       'Folder of another copy of the tokenizer; by default the copy in'
       ' --checkpoint.',
-      values,
-  )
-  command.define_path(
-      'text_tokenizer',
-      None,
-      'File of the tokenizers library that turns --prompts into tokens; by'
-      ' default text_tokenizer.json in --checkpoint.',
       values,
   )
 
@@ -182,55 +120,29 @@ def _sample(values: flags.FlagValues) -> None:
   config.check_seed(values.seed)
   command.refuse(values, 'classifier', unless=values.accept is not None)
   command.refuse(values, 'classifier_classes', unless=values.accept is not None)
-  kind = _kind(values)
-  from rq_jax import sampling
   from rq_jax.distributed import console
-  from rq_jax.jobs.sample import conditions
   from rq_jax.jobs.sample import drawing
   from rq_jax.jobs.sample import job
   from rq_jax.sampling import selection
 
-  options = drawing_flags.options(values)
-  sampling.Sampling(**options)  # Checks them before anything is restored.
+  given = drawing_flags.given(values)
   if values.accept is not None:
     command.require(values, 'classifier')
     selection.check_rate(values.accept, '--accept')
-  readers = {
-      'labels': lambda texts: conditions.read_labels(texts, values.checkpoint),
-      'prompts': conditions.read_prompts,
-      'tokens': conditions.read_tokens,
-  }
-  given = readers[kind](values[kind].value) if kind else None
   distributed_flags.join(values)
   chunk_size = values.chunk_size
   if chunk_size is None:
     chunk_size = drawing.default_chunk_size(values.model_parallel)
-  sampler, origin = drawing.restore(
-      values.checkpoint,
-      chunk_size=chunk_size,
-      model_parallel=values.model_parallel,
-      step=values.step,
-      ema=values.ema,
-      dtype=values.dtype,
-      tokenizer=values.tokenizer,
-      text_tokenizer=values.text_tokenizer,
-  )
-  chosen = conditions.choose(
-      sampler.prior, kind=kind, values=given, num_images=values.num_images
+  drawn, origin = drawing_flags.restore(
+      values, given, chunk_size=chunk_size, tokenizer=values.tokenizer
   )
   sentence = job.sample(
-      drawing.Drawing(
-          sampler=sampler,
-          conditions=chosen,
-          seed=values.seed,
-          sampling=dataclasses.replace(sampler.sampling, **options),
-          chunk_size=chunk_size,
-      ),
+      drawn,
       values.out,
       origin=origin,
       format=values.format,
       shard_size=values.shard_size,
-      rejection=_rejection(values, sampler),
+      rejection=_rejection(values, drawn.sampler),
   )
   console.tell(sentence)
 
@@ -247,15 +159,3 @@ def _rejection(values: flags.FlagValues, sampler: Any) -> Any:
       values.classifier_classes,
       sampler=sampler,
   )
-
-
-def _kind(values: flags.FlagValues) -> str | None:
-  """The kind of condition that is given, if any."""
-  names = ('labels', 'prompts', 'tokens')
-  given = [name for name in names if values[name].value is not None]
-  if len(given) > 1:
-    raise ValueError(
-        f'{" and ".join(f"--{name}" for name in given)} exclude each other.'
-        ' Give only one of them.'
-    )
-  return given[0] if given else None

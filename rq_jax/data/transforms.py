@@ -87,9 +87,17 @@ def evaluate(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
   Raises:
     ValueError: If the image has another type or shape.
   """
+  return _to_float(center(image, image_size=image_size))
+
+
+def center(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
+  """Takes the center of a picture: uint8[h, w, 3] -> uint8[Y, X, 3].
+
+  These are the pixels of `evaluate`, whose arguments and errors it has, too.
+  """
   _check(image)
   size = sizes.pair(image_size)
-  return _to_float(center_crop(cover(image, size), size))
+  return center_crop(cover(image, size), size)
 
 
 def cover(

@@ -12,8 +12,12 @@ from rq_jax.data.prepared import folder as folder_lib
 _LOOKED_AT = 1000  # Entries of a folder.
 
 
-def source_of(path: str) -> str:
+def source_of(path: str, *, flag: str = '--data') -> str:
   """Name of the source that reads a folder: a value of `data.source`.
+
+  Args:
+    path: The folder.
+    flag: The flag that names it, for errors.
 
   Raises:
     ValueError: If the folder is a cache of features, or there is none.
@@ -21,11 +25,11 @@ def source_of(path: str) -> str:
   folder = epath.Path(path)
   if not folder.is_dir():
     raise ValueError(
-        f'--data={path} is not a folder. Give the folder of your images.'
+        f'{flag}={path} is not a folder. Give the folder of your images.'
     )
   if (folder / 'train' / layout.META).exists():
     raise ValueError(
-        f'--data={path} is a cache of features. Give the folder of the images'
+        f'{flag}={path} is a cache of features. Give the folder of the images'
         ' that were encoded.'
     )
   if folder_lib.find_all(folder):

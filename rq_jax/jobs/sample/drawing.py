@@ -3,13 +3,16 @@
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
+import hashlib
 from typing import Any, TypeVar
 
+from etils import epath
 import jax
 import numpy as np
 
 from rq_jax import compilation
 from rq_jax import config as config_lib
+from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
 from rq_jax.distributed import console
@@ -66,6 +69,28 @@ class Drawing:
           sampling=self.sampling,
           **self.conditions.rows(start, self._batch),
       )
+
+  def described(self) -> dict[str, Any]:
+    """All values that decide the images, except for their number."""
+    return {
+        'model': self._fingerprints(),
+        'seed': self.seed,
+        'conditions': self.conditions.described(),
+        'sampling': dataclasses.asdict(self.sampling),
+        'chunk_size': self.chunk_size,
+    }
+
+  def _fingerprints(self) -> dict[str, str]:
+    """Hashes of the models, and of the text tokenizer if it is used."""
+    found = {
+        'prior': inference_copy.fingerprint(self.sampler.prior_variables),
+        'tokenizer': self.sampler.tokenizer.fingerprint,
+    }
+    text_tokenizer = self.sampler.text_tokenizer
+    if self.conditions.kind == 'prompts' and text_tokenizer is not None:
+      contents = epath.Path(text_tokenizer).read_bytes()
+      found['text_tokenizer'] = hashlib.sha256(contents).hexdigest()
+    return found
 
   def chunks(self, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Draws chunks; yields their numbers and their images, uint8[n, Y, X, 3].

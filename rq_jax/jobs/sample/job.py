@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
-import dataclasses
-import hashlib
 from typing import Any
 
 from etils import epath
@@ -11,7 +9,6 @@ import jax
 import numpy as np
 
 from rq_jax import files as files_lib
-from rq_jax.checkpoints import inference_copy
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
 from rq_jax.jobs import manifest
@@ -124,37 +121,18 @@ def _described(
     rejection: rejection_lib.Rejection | None,
 ) -> dict[str, Any]:
   """All values that decide the bytes of a job; see `manifest`."""
-  sampler = drawing.sampler
   # Jobs without it were begun before there was rejection, too.
   chosen = {} if rejection is None else {'rejection': rejection.described()}
   return {
       **origin,
-      'model': _model(drawing),
-      'seed': drawing.seed,
+      **drawing.described(),
       'num_images': files.num_images,
-      'conditions': drawing.conditions.described(),
-      'sampling': dataclasses.asdict(drawing.sampling),
       **chosen,
-      'chunk_size': files.chunk_size,
       'format': files.format,
       'shard_size': files.shard_size if files.format == 'shards' else None,
-      'devices': _devices(sampler),
+      'devices': _devices(drawing.sampler),
       'versions': versions.of('jax', 'rq_jax'),
   }
-
-
-def _model(drawing: drawing_lib.Drawing) -> dict[str, str]:
-  """Fingerprints of the models, and of the text tokenizer if it is used."""
-  sampler = drawing.sampler
-  found = {
-      'prior': inference_copy.fingerprint(sampler.prior_variables),
-      'tokenizer': sampler.tokenizer.fingerprint,
-  }
-  text_tokenizer = sampler.text_tokenizer
-  if drawing.conditions.kind == 'prompts' and text_tokenizer is not None:
-    contents = epath.Path(text_tokenizer).read_bytes()
-    found['text_tokenizer'] = hashlib.sha256(contents).hexdigest()
-  return found
 
 
 def _devices(sampler: Sampler) -> str:

@@ -1,0 +1,1 @@
+"""Computes metrics of images, from files or drawn by a model."""

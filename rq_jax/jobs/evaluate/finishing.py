@@ -1,0 +1,205 @@
+"""The end of an evaluation: from features to results and a page."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from rq_jax import files
+from rq_jax.distributed import console
+from rq_jax.evaluation import classifier_classes
+from rq_jax.evaluation import classifiers
+from rq_jax.evaluation import fingerprint
+from rq_jax.evaluation import references
+from rq_jax.jobs import chunks
+from rq_jax.jobs import versions
+from rq_jax.jobs.evaluate import distances
+from rq_jax.jobs.evaluate import features
+from rq_jax.jobs.evaluate import job as job_lib
+from rq_jax.jobs.evaluate import looking
+from rq_jax.jobs.evaluate import measuring
+from rq_jax.jobs.evaluate import page
+from rq_jax.jobs.evaluate import plan as plan_lib
+from rq_jax.jobs.evaluate import request as request_lib
+from rq_jax.jobs.evaluate import restoring
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finish:
+  """Computes the results of an evaluation, when all features are there."""
+
+  request: request_lib.Request
+  plan: plan_lib.Plan
+  restored: restoring.Restored
+
+  def asked(self) -> dict[str, Any]:
+    """All values that decide the results, apart from the features."""
+    request, held = self.request, self.request.statistics
+    return {
+        'metrics': [measure.title for measure in self.plan.measures],
+        'intervals': request.intervals,
+        'statistics': held and held.description.get('sha256'),
+        'prompts': request.prompts and list(request.prompts),
+        'classes': request.classes
+        and files.read_json(epath.Path(request.classes)),
+        'save_reference': request.save_reference,
+    }
+
+  def finish(
+      self,
+      samples: features.Part,
+      reference: features.Part | None,
+      check: chunks.Check,
+  ) -> dict[str, Any]:
+    """Computes the results, and writes the page."""
+    request = self.request
+    console.tell('Computing the metrics ...')
+    comparison = distances.Comparison(
+        samples=samples,
+        reference=reference,
+        statistics=request.statistics,
+        intervals=request.intervals,
+        check=check,
+    )
+    known = self._known()
+    results, left_out = measuring.measure(self.plan.measures, comparison, known)
+    described = {n.name: dict(n.described) for n in samples.networks}
+    compared = self._compared(comparison, described)
+    used = {
+        _title(m, name): m for m in self.plan.measures for name in _names(m)
+    }
+    for result in results:
+      measure = used[result['metric'], result['dialect']]
+      result['fingerprint'] = fingerprint.describe(
+          result['metric'],
+          measure.dialect,
+          count=result['n'],
+          versions=versions.of(*fingerprint.PROGRAMS),
+          extractors={measure.network: described[measure.network]},
+          reference=compared.get(measure.network)
+          if measure.needs_reference
+          else None,
+          images=_without_path(request.samples.described()),
+      )
+    found = {
+        'images': {
+            'samples': request.samples.described(),
+            'reference': request.reference and request.reference.described(),
+        },
+        'results': results,
+        'nearest': looking.copies(comparison),
+        'classes': looking.best_and_worst(comparison, known),
+        'left_out': self.plan.left_out | left_out,
+        'remarks': self._remarks(),
+    }
+    if request.save_reference is not None:
+      self._save(compared)
+    page.write(epath.Path(samples.folder) / job_lib.PAGE, found, comparison)
+    return found
+
+  def _known(self) -> measuring.Known:
+    """Labels, classes and texts of the samples."""
+    request, classifier = self.request, self.restored.classifier
+    scores = None
+    if classifier is not None and request.samples.labels is not None:
+      scores = functools.partial(
+          classifiers.log_probabilities, classes=self._classes(classifier)
+      )
+    return measuring.Known(
+        labels=request.samples.labels, class_scores=scores, texts=self._texts()
+    )
+
+  def _classes(
+      self, classifier: classifiers.Classifier
+  ) -> tuple[tuple[int, ...], ...] | None:
+    """The classifier's classes of each class of the samples."""
+    samples = self.request.samples
+    labels = samples.labels
+    assert labels is not None
+    count = samples.num_classes or int(labels.max()) + 1
+    if self.request.classes is not None:
+      return classifier_classes.read(
+          self.request.classes,
+          samples.class_names,
+          count,
+          known=classifier.num_classes,
+      )
+    same = count == classifier.num_classes
+    if not same and (samples.num_classes or count > classifier.num_classes):
+      raise ValueError(
+          f'The samples have {count} classes, and the network of --classifier'
+          f' knows {classifier.num_classes}. Say with --classifier_classes'
+          ' which of them belong together.'
+      )
+    return None
+
+  def _texts(self) -> Callable[[], np.ndarray] | None:
+    clip, prompts = self.restored.clip, self.request.prompts
+    if clip is None or prompts is None:
+      return None
+
+    def embed() -> np.ndarray:
+      rows = np.arange(len(self.request.samples)) % len(prompts)
+      return clip.text(prompts)[rows]
+
+    return embed
+
+  def _compared(
+      self,
+      comparison: distances.Comparison,
+      described: Mapping[str, Mapping[str, Any]],
+  ) -> dict[str, references.Reference]:
+    """What was compared with, by network; saves it if the user asks for it."""
+    request, found = self.request, {}
+    for measure in self.plan.measures:
+      name = measure.network
+      if request_lib.from_file(measure, request.statistics):
+        assert request.statistics is not None
+        found[name] = request.statistics
+      elif (
+          measure.needs_reference
+          and name not in found
+          and comparison.reference is not None
+      ):
+        found[name] = distances.reference_of(comparison, name, described[name])
+    return found
+
+  def _save(self, compared: Mapping[str, references.Reference]) -> None:
+    """Writes the statistics of the reference for later evaluations."""
+    path = self.request.save_reference
+    assert path is not None
+    (name,) = (n for n in compared if n.startswith('inception'))
+    dialect = next(
+        m.dialect for m in self.plan.measures if m.network == name and m.dialect
+    )
+    reference = compared[name]
+    description = {**reference.description, 'dialect': dialect.name}
+    references.write(
+        path, dataclasses.replace(reference, description=description)
+    )
+    console.tell(f'Wrote the statistics of the reference to {path}.')
+
+  def _remarks(self) -> list[str]:
+    held = self.request.statistics
+    if held is None:
+      return []
+    found = {m.dialect.name: m.dialect for m in self.plan.measures if m.dialect}
+    sentences = [references.remarks(held, d) for d in found.values()]
+    return list(dict.fromkeys(sum(sentences, [])))
+
+
+def _names(measure: plan_lib.Measure) -> tuple[str, ...]:
+  if measure.metric == 'precision_recall':
+    return ('precision', 'recall')
+  return (measure.metric,)
+
+
+def _title(measure: plan_lib.Measure, name: str) -> tuple[str, str | None]:
+  return name, measure.dialect and measure.dialect.name
+
+
+def _without_path(identity: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in identity.items() if name != 'path'}

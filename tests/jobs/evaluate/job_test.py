@@ -1,0 +1,227 @@
+"""An evaluation of images in files: features, results, restarts."""
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from rq_jax import files
+from rq_jax.jobs import manifest
+from rq_jax.jobs.evaluate import chunk_files
+from rq_jax.jobs.evaluate import job
+from tests.jobs.evaluate import fakes
+
+
+@pytest.fixture(autouse=True)
+def fake_networks(monkeypatch):
+  with fakes.networks_replaced(monkeypatch):
+    yield
+
+
+@pytest.fixture
+def paths(tmp_path):
+  return (
+      fakes.write(tmp_path / 'a.npz', 100),
+      fakes.write(tmp_path / 'b.npz', 90, seed=1),
+  )
+
+
+def frechet(first, second):
+  """The distance of two sets of features, by SciPy."""
+  means = [x.mean(axis=0) for x in (first, second)]
+  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
+  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+  return np.sum((means[0] - means[1]) ** 2) + np.trace(
+      covariances[0] + covariances[1] - 2 * root
+  )
+
+
+def by_metric(found):
+  return {result['metric']: result for result in found['results']}
+
+
+def test_the_results_are_those_of_all_images(paths, tmp_path):
+  found = fakes.evaluate(tmp_path / 'out', *paths)
+  result = by_metric(found)['fid']
+  rows = [
+      fakes.colours(fakes.images(100))['pool'].astype(np.float64),
+      fakes.colours(fakes.images(90, 1))['pool'].astype(np.float64),
+  ]
+  np.testing.assert_allclose(result['value'], frechet(*rows), rtol=1e-9)
+  low, high = result['interval']
+  assert low < result['value'] < high
+  assert (result['n'], result['n_reference']) == (100, 90)
+  assert result['curve']['n'] == [12, 25, 50, 100]
+  logits = fakes.colours(fakes.images(100))['logits'].astype(np.float64)
+  order = np.random.RandomState(0).permutation(100)
+  scores = []
+  for part in np.array_split(logits[order], 10):
+    p = np.exp(part) / np.exp(part).sum(axis=1, keepdims=True)
+    q = p.mean(axis=0)
+    scores.append(np.exp(np.mean(np.sum(p * np.log(p / q), axis=1))))
+  score = by_metric(found)['is']
+  np.testing.assert_allclose(score['value'], np.mean(scores), rtol=1e-9)
+  np.testing.assert_allclose(score['deviation'], np.std(scores, ddof=1))
+  assert 'Evaluate more images' in score['no_interval']
+  assert found['left_out']['lpips'] == '--lpips is not given'
+
+
+def test_a_copy_is_the_nearest_of_all(paths, tmp_path):
+  pixels = fakes.images(90, 1)
+  pixels[37] = fakes.images(100)[81]
+  np.savez(tmp_path / 'with_copy.npz', pixels)
+  found = fakes.evaluate(
+      tmp_path / 'out', paths[0], str(tmp_path / 'with_copy.npz')
+  )
+  first, second = found['nearest']['pairs'][:2]
+  assert first == {'sample': 81, 'reference': 37, 'distance': 0}
+  assert second['distance'] > 0
+
+
+class Killed(BaseException):
+  """Ends a job like SIGKILL: nothing handles this exception."""
+
+
+def dies_at(moment, monkeypatch):
+  """Kills the job before it opens, or before it renames, its n-th file."""
+  moments, whole = iter(range(1000)), files.whole
+
+  @contextlib.contextmanager
+  def mortal(path, **options):
+    if next(moments) == moment:
+      raise Killed
+    with whole(path, **options) as file:
+      yield file
+      if next(moments) == moment:
+        path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
+        raise Killed
+
+  monkeypatch.setattr(files, 'whole', mortal)
+
+
+# Two for each file: job.json, seven chunks, six of the reference, the page, the
+# results.
+@pytest.mark.parametrize('moment', [0, 1, 4, 13, 21, 28, 29, 30, 31])
+def test_a_killed_job_becomes_what_it_would_have_been(
+    moment, paths, tmp_path, monkeypatch
+):
+  fakes.evaluate(tmp_path / 'whole', *paths, intervals=False)
+  with monkeypatch.context() as patch:
+    dies_at(moment, patch)
+    with pytest.raises(Killed):
+      fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
+  fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
+  assert fakes.contents(tmp_path / 'killed') == fakes.contents(
+      tmp_path / 'whole'
+  )
+
+
+def test_only_missing_chunks_are_computed(paths, tmp_path, monkeypatch):
+  whole = fakes.evaluate(tmp_path, *paths)
+  chunk_files.path(tmp_path, 2).unlink()
+  chunk_files.path(tmp_path, 9).unlink()
+  (tmp_path / job.RESULTS).unlink()
+  seen = []
+  extract = fakes.colours
+
+  def counted(pixels):
+    seen.append(len(pixels))
+    return extract(pixels)
+
+  monkeypatch.setattr(fakes, 'colours', counted)
+  assert fakes.evaluate(tmp_path, *paths) == whole
+  assert seen == [16, 16]
+
+
+def test_other_metrics_of_the_same_features_are_added(paths, tmp_path):
+  first = fakes.evaluate(tmp_path, *paths)
+  again = fakes.evaluate(tmp_path, *paths, intervals=False)
+  values = [by_metric(found)['fid']['value'] for found in (first, again)]
+  assert values[0] == values[1]
+  assert by_metric(again)['fid']['interval'] is None
+
+
+def test_a_folder_of_other_images_is_refused(paths, tmp_path):
+  fakes.evaluate(tmp_path / 'out', *paths)
+  other = fakes.write(tmp_path / 'other.npz', 100, seed=2)
+  with pytest.raises(ValueError, match='samples.crc32.*Choose another --out'):
+    fakes.evaluate(tmp_path / 'out', other, paths[1])
+
+
+def test_a_folder_with_results_of_something_else_is_refused(paths, tmp_path):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'report.html').write_text('mine')
+  with pytest.raises(ValueError, match='report.html, but no job.json'):
+    fakes.evaluate(tmp_path / 'out', *paths)
+  assert not (tmp_path / 'out' / manifest.NAME).exists()
+
+
+def test_a_damaged_chunk_is_an_error_that_names_it(paths, tmp_path):
+  fakes.evaluate(tmp_path, *paths)
+  file = chunk_files.path(tmp_path, 3)
+  arrays = chunk_files.read(file)
+  arrays[f'{fakes.NETWORK}/pool'] = arrays[f'{fakes.NETWORK}/pool'] + 1
+  comment = file.read_bytes()[-64:]
+  chunk_files.write(file, arrays)
+  file.write_bytes(file.read_bytes()[:-64] + comment)
+  (tmp_path / job.RESULTS).unlink()
+  with pytest.raises(ValueError, match='000003.npz is damaged.*Remove it'):
+    fakes.evaluate(tmp_path, *paths)
+
+
+def test_the_space_for_all_features_is_checked_first(
+    paths, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(files, 'free_bytes', lambda _: 100)
+  # 100 samples with 3 + 6 numbers and 90 images with 3, of 4 bytes.
+  with pytest.raises(files.DiskFullError, match=re.escape('4.7 kB are needed')):
+    fakes.evaluate(tmp_path / 'out', *paths)
+  assert not (tmp_path / 'out' / 'features').exists()
+
+
+def test_saved_statistics_give_the_same_distance(paths, tmp_path):
+  first = fakes.evaluate(
+      tmp_path / 'images',
+      *paths,
+      metrics=['fid'],
+      save_reference=str(tmp_path / 'saved.npz'),
+  )
+  second = fakes.evaluate(
+      tmp_path / 'statistics',
+      paths[0],
+      str(tmp_path / 'saved.npz'),
+      metrics=['fid'],
+  )
+  first, second = (by_metric(found)['fid'] for found in (first, second))
+  assert first['value'] == second['value']
+  assert second['n_reference'] == 90
+  assert second['fingerprint']['reference']['dialect'] == 'rq'
+
+
+def test_one_image_gives_a_sentence_for_each_metric(tmp_path, paths):
+  one = fakes.write(tmp_path / 'one.npz', 1)
+  with pytest.raises(ValueError, match='at least 2 images.*splits'):
+    fakes.evaluate(tmp_path / 'out', one, paths[1])
+
+
+def test_few_images_get_a_note(tmp_path, paths):
+  few = fakes.write(tmp_path / 'few.npz', 3)
+  found = fakes.evaluate(tmp_path / 'out', few, paths[1])
+  assert '3 images are fewer than' in by_metric(found)['fid']['note']
+  assert '3 images cannot be divided into 10' in found['left_out']['is (rq)']
+
+
+def test_features_that_are_not_finite_are_an_error(
+    paths, tmp_path, monkeypatch
+):
+  extract, calls = fakes.colours, iter([1, np.nan])
+
+  def colours(pixels):
+    return extract(pixels) | {'pool': extract(pixels)['pool'] * next(calls)}
+
+  monkeypatch.setattr(fakes, 'colours', colours)
+  with pytest.raises(ValueError, match='pool of image 16 hold NaN'):
+    fakes.evaluate(tmp_path, *paths)
+  assert chunk_files.finished(tmp_path) == {0}
