@@ -90,6 +90,23 @@ def test_identical_and_constant_sets_cover_each_other(case, half):
     assert precision_recall.precision_recall(same, same, half=half) == (1, 1)
 
 
+def test_float16_is_given_up_if_only_a_distance_overflows():
+  # Squared lengths are at most 23,000, and the largest squared distance 90,000.
+  rows = np.array([[-150, 3], [-149, 1], [150, 2], [151, 5]], np.float32)
+  found = precision_recall.manifold(rows, k=2, half=True)
+  exact = precision_recall.manifold(rows, k=2)
+  np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def test_balls_around_repeated_features_have_radius_zero():
+  rows = np.random.default_rng(0).uniform(size=(9, 2048)).astype(np.float32)
+  radii = precision_recall.manifold(np.repeat(rows, 4, axis=0))
+  np.testing.assert_array_equal(radii, 0)
+  copies = np.repeat(rows, 33, axis=0)
+  found = precision_recall.precision_recall(np.repeat(rows, 4, axis=0), copies)
+  assert found == (1, 1)
+
+
 def test_sets_far_apart_do_not_overlap():
   rows = metric_inputs.features('few')[0]
   assert precision_recall.precision_recall(rows, rows + 100) == (0, 0)
