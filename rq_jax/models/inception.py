@@ -166,9 +166,10 @@ class _Classifier(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    initializer = nn.initializers.lecun_normal()
-    kernel = self.param('kernel', initializer, (x.shape[-1], _CLASSES))
-    bias = self.param('bias', nn.initializers.zeros, (_CLASSES,))
+    # By default, the dtype would depend on JAX_ENABLE_X64.
+    shape, dtype = (x.shape[-1], _CLASSES), jnp.float32
+    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape, dtype)
+    bias = self.param('bias', nn.initializers.zeros, shape[1:], dtype)
     unbiased = jnp.dot(x, kernel, precision=_PRECISION)
     return {'unbiased_logits': unbiased, 'logits': unbiased + bias[None]}
 

@@ -40,8 +40,8 @@ def from_official(
   bit, and the output of the model for a fixed input must be finite.
 
   Args:
-    src: An archive as released, a folder, or a file of `torch.save` with its
-      `config.yaml` beside it.
+    src: An archive as released, a folder, or a file of `torch.save` or
+      safetensors with its `config.yaml`, or our `config.json`, beside it.
     dst: Folder to write; it appears whole or not at all.
     ema: Whether to convert the averaged parameters.
     tokenizer: Folder of the converted RQ-VAE, for an RQ-Transformer whose
