@@ -95,8 +95,6 @@ class Search:
     approximate = lengths[:, None] + other[None] - 2 * (ours @ theirs.T)
     k = min(squared.shape[1], len(theirs))
     nearest = np.partition(approximate, k - 1, axis=1)[:, k - 1]
-    if k < squared.shape[1]:
-      nearest = np.full_like(nearest, np.inf)
     # More than a sum of D products can be off.
     error = np.finfo(np.float64).eps * (ours.shape[1] + 8)
     error *= lengths + np.max(other)
