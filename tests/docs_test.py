@@ -35,7 +35,7 @@ QUICKLY = {
 ONLY_PARSED = re.compile(
     r'^benchmark |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
     r'|^prepare --from=(lsun|webdataset)|downloads/ffhq'
-    r'|^convert --from=(resnet|vgg16|efficientnet_lite0)'
+    r'|^convert --from=(inception|vgg16|resnet|efficientnet_lite0|clip)'
 )
 
 

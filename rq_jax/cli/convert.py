@@ -10,9 +10,10 @@ r"""Converts official checkpoints, and exports models; needs no PyTorch.
       --src=pt_inception-2015-12-05-6726825d.pth --dst=checkpoints/inception
 
 With --from=official, --src is an archive as released, a folder, or a file of
-`torch.save` with its `config.yaml` beside it. The file may have any name, and
-may be from before PyTorch 1.6. Nothing in it is executed. All written arrays
-are compared with their source.
+`torch.save` with its `config.yaml` beside it; or what --to=safetensors wrote.
+The file may have any name, may be from before PyTorch 1.6, and may be a
+training checkpoint. Nothing in it is executed. All written arrays are compared
+with their source.
 
 With --from=inception, vgg16, resnet, efficientnet_lite0 or clip, --src is a
 file with the weights of a network that metrics use. For inception, it is the

@@ -10,18 +10,16 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from typing import Any
 
-import yaml
-
+from rq_jax.conversion import file_kinds
+from rq_jax.conversion import safetensors_format
 from rq_jax.conversion import tarball
+from rq_jax.conversion.configs import beside
 from rq_jax.conversion.torch_format import reading
 
-_TYPES = {'rq-vae': 'stage1', 'rq-transformer': 'stage2'}
-# Suffixes of files of torch.save. The releases use the first one.
-_SUFFIXES = ('.pt', '.pth', '.ckpt', '.bin')
-_MAX_DEPTH = 32
-_MAX_TEXT = 4096
+# Suffixes of files of weights. The releases use the first one.
+_SUFFIXES = ('.pt', '.pth', '.ckpt', '.bin', '.safetensors')
+_WEIGHTS = ('model.pt', 'model.safetensors')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +66,15 @@ def open_source(
   elif not src.is_file():
     raise ValueError(
         f'{src} does not exist. Give the path of a .tar.gz file, of a folder'
-        ' with stage1 or stage2 in it, or of a file of torch.save.'
+        ' with stage1 or stage2 in it, or of a file of torch.save or'
+        ' safetensors.'
     )
-  elif reading.is_torch_file(src) or (
-      src.suffix in _SUFFIXES and not tarball.is_archive(src)
+  elif (found := _other_kind(src)) is not None:
+    raise ValueError(f'{src} is {found}')
+  elif (
+      reading.is_torch_file(src)
+      or safetensors_format.is_safetensors(src)
+      or (src.suffix in _SUFFIXES and not tarball.is_archive(src))
   ):
     yield _alone(src)
   else:
@@ -83,46 +86,13 @@ def open_source(
       yield _staged(unpacked, src)
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-  """Reads a `config.yaml`: dicts, lists, strings and numbers.
-
-  Raises:
-    ValueError: If the file is not YAML, or is too large or too complex for such
-      a config.
-  """
-  with open(path, 'rb') as file:
-    text = file.read(tarball.MAX_CONFIG + 1)
-  config = None
-  problem = f'it has more than {tarball.MAX_CONFIG} bytes'
-  if len(text) <= tarball.MAX_CONFIG:
-    try:
-      problem = _trap(text)
-      config = None if problem else yaml.safe_load(text)
-    # Impossible dates and numbers raise errors of many other types.
-    except Exception as error:
-      problem = ' '.join(str(error).split())
-  if not isinstance(config, dict):
-    raise ValueError(
-        f'{path} is not a config of an official checkpoint:'
-        f' {problem or "it holds no dict"}. Use the config that came with the'
-        ' checkpoint.'
-    )
-  return config
-
-
-def _trap(text: bytes) -> str | None:
-  """Why a small text would be slow to parse or deeply nested, or None."""
-  depth = 0
-  for event in yaml.parse(text, yaml.SafeLoader):
-    if isinstance(event, yaml.AliasEvent):
-      return 'it refers back to a part of itself'
-    if len(getattr(event, 'value', '')) > _MAX_TEXT:
-      return f'it holds a text of more than {_MAX_TEXT} characters'
-    depth += isinstance(event, yaml.CollectionStartEvent)
-    depth -= isinstance(event, yaml.CollectionEndEvent)
-    if depth > _MAX_DEPTH:
-      return f'it is nested more than {_MAX_DEPTH} levels deep'
-  return None
+def _other_kind(src: pathlib.Path) -> str | None:
+  """What a file is that is neither weights nor an archive, and what to do."""
+  with open(src, 'rb') as file:
+    found = file_kinds.recognised(file.read(file_kinds.HEAD_BYTES))
+  if found is None or reading.is_torch_file(src) or tarball.is_archive(src):
+    return None
+  return '. '.join(found)
 
 
 def _in_folder(folder: pathlib.Path) -> OfficialFiles:
@@ -166,18 +136,21 @@ def _staged(folder: pathlib.Path, src: pathlib.Path) -> OfficialFiles:
   for stage in tarball.STAGES:
     if not (folder / stage).is_dir():
       continue
-    for file in tarball.FILES:
-      if not (folder / stage / file).is_file():
+    # Exports to safetensors have the same layout.
+    weights = [folder / stage / name for name in _WEIGHTS]
+    model = next(filter(pathlib.Path.is_file, weights), weights[0])
+    config = beside.find(model)
+    for file in (model, config):
+      if not file.is_file():
         raise ValueError(
-            f'{src} holds {stage}, but not {stage}/{file}. Add that file: a'
-            ' checkpoint is converted together with its config.'
+            f'{src} holds {stage}, but not {stage}/{file.name}. Add that file:'
+            ' a checkpoint is converted together with its config.'
         )
-    model = folder / stage / 'model.pt'
     found[stage] = model
-    if _stage(model.with_name('config.yaml')) != stage:
+    if beside.stage(config) != tarball.STAGES.index(stage) + 1:
       raise ValueError(
-          f'{src} holds a config of the other stage in {stage}/config.yaml. Put'
-          ' RQ-VAEs into stage1 and RQ-Transformers into stage2.'
+          f'{src} holds a config of the other stage in {stage}/{config.name}.'
+          ' Put RQ-VAEs into stage1 and RQ-Transformers into stage2.'
       )
   if not found:
     raise ValueError(
@@ -189,23 +162,11 @@ def _staged(folder: pathlib.Path, src: pathlib.Path) -> OfficialFiles:
 
 def _alone(model: pathlib.Path) -> OfficialFiles:
   """A single checkpoint; its stage is known only from its config."""
-  config = model.with_name('config.yaml')
+  config = beside.find(model)
   if not config.is_file():
     hint = '' if model.suffix in _SUFFIXES else ' Unpack it if it is a release.'
     raise ValueError(
         f'{model} has no config.yaml beside it. Put the config.yaml that came'
         f' with the checkpoint there.{hint}'
     )
-  return OfficialFiles(**{_stage(config): model})
-
-
-def _stage(config: pathlib.Path) -> str:
-  arch = read_config(config).get('arch')
-  kind = arch.get('type') if isinstance(arch, dict) else None
-  stage = _TYPES.get(kind) if isinstance(kind, str) else None
-  if stage is None:
-    raise ValueError(
-        f'{config} has arch.type={ascii(kind)[:80]}, which must be one of'
-        f' {sorted(_TYPES)}. Use the config that came with the checkpoint.'
-    )
-  return stage
+  return OfficialFiles(**{tarball.STAGES[beside.stage(config) - 1]: model})

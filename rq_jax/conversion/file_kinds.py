@@ -37,8 +37,9 @@ _KINDS = (
         'an ONNX model',
         'Save the state_dict() of the model in PyTorch with torch.save',
     ),
+    # A cut off file of torch.save may be shorter.
     (
-        rb'\x80[\x02-\x05]',
+        rb'(?s)\x80[\x02-\x05].{14}',
         'a pickle that torch.save did not write',
         'Save the tensors with torch.save, where the file can be loaded',
     ),

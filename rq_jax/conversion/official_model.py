@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -14,17 +13,19 @@ from rq_jax.config import RQTransformerConfig
 from rq_jax.config import RQVAEConfig
 from rq_jax.config import RQVAEExperiment
 from rq_jax.config import sizes
-from rq_jax.conversion import archive
 from rq_jax.conversion import mapping
+from rq_jax.conversion import state_dicts
 from rq_jax.conversion import tables
-from rq_jax.conversion.configs import reader
-from rq_jax.conversion.torch_format import reading
+from rq_jax.conversion import unwrapping
+from rq_jax.conversion.configs import beside
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.typing import PyTree, Variables
 
 # Called with the number of bytes of each array, before it is read.
 Progress = Callable[[int], object]
+
+_DISCRIMINATOR = 'discriminator'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class OfficialModel:
     rows: The table of official names and ours.
     file: The opened file, from which arrays are read.
     tensors: The official arrays by name, not read yet.
+    unwrapped: What was taken from the file and what was left out, as sentences.
   """
 
   source: pathlib.Path
@@ -48,8 +50,9 @@ class OfficialModel:
   unknown: tuple[str, ...]
   abstract: PyTree
   rows: list[tables.Row]
-  file: reading.TorchFile
-  tensors: Mapping[str, reading.LazyTensor]
+  file: state_dicts.WeightsFile
+  tensors: Mapping[str, unwrapping.Tensor]
+  unwrapped: str
 
   @property
   def nbytes(self) -> int:
@@ -62,7 +65,8 @@ class OfficialModel:
     def read(name: str) -> np.ndarray:
       tensor = self.tensors[name]
       progress(tensor.nbytes)
-      return self.file.read(tensor)
+      # Each file reads only its own kind of tensors.
+      return self.file.read(tensor)  # type: ignore[arg-type]
 
     flat = mapping.flatten(self.abstract)
     dtypes = {name: leaf.dtype for name, leaf in flat.items()}
@@ -90,35 +94,33 @@ class OfficialModel:
 def open_model(
     path: pathlib.Path, *, ema: bool = False
 ) -> Iterator[OfficialModel]:
-  """Opens an official checkpoint with the `config.yaml` beside it.
+  """Opens an official checkpoint with the description beside it.
 
   Args:
-    path: The file of `torch.save`.
+    path: A file of `torch.save`, with its `config.yaml` in the same folder; or
+      a safetensors file of `convert --to=safetensors`, which may have our
+      `config.json` there instead.
     ema: Whether to read the averaged parameters.
 
   Raises:
     ValueError: If either file is missing or damaged, or if they do not belong
       together.
   """
-  file = path.with_name('config.yaml')
-  if not file.exists():
-    raise ValueError(
-        f'{path} has no config.yaml beside it, so its architecture is unknown.'
-        ' Put the config.yaml that was released with the weights there.'
+  description = beside.read(beside.find(path))
+  config = description.config
+  with state_dicts.open_file(path) as file:
+    found, discriminator = _parts(
+        file, ema=ema, discriminator=description.discriminator
     )
-  description = reader.read(archive.read_config(file), str(file))
-  with reading.TorchFile(path) as file:
-    parts = _state_dicts(file.tree, path, ema)
-    if not description.discriminator:
-      parts.pop('discriminator', None)
-    config = description.config
-    discriminator = None
-    if 'discriminator' in parts and isinstance(config, RQVAEExperiment):
-      discriminator = config.discriminator
-    abstract, rows = model_table(config.model, discriminator)
-    tensors = {n: t for part in parts.values() for n, t in part.items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    mapping.check(rows, mapping.shapes(abstract), found, path)
+    tensors, kind = {**found.tensors, **discriminator}, None
+    if discriminator and isinstance(config, RQVAEExperiment):
+      kind = config.discriminator
+    abstract, rows = model_table(config.model, kind)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    try:
+      mapping.check(rows, mapping.shapes(abstract), shapes, path)
+    except ValueError as error:
+      raise ValueError(f'{error} {found.sentence()}'.rstrip()) from error
     yield OfficialModel(
         source=path,
         config=config,
@@ -127,27 +129,32 @@ def open_model(
         rows=rows,
         file=file,
         tensors=tensors,
+        unwrapped=found.sentence(),
     )
 
 
-def _state_dicts(tree: Any, path, ema: bool) -> dict[str, dict[str, Any]]:
-  """The state dicts of the model and, if there is one, the discriminator."""
-  key = 'state_dict_ema' if ema else 'state_dict'
-  if not isinstance(tree, Mapping) or tree.get(key) is None:
-    has = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree)
-    hint = 'Leave out --ema.' if ema else 'Give an official checkpoint.'
-    raise ValueError(f'{path} has no {key}; it holds {has}. {hint}')
-  parts = {'model': tree[key]}
-  if tree.get('discriminator') is not None:
-    parts['discriminator'] = tree['discriminator']
-  for part in parts.values():
-    entries = part.items() if isinstance(part, Mapping) else [('?', part)]
-    for name, value in entries:
-      if not isinstance(value, reading.LazyTensor):
-        raise ValueError(
-            f'{path}: {name} should be a tensor. Give an official checkpoint.'
-        )
-  return parts
+def _parts(
+    file: state_dicts.WeightsFile, *, ema: bool, discriminator: bool
+) -> tuple[unwrapping.Found, Mapping[str, unwrapping.Tensor]]:
+  """The state dicts of the model and of its discriminator, which may be {}."""
+  tree, part = file.tree, None
+  if discriminator and isinstance(tree, Mapping):
+    part = tree.get(_DISCRIMINATOR)
+  if isinstance(part, Mapping):
+    tree = {key: value for key, value in tree.items() if value is not part}
+    where = f'{file.path} -> {_DISCRIMINATOR}'
+    return (
+        unwrapping.unwrap(tree, file.path, averages=ema),
+        unwrapping.unwrap(part, where).tensors,
+    )
+  found = unwrapping.unwrap(tree, file.path, averages=ema)
+  # Safetensors have no parts, but a discriminator has names of its own.
+  names = [n for n in found.tensors if discriminator and n.startswith('main.')]
+  own = {n: t for n, t in found.tensors.items() if n not in names}
+  return (
+      dataclasses.replace(found, tensors=own),
+      {name: found.tensors[name] for name in names},
+  )
 
 
 def model_table(

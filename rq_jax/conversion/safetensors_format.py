@@ -205,8 +205,9 @@ class SafetensorsFile:
     size = os.fstat(self._fd).st_size - self._start
     end = 0
     # An empty tensor comes before the one that starts at the same position.
-    key = lambda item: (item[1].start, item[1].nbytes)
-    for name, tensor in sorted(self.tree.items(), key=key):
+    for name, tensor in sorted(
+        self.tree.items(), key=lambda item: (item[1].start, item[1].nbytes)
+    ):
       if tensor.start != end:
         raise self._damaged(
             f'{calls.shown(name)} starts at byte {tensor.start} instead of'

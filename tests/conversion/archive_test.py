@@ -5,7 +5,10 @@ import tarfile
 
 import pytest
 
+from rq_jax.checkpoints import stored
 from rq_jax.conversion import archive
+from rq_jax.conversion.configs import beside
+from tests import tiny
 from tests.conversion import pickles
 
 RQVAE = 'arch:\n  type: rq-vae\n'
@@ -29,7 +32,7 @@ def found(src, scratch):
   """The contents of the files that were found, by stage."""
   with archive.open_source(src, scratch) as source:
     for path in (source.stage1, source.stage2):
-      assert path is None or path.with_name('config.yaml').is_file()
+      assert path is None or beside.find(path).is_file()
     return [
         path and path.read_text() for path in (source.stage1, source.stage2)
     ]
@@ -143,53 +146,35 @@ def test_an_archive_may_be_called_like_a_checkpoint(tmp_path):
     assert found_in == ['one', 'two']
 
 
+@pytest.mark.parametrize('name', ['imagenet.tar.gz', 'a.pth', 'a'])
+def test_a_web_page_is_named_before_anything_is_missed(tmp_path, name):
+  (tmp_path / name).write_text('<!DOCTYPE html>')
+  with (
+      pytest.raises(ValueError, match=f'{name} is a web page. Download'),
+      archive.open_source(tmp_path / name, tmp_path),
+  ):
+    pass
+
+
+@pytest.mark.parametrize('own', [False, True])
+def test_safetensors_are_laid_out_as_releases_are(tmp_path, own):
+  files = {'stage1/model.safetensors': 'one', 'stage1/config.yaml': RQVAE}
+  folder = lay_out(tmp_path / 'src', files)
+  if own:
+    (folder / 'stage1' / 'config.yaml').unlink()
+    with pytest.raises(ValueError, match='stage1, but not stage1/config.yaml'):
+      found(folder, tmp_path)
+    stored.write_config(folder / 'stage1', tiny.stage1_config())
+  assert found(folder, tmp_path) == ['one', None]
+  assert found(folder / 'stage1' / 'model.safetensors', tmp_path) == [
+      'one',
+      None,
+  ]
+
+
 def test_what_does_not_exist_is_refused(tmp_path):
   with (
       pytest.raises(ValueError, match='does not exist'),
       archive.open_source(tmp_path / 'missing.tar.gz', tmp_path),
   ):
     pass
-
-
-def test_a_config_is_read_with_its_types(tmp_path):
-  path = tmp_path / 'config.yaml'
-  path.write_text('arch: {type: rq-vae, code_shape: [8, 8, 4], bias: 0.25}')
-  arch = {'type': 'rq-vae', 'code_shape': [8, 8, 4], 'bias': 0.25}
-  assert archive.read_config(path) == {'arch': arch}
-
-
-ALIASES = 'a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n'
-
-
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [
-        ('!!python/object/apply:os.system ["touch executed"]', 'constructor'),
-        ('a: !!python/name:os.system', 'constructor'),
-        ('a: !!python/object/new:os.system [touch executed]', 'constructor'),
-        (ALIASES, 'refers back'),
-        ('a: &a {b: *a}', 'refers back'),
-        ('[' * 100 + ']' * 100, 'nested more than 32'),
-        ('[' * 100_000, 'nested more than 32'),
-        ('a: ' + '1:1' * 3000, 'more than 4096 characters'),
-        ('a: [', 'parsing'),
-        ('a: 2024-99-99', 'month'),
-        ('a: !!timestamp x', 'not a config'),
-        ('a: !!int ""', 'not a config'),
-        ('\0', 'not a config'),
-        ('- a', 'no dict'),
-        ('', 'no dict'),
-        ('#' * (2**20 + 1), 'more than 1048576 bytes'),
-    ],
-)
-def test_a_hostile_config_is_refused_and_executes_nothing(
-    tmp_path, monkeypatch, text, message
-):
-  monkeypatch.chdir(tmp_path)
-  path = tmp_path / 'config.yaml'
-  path.write_text(text)
-  with pytest.raises(ValueError, match=message) as refusal:
-    archive.read_config(path)
-  assert type(refusal.value) is ValueError
-  assert str(refusal.value).startswith(str(path))
-  assert os.listdir(tmp_path) == ['config.yaml']

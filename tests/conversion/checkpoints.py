@@ -35,7 +35,12 @@ def partner_raw():
 @functools.cache
 def partner():
   """Random weights for `partner_raw`, as a state dict."""
-  config = reader.read(partner_raw(), 'partner').config
+  return drawn(partner_raw())
+
+
+def drawn(raw):
+  """Random weights for the model of an official config, as a state dict."""
+  config = reader.read(raw, 'config.yaml').config
   abstract, rows = official_model.model_table(config.model)
   rng = np.random.default_rng(0)
   ours = {

@@ -40,11 +40,7 @@ HOSTILE = {
         pickles.name('collections', 'OrderedDict')
         + pickles.together(pickles.name('os', 'system') + CALL)
         + pickle.REDUCE,
-        'os.system',
-    ),
-    'inside of BUILD': (
-        DICT + pickles.name('os', 'system') + CALL + pickle.BUILD,
-        'os.system',
+        "OrderedDict' with unknown arguments",
     ),
     'runpy': (pickles.name('runpy', '_run_code') + CALL, 'runpy'),
     'torch.load': (pickles.name('torch', 'load') + CALL, 'torch.load'),
@@ -56,7 +52,7 @@ HOSTILE = {
         pickles.name('torch._utils._rebuild_tensor_v2', '__globals__') + CALL,
         '__globals__',
     ),
-    'numpy scalar': (pickles.name('numpy', 'scalar') + CALL, 'a NumPy object'),
+    'numpy scalar': (pickles.name('numpy', 'scalar') + CALL, 'numpy.scalar'),
     'INST': (pickle.MARK + pickle.INST + b'os\nsystem\n', 'INST'),
     'OBJ': (
         pickle.MARK + pickles.name('torch', 'Size') + pickle.OBJ,
@@ -238,8 +234,8 @@ HOSTILE = {
         (pickle.NONE + pickle.TUPLE1) * 1_000_001,
         '2000000 instructions',
     ),
-    'tuple as a key': (
-        pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.NONE + pickle.SETITEM,
+    'nested tuple as a key': (
+        pickle.EMPTY_DICT + _bomb(60) + pickle.NONE + pickle.SETITEM,
         'a tuple as a key',
     ),
     'half an item': (

@@ -42,9 +42,10 @@ def stage_of(raw: Any, source: str) -> int:
   arch = raw.get('arch') if isinstance(raw, Mapping) else None
   kind = arch.get('type') if isinstance(arch, Mapping) else None
   stages = {'rq-vae': 1, 'rq-transformer': 2}
-  if kind not in stages:
+  if not isinstance(kind, str) or kind not in stages:
     raise ValueError(
-        f"{source}: arch.type={kind!r} must be 'rq-vae' or 'rq-transformer'."
+        f"{source}: arch.type={ascii(kind)[:80]} must be 'rq-vae' or"
+        " 'rq-transformer'."
         ' Use the config.yaml that was released with the weights.'
     )
   return stages[kind]

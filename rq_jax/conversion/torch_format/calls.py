@@ -2,11 +2,12 @@
 
 Python's own pickle machine imports and calls the functions that a pickle names.
 Here a name is only a text, and each call that checkpoints need builds a value
-of our own. All other names and calls are refused.
+of our own. Objects of all other classes become an `Opaque`, without contents.
 """
 
 import collections
 from collections.abc import Callable
+import dataclasses
 from typing import Any, NoReturn
 
 from rq_jax.conversion.torch_format import tensors
@@ -19,10 +20,26 @@ _MAX_DEVICE = 64
 STORAGES = {
     f'torch {name}': dtype for name, dtype in tensors.STORAGE_TYPES.items()
 }
+_KEYS = (str, int, bool, float, type(None))
 
 
 class Name(str):
   """A name that a pickle would import; a type of its own, unlike strings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opaque:
+  """A class, function or object that is not read; only its name is known.
+
+  Attributes:
+    name: Module and name of the class, or of the function that would make the
+      object, such as 'omegaconf.listconfig.ListConfig'.
+  """
+
+  name: str
+
+  def __str__(self) -> str:
+    return shown(self.name)
 
 
 def shown(text: str) -> str:
@@ -40,8 +57,12 @@ def are(values: Any, *types: Any) -> bool:
 
 
 def is_key(value: Any) -> bool:
-  """Whether dicts of a checkpoint may have this value as a key."""
-  return type(value) in (str, int, bool)
+  """Whether dicts of a checkpoint may have this value as a key.
+
+  Nested tuples are refused, because hashing small ones can take forever.
+  """
+  items = value if type(value) is tuple else (value,)
+  return all(type(item) in _KEYS for item in items)
 
 
 class Calls:
@@ -55,18 +76,49 @@ class Calls:
     """The value that represents the result of a call.
 
     Args:
-      function: The called function; a `Name` if the pickle is well-formed.
+      function: The called function; a `Name` or an `Opaque` if the pickle is
+        well-formed. The call of an `Opaque` is not executed.
       arguments: A tuple of its arguments, if the pickle is well-formed.
 
     Raises:
       ValueError: From `refuse`, if checkpoints do not need this call.
     """
+    if isinstance(function, Opaque):
+      return function
     if not isinstance(function, Name):
       self._refuse(f'calls a {type(function).__name__}')
     for types, make in _FUNCTIONS.get(function, ()):
       if are(arguments, *types):
         return make(self, *arguments)
     return self._refuse(f'calls {shown(function)} with unknown arguments')
+
+  def storage(self, identity: Any) -> Storage | Opaque:
+    """The storage that the identity of an object outside the pickle names.
+
+    Args:
+      identity: If the pickle is well-formed, the tuple ('storage', class, key,
+        device, size). Before PyTorch 1.6, the source of a module is stored as
+        ('module', class, file, text); here, it is an object of that class.
+
+    Raises:
+      ValueError: From `refuse`, if it is anything else.
+    """
+    # Before PyTorch 1.6, a last item of None marked a whole storage.
+    if are(identity, *(object,) * 5, type(None)):
+      identity = identity[:-1]
+    if are(identity, *(object,) * 5, tuple):
+      self._refuse('has a storage that is a part of another one')
+    if are(identity, str, Opaque, str | None, str | None) or are(
+        identity, str, Opaque, str, str, int
+    ):
+      return identity[1]
+    if not are(identity, str, Name, str, str, int):
+      self._refuse('refers to something that is neither in it nor a storage')
+    kind, name, key, _, numel = identity
+    dtype = STORAGES.get(name)
+    if kind != 'storage' or dtype is None or numel < 0:
+      self._refuse(f'has a {shown(kind)} of {numel} times {shown(name)}')
+    return Storage(key, dtype, numel)
 
   def _tensor(self, storage, offset, shape, stride, *_) -> LazyTensor:
     if not all(type(value) is int for value in (*shape, *stride)):
@@ -106,14 +158,19 @@ _FUNCTIONS = {
         ((list,), Calls._ordered),
     ],
     # Only its items are read, so its default factory is dropped.
-    'collections defaultdict': [((Name,), lambda *_: {})],
+    'collections defaultdict': [((Name | Opaque,), lambda *_: {})],
     'torch Size': [((tuple,), lambda _, sizes: sizes)],
     'torch device': [((str,), Calls._device), ((str, int), Calls._device)],
     'torch._utils _rebuild_parameter': [
         ((LazyTensor, bool, _HOOKS), lambda _, tensor, *rest: tensor)
     ],
     'torch._utils _rebuild_tensor_v2': [
-        ((Storage, int, tuple, tuple, bool, _HOOKS), Calls._tensor)
+        ((Storage, int, tuple, tuple, bool, _HOOKS), Calls._tensor),
+        # A tensor of numbers that NumPy does not have.
+        (
+            (Opaque, int, tuple, tuple, bool, _HOOKS),
+            lambda _, kind, *rest: kind,
+        ),
     ],
     # PyTorch before 0.4 wrote this one and the next.
     'torch._utils _rebuild_tensor': [

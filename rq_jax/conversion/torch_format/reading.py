@@ -22,6 +22,7 @@ import zlib
 
 import numpy as np
 
+from rq_jax.conversion import file_kinds
 from rq_jax.conversion.torch_format import calls
 from rq_jax.conversion.torch_format import legacy
 from rq_jax.conversion.torch_format import tensors
@@ -30,21 +31,18 @@ from rq_jax.conversion.torch_format import zips
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 
 _ZIP = b'PK\3\4'
-# Bytes at the start of a file that suffice to recognise it.
-_HEAD = 262
 
 
 def is_torch_file(path: str | os.PathLike) -> bool:
   """Whether a file starts like one of `torch.save` of any release."""
   with open(path, 'rb') as file:
-    head = file.read(_HEAD)
-  return head.startswith((_ZIP, legacy.MAGIC)) or (
-      _is_tar(head) and head.startswith(b'sys_info\0')
-  )
+    head = file.read(file_kinds.HEAD_BYTES)
+  return head.startswith((_ZIP, legacy.MAGIC)) or _is_first_format(head)
 
 
-def _is_tar(head: bytes) -> bool:
-  return head[257:_HEAD] == b'ustar'
+def _is_first_format(head: bytes) -> bool:
+  """Whether a file is a tar file as the first releases of PyTorch wrote it."""
+  return head.startswith(b'sys_info\0') and head[257:262] == b'ustar'
 
 
 class TorchFile:
@@ -52,21 +50,19 @@ class TorchFile:
 
   Attributes:
     path: Path of the file.
-    tree: The saved object: dicts, lists, tuples, strings, numbers, None, and a
-      `LazyTensor` for each tensor. A `torch.Size` becomes a tuple, and a
-      `torch.device` a string.
+    tree: The saved object: dicts, lists, tuples, strings, numbers, None, a
+      `LazyTensor` for each tensor, and a `calls.Opaque` for each object of
+      another class. A `torch.Size` becomes a tuple, and a `torch.device` a
+      string.
 
   Raises:
-    ValueError: If the file is not one of PyTorch's, is damaged, or holds
-      anything that models and optimizers do not need.
+    ValueError: If the file is not one of PyTorch's, is damaged, or does what no
+      checkpoint needs.
   """
 
   def __init__(self, path: str | os.PathLike):
     self.path = pathlib.Path(path)
-    if not self.path.is_file():
-      raise ValueError(
-          f'{path} is not a file. Give the path of a file of torch.save.'
-      )
+    file_kinds.require_file(self.path)
     self._fd = os.open(self.path, os.O_RDONLY)
     try:
       self.tree, self._storages, self._members = self._open()
@@ -142,13 +138,13 @@ class TorchFile:
 
   def _open(self) -> tuple[Any, dict, dict[str, zips.Member]]:
     """The tree, its storages, and the range of each storage in the file."""
-    size = min(os.fstat(self._fd).st_size, _HEAD)
+    size = min(os.fstat(self._fd).st_size, file_kinds.HEAD_BYTES)
     head = zips.read_bytes(self._fd, 0, size, self.path)
     if head.startswith(_ZIP):
       return self._open_archive()
     if head.startswith(legacy.MAGIC):
       return legacy.contents(self._fd, self.path)
-    if _is_tar(head):
+    if _is_first_format(head):
       name = json.dumps(str(self.path), ensure_ascii=False)
       code = (
           f'import torch; torch.save(torch.load({name}, map_location="cpu",'
@@ -160,10 +156,12 @@ class TorchFile:
           ' it again where PyTorch is installed: python -c'
           f' {shlex.quote(code)}'
       )
-    raise ValueError(
-        f'{self.path} is not a file of torch.save: it starts with {head[:8]!r}.'
-        ' Check the path, and whether the download is complete.'
+    found = file_kinds.recognised(head)
+    kind, advice = found or (
+        f'not a file of torch.save: it starts with {head[:8]!r}',
+        'Check the path, and whether the download is complete.',
     )
+    raise ValueError(f'{self.path} is {kind}. {advice}')
 
   def _open_archive(self) -> tuple[Any, dict, dict[str, zips.Member]]:
     """Opens a zip file; returns the same as `_open`."""
@@ -180,8 +178,9 @@ class TorchFile:
         f'{prefix}constants.pkl' in members
     ):
       raise ValueError(
-          f'{self.path} is a TorchScript program, not a checkpoint. Save its'
-          ' state_dict() with torch.save and give the path of that file.'
+          f'{self.path} is a TorchScript program, not a checkpoint. Save the'
+          ' state_dict() of torch.jit.load(...) with torch.save, and give that'
+          ' file.'
       )
     packed = [name for name in members if not members[name].stored]
     if packed:

@@ -3,9 +3,11 @@
 A pickle is a program for a stack machine. The machine here knows only the
 instructions that build dicts, lists, tuples, strings and numbers. Where
 Python's own machine imports and calls the functions that the pickle names, this
-one builds values by the short list in `calls`. It refuses all other names and
-instructions, and everything else that a checkpoint does not need: tensors
-outside of their storage, endless nesting, and trees too large to walk over.
+one builds values by the short list in `calls`. An object of any other class is
+an `Opaque`: a name without contents, for the configs and loggers in training
+checkpoints. The machine refuses all other instructions, and everything else
+that a checkpoint does not need: tensors outside of their storage, endless
+nesting, and trees too large to walk over.
 """
 
 import collections
@@ -35,8 +37,6 @@ _LITERALS = {
 }
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-# Types of the kind, class, key, device and size of a storage.
-_IDENTITY = (str, calls.Name, str, str, int)
 
 
 def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
@@ -49,10 +49,12 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
   Returns:
     The saved tree, with a `LazyTensor` for each tensor, and the storages by
     key. The tree has at most `MAX_INSTRUCTIONS` nodes, including repetitions,
-    and at most `MAX_DEPTH` levels, so that every walk over it ends.
+    and at most `MAX_DEPTH` levels, so that every walk over it ends. Objects of
+    unknown classes are `calls.Opaque`.
 
   Raises:
-    ValueError: If it holds anything but tensors, plain values and containers.
+    ValueError: If it is damaged, is itself an object of an unknown class, or
+      does what no checkpoint needs.
   """
   machine = _Machine(path)
   stream = io.BytesIO(data)
@@ -102,6 +104,8 @@ class _Machine:
       self._step(name, argument)
     if len(self._stack) != 1 or self._marks:
       self.refuse('does not end with exactly one value')
+    if isinstance(self._stack[0], calls.Opaque):
+      self.refuse(f'is an object of {self._stack[0]}')
     self._check_tree(self._stack[0])
     return self._stack[0]
 
@@ -109,7 +113,8 @@ class _Machine:
     """Raises the error for a pickle that does something forbidden."""
     raise ValueError(
         f'{self._path} cannot be read: its pickle {what}. Save only tensors,'
-        ' numbers, strings, lists and dicts with torch.save.'
+        ' numbers, strings, lists and dicts with torch.save, such as the'
+        ' state_dict() of a model.'
     )
 
   def _damaged(self, what: str) -> NoReturn:
@@ -193,12 +198,15 @@ class _Machine:
 
   def _extend(self, values: list[Any]) -> None:
     target = self._top()
-    if type(target) is not list:
+    if type(target) is list:
+      target.extend(values)
+    elif not isinstance(target, calls.Opaque):
       self.refuse(f'appends to a {type(target).__name__}')
-    target.extend(values)
 
   def _update(self, values: list[Any]) -> None:
     target = self._top()
+    if isinstance(target, calls.Opaque):
+      return
     if not isinstance(target, dict) or len(values) % 2:
       self.refuse(f'sets half an item, or one of a {type(target).__name__}')
     for key, value in zip(values[::2], values[1::2]):
@@ -207,39 +215,34 @@ class _Machine:
       target[key] = value
 
   def _global(self, name: str) -> None:
-    if name not in calls.NAMES:
-      kind = 'a NumPy object, ' if name.startswith('numpy') else ''
-      self.refuse(f'refers to {kind}{shown(name.replace(" ", ".", 1))}')
-    self._stack.append(calls.Name(name))
+    if name in calls.NAMES:
+      self._stack.append(calls.Name(name))
+    else:
+      self._stack.append(calls.Opaque(name.replace(' ', '.', 1)))
+
+  def _new_object(self) -> None:
+    kind, arguments = self._pop(2)
+    if not isinstance(kind, calls.Opaque) or type(arguments) is not tuple:
+      self.refuse('has the instruction NEWOBJ without an unknown class')
+    self._stack.append(kind)
 
   def _build(self) -> None:
     """Drops attributes, such as the module versions of state dicts."""
     (state,) = self._pop(1)
     target = self._top()
     # Before PyTorch 0.4, parameters had three attributes; none is needed.
-    if isinstance(target, LazyTensor):
-      if calls.are(state, bool, bool, dict | None):
-        return
-    elif type(target) is collections.OrderedDict:
+    of_parameter = calls.are(state, bool, bool, dict | None)
+    if isinstance(target, LazyTensor) and of_parameter:
       return
-    self.refuse(f'sets attributes of a {type(target).__name__}')
+    if not isinstance(target, collections.OrderedDict | calls.Opaque):
+      self.refuse(f'sets attributes of a {type(target).__name__}')
 
   def _storage(self) -> None:
-    (identity,) = self._pop(1)
-    if calls.are(identity, *_IDENTITY, tuple):
-      self.refuse('has a storage that is a part of another one')
-    # Before PyTorch 1.6, a last item of None marked a whole storage.
-    if calls.are(identity, *_IDENTITY, type(None)):
-      identity = identity[:-1]
-    if not calls.are(identity, *_IDENTITY):
-      self.refuse('refers to something that is neither in it nor a storage')
-    kind, name, key, _, numel = identity
-    dtype = calls.STORAGES.get(name)
-    if kind != 'storage' or dtype is None or numel < 0:
-      self.refuse(f'has a {shown(kind)} of {numel} times {shown(name)}')
-    storage = Storage(key, dtype, numel)
-    if self.storages.setdefault(key, storage) != storage:
-      self.refuse(f'describes storage {shown(key)} in two different ways')
+    storage = self._calls.storage(*self._pop(1))
+    if isinstance(storage, Storage):
+      key = storage.key
+      if self.storages.setdefault(key, storage) != storage:
+        self.refuse(f'describes storage {shown(key)} in two different ways')
     self._stack.append(storage)
 
   def _check_tree(self, tree: Any) -> None:
@@ -277,6 +280,7 @@ _HANDLERS = {
     'GLOBAL': _Machine._global,
     'BUILD': lambda machine, _: machine._build(),
     'BINPERSID': lambda machine, _: machine._storage(),
+    'NEWOBJ': lambda machine, _: machine._new_object(),
     'REDUCE': lambda machine, _: machine._stack.append(
         machine._calls.value(*machine._pop(2))
     ),

@@ -1,7 +1,6 @@
 """Converts the weights of the perceptual loss."""
 
 import collections
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +8,8 @@ import numpy as np
 from rq_jax import files
 from rq_jax.checkpoints import inference_copy
 from rq_jax.conversion import mapping
+from rq_jax.conversion import state_dicts
 from rq_jax.conversion import tables
-from rq_jax.conversion.torch_format import reading
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.convert import from_official
@@ -37,18 +36,22 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
   rows = tables.lpips()
   with from_official.written_whole(dst) as partial:
     with (
-        reading.TorchFile(pathlib.Path(src)) as vgg,
-        reading.TorchFile(pathlib.Path(heads)) as linear,
+        state_dicts.open_state_dict(src) as vgg,
+        state_dicts.open_state_dict(heads) as linear,
     ):
-      tensors = collections.ChainMap(
-          _tensors(vgg, 'features.'), _tensors(linear, 'lin')
+      for file in (vgg, linear):
+        if file.unwrapped:
+          console.tell(f'{file.source.name}: {file.unwrapped}')
+      files_by_name = collections.ChainMap(
+          _starting(vgg, 'features.'), _starting(linear, 'lin')
       )
-      found = {name: tensor.shape for name, (_, tensor) in tensors.items()}
+      found = {
+          name: file.tensors[name].shape for name, file in files_by_name.items()
+      }
       mapping.check(rows, mapping.shapes(abstract), found, f'{src} or {heads}')
 
       def read(name: str) -> np.ndarray:
-        file, tensor = tensors[name]
-        return file.read(tensor)
+        return files_by_name[name].read(name)
 
       flat = mapping.flatten(abstract)
       dtypes = {name: leaf.dtype for name, leaf in flat.items()}
@@ -67,16 +70,8 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
   )
 
 
-def _tensors(file: reading.TorchFile, prefix: str):
-  """Tensors whose names start with a prefix, each with its file."""
-  if not isinstance(file.tree, dict):
-    raise ValueError(
-        f'{file.path} must hold a state dict, but holds'
-        f' {type(file.tree).__name__}. Give the files of --src and --heads that'
-        ' --help describes.'
-    )
-  return {
-      name: (file, tensor)
-      for name, tensor in file.tree.items()
-      if str(name).startswith(prefix)
-  }
+def _starting(
+    file: state_dicts.StateDict, prefix: str
+) -> dict[str, state_dicts.StateDict]:
+  """The file itself by each of its names that start with a prefix."""
+  return {name: file for name in file.tensors if name.startswith(prefix)}

@@ -40,8 +40,8 @@ def from_official(
   bit, and the output of the model for a fixed input must be finite.
 
   Args:
-    src: An archive as released, a folder, or a file of `torch.save` with its
-      `config.yaml` beside it.
+    src: An archive as released, a folder, or a file of `torch.save` or
+      safetensors with its `config.yaml`, or our `config.json`, beside it.
     dst: Folder to write; it appears whole or not at all.
     ema: Whether to convert the averaged parameters.
     tokenizer: Folder of the converted RQ-VAE, for an RQ-Transformer whose
@@ -144,6 +144,8 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
     console.tell(
         f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
     )
+    if model.unwrapped:
+      console.tell(model.unwrapped)
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       console.tell(

@@ -219,7 +219,9 @@ def test_a_file_that_lies_is_refused_in_one_sentence(
 def test_another_magic_number_is_that_of_no_file_of_torch(tmp_path):
   head = (MAGIC.replace(b'\x19', b'\x20'), VERSION, SYSTEM)
   path = pickles.write_legacy(tmp_path / 'a.pth', TENSOR, head=head)
-  with pytest.raises(ValueError, match='not a file of torch.save: it starts'):
+  with pytest.raises(
+      ValueError, match='a pickle that torch.save did not write'
+  ):
     reading.TorchFile(path)
 
 
@@ -228,6 +230,6 @@ def test_a_file_that_is_cut_off_anywhere_is_damaged(tmp_path):
   data = path.read_bytes()
   for length in range(len(data)):
     path.write_bytes(data[:length])
-    kind = 'damaged: ' if length >= len(MAGIC) else 'not a file of torch.save: '
+    kind = 'damaged: ' if length >= len(MAGIC) else '(not a file of|empty)'
     with pytest.raises(ValueError, match=f'a.pth is {kind}'):
       reading.TorchFile(path)

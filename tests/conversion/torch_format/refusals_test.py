@@ -16,7 +16,7 @@ from tests.conversion import pickles
 def test_a_file_that_is_cut_off_is_refused(tmp_path, length):
   path = pickles.write(tmp_path / 'a.pt', pickles.whole(pickles.tensor()))
   path.write_bytes(path.read_bytes()[:length])
-  with pytest.raises(ValueError, match='a.pt is (damaged|not a file of torch)'):
+  with pytest.raises(ValueError, match='a.pt is (damaged|empty|not a file of)'):
     reading.TorchFile(path)
 
 
@@ -127,11 +127,9 @@ def test_archives_of_other_kinds_are_refused(tmp_path, files, message):
 
 def test_what_is_no_file_of_torch_is_refused(tmp_path):
   path = tmp_path / 'page.pt'
-  path.write_bytes(b'<!DOCTYPE html>')
-  with pytest.raises(ValueError, match='starts with b.<!DOCTYP'):
+  path.write_bytes(b'no weights')
+  with pytest.raises(ValueError, match="torch.save: it starts with b'no weigh"):
     reading.TorchFile(path)
-  with pytest.raises(ValueError, match='is not a file'):
-    reading.TorchFile(tmp_path)
 
 
 def test_a_refused_file_is_closed(tmp_path):

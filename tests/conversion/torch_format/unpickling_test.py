@@ -5,9 +5,9 @@ import os
 import pickle
 import re
 
-import numpy as np
 import pytest
 
+from rq_jax.conversion import state_dicts
 from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format import unpickling
 from tests.conversion import hostile_pickles
@@ -55,21 +55,18 @@ def test_what_pickle_itself_makes_of_a_command_is_not_executed(
 ):
   monkeypatch.chdir(tmp_path)
   data = pickle.dumps({'state_dict': _Command()}, protocol)
-  path = write(tmp_path / 'hostile.pt', data)
-  with pytest.raises(ValueError, match='cannot be read: its pickle'):
-    reading.TorchFile(path)
+  path = write(tmp_path / 'hostile.pt', data, {})
+  # torch.save writes protocol 2; protocol 1 has the same instructions.
+  message = 'posix.system' if protocol in (1, 2) else 'cannot be read'
+  with (
+      pytest.raises(ValueError, match=message),
+      state_dicts.open_state_dict(path),
+  ):
+    pass
   assert os.listdir(tmp_path) == ['hostile.pt']
   # The payload is real: Python's own machine executes it.
   pickle.load(io.BytesIO(data))
   assert hostile_pickles.SENTINEL in os.listdir(tmp_path)
-
-
-def test_a_numpy_number_is_refused_by_name(tmp_path):
-  path = pickles.write(
-      tmp_path / 'a.pt', pickle.dumps({'lr': np.float32(0.1)}, 2)
-  )
-  with pytest.raises(ValueError, match="a NumPy object, 'numpy.*scalar'"):
-    reading.TorchFile(path)
 
 
 def test_a_pickle_without_an_end_is_refused():

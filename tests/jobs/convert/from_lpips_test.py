@@ -56,17 +56,18 @@ def _write_as_before_1_6(path, arrays):
   pickles.write_legacy(path, pickles.whole(state), storages)
 
 
-def test_heads_of_before_pytorch_1_6_give_the_same_network(
+def test_heads_of_before_pytorch_1_6_with_a_prefix_give_the_same_network(
     files, tmp_path, capsys
 ):
   weights = official.drawn_weights('lpips')
-  heads = {n: a for n, a in weights.items() if n.startswith('lin')}
+  heads = {f'module.{n}': a for n, a in weights.items() if n.startswith('lin')}
   _write_as_before_1_6(tmp_path / 'vgg.pth', heads)
   for given in (files[1], str(tmp_path / 'vgg.pth')):
     from_lpips.from_torchvision(files[0], given, str(tmp_path / 'dst'))
     (tmp_path / 'dst').rename(tmp_path / f'dst{given == files[1]}')
-  first, second = capsys.readouterr().out.splitlines()
+  first, prefix, second = capsys.readouterr().out.splitlines()
   assert first.startswith('LPIPS ') and first == second
+  assert prefix == "vgg.pth: Removed 'module.' from their names."
 
 
 def test_files_in_the_wrong_order_are_refused(files, tmp_path):

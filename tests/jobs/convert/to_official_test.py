@@ -23,6 +23,7 @@ from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format import writing
 from rq_jax.jobs.convert import from_official
 from rq_jax.jobs.convert import to_official
+from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from tests import official
 from tests import tiny
@@ -86,6 +87,20 @@ def test_there_and_back_nothing_changes(layout, archive, converted, tmp_path):
         for path in (archive / stage, folder)
     )
     assert after.model == before.model
+  if layout == 'safetensors':
+    from_official.from_official(str(tmp_path / 'back'), str(tmp_path / 'again'))
+    _assert_same_models(tmp_path / 'again', converted)
+
+
+def _assert_same_models(path, expected):
+  """Compares the fingerprints of two generators and their RQ-VAEs."""
+  ours, theirs = (
+      Sampler.restore(str(p), verbose=False) for p in (path, expected)
+  )
+  assert ours.tokenizer.fingerprint == theirs.tokenizer.fingerprint
+  assert inference_copy.fingerprint(
+      ours.prior_variables
+  ) == inference_copy.fingerprint(theirs.prior_variables)
 
 
 def test_one_wrong_bit_on_the_way_back_is_found(
@@ -221,6 +236,9 @@ def test_safetensors_take_what_the_official_code_cannot_build(
       assert stored.read_config(dst / name).model == config.model
     else:
       assert described == {'config.yaml'}
+  if experiments is _tiny_texts:  # Both stages have a config.json.
+    from_official.from_official(str(dst), str(tmp_path / 'again'))
+    _assert_same_models(tmp_path / 'again', src)
   assert writer.obstacles(tokenizer.model)
   assert (
       'The official code cannot build this RQ-VAE: config.json describes it in'

@@ -1,0 +1,153 @@
+"""One state dict is chosen by rules that are said, or none is."""
+
+import numpy as np
+import pytest
+
+from rq_jax.conversion import safetensors_format
+from rq_jax.conversion import unwrapping
+from rq_jax.conversion.torch_format import calls
+
+A, B = (
+    safetensors_format.StoredTensor(np.dtype('f4'), (n,), 0) for n in (1, 2)
+)
+STATE = {'conv.weight': A, 'conv.bias': B}
+OTHER = {'conv.weight': B}
+UNREAD = calls.Opaque('omegaconf.listconfig.ListConfig')
+OPTIMIZER = {'state': {0: {'exp_avg': A}}, 'param_groups': [{'lr': 0.1}]}
+
+
+def under(prefix, state=STATE):
+  return {prefix + name: tensor for name, tensor in state.items()}
+
+
+# By name: a tree that holds `STATE`, and what is said of it.
+WRAPPED = {
+    'nothing around it': (STATE, ''),
+    'state_dict': ({'state_dict': STATE}, "Took the arrays in 'state_dict'."),
+    'model': (
+        {'model': STATE, 'optimizer': OPTIMIZER, 'epoch': 3},
+        "Took the arrays in 'model'; ignored 'optimizer', 'epoch'.",
+    ),
+    'DataParallel': (
+        under('module.'),
+        "Removed 'module.' from their names.",
+    ),
+    'DataParallel, compiled': (
+        {'model_state_dict': under('module._orig_mod.')},
+        "Took the arrays in 'model_state_dict'; removed 'module._orig_mod.'"
+        ' from their names.',
+    ),
+    'Lightning': (
+        {
+            'pytorch-lightning_version': '2.0.0',
+            'state_dict': under('model.') | {'loss.weight': B},
+            'hyper_parameters': {'betas': UNREAD},
+            'optimizer_states': [OPTIMIZER],
+        },
+        "Took the arrays in 'state_dict'; removed 'model.' from their names;"
+        " ignored 'pytorch-lightning_version', 'hyper_parameters',"
+        " 'optimizer_states', 'loss.weight'.",
+    ),
+    'Lightning without the prefix': (
+        {'pytorch-lightning_version': '2.0.0', 'state_dict': STATE},
+        "Took the arrays in 'state_dict'; ignored 'pytorch-lightning_version'.",
+    ),
+    'averages beside it': (
+        {'state_dict_ema': OTHER, 'state_dict': STATE},
+        "Took the arrays in 'state_dict'; ignored 'state_dict_ema'.",
+    ),
+    'averages under a usual name': (
+        {'model_ema': OTHER, 'ema': {'state_dict': OTHER}, 'weights': STATE},
+        "Took the arrays in 'weights'; ignored 'model_ema', 'ema'.",
+    ),
+    'averages only': (
+        {'ema_state_dict': STATE},
+        "Took the arrays in 'ema_state_dict'.",
+    ),
+    'averaged model of PyTorch': (
+        {'n_averaged': B} | under('module.'),
+        "Removed 'module.' from their names; ignored 'n_averaged'.",
+    ),
+    'another part without a usual name': (
+        {'state_dict': STATE, 'discriminator': OTHER, 'rng': A},
+        "Took the arrays in 'state_dict'; ignored 'discriminator', 'rng'.",
+    ),
+    'the only part with tensors': (
+        {'generator': STATE, 'optimizer': OPTIMIZER, 'log': {'a': [1]}},
+        "Took the arrays in 'generator'; ignored 'optimizer', 'log'.",
+    ),
+    'nested twice': (
+        {'state_dict': {'model': STATE, 'step': 1}, 'config': UNREAD},
+        "Took the arrays in 'state_dict' -> 'model'; ignored 'config' (an"
+        " object of 'omegaconf.listconfig.ListConfig'), 'step'.",
+    ),
+    'objects among its tensors': (
+        STATE | {'extra_state': UNREAD, 'steps': 3},
+        "Ignored 'extra_state' (an object of"
+        " 'omegaconf.listconfig.ListConfig'), 'steps'.",
+    ),
+    'many other values': (
+        STATE | {f'value{i}': i for i in range(14)},
+        'Ignored '
+        + ', '.join(f"'value{i}'" for i in range(12))
+        + ' and 2 more.',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', WRAPPED)
+def test_the_state_dict_is_found_and_what_was_left_out_is_said(name):
+  tree, sentence = WRAPPED[name]
+  found = unwrapping.unwrap(tree, 'a.pt')
+  assert found.tensors == STATE
+  assert found.sentence() == sentence
+
+
+@pytest.mark.parametrize(
+    'tree',
+    [
+        {'state_dict': OTHER, 'state_dict_ema': STATE},
+        {'model': {'ema': STATE, 'state_dict': OTHER}},
+        {'model_ema': {'state_dict': under('module.')}, 'model': OTHER},
+    ],
+)
+def test_averages_are_found_on_request(tree):
+  assert unwrapping.unwrap(tree, 'a.pt', averages=True).tensors == STATE
+
+
+@pytest.mark.parametrize('tree', [STATE, {'model': STATE, 'cinema': OTHER}])
+def test_averages_that_are_not_there_are_missed(tree):
+  with pytest.raises(ValueError, match='no averaged parameters; it holds .*'):
+    unwrapping.unwrap(tree, 'a.pt', averages=True)
+
+
+DEEP = {'state_dict': {'state_dict': {'state_dict': {'state_dict': {}}}}}
+
+
+@pytest.mark.parametrize(
+    ('tree', 'message'),
+    [
+        (
+            {'model': STATE, 'state_dict': OTHER},
+            "models: 'model', 'state_dict'",
+        ),
+        ({'net_g': STATE, 'net_d': OTHER}, "models: 'net_g', 'net_d'. Save"),
+        ({'model': {'a': STATE, 'b': STATE}}, "holds 'model'. Save"),
+        (
+            {'model': {'net': STATE, 'state_dict': STATE}},
+            "-> 'model' holds several models: 'net', 'state_dict'",
+        ),
+        ({'ema': STATE, 'model_ema': STATE}, "models: 'ema', 'model_ema'"),
+        ([STATE], 'must hold a state dict, but holds a list'),
+        ({}, 'must hold a state dict, but holds nothing'),
+        ({'optimizer': OPTIMIZER, 'epoch': 1}, "holds 'optimizer', 'epoch'."),
+        ({'state_dict': 3}, "must hold a state dict, but holds 'state_dict'"),
+        ({'model': UNREAD}, "'model' \\(an object of 'omegaconf.listconfig"),
+        ({0: A}, "must hold a state dict, but holds '0'"),
+        (DEEP, 'must hold a state dict'),
+    ],
+)
+def test_what_holds_no_model_or_several_is_refused(tree, message):
+  with pytest.raises(ValueError, match=message) as refusal:
+    unwrapping.unwrap(tree, 'a.pt')
+  assert str(refusal.value).startswith('a.pt ')
