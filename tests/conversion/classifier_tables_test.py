@@ -1,6 +1,7 @@
 """Names and fields of classifiers against the arrays of their authors."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +83,8 @@ def test_the_package_is_found_without_importing_it(tmp_path, monkeypatch):
   (folder / 'models').mkdir(parents=True)
   (folder / '__init__.py').write_text('raise AssertionError')
   monkeypatch.syspath_prepend(tmp_path)
+  # Another test may have imported the real package.
+  monkeypatch.delitem(sys.modules, folder.name, raising=False)
   with pytest.raises(ValueError, match='--src, or its package'):
     classifier_package.file('efficientnet_lite0')
   (folder / 'models' / 'lite0.pth').write_bytes(b'')
