@@ -1,6 +1,7 @@
 """Names and fields of classifiers against the arrays of their authors."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -70,9 +71,11 @@ def test_arrays_of_efficientnet_have_the_names_of_the_package():
   assert theirs['_fc.weight'] == (3, 1280)
 
 
-def test_published_files_have_the_digits_that_their_names_have():
-  for digits, name in classifier_tables.PUBLISHED.items():
-    assert f'-{digits}.pth of ' in name
+@pytest.mark.parametrize('kind', ['vgg16', 'resnet', 'efficientnet_lite0'])
+def test_published_files_have_the_digits_that_their_names_have(kind):
+  for digits, name in from_network.NETWORKS[kind].published.items():
+    assert name.startswith(kind.replace('_', '-'))
+    assert name.endswith(f'-{digits}.pth')
 
 
 def test_the_package_is_found_without_importing_it(tmp_path, monkeypatch):
@@ -80,6 +83,8 @@ def test_the_package_is_found_without_importing_it(tmp_path, monkeypatch):
   (folder / 'models').mkdir(parents=True)
   (folder / '__init__.py').write_text('raise AssertionError')
   monkeypatch.syspath_prepend(tmp_path)
+  # Another test may have imported the real package.
+  monkeypatch.delitem(sys.modules, folder.name, raising=False)
   with pytest.raises(ValueError, match='--src, or its package'):
     classifier_package.file('efficientnet_lite0')
   (folder / 'models' / 'lite0.pth').write_bytes(b'')

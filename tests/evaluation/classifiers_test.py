@@ -87,7 +87,7 @@ def test_what_results_depend_on_is_described(one_device):
       'num_classes': 5,
       'fingerprint': one_device.fingerprint,
       'sources': [dict(SOURCES[0])],
-      'preprocessing': 'efficientnet_lite0',
+      'preprocessing': 'tensorflow/tpu, central 7/8, bicubic',
   }
 
 
