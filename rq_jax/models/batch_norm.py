@@ -21,11 +21,12 @@ class BatchNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Scales and shifts channels: float32[..., C] -> float32[..., C]."""
-    shape = x.shape[-1:]
-    scale = self.param('scale', nn.initializers.ones, shape)
-    bias = self.param('bias', nn.initializers.zeros, shape)
-    mean = self.param('mean', nn.initializers.zeros, shape)
-    var = self.param('var', nn.initializers.ones, shape)
+    # By default, the dtype would depend on JAX_ENABLE_X64.
+    array = x.shape[-1:], jnp.float32
+    scale = self.param('scale', nn.initializers.ones, *array)
+    bias = self.param('bias', nn.initializers.zeros, *array)
+    mean = self.param('mean', nn.initializers.zeros, *array)
+    var = self.param('var', nn.initializers.ones, *array)
     factor = scale / jnp.sqrt(var + self.epsilon)
     over = tuple(range(x.ndim - 1))
     shift = jnp.expand_dims(bias - mean * factor, over)

@@ -53,6 +53,10 @@ def calls(monkeypatch):
             ('convert', ('inception', 'a', 'b'), {}),
         ),
         (
+            ['--from=efficientnet_lite0', '--dst=b'],
+            ('convert', ('efficientnet_lite0', None, 'b'), {}),
+        ),
+        (
             ['--to=official', '--src=a', '--dst=b'],
             (
                 'to_official',
@@ -90,6 +94,7 @@ def test_flags_reach_the_jobs(argv, expected, calls):
         (['--to=official', '--src=a', '--dst=b', '--heads=c'], '--heads=c has'),
         (['--from=lpips', '--src=a', '--dst=b', '--ema'], '--ema=True has no'),
         (['--from=inception', '--src=a'], '--dst must be given'),
+        (['--from=resnet', '--dst=b'], '--src must be given'),
         (['--from=clip', '--src=a', '--dst=b', '--ema'], '--ema=True has no'),
         (['--from=vgg16', '--src=a', '--dst=b', '--heads=c'], '--heads=c has'),
         (

@@ -70,9 +70,11 @@ def test_arrays_of_efficientnet_have_the_names_of_the_package():
   assert theirs['_fc.weight'] == (3, 1280)
 
 
-def test_published_files_have_the_digits_that_their_names_have():
-  for digits, name in classifier_tables.PUBLISHED.items():
-    assert f'-{digits}.pth of ' in name
+@pytest.mark.parametrize('kind', ['vgg16', 'resnet', 'efficientnet_lite0'])
+def test_published_files_have_the_digits_that_their_names_have(kind):
+  for digits, name in from_network.NETWORKS[kind].published.items():
+    assert name.startswith(kind.replace('_', '-'))
+    assert name.endswith(f'-{digits}.pth')
 
 
 def test_the_package_is_found_without_importing_it(tmp_path, monkeypatch):

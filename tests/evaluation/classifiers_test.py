@@ -87,8 +87,22 @@ def test_what_results_depend_on_is_described(one_device):
       'num_classes': 5,
       'fingerprint': one_device.fingerprint,
       'sources': [dict(SOURCES[0])],
-      'preprocessing': 'efficientnet_lite0',
+      'preprocessing': 'tensorflow/tpu, central 7/8, bicubic',
   }
+
+
+@pytest.mark.parametrize('kind', networks_of_tests.NETWORKS)
+def test_no_dtype_depends_on_x64(kind):
+  network = from_network.NETWORKS[kind]
+  shapes = {
+      f'layer{i}.{j}.conv1.weight': () for i in range(1, 5) for j in (0, 1)
+  }
+  module, _ = network.build(shapes)
+  with jax.enable_x64(True):
+    variables = jax.eval_shape(module.init, jax.random.key(0), *network.inputs)
+    results = jax.eval_shape(module.apply, variables, *network.inputs)
+  dtypes = {leaf.dtype for leaf in jax.tree.leaves((variables, results))}
+  assert dtypes == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize(

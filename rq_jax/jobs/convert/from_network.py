@@ -89,6 +89,7 @@ def _classifier(
     module: Callable[..., Any],
     fields: Callable[[Shapes], dict[str, Any]],
     rows: Callable[[Shapes], list[Row]],
+    published: Mapping[str, str],
 ) -> Network:
   """A classifier of images of 224x224 pixels, with the fields it implies."""
 
@@ -102,7 +103,7 @@ def _classifier(
       build=build_module,
       inputs=(_images(224),),
       rows=lambda ours, _: rows(ours),
-      published=classifier_tables.PUBLISHED,
+      published=published,
   )
 
 
@@ -125,6 +126,7 @@ NETWORKS = {
         vgg.VGG16,
         classifier_tables.vgg16_fields,
         classifier_tables.vgg16,
+        classifier_tables.PUBLISHED_VGG16,
     ),
     'resnet': _classifier(
         'ResNet',
@@ -132,6 +134,7 @@ NETWORKS = {
         resnet.ResNet,
         classifier_tables.resnet_fields,
         classifier_tables.resnet,
+        classifier_tables.PUBLISHED_RESNET,
     ),
     'efficientnet_lite0': _classifier(
         'EfficientNet-Lite0',
@@ -139,6 +142,7 @@ NETWORKS = {
         efficientnet.EfficientNetLite0,
         classifier_tables.efficientnet_lite0_fields,
         classifier_tables.efficientnet_lite0,
+        classifier_tables.PUBLISHED_EFFICIENTNET,
     ),
 }
 
