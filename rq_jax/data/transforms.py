@@ -59,7 +59,7 @@ def train(
     top, left = rng.integers(np.subtract(image.shape[:2], size) + 1)
     image = image[top : top + size[0], left : left + size[1]]
   elif crop == 'center':
-    image = _center_crop(cover(image, size, decoder), size)
+    image = center_crop(cover(image, size, decoder), size)
   else:
     raise ValueError(
         f'config.data.crop={crop!r} is not one of {", ".join(CROPS)}. Change'
@@ -89,7 +89,7 @@ def evaluate(image: np.ndarray, *, image_size: sizes.ImageSize) -> np.ndarray:
   """
   _check(image)
   size = sizes.pair(image_size)
-  return _to_float(_center_crop(cover(image, size), size))
+  return _to_float(center_crop(cover(image, size), size))
 
 
 def cover(
@@ -104,12 +104,18 @@ def cover(
     size: Height and width to cover.
     decoder: Library that resizes, 'pillow' or 'opencv'; see `opencv.resize`.
   """
-  height, width = image.shape[:2]
-  high, wide = size
+  return _resize(image, *covering_size(image.shape[:2], size), decoder)
+
+
+def covering_size(
+    shape: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int]:
+  """Height and width at which a picture of this shape just covers `size`."""
+  (height, width), (high, wide) = shape, size
   # torchvision rounds the longer side down.
   if high * width > wide * height:
-    return _resize(image, high, int(high * width / height), decoder)
-  return _resize(image, int(wide * height / width), wide, decoder)
+    return high, int(high * width / height)
+  return int(wide * height / width), wide
 
 
 def _check(image: np.ndarray) -> None:
@@ -137,7 +143,8 @@ def _resize(
   return np.asarray(resized)
 
 
-def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Crops the center of an image that is at least as large."""
   # Python's `round` rounds half to even, as does torchvision's CenterCrop.
   top, left = (round((a - b) / 2) for a, b in zip(image.shape[:2], size))
   return image[top : top + size[0], left : left + size[1]]
@@ -165,5 +172,5 @@ def _random_resized_crop(
     # The picture's shape is too different; take the largest crop that fits.
     high = max(1, min(height, round(width / ratio)))
     wide = max(1, min(width, round(height * ratio)))
-    cropped = _center_crop(image, (high, wide))
+    cropped = center_crop(image, (high, wide))
   return _resize(cropped, *size, decoder)

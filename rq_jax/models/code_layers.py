@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import blocks
+from rq_jax.models import linear
 from rq_jax.models import transformer
 
 # The logit of a code that is masked: its probability is 0 after a softmax.
@@ -124,9 +125,7 @@ def projection(
   """
   if kind == 'learned':
     return lambda embedded: embedded
-  return transformer.Projection(
-      (embed_dim, width), ('code', 'embed'), dtype=dtype
-  )
+  return linear.Projection((embed_dim, width), ('code', 'embed'), dtype=dtype)
 
 
 def embedding_init(scale: float) -> nn.initializers.Initializer:

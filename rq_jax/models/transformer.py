@@ -1,9 +1,8 @@
-"""Causal transformer stacks, for whole sequences or step by step.
+"""Transformer stacks, for whole sequences or, if causal, step by step.
 
 Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
 """
 
-import math
 from typing import Any, cast
 
 import flax.linen as nn
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import blocks
+from rq_jax.models import linear
 from rq_jax.typing import PyTree
 
 # Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
@@ -23,46 +23,14 @@ GELUS = {
 }
 
 
-class Projection(nn.Module):
-  """A linear layer over the last axes, with PyTorch's initial weights.
-
-  Attributes:
-    shape: Shape of the kernel: the axes summed over, then the output axes.
-    axes: Logical names of the kernel's axes.
-    summed: Number of leading axes that are summed over.
-    use_bias: Whether to add a bias.
-    dtype: Dtype of the computation.
-  """
-
-  shape: tuple[int, ...]
-  axes: tuple[str | None, ...]
-  summed: int = 1
-  use_bias: bool = True
-  dtype: str = 'float32'
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Projects: [..., *inputs] -> [..., *outputs]."""
-    inputs, outputs = self.shape[: self.summed], self.shape[self.summed :]
-    init = blocks.torch_kernel_init(self.summed, len(self.shape))
-    init = nn.with_logical_partitioning(init, self.axes)
-    # `unbox=True` is the default; written out, it types the result.
-    kernel = self.param('kernel', init, self.shape, jnp.float32, unbox=True)
-    dtype = jnp.dtype(self.dtype)
-    y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)
-    if self.use_bias:
-      bias_init = blocks.torch_bias_init(math.prod(inputs))
-      bias = self.param('bias', bias_init, outputs, jnp.float32)
-      y = y + bias.astype(dtype).reshape((1,) * (y.ndim - bias.ndim) + outputs)
-    return y
-
-
 class Attention(nn.Module):
-  """Causal multi-head self-attention.
+  """Multi-head self-attention.
 
   Attributes:
     width: Width of the model, E.
     heads: Number of attention heads, N.
+    causal: Whether a position sees only itself and those before it. If not,
+      all see all, and `extend` cannot be used.
     use_bias: Whether all four projections have biases.
     dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; the softmax is float32.
@@ -70,6 +38,7 @@ class Attention(nn.Module):
 
   width: int
   heads: int
+  causal: bool = True
   use_bias: bool = True
   dropout: float = 0.0
   dtype: str = 'float32'
@@ -77,13 +46,13 @@ class Attention(nn.Module):
   def setup(self) -> None:
     """Builds one projection to queries, keys and values, and one to outputs."""
     head_dim = self.width // self.heads
-    self.query_key_value = Projection(
+    self.query_key_value = linear.Projection(
         (self.width, 3, self.heads, head_dim),
         ('embed', None, 'heads', None),
         use_bias=self.use_bias,
         dtype=self.dtype,
     )
-    self.out = Projection(
+    self.out = linear.Projection(
         (self.heads, head_dim, self.width),
         ('heads', None, 'embed'),
         summed=2,
@@ -96,9 +65,11 @@ class Attention(nn.Module):
     """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
     q, k, v = self._split(x)
     position = jnp.arange(x.shape[1], dtype=jnp.int32)
-    causal = position[None, :] <= position[:, None]
+    visible = position[None, :] <= position[:, None]
+    if not self.causal:
+      visible = jnp.ones_like(visible)
     scores = _scores('bqnh,bknh->bnqk', q, k * self._scale)
-    weights = self.drop(_softmax(scores, causal), train=train)
+    weights = self.drop(_softmax(scores, visible), train=train)
     return self.out(jnp.einsum('bnqk,bknh->bqnh', weights.astype(v.dtype), v))
 
   def extend(
@@ -153,8 +124,10 @@ class Block(nn.Module):
   """Attention and an MLP, each with a norm before it and a residual connection.
 
   Attributes:
-    width: Width of the model, E; the MLP is four times as wide.
+    width: Width of the model, E.
     heads: Number of attention heads, N.
+    mlp_width: Width of the MLP, M; None for 4 E.
+    causal: Whether attention is causal; see `Attention`.
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLP have biases.
     gelu: 'exact', or 'sigmoid' for x * sigmoid(1.702 x).
@@ -165,6 +138,8 @@ class Block(nn.Module):
 
   width: int
   heads: int
+  mlp_width: int | None = None
+  causal: bool = True
   attention_bias: bool = True
   mlp_bias: bool = True
   gelu: str = 'exact'
@@ -178,15 +153,20 @@ class Block(nn.Module):
     self.attention = Attention(
         self.width,
         self.heads,
+        causal=self.causal,
         use_bias=self.attention_bias,
         dropout=self.attention_dropout,
         dtype=self.dtype,
     )
     self.norm2 = layer_norm(self.dtype)
-    hidden = 4 * self.width
+    hidden = self.mlp_width or 4 * self.width
     options: dict[str, Any] = dict(use_bias=self.mlp_bias, dtype=self.dtype)
-    self.mlp_in = Projection((self.width, hidden), ('embed', 'mlp'), **options)
-    self.mlp_out = Projection((hidden, self.width), ('mlp', 'embed'), **options)
+    self.mlp_in = linear.Projection(
+        (self.width, hidden), ('embed', 'mlp'), **options
+    )
+    self.mlp_out = linear.Projection(
+        (hidden, self.width), ('mlp', 'embed'), **options
+    )
     self.drop = blocks.Dropout(self.dropout)
 
   def __call__(

@@ -29,7 +29,9 @@ class TextTokenizer:
   pad_id: int
 
   @classmethod
-  def load(cls, path: epath.PathLike) -> 'TextTokenizer':
+  def load(
+      cls, path: epath.PathLike, *, pad: str | None = None
+  ) -> 'TextTokenizer':
     """Reads a `text_tokenizer.json`, a file of the tokenizers library.
 
     Padding, truncation and dropout that the file configures are switched off,
@@ -37,6 +39,8 @@ class TextTokenizer:
 
     Args:
       path: The file.
+      pad: Name of the padding token if the file defines none; None to refuse
+        such files.
 
     Raises:
       ValueError: If the file is missing, is not a text tokenizer, or defines no
@@ -58,7 +62,7 @@ class TextTokenizer:
           f'{path} is not a file of the tokenizers library: {error}. Write it'
           ' with the method `save` of a tokenizer.'
       ) from error
-    pad_id = _pad_id(tokenizer, path)
+    pad_id = _pad_id(tokenizer, path, pad)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if getattr(tokenizer.model, 'dropout', None):
@@ -94,14 +98,12 @@ class TextTokenizer:
       ValueError: If the prompts are not texts or are too long, or if the model
         knows fewer tokens than this tokenizer uses.
     """
-    rows = []
-    for i, prompt in enumerate(_checked(prompts)):
-      name = f'prompts[{i}]={_quote(prompt)}'
-      rows.append(row := self._ids(prompt, name))
+    rows = self.ids(prompts)
+    for i, row in enumerate(rows):
       if len(row) > length:
         raise ValueError(
-            f'{name} has {len(row)} tokens, but this model reads at most'
-            f' {length}. Shorten the prompt.'
+            f'{_name(i, prompts[i])} has {len(row)} tokens, but this model'
+            f' reads at most {length}. Shorten the prompt.'
         )
     largest = max([self.pad_id, *(token for row in rows for token in row)])
     if largest >= vocab_size:
@@ -116,13 +118,21 @@ class TextTokenizer:
       padded[: len(row)] = row
     return ids
 
-  def _ids(self, prompt: str, name: str) -> list[int]:
+  def ids(self, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without start, end and padding tokens.
+
+    Raises:
+      ValueError: If the prompts are not texts.
+    """
+    return [self._ids(i, text) for i, text in enumerate(checked(prompts))]
+
+  def _ids(self, i: int, prompt: str) -> list[int]:
     try:
       return self.tokenizer.encode(prompt, add_special_tokens=False).ids
     except Exception as error:  # The library raises nothing narrower.
       raise ValueError(
-          f'{name} cannot be turned into tokens: {error}. Reword the prompt, or'
-          ' give another text tokenizer.'
+          f'{_name(i, prompt)} cannot be turned into tokens: {error}. Reword'
+          ' the prompt, or give another text tokenizer.'
       ) from error
 
 
@@ -203,11 +213,11 @@ def _library(path: epath.PathLike) -> Any:
   return tokenizers
 
 
-def _pad_id(tokenizer: Any, path: epath.PathLike) -> int:
+def _pad_id(tokenizer: Any, path: epath.PathLike, pad: str | None) -> int:
   if tokenizer.padding:
     return tokenizer.padding['pad_id']
-  for name in (_PAD, '<pad>'):
-    pad_id = tokenizer.token_to_id(name)
+  for name in (_PAD, '<pad>', pad):
+    pad_id = tokenizer.token_to_id(name) if name else None
     if pad_id is not None:
       return pad_id
   raise ValueError(
@@ -217,7 +227,8 @@ def _pad_id(tokenizer: Any, path: epath.PathLike) -> int:
   )
 
 
-def _checked(prompts: Sequence[str]) -> list[str]:
+def checked(prompts: Sequence[str]) -> list[str]:
+  """The prompts as a list; raises a ValueError if they are not texts."""
   if isinstance(prompts, np.ndarray):
     prompts = prompts.tolist()
   got = None
@@ -228,13 +239,18 @@ def _checked(prompts: Sequence[str]) -> list[str]:
   else:
     wrong = [i for i, text in enumerate(prompts) if not isinstance(text, str)]
     if wrong:
-      got = f'prompts[{wrong[0]}]={_quote(prompts[wrong[0]])}'
+      got = _name(wrong[0], prompts[wrong[0]])
   if got is not None:
     raise ValueError(
         "prompts must be a list of texts, such as prompts=['a cat'], but got"
         f' {got}.'
     )
   return list(prompts)
+
+
+def _name(i: int, prompt: Any) -> str:
+  """A prompt as errors call it."""
+  return f'prompts[{i}]={_quote(prompt)}'
 
 
 def _quote(value: Any) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from rq_jax import __main__ as main_lib
+from rq_jax.jobs.convert import from_clip
 from rq_jax.jobs.convert import from_lpips
 from rq_jax.jobs.convert import from_network
 from rq_jax.jobs.convert import from_official
@@ -21,6 +22,7 @@ def calls(monkeypatch):
       (from_official, 'from_official'),
       (from_lpips, 'from_torchvision'),
       (from_network, 'convert'),
+      (from_clip, 'convert'),
       (to_official, 'to_official'),
   ):
     monkeypatch.setattr(
@@ -51,6 +53,10 @@ def calls(monkeypatch):
         (
             ['--from=inception', '--src=a', '--dst=b'],
             ('convert', ('inception', 'a', 'b'), {}),
+        ),
+        (
+            ['--from=clip', '--src=a', '--dst=b'],
+            ('convert', ('a', 'b'), {}),
         ),
         (
             ['--from=efficientnet_lite0', '--dst=b'],

@@ -1,12 +1,13 @@
 """Converts pretrained networks that metrics use."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import hashlib
 import math
 import pathlib
 import re
+import shutil
 from typing import Any, Protocol
 
 import jax
@@ -23,6 +24,7 @@ from rq_jax.conversion import state_dicts
 from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 from rq_jax.distributed import console
+from rq_jax.distributed import partitioning
 from rq_jax.jobs.convert import classifier_package
 from rq_jax.jobs.convert import from_official
 from rq_jax.models import build
@@ -163,9 +165,27 @@ def convert(kind: str, src: str | None, dst: str) -> None:
     ValueError: If the file is damaged, or holds another network.
     DiskFullError: If there is not enough space on the disk.
   """
-  network = NETWORKS[kind]
   src = classifier_package.file(kind) if src is None else files.path(src, 'src')
-  dst = files.path(dst, 'dst')
+  write(kind, NETWORKS[kind], src, files.path(dst, 'dst'))
+
+
+def write(
+    kind: str,
+    network: Network,
+    src: str,
+    dst: str,
+    *,
+    companions: Sequence[pathlib.Path] = (),
+) -> None:
+  """Converts a network of a kind, as `network` describes it; see `convert`.
+
+  Args:
+    kind: The kind that `network.json` names.
+    network: How it is converted.
+    src: File of the weights.
+    dst: Folder to write.
+    companions: Files that are copied into the folder. Their hashes are stored.
+  """
   with (
       from_official.written_whole(dst) as partial,
       _open(src) as weights,
@@ -178,7 +198,9 @@ def convert(kind: str, src: str | None, dst: str) -> None:
         if not re.fullmatch(network.unused, name)
     }
     model, fields = network.build(theirs)
-    abstract = build.network_variables(model, *network.inputs)
+    abstract = partitioning.unbox(
+        build.network_variables(model, *network.inputs)
+    )
     rows = network.rows(mapping.shapes(abstract), theirs)
     mapping.check(
         rows,
@@ -190,16 +212,18 @@ def convert(kind: str, src: str | None, dst: str) -> None:
     )
     variables = mapping.unflatten(abstract, dict(_arrays(rows, weights)))
     _run(model, variables, network)
-    source = {'file': pathlib.Path(src).name, 'sha256': _sha256(src)}
+    for file in companions:
+      shutil.copyfile(file, partial / file.name)
+    sources = [_source(path) for path in (pathlib.Path(src), *companions)]
     described = networks.write(
-        partial, kind, variables, sources=[source], fields=fields
+        partial, kind, variables, sources=sources, fields=fields
     )
     _compare(partial, described, abstract, rows, weights)
   console.tell(
       f'{network.title} {described.fingerprint}: every array equals its source,'
       ' bit by bit.'
   )
-  console.tell(_provenance(source['sha256'], network))
+  console.tell(_provenance(sources[0]['sha256'], network))
   console.tell(f'Wrote {dst}.')
 
 
@@ -259,9 +283,11 @@ def _compare(
       )
 
 
-def _sha256(path: str) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+def _source(path: pathlib.Path) -> dict[str, str]:
+  """The name and the hash of a file."""
+  with path.open('rb') as file:
+    digest = hashlib.file_digest(file, 'sha256').hexdigest()
+  return {'file': path.name, 'sha256': digest}
 
 
 def _provenance(sha256: str, network: Network) -> str:
