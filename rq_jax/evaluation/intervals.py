@@ -8,7 +8,9 @@ that one pass over the features collects, and no features in memory.
 A bootstrap resamples images with replacement. Repeated images lower the rank of
 the covariance, which raises Frechet distances and their spread: with 1 to 5
 images per dimension, its standard deviation was 1.5 to 2.2 times the true one,
-and that of the jackknife 0.9 to 1.15 times. Leaving out images repeats none.
+and that of the jackknife 0.9 to 1.15 times. Leaving out images repeats none. In
+simulations with 2 to 100 images per dimension, the intervals of FID covered the
+expected value in 91 to 96 % (docs/statistics_figures.py).
 
 An interval is value +- 2.131 standard deviations, where 2.131 is the 0.975
 quantile of Student's t for 16 groups. It covers other samples of the same

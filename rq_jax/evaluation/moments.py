@@ -145,7 +145,8 @@ class GroupedMoments:
 
   The groups give the interval of a Frechet distance and its curve against the
   number of images. Memory does not depend on the number of rows: 0.8 GB at
-  D = 2048. Identical bits as in `Moments`.
+  D = 2048, and 1.2 GB while the groups are read. Bits are as identical as those
+  of `Moments`.
   """
 
   def __init__(self):
@@ -159,7 +160,8 @@ class GroupedMoments:
       ValueError: As `Moments.add`.
     """
     for block in self._blocks.add(rows):
-      self._complete = self._with_block(block)
+      for group, part in self._divided(block):
+        self._complete[group] = add(self._complete[group], part)
 
   def groups(self) -> list[Sums]:
     """Returns the sums of each group.
@@ -168,16 +170,16 @@ class GroupedMoments:
       ValueError: If there are too few rows to divide.
     """
     intervals.check_number(self._blocks.count)
-    rest = self._blocks.rest() if self._blocks.waiting else None
-    groups = self._complete if rest is None else self._with_block(rest)
+    groups = list(self._complete)
+    if self._blocks.waiting:
+      for group, part in self._divided(self._blocks.rest()):
+        groups[group] = add(groups[group], part)
     return [group for group in groups if group is not None]
 
-  def _with_block(self, block):
-    """The groups after a block is added."""
+  def _divided(self, block):
+    """The rows of a block by group, without empty groups."""
     groups = intervals.groups_of_block(self._blocks.block, len(block))
     return [
-        add(complete, block[groups == group])
-        if (groups == group).any()
-        else complete
-        for group, complete in enumerate(self._complete)
+        (group, block[groups == group])
+        for group in sorted(set(groups.tolist()))
     ]

@@ -39,7 +39,8 @@ def curve(
 ) -> Curve:
   """FID against the number of images, and the interval of all images' FID.
 
-  Takes 31 distances, about a minute at 2048 dimensions on two cores.
+  Computes 31 distances. At 2048 dimensions, this takes 40 s on one core, and
+  1.7 GB with the moments.
 
   Args:
     grouped: Moments of the images' features.
