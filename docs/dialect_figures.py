@@ -10,9 +10,9 @@ script prints the Frechet distances of these sets from the reference.
 
 Without --classifier, the network is Inception: the converted one of
 --inception, or one with random weights if that flag is not set. With
---classifier, it is EfficientNet-Lite0, with its own scale of pixels. On two CPU
-cores, EfficientNet-Lite0 takes about a quarter of an hour, and Inception longer.
---count=100 shows the differences in a tenth of the time.
+--classifier, it is EfficientNet-Lite0, with its own scale of pixels. It takes
+about a quarter of an hour on two CPU cores, and Inception takes longer; with
+--count=100, both take a tenth of the time.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 from rq_jax.evaluation import dialects
 from rq_jax.evaluation import resizing
 from rq_jax.models import inception
 from tests import official
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
