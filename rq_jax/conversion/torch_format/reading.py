@@ -25,6 +25,7 @@ import numpy as np
 from rq_jax.conversion import file_kinds
 from rq_jax.conversion.torch_format import calls
 from rq_jax.conversion.torch_format import legacy
+from rq_jax.conversion.torch_format import numpy_arrays
 from rq_jax.conversion.torch_format import tensors
 from rq_jax.conversion.torch_format import unpickling
 from rq_jax.conversion.torch_format import zips
@@ -48,19 +49,22 @@ def _is_first_format(head: bytes) -> bool:
 class TorchFile:
   """A file of `torch.save`, opened for reading. Use as a context manager.
 
+  Arguments are the path, and whether the file may hold NumPy arrays.
+
   Attributes:
     path: Path of the file.
     tree: The saved object: dicts, lists, tuples, strings, numbers, None, a
       `LazyTensor` for each tensor, and a `calls.Opaque` for each object of
       another class. A `torch.Size` becomes a tuple, and a `torch.device` a
-      string.
+      string. If allowed, a NumPy array becomes a `numpy_arrays.PickledArray`.
 
   Raises:
     ValueError: If the file is not one of PyTorch's, is damaged, or does what no
       checkpoint needs.
   """
 
-  def __init__(self, path: str | os.PathLike):
+  def __init__(self, path: str | os.PathLike, *, arrays: bool = False):
+    self._arrays = arrays
     self.path = pathlib.Path(path)
     file_kinds.require_file(self.path)
     self._fd = os.open(self.path, os.O_RDONLY)
@@ -197,7 +201,8 @@ class TorchFile:
           ' it again.'
       )
     member = members[pickles[0]]
-    pickled = self._member(member, limit=unpickling.MAX_BYTES)
+    limit = numpy_arrays.MAX_BYTES if self._arrays else unpickling.MAX_BYTES
+    pickled = self._member(member, limit=limit)
     # PyTorch has an option that leaves out all checksums.
     if not member.crc:
       members = {
@@ -206,7 +211,7 @@ class TorchFile:
       }
     elif zlib.crc32(pickled) != member.crc:
       raise self._damaged('data.pkl differs from its checksum')
-    tree, storages = unpickling.parse(pickled, self.path)
+    tree, storages = unpickling.parse(pickled, self.path, arrays=self._arrays)
     for storage in storages.values():
       self._check_storage(storage, members.get(f'{prefix}data/{storage.key}'))
     found = {key: members[f'{prefix}data/{key}'] for key in storages}

@@ -17,7 +17,9 @@ import os
 from typing import Any, NoReturn
 
 from rq_jax.conversion.torch_format import calls
+from rq_jax.conversion.torch_format import numpy_arrays
 from rq_jax.conversion.torch_format import opcodes
+from rq_jax.conversion.torch_format import trees
 from rq_jax.conversion.torch_format.calls import shown
 from rq_jax.conversion.torch_format.tensors import LazyTensor
 from rq_jax.conversion.torch_format.tensors import Storage
@@ -39,12 +41,15 @@ _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _TUPLES = {'EMPTY_TUPLE': 0, 'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 
 
-def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
+def parse(
+    data: bytes, path: os.PathLike, *, arrays: bool = False
+) -> tuple[Any, dict[str, Storage]]:
   """The tree that a pickle describes, and the storages that it mentions.
 
   Args:
     data: The pickle, as `torch.save` writes it.
     path: Path of the file that holds it, for errors.
+    arrays: Whether it may hold NumPy arrays, which become `PickledArray`s.
 
   Returns:
     The saved tree, with a `LazyTensor` for each tensor, and the storages by
@@ -56,10 +61,12 @@ def parse(data: bytes, path: os.PathLike) -> tuple[Any, dict[str, Storage]]:
     ValueError: If it is damaged, is itself an object of an unknown class, or
       does what no checkpoint needs.
   """
-  machine = _Machine(path)
+  machine = _Machine(path, arrays=arrays)
   stream = io.BytesIO(data)
-  if len(data) > MAX_BYTES:
-    machine.refuse(f'has {len(data)} bytes, but only {MAX_BYTES} are allowed')
+  if len(data) > machine.max_bytes:
+    machine.refuse(
+        f'has {len(data)} bytes, but only {machine.max_bytes} are allowed'
+    )
   tree = machine.run(stream)
   if stream.read(1):
     machine.refuse('continues after its end')
@@ -90,8 +97,10 @@ def parse_first(
 class _Machine:
   """The stack machine. Marks are positions in the stack."""
 
-  def __init__(self, path: os.PathLike):
+  def __init__(self, path: os.PathLike, *, arrays: bool = False):
     self.storages: dict[str, Storage] = {}
+    self.max_bytes = numpy_arrays.MAX_BYTES if arrays else MAX_BYTES
+    self._arrays = numpy_arrays.Calls(self.refuse) if arrays else None
     self._path = path
     self._stack: list[Any] = []
     self._marks: list[int] = []
@@ -104,10 +113,10 @@ class _Machine:
       self._step(name, argument)
     if len(self._stack) != 1 or self._marks:
       self.refuse('does not end with exactly one value')
-    if isinstance(self._stack[0], calls.Opaque):
-      self.refuse(f'is an object of {self._stack[0]}')
-    self._check_tree(self._stack[0])
-    return self._stack[0]
+    tree = self._stack[0]
+    if problem := trees.problem(tree, MAX_INSTRUCTIONS, MAX_DEPTH):
+      self.refuse(problem)
+    return tree
 
   def refuse(self, what: str) -> NoReturn:
     """Raises the error for a pickle that does something forbidden."""
@@ -146,8 +155,8 @@ class _Machine:
     self.refuse(f'has more than {MAX_INSTRUCTIONS} instructions')
 
   def _check_length(self, stream: io.BytesIO) -> None:
-    if stream.tell() > MAX_BYTES:
-      self.refuse(f'has more than {MAX_BYTES} bytes')
+    if stream.tell() > self.max_bytes:
+      self.refuse(f'has more than {self.max_bytes} bytes')
 
   def _step(self, name: str, argument: Any) -> None:
     if name in _LITERALS:
@@ -215,7 +224,8 @@ class _Machine:
       target[key] = value
 
   def _global(self, name: str) -> None:
-    if name in calls.NAMES:
+    known = calls.NAMES | (numpy_arrays.NAMES if self._arrays else set())
+    if name in known:
       self._stack.append(calls.Name(name))
     else:
       self._stack.append(calls.Opaque(name.replace(' ', '.', 1)))
@@ -230,12 +240,21 @@ class _Machine:
     """Drops attributes, such as the module versions of state dicts."""
     (state,) = self._pop(1)
     target = self._top()
+    if self._arrays and self._arrays.build(target, state):
+      return
     # Before PyTorch 0.4, parameters had three attributes; none is needed.
     of_parameter = calls.are(state, bool, bool, dict | None)
     if isinstance(target, LazyTensor) and of_parameter:
       return
     if not isinstance(target, collections.OrderedDict | calls.Opaque):
       self.refuse(f'sets attributes of a {type(target).__name__}')
+
+  def _call(self) -> Any:
+    function, arguments = self._pop(2)
+    named = isinstance(function, calls.Name)
+    if self._arrays and named and function in numpy_arrays.NAMES:
+      return self._arrays.value(function, arguments)
+    return self._calls.value(function, arguments)
 
   def _storage(self) -> None:
     storage = self._calls.storage(*self._pop(1))
@@ -244,23 +263,6 @@ class _Machine:
       if self.storages.setdefault(key, storage) != storage:
         self.refuse(f'describes storage {shown(key)} in two different ways')
     self._stack.append(storage)
-
-  def _check_tree(self, tree: Any) -> None:
-    """Refuses trees that are too large to walk over, and stray classes."""
-    waiting, count = [(tree, 0)], 1
-    while waiting:
-      value, depth = waiting.pop()
-      children = ()
-      if isinstance(value, dict):
-        children = value.values()
-      elif isinstance(value, list | tuple):
-        children = value
-      elif isinstance(value, calls.Name | Storage):
-        self.refuse('holds a class or a storage outside of any tensor')
-      count += len(children)
-      if depth > MAX_DEPTH or count > MAX_INSTRUCTIONS:
-        self.refuse('is nested too deeply, or repeats itself too often')
-      waiting += ((child, depth + 1) for child in children)
 
 
 # Functions that execute an instruction, given the machine and the argument.
@@ -281,9 +283,7 @@ _HANDLERS = {
     'BUILD': lambda machine, _: machine._build(),
     'BINPERSID': lambda machine, _: machine._storage(),
     'NEWOBJ': lambda machine, _: machine._new_object(),
-    'REDUCE': lambda machine, _: machine._stack.append(
-        machine._calls.value(*machine._pop(2))
-    ),
+    'REDUCE': lambda machine, _: machine._stack.append(machine._call()),
 }
 _MEMO = {'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'}
 _INSTRUCTIONS = {*_LITERALS, *_CONSTANTS, *_TUPLES, *_MEMO, *_HANDLERS}

@@ -1,0 +1,262 @@
+"""Features of images in the networks of a dialect, batch by batch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from etils import epath
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rq_jax.checkpoints import networks
+from rq_jax.distributed import partitioning
+from rq_jax.evaluation import resizing
+from rq_jax.evaluation.dialects import Dialect
+from rq_jax.models import build
+from rq_jax.models import inception as inception_model
+from rq_jax.models import vgg
+from rq_jax.typing import Array, Variables
+
+BATCH_SIZE = 64
+
+_VGG16_SIZE = 224
+# Mean and deviation of ImageNet's pixels in [0, 255], as torchvision has them.
+_MEAN = np.array([0.485, 0.456, 0.406]) * 255
+_DEVIATION = np.array([0.229, 0.224, 0.225]) * 255
+
+
+class Extractor:
+  """Function from images to features: uint8[B, Y, X, 3] -> float32[B, ...].
+
+  Images go through the network in batches of one size; the last batch is filled
+  up with black images. XLA computes the features of an image independently of
+  the other images in the batch. Their last bits may differ between batch sizes,
+  numbers of devices and kinds of devices, because XLA may then sum in another
+  order. With one batch size on one CPU, tests find equal bits at every position
+  in a batch.
+
+  Attributes:
+    keys: The names of the features.
+    description: What decides the features, for the fingerprint of a result.
+  """
+
+  def __init__(
+      self,
+      module: nn.Module,
+      variables: Variables,
+      *,
+      resize: str,
+      size: int,
+      scale: Callable[[Array], Array],
+      keys: Mapping[str, str],
+      description: Mapping[str, Any],
+      mesh: jax.sharding.Mesh | None = None,
+      batch_size: int = BATCH_SIZE,
+  ):
+    """Prepares the program, which is compiled for each size of images.
+
+    Args:
+      module: Function from float32[B, size, size, 3] to features by name.
+      variables: Its variables, on one device or on all of the mesh.
+      resize: A key of `resizing.METHODS`.
+      size: Height and width of the images that the module takes.
+      scale: Function from resized pixels to what the module takes.
+      keys: By name of a feature here, its name in the module.
+      description: What decides the features.
+      mesh: Devices of this process that batches are split over, with all
+        variables on each of them. None for one device.
+      batch_size: Images of a batch.
+
+    Raises:
+      ValueError: If the batch cannot be split evenly over the devices.
+    """
+    self.keys = tuple(keys)
+    self.description = dict(description)
+    self._variables = variables
+    self._sharding = mesh and partitioning.batch_sharding(mesh)
+    self._batch_size = batch_size
+    self._on_host = resize in resizing.ON_HOST
+    self._resize = resizing.METHODS[resize]
+    self._size = size
+    if mesh and batch_size % (devices := partitioning.batch_parallelism(mesh)):
+      raise ValueError(
+          f'batch_size={batch_size} must be a multiple of {devices}, the number'
+          ' of devices that images are split over. Change batch_size.'
+      )
+
+    def features(variables: Variables, images: Array) -> dict[str, jax.Array]:
+      pixels = images if self._on_host else self._resize(images, size)
+      outputs: Any = module.apply(variables, scale(pixels))
+      return {name: outputs[key] for name, key in keys.items()}
+
+    self._features = jax.jit(features)
+
+  def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Computes the features of any number of images of one size.
+
+    Args:
+      images: uint8[B, Y, X, 3], RGB.
+
+    Returns:
+      float32[B, ...] for each of `keys`.
+
+    Raises:
+      ValueError: If these are not such images.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+      raise ValueError(
+          'Features need images of type uint8 and shape [B, Y, X, 3], but'
+          f' these are {images.dtype}{list(images.shape)}. Convert them first.'
+      )
+    if not images.size:
+      raise ValueError(
+          'Features need at least one image with at least one pixel, but these'
+          f' have shape {list(images.shape)}. Check where they come from.'
+      )
+    parts = [
+        self._batch(images[start : start + self._batch_size])
+        for start in range(0, len(images), self._batch_size)
+    ]
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        for name in self.keys
+    }
+
+  def _batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Features of at most one batch."""
+    count = len(images)
+    if self._on_host:
+      images = np.asarray(self._resize(images, self._size))
+    rest = self._batch_size - count
+    images = np.pad(images, ((0, rest), (0, 0), (0, 0), (0, 0)))
+    placed = jax.device_put(images, self._sharding)
+    outputs = jax.device_get(self._features(self._variables, placed))
+    return {name: value[:count] for name, value in outputs.items()}
+
+
+def inception(
+    dialect: Dialect,
+    network: epath.PathLike,
+    mesh: jax.sharding.Mesh | None = None,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> Extractor:
+  """Restores the Inception network of a dialect.
+
+  Args:
+    dialect: The dialect.
+    network: Folder that `convert --from=inception` wrote.
+    mesh: Devices of this process; None for one device.
+    batch_size: Images of a batch.
+
+  Returns:
+    An extractor of what the dialect reads: 'pool', float32[B, 2048]; 'spatial',
+    float32[B, 2023], if it has sFID; 'logits', float32[B, 1008], with or
+    without bias as it reads them, if it has the Inception Score.
+
+  Raises:
+    ValueError: If the folder holds no Inception network, or is damaged.
+  """
+  keys = {'pool': 'pool'}
+  if dialect.spatial:
+    keys['spatial'] = 'spatial'
+  if dialect.inception_score:
+    keys['logits'] = dialect.inception_score.logits
+  return _restored(
+      inception_model.InceptionV3,
+      network,
+      kind='inception',
+      mesh=mesh,
+      resize=dialect.resize,
+      size=resizing.INCEPTION_SIZE,
+      scale=(dialect.scale, resizing.SCALES[dialect.scale]),
+      keys=keys,
+      batch_size=batch_size,
+  )
+
+
+def vgg16(
+    dialect: Dialect,
+    network: epath.PathLike,
+    mesh: jax.sharding.Mesh | None = None,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> Extractor:
+  """Restores the VGG16 in whose features a dialect has precision and recall.
+
+  Args:
+    dialect: A dialect whose `precision_recall.network` is 'vgg16'.
+    network: Folder that `convert --from=vgg16` wrote.
+    mesh: Devices of this process; None for one device.
+    batch_size: Images of a batch.
+
+  Returns:
+    An extractor of 'fc2', float32[B, 4096], after the ReLU.
+
+  Raises:
+    ValueError: If the folder holds no VGG16, or is damaged.
+  """
+  return _restored(
+      vgg.VGG16,
+      network,
+      kind='vgg16',
+      mesh=mesh,
+      resize=dialect.resize,
+      size=_VGG16_SIZE,
+      scale=('(x-mean)/deviation', _by_mean_and_deviation),
+      keys={'fc2': 'fc2'},
+      batch_size=batch_size,
+  )
+
+
+def _by_mean_and_deviation(pixels: Array) -> jax.Array:
+  """Scales pixels in [0, 255], as torch-fidelity does for VGG16."""
+  shape = (1, 1, 1, 3)
+  mean = jnp.asarray(_MEAN, jnp.float32).reshape(shape)
+  deviation = jnp.asarray(_DEVIATION, jnp.float32).reshape(shape)
+  return (jnp.asarray(pixels) - mean) / deviation
+
+
+def _restored(
+    make: Callable[..., nn.Module],
+    path: epath.PathLike,
+    *,
+    kind: str,
+    mesh: jax.sharding.Mesh | None,
+    resize: str,
+    size: int,
+    scale: tuple[str, Callable[[Array], Array]],
+    keys: Mapping[str, str],
+    batch_size: int,
+) -> Extractor:
+  """Makes a module, restores it, and describes what it computes."""
+  described = networks.describe(path, kinds=(kind,), flag=f'--{kind}')
+  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  module = make(**described.fields)
+  abstract = build.network_variables(module, image)
+  variables = networks.restore(
+      path,
+      described,
+      abstract,
+      sharding=mesh and partitioning.replicated(mesh),
+  )
+  return Extractor(
+      module,
+      variables,
+      resize=resize,
+      size=size,
+      scale=scale[1],
+      keys=keys,
+      mesh=mesh,
+      batch_size=batch_size,
+      description={
+          'network': kind,
+          'weights': described.fingerprint,
+          'sources': [dict(source) for source in described.sources],
+          'resize': f'{resize} to {size}x{size}',
+          'scale': scale[0],
+          'features': dict(keys),
+      },
+  )
