@@ -88,6 +88,7 @@ def open_source(
 
 def _other_kind(src: pathlib.Path) -> str | None:
   """What a file is that is neither weights nor an archive, and what to do."""
+  file_kinds.require_file(src)
   with open(src, 'rb') as file:
     found = file_kinds.recognised(file.read(file_kinds.HEAD_BYTES))
   if found is None or reading.is_torch_file(src) or tarball.is_archive(src):

@@ -156,6 +156,15 @@ def test_a_web_page_is_named_before_anything_is_missed(tmp_path, name):
     pass
 
 
+def test_an_empty_file_is_named_before_anything_is_missed(tmp_path):
+  (tmp_path / 'a.pth').touch()
+  with (
+      pytest.raises(ValueError, match='a.pth is empty'),
+      archive.open_source(tmp_path / 'a.pth', tmp_path),
+  ):
+    pass
+
+
 @pytest.mark.parametrize('own', [False, True])
 def test_safetensors_are_laid_out_as_releases_are(tmp_path, own):
   files = {'stage1/model.safetensors': 'one', 'stage1/config.yaml': RQVAE}

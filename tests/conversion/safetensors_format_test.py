@@ -217,7 +217,7 @@ def test_a_closed_file_is_not_read(valid):
 def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path, valid):
   data = valid.read_bytes()
   path = tmp_path / 'a.safetensors'
-  for length in range(len(data)):
+  for length in range(0, len(data), 2):
     path.write_bytes(data[:length])
     with pytest.raises(ValueError, match='is (damaged|empty)'):
       safetensors_format.SafetensorsFile(path)
@@ -228,7 +228,7 @@ def test_flipped_bits_are_refused_or_change_no_layout(tmp_path, valid):
   path = tmp_path / 'a.safetensors'
   rng = random.Random(0)
   refused = 0
-  for _ in range(600):
+  for _ in range(300):
     changed = bytearray(data)
     changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(changed)
@@ -241,4 +241,4 @@ def test_flipped_bits_are_refused_or_change_no_layout(tmp_path, valid):
       # A changed name, text, value, or type of the same size.
       sizes = [array.nbytes for array in found.values()]
       assert sum(sizes) == sum(array.nbytes for array in ARRAYS.values())
-  assert refused > 300
+  assert refused > 150

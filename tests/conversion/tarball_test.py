@@ -219,11 +219,12 @@ def test_an_archive_that_is_cut_off_anywhere_is_refused(tmp_path, name):
   data = write(tmp_path / name, GOOD).read_bytes()
   step = 40 if name.endswith('gz') else 512
   scratch = tmp_path / 'scratch'
+  scratch.mkdir()
   # The last blocks of a tar are padding.
   stop = len(data) if name.endswith('gz') else 4 * 512 + 1
   for length in (*range(0, stop, step), 700, 1500):
     (tmp_path / name).write_bytes(data[: min(length, stop - 1)])
-    with pytest.raises(ValueError, match='is (damaged|cut off)'):
+    with pytest.raises(ValueError, match='is (damaged|cut off|empty)'):
       unpacked(tmp_path / name, scratch)
     assert os.listdir(scratch) == []
 

@@ -48,7 +48,14 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
       found = {
           name: file.tensors[name].shape for name, file in files_by_name.items()
       }
-      mapping.check(rows, mapping.shapes(abstract), found, f'{src} or {heads}')
+      mapping.check(
+          rows,
+          mapping.shapes(abstract),
+          found,
+          f'--src={src} or --heads={heads}',
+          model='the weights of LPIPS',
+          advice='Give the files that --help describes.',
+      )
 
       def read(name: str) -> np.ndarray:
         return files_by_name[name].read(name)
