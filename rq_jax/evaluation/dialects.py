@@ -170,7 +170,9 @@ _ALL = (
         differs=(_SQRTM,),
         checked_against={
             'pixels': _RECORDED,
-            'features': f'{_RECORDED}, with random weights',
+            'features': (
+                'a recording of its copy in the code of rq, with random weights'
+            ),
             'statistics': _RECORDED,
         },
     ),

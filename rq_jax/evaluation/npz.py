@@ -13,7 +13,6 @@ import os
 import pathlib
 from typing import IO
 import zipfile
-import zlib
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class NpzFile:
     self.path = pathlib.Path(path)
     try:
       self._archive = zipfile.ZipFile(self.path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except Exception as error:  # Python raises many types for damaged files.
       raise ValueError(
           f'{path} cannot be read as an .npz file ({error}). Check the path,'
           ' and whether the download is complete.'
@@ -164,16 +163,8 @@ class _NamingDamage:
     return self
 
   def __exit__(self, kind, error, _):
-    if not isinstance(
-        error,
-        ValueError
-        | EOFError
-        | OSError
-        | RuntimeError  # Encrypted.
-        | NotImplementedError  # An unknown compression.
-        | zipfile.BadZipFile
-        | zlib.error,
-    ):
+    # Damaged, encrypted and unknown compression raise errors of many types.
+    if not isinstance(error, Exception):
       return
     raise ValueError(
         f'{self._path} cannot be read: in {self._name[:80]!r}, {error}. Check'

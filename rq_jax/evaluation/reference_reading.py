@@ -36,10 +36,11 @@ def is_torch(file: pathlib.Path) -> bool:
   """Whether a file is one of `torch.save`, by its suffix or its contents."""
   if file.suffix in ('.pt', '.pth'):
     return True
-  if not zipfile.is_zipfile(file):
+  try:
+    with zipfile.ZipFile(file) as archive:
+      return any(name.endswith('/data.pkl') for name in archive.namelist())
+  except Exception:  # It is damaged; reading it as .npz says how.
     return False
-  with zipfile.ZipFile(file) as archive:
-    return any(name.endswith('/data.pkl') for name in archive.namelist())
 
 
 def read_npz(file: pathlib.Path) -> Reference:

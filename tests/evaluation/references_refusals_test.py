@@ -151,6 +151,10 @@ def test_damage_within_an_array_is_found(tmp_path):
   refusal(path, "in 'mu', Bad CRC-32")
   path.write_bytes(data[:-30])
   refusal(path, 'cannot be read as an .npz file')
+  directory = data.index(b'PK\1\2')
+  data[directory] ^= 1
+  path.write_bytes(data)
+  refusal(path, 'cannot be read as an .npz file')
 
 
 def test_longer_and_doubled_arrays_are_refused(tmp_path):
