@@ -35,6 +35,7 @@ QUICKLY = {
 ONLY_PARSED = re.compile(
     r'^benchmark |^evaluate |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
     r'|^prepare --from=(lsun|webdataset)|downloads/ffhq'
+    r'|^convert --from=(inception|vgg16|resnet|efficientnet_lite0|clip) '
 )
 
 
