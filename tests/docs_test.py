@@ -33,7 +33,7 @@ QUICKLY = {
 }
 # Too long for a test even with a stand-in: only their flags are parsed.
 ONLY_PARSED = re.compile(
-    r'^benchmark |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
+    r'^benchmark |^evaluate |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
     r'|^prepare --from=(lsun|webdataset)|downloads/ffhq|reproduced/'
     r'|^convert --from=(inception|vgg16|resnet|efficientnet_lite0|clip)'
 )
@@ -157,6 +157,7 @@ def test_the_pages_show_every_command():
       'benchmark',
       'convert',
       'encode',
+      'evaluate',
       'inspect',
       'prepare',
       'sample',

@@ -8,6 +8,7 @@ import math
 import numbers
 from typing import TYPE_CHECKING
 
+from rq_jax.config import sample_rules
 from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.config import source_table
@@ -37,11 +38,11 @@ def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
   with_paths: list[Callable[..., None]]
   if experiment.stage == 1:
     stage = [_images, _image_size, _feature_map, _attention, _adversary,
-             _perceptual]  # fmt: skip
+             _perceptual, sample_rules.absent]  # fmt: skip
     with_paths = [_data_path, _perceptual_path]
   else:
     stage = [_label_dropout, _condition_weight]
-    with_paths = [_paths, _texts]
+    with_paths = [_paths, _texts, sample_rules.possible]
   for rule in [*stage, *(with_paths if with_data else [])]:
     rule(experiment)
 

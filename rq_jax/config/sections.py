@@ -173,6 +173,30 @@ class Train(schema.Section, name='train'):
       ' split.',
       above=0, resumable=True,
   )  # fmt: skip
+  eval_samples: int = fields.field(
+      0,
+      'Stage 2: images that are drawn at every evaluation, with the same random'
+      ' numbers each time, to compute FID and the Inception Score.',
+      at_least=0, resumable=True,
+  )  # fmt: skip
+  eval_inception: str | None = fields.field(
+      None,
+      'With `eval_samples`: folder of the network that `convert'
+      ' --from=inception` writes.',
+      path=True, resumable=True,
+  )  # fmt: skip
+  eval_reference: str | None = fields.field(
+      None,
+      'With `eval_samples`: file of statistics to compare with, such as'
+      ' `evaluate --save_reference` writes.',
+      path=True, resumable=True,
+  )  # fmt: skip
+  eval_dialect: str = fields.field(
+      'adm',
+      'With `eval_samples`: tool whose numbers are computed; see `evaluate`.',
+      choices=('adm', 'pytorch-fid', 'torch-fidelity', 'clean-fid', 'rq'),
+      resumable=True,
+  )
   checkpoint_steps: int = fields.field(
       1000, 'Steps between two checkpoints.', above=0, resumable=True
   )

@@ -46,6 +46,7 @@ class Stage:
     preview: (task, state, batch) -> rows of images by name,
       uint8[R, C, Y, X, 3], one column for each of the first examples.
     weights: Fields of the state that `--config.init_from` loads.
+    judge: state -> more metrics of an evaluation.
   """
 
   init_state: Callable[..., PyTree]
@@ -55,6 +56,7 @@ class Stage:
   advise: Callable[..., Mapping[str, str | None]]
   preview: Callable[..., dict[str, jax.Array]]
   weights: tuple[str, ...]
+  judge: Callable[..., dict[str, float]] = lambda _: {}
 
 
 class Splits(NamedTuple):
@@ -239,8 +241,7 @@ class _Run:
     """Writes the pending metrics."""
     if self._pending is None:
       return
-    step, metrics, rate = self._pending
-    self._pending = None
+    (step, metrics, rate), self._pending = self._pending, None
     values = {n: float(np.asarray(value)) for n, value in metrics.items()}
     self._check_finite()
     named = {n if '/' in n else f'train/{n}': v for n, v in values.items()}
@@ -288,12 +289,11 @@ class _Run:
         sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
     sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
     summary = self._stage.summarize(self._task, sums)
-    summary |= {name: sums[name] for name in counts}
+    summary |= self._stage.judge(self._state) | {n: sums[n] for n in counts}
     results = {f'eval/{name}': float(x) for name, x in summary.items()}
     self._writer.write(step, results)
     recent = self._advice.recent()
-    found = self._stage.advise(self._config, recent, results, count)
-    self._advice.tell(found)
+    self._advice.tell(self._stage.advise(self._config, recent, results, count))
     # Copies pad a first batch that is not full; they are not shown.
     shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
     self._writer.write_images(step, shown)

@@ -1,6 +1,7 @@
 """Trains an experiment: from a checked configuration to a trained model."""
 
 import contextlib
+import dataclasses
 
 from etils import epath
 
@@ -30,6 +31,7 @@ from rq_jax.training import temperature
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
+from rq_jax.training.stage2 import samples
 
 STAGES = {
     1: loop.Stage(
@@ -79,6 +81,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   splits = _open_splits(config)
   classes = splits.train.class_names
   total_steps = config_lib.total_steps(config, len(splits.train))
+  stage = STAGES[config.stage]
   with workdir_lib.Workdir(workdir) as held, _advising(config):
     if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
@@ -96,10 +99,12 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       task = stage2.build(
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
+      judge = samples.judge(task, config, mesh)
+      stage = dataclasses.replace(stage, judge=judge)
       held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
     return loop.run(
-        STAGES[config.stage],
+        stage,
         task,
         config,
         mesh,

@@ -1,9 +1,12 @@
 """Opens images, whatever files they are in."""
 
+import dataclasses
 from typing import Any
 
 from etils import epath
+import numpy as np
 
+from rq_jax import files
 from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.data import sources
@@ -101,7 +104,17 @@ def _open_folder(
         f'{named} is a dataset with splits. Name one of them, as in'
         f' {named}:{splits.SPLITS[-1]}.'
     )
-  return listed_images.of_folder(folder, flag=named, image_size=image_size)
+  listed = listed_images.of_folder(folder, flag=named, image_size=image_size)
+  labels = folder / 'labels.json'
+  if not drawn or not labels.exists():
+    return listed
+  found = np.asarray(files.read_json(labels))
+  if found.shape != (len(listed),) or found.dtype.kind != 'i':
+    raise ValueError(
+        f'{labels} must hold one number for each of the {len(listed)} images in'
+        ' its folder. Draw the images again.'
+    )
+  return dataclasses.replace(listed, labels=found.astype(np.int32))
 
 
 def open_reference(

@@ -1,0 +1,119 @@
+"""The command evaluate: its flags, and models that are judged directly."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from rq_jax import __main__ as main_lib
+from rq_jax.evaluation import similarity
+from rq_jax.jobs.evaluate import chunk_files
+from tests import tiny
+from tests.jobs import generators
+from tests.jobs.evaluate import fakes
+
+
+@pytest.fixture(scope='module')
+def generator(tmp_path_factory):
+  path = tmp_path_factory.mktemp('generator')
+  generators.export(path)
+  return path
+
+
+def evaluate(*flags):
+  return main_lib.main(['evaluate', '--distributed=off', *map(str, flags)])
+
+
+def results(out):
+  return json.loads((out / 'results.json').read_text())
+
+
+def test_reconstructions_are_compared_with_their_originals(
+    generator, tmp_path, capsys
+):
+  out = tmp_path / 'out'
+  flags = [f'--tokenizer={generator}/tokenizer', '--reference=rfid']
+  assert evaluate(*flags, f'--out={out}') == 0
+  originals = np.asarray(np.round((tiny.images(359) + 1) * 127.5), np.uint8)
+  tokenizer = generators.sampler().tokenizer
+  made = np.asarray(tokenizer.decode(tokenizer.encode(originals[:32])))
+  rows = chunk_files.read(chunk_files.path(out, 0))
+  np.testing.assert_allclose(
+      rows['pixels/psnr'][:32, 0],
+      similarity.psnr(made, originals[:32]),
+      rtol=1e-5,
+  )
+  found = {r['metric']: r for r in results(out)['results']}
+  assert found.keys() == {'psnr', 'ssim'}
+  assert found['psnr']['n'] == 359
+  printed = capsys.readouterr().out
+  assert 'psnr' in printed and 'Left out' in printed
+  assert 'judged at' in printed and f'{out}/report.html' in printed
+  page = (out / 'report.html').read_text()
+  assert 'Samples' in page and found['psnr']['fingerprint']['hash'] in page
+
+
+def test_drawn_images_are_those_that_sample_writes(
+    generator, tmp_path, monkeypatch
+):
+  model = [f'--checkpoint={generator}', '--num_images=20', '--seed=3']
+  model += ['--labels=4,2', '--top_k=5', '--chunk_size=8']
+  files = [*model, f'--out={tmp_path}/files', '--format=npz']
+  assert main_lib.main(['sample', '--distributed=off', *files]) == 0
+  judged = ['--inception=unused', '--dialect=rq', '--reference=test']
+  with fakes.networks_replaced(monkeypatch):
+    assert evaluate(*model, *judged, f'--out={tmp_path}/drawn') == 0
+    assert (
+        evaluate(
+            f'--samples={tmp_path}/files',
+            '--chunk_size=8',
+            '--inception=unused',
+            '--dialect=rq',
+            f'--out={tmp_path}/read',
+        )
+        == 0
+    )
+  for chunk in range(3):
+    drawn, read = (
+        chunk_files.read(chunk_files.path(tmp_path / name, chunk))
+        for name in ('drawn', 'read')
+    )
+    name = f'{fakes.NETWORK}/logits'
+    np.testing.assert_array_equal(drawn[name], read[name])
+  found = results(tmp_path / 'drawn')
+  metrics = {r['metric']: r for r in found['results']}
+  assert metrics['fid']['n_reference'] == 359
+  said = metrics['fid']['fingerprint']['images']
+  assert said['sampling']['top_k'] == 5 and said['seed'] == 3
+  assert not list((tmp_path / 'drawn').glob('*.png'))
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        ([], 'Give one of --samples, --checkpoint and --tokenizer, not none'),
+        (['--samples=a', '--tokenizer=b'], 'not --samples, --tokenizer'),
+        (['--samples=a'], '--out must be given'),
+        (['--samples=a', '--out=o', '--labels=1'], '--labels=.* no meaning'),
+        (['--samples=a', '--out=o', '--data=d'], '--data=d has no meaning'),
+        (['--samples=a', '--out=o', '--reference=rfid'], 'needs --tokenizer'),
+        (['--samples=a', '--out=o'], '--samples=a: there is no such file'),
+        (['--tokenizer=a', '--out=o', '--image_size=3'], 'no meaning'),
+    ],
+)
+def test_wrong_flags_are_refused(flags, words, capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert evaluate(*flags) == 1
+  error = capsys.readouterr().err
+  assert error.startswith('Error: ')
+
+  assert re.search(words, error)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_dialect_that_does_not_exist_is_refused(tmp_path, capsys):
+  samples = fakes.write(tmp_path / 'a.npz', 4)
+  flags = [f'--samples={samples}', f'--out={tmp_path}/out', '--dialect=mine']
+  assert evaluate(*flags) == 1
+  assert '--dialect=mine is unknown' in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""FID of images that are drawn while a model is trained."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import linalg
+
+from rq_jax import config as config_lib
+from rq_jax.evaluation import extractors
+from rq_jax.evaluation import references
+from rq_jax.sampling import Sampler
+from rq_jax.training import run
+from rq_jax.training import stage2
+from rq_jax.training.stage2 import samples
+from tests import tiny
+from tests.jobs.evaluate import fakes
+
+COUNT = 70  # More than are drawn together.
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+  """Settings of a run with samples, and the network replaced by colours."""
+  monkeypatch.setattr(extractors, 'inception', lambda *_: fakes.colours)
+  rows = fakes.colours(fakes.images(50))['pool'].astype(np.float64)
+  reference = references.Reference(
+      mean=rows.mean(axis=0), covariance=np.cov(rows, rowvar=False), count=50
+  )
+  references.write(tmp_path / 'reference.npz', reference)
+  return (
+      dict(
+          eval_samples=COUNT,
+          eval_inception='unused',
+          eval_reference=str(tmp_path / 'reference.npz'),
+          eval_dialect='rq',
+      ),
+      rows,
+  )
+
+
+def frechet(first, second):
+  means = [x.mean(axis=0) for x in (first, second)]
+  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
+  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+  return np.sum((means[0] - means[1]) ** 2) + np.trace(
+      covariances[0] + covariances[1] - 2 * root
+  )
+
+
+def test_samples_are_those_of_a_sampler_with_a_fixed_key(experiment):
+  settings, rows = experiment
+  checked = tiny.stage2_config(train=settings)
+  task = tiny.stage2_task(checked)
+  state = tiny.initial_state(stage2, task)
+  found = samples.judge(task, checked, tiny.one_device())(state)
+  sampler = Sampler(
+      prior=task.model,
+      prior_variables=stage2.inference_variables(state),
+      tokenizer=tiny.untrained_tokenizer(),
+  )
+  images = sampler(jax.random.key(0), labels=np.arange(COUNT) % 10)
+  features = fakes.colours(np.asarray(images))
+  expected = frechet(features['pool'].astype(np.float64), rows)
+  np.testing.assert_allclose(found['fid'], expected, rtol=1e-6)
+  assert found['is'] > 1
+
+
+@pytest.mark.slow
+def test_a_run_logs_them(experiment, tmp_path):
+  settings, _ = experiment
+  settings |= dict(steps=2, eval_steps=1, eval_images=8)
+  checked = tiny.stage2_config(
+      tokenizer=str(tiny.finished_run(1)), train=settings
+  )
+  run.train(checked, tmp_path / 'run')
+  lines = tiny.metric_lines(tmp_path / 'run')
+  assert [line['step'] for line in lines if 'eval/fid' in line] == [1, 2]
+  assert all('eval/is' in line for line in lines if 'eval/fid' in line)
+
+
+@pytest.mark.parametrize('name', ['eval_inception', 'eval_reference'])
+def test_samples_need_a_network_and_statistics(name, experiment):
+  settings, _ = experiment
+  checked = tiny.stage2_config(train=settings | {name: None})
+  with pytest.raises(ValueError, match=f'needs config.train.{name}'):
+    config_lib.check(config_lib.to_dict(checked))
+
+
+def test_stage_1_draws_no_samples(experiment):
+  settings, _ = experiment
+  checked = tiny.stage1_config(
+      train=settings, model=dict(code_shape=(8, 8, 2))
+  )
+  with pytest.raises(ValueError, match='no meaning in stage 1'):
+    config_lib.check(config_lib.to_dict(checked))
+
+
+def test_images_without_statistics_are_refused(experiment, tmp_path):
+  settings, _ = experiment
+  settings['eval_reference'] = fakes.write(tmp_path / 'images.npz', 4)
+  checked = tiny.stage2_config(train=settings)
+  task = tiny.stage2_task(checked)
+  with pytest.raises(ValueError, match='no statistics.*--save_reference'):
+    samples.judge(task, checked, tiny.one_device())
