@@ -94,7 +94,8 @@ def describe(
     raise ValueError(
         f'{flag}={path} holds the network {json.dumps(raw["kind"])}. {advice}'
     )
-  return Description(**(raw | {'sources': tuple(raw['sources'])}))
+  raw['sources'] = tuple(raw['sources'])
+  return Description(**raw)
 
 
 def restore(
