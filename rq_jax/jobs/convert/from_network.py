@@ -186,10 +186,7 @@ def write(
     dst: Folder to write.
     companions: Files that are copied into the folder. Their hashes are stored.
   """
-  with (
-      from_official.written_whole(dst) as partial,
-      _open(src) as weights,
-  ):
+  with from_official.written_whole(dst) as partial, _open(src) as weights:
     if weights.unwrapped:
       console.tell(f'{src}: {weights.unwrapped}')
     theirs = {
