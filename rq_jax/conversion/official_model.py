@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 
