@@ -159,12 +159,11 @@ class Finish:
       if request_lib.from_file(measure, request.statistics):
         assert request.statistics is not None
         found[name] = request.statistics
-      elif (
-          measure.needs_reference
-          and name not in found
-          and comparison.reference is not None
-      ):
-        found[name] = distances.reference_of(comparison, name, described[name])
+      elif measure.needs_reference and name not in found:
+        assert request.reference is not None
+        found[name] = distances.reference_of(
+            comparison, request.reference, name, described[name]
+        )
     return found
 
   def _save(self, compared: Mapping[str, references.Reference]) -> None:
