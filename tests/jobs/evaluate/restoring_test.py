@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rq_jax.checkpoints import stored
 from rq_jax.evaluation import classifiers
 from rq_jax.evaluation import clip
 from rq_jax.evaluation import dialects
@@ -10,6 +11,7 @@ from rq_jax.evaluation import extractors
 from rq_jax.evaluation import similarity
 from rq_jax.jobs.evaluate import plan as plan_lib
 from rq_jax.jobs.evaluate import restoring
+from rq_jax.training.stage1 import perceptual
 from tests import tiny
 from tests.jobs.evaluate import fakes
 
@@ -70,11 +72,14 @@ def test_statistics_from_a_file_need_no_features_of_the_reference(restored):
   assert restored and not found.of_reference
 
 
-def test_pairs_are_compared_by_pixels_and_by_lpips():
-  plan = made_plan(['psnr', 'ssim', 'lpips'], ['adm'], ['lpips'])
-  found = restoring.restore(
-      plan, {'lpips': tiny.perceptual_folder()}, frozenset()
+def test_pairs_are_compared_by_pixels_and_by_lpips(monkeypatch):
+  model, variables = tiny.perceptual_stand_in()
+  monkeypatch.setattr(perceptual, 'abstract', lambda: (model, variables))
+  monkeypatch.setattr(
+      stored, 'restore_variables', lambda *_, **__: (variables, '')
   )
+  plan = made_plan(['psnr', 'ssim', 'lpips'], ['adm'], ['lpips'])
+  found = restoring.restore(plan, {'lpips': 'folder'}, frozenset())
   assert not found.of_reference
   images, others = fakes.images(3), fakes.images(3, 1)
   others[2] = images[2]
@@ -86,7 +91,10 @@ def test_pairs_are_compared_by_pixels_and_by_lpips():
   )
   distance = arrays['lpips/distance']
   assert distance.shape == (3, 1)
-  assert distance[0] > 0 and distance[1] > 0 and distance[2] == 0
+  pair = [x.astype(np.float32) / 127.5 - 1 for x in (images, others)]
+  expected = model.apply(variables, *pair)
+  np.testing.assert_allclose(distance[:, 0], expected, rtol=1e-4)
+  assert distance[2] == 0
 
 
 def test_a_folder_without_lpips_is_refused(tmp_path):
