@@ -30,6 +30,15 @@ if TYPE_CHECKING:  # Parsing flags does not need JAX.
 
 _NETWORKS = ('inception', 'vgg16', 'clip', 'lpips', 'classifier')
 _SOURCES = ('samples', 'checkpoint', 'tokenizer')
+# Flags that have a meaning only for one source of images.
+_ONLY = {
+    'checkpoint': (
+        'labels', 'tokens', 'num_images', 'seed', 'temperature', 'top_k',
+        'top_p', 'guidance', 'guidance_schedule', 'step', 'ema', 'dtype',
+        'model_parallel', 'text_tokenizer',
+    ),
+    'tokenizer': ('data', 'split'),
+}  # fmt: skip
 _DRAWN = 50_000  # Images that are drawn by default.
 
 
@@ -173,11 +182,11 @@ def _evaluate(values: flags.FlagValues) -> None:
 
 def _refuse(values: flags.FlagValues, source: str) -> None:
   """Refuses flags that have no meaning for this source of images."""
-  drawn = source == 'checkpoint'
-  for name in ('labels', 'tokens', 'num_images', 'step', 'text_tokenizer'):
-    command.refuse(values, name, unless=drawn)
-  command.refuse(values, 'data', unless=source == 'tokenizer')
-  command.refuse(values, 'image_size', unless=source != 'tokenizer')
+  others = {n for key in _ONLY if key != source for n in _ONLY[key]}
+  if source == 'tokenizer':
+    others.add('image_size')
+  for name in sorted(others):
+    command.refuse(values, name, unless=not values[name].present)
   if values.reference == 'rfid' and source != 'tokenizer':
     raise ValueError(
         '--reference=rfid compares reconstructions with their originals, so it'

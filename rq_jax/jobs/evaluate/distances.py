@@ -14,6 +14,7 @@ from rq_jax.evaluation import references
 from rq_jax.evaluation import size_curve
 from rq_jax.jobs import chunks
 from rq_jax.jobs.evaluate import features
+from rq_jax.jobs.evaluate import image_sets
 
 # Arrays whose statistics a reference file holds, and its fields for them.
 _FIELDS = {
@@ -107,28 +108,30 @@ def frechet_distance(comparison: Comparison, name: str) -> dict[str, Any]:
 
 
 def reference_of(
-    comparison: Comparison, network: str, description: Mapping[str, Any]
+    comparison: Comparison,
+    images: image_sets.ImageSet,
+    network: str,
+    description: Mapping[str, Any],
 ) -> references.Reference:
-  """The statistics of the images of the reference, to store them.
+  """The statistics of the images of the reference, to describe and store them.
 
   Args:
     comparison: The features.
+    images: The images of the reference.
     network: First part of the names of its arrays.
     description: What decides the features of the network.
   """
-  part = comparison.reference
-  assert part is not None
-  found: dict[str, Any] = {}
-  names = {name for net in part.networks for name in net.names}
+  part, found = comparison.reference, {}
+  names = {n for net in (part.networks if part else ()) for n in net.names}
   for array, fields in _FIELDS.items():
-    if (name := f'{network}/{array}') in names:
+    if part is not None and (name := f'{network}/{array}') in names:
       total = of_part(part, name, comparison.check)
       found |= dict(zip(fields, (total.mean, total.covariance), strict=True))
-  identity = {n: v for n, v in part.images.described().items() if n != 'path'}
+  identity = {n: v for n, v in images.described().items() if n != 'path'}
   text = json.dumps(identity, sort_keys=True)
   return references.Reference(
       **found,
-      count=len(part.images),
+      count=len(images),
       description={
           'file': None,
           'sha256': hashlib.sha256(text.encode()).hexdigest(),

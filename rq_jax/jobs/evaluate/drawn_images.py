@@ -4,8 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
+from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.distributed import partitioning
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import listed_images
 from rq_jax.jobs.evaluate import networks
@@ -60,12 +63,14 @@ class Reconstructed:
   """Reconstructions of other images; see `ImageSet`.
 
   Attributes:
-    tokenizer: The RQ-VAE.
+    tokenizer: The RQ-VAE, on all devices of the mesh.
+    mesh: Devices of this process, which share the images of a batch.
     originals: The images that it encodes and decodes.
     identity: All values that decide the reconstructions.
   """
 
   tokenizer: Tokenizer
+  mesh: jax.sharding.Mesh
   originals: image_sets.ImageSet
   identity: dict[str, Any]
 
@@ -94,12 +99,14 @@ class Reconstructed:
 
   def read(self, parts: Iterable[range]) -> Iterator[np.ndarray]:
     """Reconstructs the images of each part, uint8[n, Y, X, 3]."""
+    size = -(-_BATCH // self.mesh.size) * self.mesh.size
     for images in self.originals.read(parts):
-      yield networks.in_batches(self._reconstruct, images, size=_BATCH)
+      yield networks.in_batches(self._reconstruct, images, size=size)
 
   def _reconstruct(self, images: np.ndarray) -> np.ndarray:
-    codes = self.tokenizer.encode(images)
-    return np.asarray(self.tokenizer.decode(np.asarray(codes)))
+    placed = jax.device_put(images, partitioning.batch_sharding(self.mesh))
+    codes = tokenizer_lib.encode_known(self.tokenizer, placed)
+    return np.asarray(tokenizer_lib.decode_known(self.tokenizer, codes))
 
 
 def of_checkpoint(
@@ -133,8 +140,11 @@ def of_tokenizer(
     tokenizer: The restored tokenizer.
     originals: The images, resized and cropped to the size that it encodes.
   """
+  mesh = partitioning.make_mesh({'data': -1}, devices=jax.local_devices())
+  variables = jax.device_put(tokenizer.variables, partitioning.replicated(mesh))
   return Reconstructed(
-      tokenizer=tokenizer,
+      tokenizer=dataclasses.replace(tokenizer, variables=variables),
+      mesh=mesh,
       originals=originals,
       identity={
           'path': path,

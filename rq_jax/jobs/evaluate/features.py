@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import dataclasses
+import functools
 import itertools
 
 from etils import epath
@@ -34,7 +35,7 @@ class Part:
   folder: epath.Path
   first_chunk: int
 
-  @property
+  @functools.cached_property
   def sizes(self) -> list[int]:
     """Number of images in each chunk."""
     return [

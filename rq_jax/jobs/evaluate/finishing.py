@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 from etils import epath
@@ -42,7 +43,7 @@ class Finish:
         'metrics': [measure.title for measure in self.plan.measures],
         'intervals': request.intervals,
         'statistics': held and held.description.get('sha256'),
-        'prompts': request.prompts and list(request.prompts),
+        'prompts': request.prompts and _hash('\n'.join(request.prompts)),
         'classes': request.classes
         and files.read_json(epath.Path(request.classes)),
         'save_reference': request.save_reference,
@@ -83,6 +84,7 @@ class Finish:
           if measure.needs_reference
           else None,
           images=_without_path(request.samples.described()),
+          settings=self._settings(result['metric']),
       )
     found = {
         'images': {
@@ -99,6 +101,11 @@ class Finish:
       self._save(compared)
     page.write(epath.Path(samples.folder) / job_lib.PAGE, found, comparison)
     return found
+
+  def _settings(self, metric: str) -> dict[str, Any]:
+    """What decides a metric beyond its dialect and networks."""
+    needed = {'clip_score': 'prompts', 'class_accuracy': 'classes'}.get(metric)
+    return {needed: self.asked()[needed]} if needed else {}
 
   def _known(self) -> measuring.Known:
     """Labels, classes and texts of the samples."""
@@ -159,12 +166,11 @@ class Finish:
       if request_lib.from_file(measure, request.statistics):
         assert request.statistics is not None
         found[name] = request.statistics
-      elif (
-          measure.needs_reference
-          and name not in found
-          and comparison.reference is not None
-      ):
-        found[name] = distances.reference_of(comparison, name, described[name])
+      elif measure.needs_reference and name not in found:
+        assert request.reference is not None
+        found[name] = distances.reference_of(
+            comparison, request.reference, name, described[name]
+        )
     return found
 
   def _save(self, compared: Mapping[str, references.Reference]) -> None:
@@ -189,6 +195,10 @@ class Finish:
     found = {m.dialect.name: m.dialect for m in self.plan.measures if m.dialect}
     sentences = [references.remarks(held, d) for d in found.values()]
     return list(dict.fromkeys(sum(sentences, [])))
+
+
+def _hash(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _names(measure: plan_lib.Measure) -> tuple[str, ...]:

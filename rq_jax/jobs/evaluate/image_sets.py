@@ -7,24 +7,21 @@ import numpy as np
 
 
 class ImageSet(Protocol):
-  """N images of one size, in an order that never changes.
-
-  Attributes:
-    labels: Class of each image, int32[N]; None if they have no classes.
-    num_classes: Number of classes; None if it is unknown.
-    class_names: Names of the classes by label; None if they are unknown.
-  """
+  """N images of one size, in an order that never changes."""
 
   @property
   def labels(self) -> np.ndarray | None:
+    """Class of each image, int32[N]; None if they have no classes."""
     ...
 
   @property
   def num_classes(self) -> int | None:
+    """Number of classes; None if it is unknown."""
     ...
 
   @property
   def class_names(self) -> Sequence[str] | None:
+    """Names of the classes by label; None if they are unknown."""
     ...
 
   def __len__(self) -> int:

@@ -100,7 +100,10 @@ def _nearest(found: Mapping[str, Any], comparison: distances.Comparison) -> str:
   rows = ''.join(
       f'<p><b>{pair["distance"]:.4g}</b>{pair["sample"]:,} and'
       f' {pair["reference"]:,}</p>'
-      + page.picture(pictures.grid(np.stack(both), 2), 'A pair of images')
+      + page.picture(
+          pictures.grid(np.stack(both), 2),
+          f'Sample {pair["sample"]} and reference {pair["reference"]}',
+      )
       for pair, *both in zip(pairs, *columns)
   )
   return page.section(
@@ -130,7 +133,9 @@ def _classes(found: Mapping[str, Any], comparison: distances.Comparison) -> str:
     shown = _picked(comparison.samples, members.tolist())
     name = looking.class_name(first, images.class_names)
     strips += f'<p><b>{which}</b>{html.escape(name)}</p>'
-    strips += page.picture(pictures.grid(np.stack(shown), len(shown)), name)
+    strips += page.picture(
+        pictures.grid(np.stack(shown), len(shown)), f'Images of class {name}'
+    )
   distinct = 'can' if classes['distinct'] else 'cannot'
   return page.section(
       'Best and worst classes',

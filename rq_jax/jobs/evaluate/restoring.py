@@ -100,7 +100,11 @@ def _network(
         name=name,
         widths={'image': clip.model.embed_dim},
         extract=lambda images: {'image': clip.image(images)},
-        described={'network': 'clip', 'weights': clip.fingerprint},
+        described={
+            'network': 'clip',
+            'weights': clip.fingerprint,
+            'resize': f'bicubic to {clip.model.image_size}, and cropped',
+        },
     )
   if kind == 'classifier':
     restored[kind] = classifier = classifiers.restore(paths[kind], mesh)
@@ -110,7 +114,11 @@ def _network(
         name=name,
         widths={array: widths[array] for array in arrays},
         extract=classifier,
-        described=classifier.description,
+        described={
+            **classifier.description,
+            'weights': classifier.fingerprint,
+            'resize': classifier.description['preprocessing'],
+        },
     )
   dialect = _merged([m.dialect for m in measures if m.dialect is not None])
   make = {'inception': extractors.inception, 'vgg16': extractors.vgg16}[kind]
@@ -144,7 +152,7 @@ def _pixels(arrays: Mapping[str, None]) -> networks_lib.Network:
       extract=lambda images, others: {
           array: functions[array](images, others) for array in arrays
       },
-      described={},
+      described={'weights': 'none', 'resize': 'unchanged'},
       of_pairs=True,
   )
 
@@ -174,6 +182,7 @@ def _lpips(path: str, mesh: jax.sharding.Mesh) -> networks_lib.Network:
       described={
           'network': 'lpips',
           'weights': inference_copy.fingerprint(variables),
+          'resize': 'unchanged',
       },
       of_pairs=True,
   )

@@ -88,9 +88,7 @@ def test_samples_need_a_network_and_statistics(name, experiment):
 
 def test_stage_1_draws_no_samples(experiment):
   settings, _ = experiment
-  checked = tiny.stage1_config(
-      train=settings, model=dict(code_shape=(8, 8, 2))
-  )
+  checked = tiny.stage1_config(train=settings, model=dict(code_shape=(8, 8, 2)))
   with pytest.raises(ValueError, match='no meaning in stage 1'):
     config_lib.check(config_lib.to_dict(checked))
 
