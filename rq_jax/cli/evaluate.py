@@ -67,14 +67,14 @@ def _define_images(values: flags.FlagValues) -> None:
   command.define_path(
       'tokenizer', None, 'RQ-VAE whose reconstructions are judged.', values
   )
-  flags.DEFINE_string(
+  command.define_path(
       'reference',
       None,
       f'What images are compared with: {forms}; a file of statistics (.npz or'
       ' .pt) of any of the tools; train or test, for a split of the images that'
       ' the model was trained on; or rfid, for the originals of'
       ' reconstructions.',
-      flag_values=values,
+      values,
   )
   command.define_path(
       'data',

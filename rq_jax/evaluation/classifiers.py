@@ -1,6 +1,6 @@
 """Classifiers of images that `convert` wrote, and scores by their classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from etils import epath
 import jax
@@ -131,31 +131,3 @@ def restore(
       path, described, abstract, sharding=partitioning.replicated(mesh)
   )
   return Classifier(described, variables, mesh)
-
-
-def log_probabilities(
-    logits: np.ndarray, classes: Sequence[Sequence[int]] | None = None
-) -> np.ndarray:
-  """Log-probabilities of the classes of a generator: [B, K] -> float64[B, M].
-
-  Probabilities of good images are so close to 1 that float32 rounds many of
-  them to it. Their logarithms differ.
-
-  Args:
-    logits: [B, K], logits of a classifier.
-    classes: For each class of the generator, the classes of the classifier
-      that it contains, whose probabilities are added; see
-      `classifier_classes.read`. None if the classes are the same, so M = K.
-  """
-  logits = np.asarray(logits, np.float64)
-  each = logits - _log_sum(logits)
-  if classes is None:
-    return each
-  columns = [_log_sum(each[:, list(numbers)]) for numbers in classes]
-  return np.concatenate(columns, axis=1)
-
-
-def _log_sum(x: np.ndarray) -> np.ndarray:
-  """log(sum(exp(x))) of each row: float64[B, K] -> float64[B, 1]."""
-  highest = np.max(x, axis=1, keepdims=True)
-  return highest + np.log(np.sum(np.exp(x - highest), axis=1, keepdims=True))

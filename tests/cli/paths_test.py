@@ -24,7 +24,7 @@ TEXTS = {
     *((name, 'config') for name in ('benchmark', 'encode', 'train')),
     *(
         (name, 'coordinator')
-        for name in ('encode', 'prepare', 'sample', 'train')
+        for name in ('encode', 'evaluate', 'prepare', 'sample', 'train')
     ),
 }
 

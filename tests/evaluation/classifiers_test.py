@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from PIL import Image
 import pytest
-import scipy.special
 
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import class_scores
 from rq_jax.evaluation import classifier_inputs
 from rq_jax.evaluation import classifiers
 from rq_jax.jobs.convert import from_network
@@ -142,29 +142,7 @@ def test_photographs_are_recognised(tmp_path, capsys):
     # TensorFlow prepared the image, and PyTorch classified it.
     expected = official.recording('photographs')[name]
     np.testing.assert_allclose(logits[0], expected, rtol=1e-3, atol=1e-3)
-    scores = classifiers.log_probabilities(logits, classes)[0]
+    scores = class_scores.of_each_class(logits, classes)[0]
     assert np.argmax(logits) in classes[label]
     assert np.exp(scores[label]) > 0.75
     assert np.exp(np.delete(scores, label)).max() < 1e-3
-
-
-def test_log_probabilities_are_those_of_the_softmax():
-  logits = np.random.default_rng(0).normal(0, 5, (4, 7)).astype(np.float32)
-  expected = scipy.special.log_softmax(logits.astype(np.float64), axis=1)
-  found = classifiers.log_probabilities(logits)
-  assert found.dtype == np.float64
-  np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-14)
-
-
-def test_probabilities_of_the_classes_of_a_class_are_added():
-  logits = np.log([[1.0, 2.0, 5.0], [8.0, 1.0, 1.0]])
-  found = classifiers.log_probabilities(logits, [(0, 1), (2,), (2, 1, 0)])
-  expected = [[3 / 8, 5 / 8, 1], [9 / 10, 1 / 10, 1]]
-  np.testing.assert_allclose(np.exp(found), expected, rtol=1e-14)
-
-
-def test_probabilities_near_1_do_not_tie():
-  logits = np.array([[60.0, 0.0], [80.0, 0.0], [900.0, 0.0]], np.float32)
-  found = classifiers.log_probabilities(logits, [(0,), (1,)])
-  np.testing.assert_allclose(found[:, 1], [-60, -80, -900], rtol=1e-14)
-  assert np.all(np.isfinite(found))

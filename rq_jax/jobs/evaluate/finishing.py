@@ -11,6 +11,7 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.distributed import console
+from rq_jax.evaluation import class_scores
 from rq_jax.evaluation import classifier_classes
 from rq_jax.evaluation import classifiers
 from rq_jax.evaluation import fingerprint
@@ -113,7 +114,7 @@ class Finish:
     scores = None
     if classifier is not None and request.samples.labels is not None:
       scores = functools.partial(
-          classifiers.log_probabilities, classes=self._classes(classifier)
+          class_scores.of_each_class, classes=self._classes(classifier)
       )
     return measuring.Known(
         labels=request.samples.labels, class_scores=scores, texts=self._texts()
