@@ -5,11 +5,12 @@ r"""Do guidance and rejection raise the agreement of a classifier?
 
 The generator is that of docs/own_images.md. The classifier was trained on
 ImageNet and knows nothing of it. Which of its classes belong to a class of the
-generator is measured on real training images: those that it finds more probable
-for this class than for all others, at most --classes of them. Agreement is the
-share of the generated images whose requested class gets the largest
-probability. It is printed for real held-out images, for plain draws, with
-guidance, and for the draws that `Sampler.rejection_sample` accepts.
+generator is measured on reconstructions of training images, which are as soft
+as generated ones: those that it finds more probable for this class than for all
+others. Agreement is the share of the generated images whose requested class
+gets the largest probability. It is printed for reconstructions of held-out
+images, for plain draws, with guidance, and for the draws that
+`Sampler.rejection_sample` accepts.
 """
 
 import json
@@ -30,27 +31,19 @@ from rq_jax.jobs.sample import conditions
 from rq_jax.jobs.sample import drawing
 
 
-def own_classes(
-    logits: np.ndarray, labels: np.ndarray, count: int
-) -> list[list[int]]:
+def own_classes(logits: np.ndarray, labels: np.ndarray) -> list[list[int]]:
   """The classifier's classes of each label, from real images.
 
   Args:
     logits: Logits of real images, float[N, K].
     labels: Their labels, int[N].
-    count: Most classes of a label.
   """
   shifted = logits - logits.max(axis=1, keepdims=True)
   p = np.exp(shifted)
   p /= p.sum(axis=1, keepdims=True)
   means = np.stack([p[labels == c].mean(axis=0) for c in np.unique(labels)])
   best = means.argmax(axis=0)
-  found = []
-  for label, mean in enumerate(means):
-    own = np.flatnonzero(best == label)
-    order = own[np.argsort(-mean[own], kind='stable')][:count]
-    found.append(sorted(int(number) for number in order))
-  return found
+  return [np.flatnonzero(best == c).tolist() for c in range(len(means))]
 
 
 def agreement(logits: np.ndarray, labels: np.ndarray, classes) -> float:
@@ -90,8 +83,9 @@ def _define_flags() -> flags.FlagValues:
       'per_class', 100, 'Images to draw of each class.', flag_values=values
   )
   flags.DEFINE_integer(
-      'classes', 20, 'Most classes of a label.', flag_values=values
-  )
+      'images', 600, 'Training images to measure classes on.',
+      flag_values=values,
+  )  # fmt: skip
   flags.DEFINE_float('guidance', 2.0, 'Guidance scale.', flag_values=values)
   flags.DEFINE_float('rate', 0.25, 'Share to accept.', flag_values=values)
   return values
@@ -99,8 +93,16 @@ def _define_flags() -> flags.FlagValues:
 
 def _measure(values: flags.FlagValues) -> None:
   classifier = classifiers.restore(values.classifier)
-  images, labels = own_images_figures.read_split(values.rqvae, 'train')
-  classes = own_classes(logits_of(classifier, images), labels, values.classes)
+  tokenizer = rq_jax.Tokenizer.restore(values.rqvae)
+
+  def reconstructed(split: str, count: int):
+    images, labels = own_images_figures.read_split(values.rqvae, split)
+    rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    codes = tokenizer.encode(images[rows])
+    return np.asarray(tokenizer.decode(codes)), labels[rows]
+
+  images, labels = reconstructed('train', values.images)
+  classes = own_classes(logits_of(classifier, images), labels)
   epath.Path(values.out).write_text(
       json.dumps({str(c): numbers for c, numbers in enumerate(classes)})
   )
@@ -110,7 +112,7 @@ def _measure(values: flags.FlagValues) -> None:
     found = agreement(logits_of(classifier, images), labels, classes)
     print(f'{name}: {found:.3f}', flush=True)
 
-  show('real, held-out', *own_images_figures.read_split(values.rqvae, 'test'))
+  show('held-out, reconstructed', *reconstructed('test', values.images))
   show('plain', *draw(sampler, sampling.Sampling(), values.per_class))
   guided = sampling.Sampling(guidance=values.guidance)
   show(

@@ -8,10 +8,10 @@ held-out digits, digits that the finished model draws, and digits that it drew
 halfway through its training. All sets have as many digits of each class as the
 held-out digits; the reference is the training digits. The features are the
 hidden units of a network that was trained to classify the training digits. Each
-row uses another seed, for the network and for the draws.
+row uses another seed, for the network and for the draws. Of generated digits,
+it shows the mean and the deviation of --draws sets.
 """
 
-import json
 import sys
 
 from absl import flags
@@ -46,14 +46,14 @@ def train_features(images: np.ndarray, labels: np.ndarray, seed: int):
   return features
 
 
-def draw(path: str, step: int | None, labels: np.ndarray, seed: int):
-  """Digits of some classes, drawn at a step of training."""
+def draw(path: str, step: int | None, labels: np.ndarray, seed: int, sets: int):
+  """Sets of digits of some classes, drawn at a step of training."""
   sampler = rq_jax.Sampler.restore(path, step=step, verbose=False)
   chosen = conditions.choose(
-      sampler.prior, kind='labels', values=labels, num_images=len(labels)
+      sampler.prior, kind='labels', values=labels, num_images=sets * len(labels)
   )
   made = drawing.Drawing(sampler=sampler, conditions=chosen, seed=seed)
-  return made.images()
+  return np.split(made.images(), sets)
 
 
 def _define_flags() -> flags.FlagValues:
@@ -63,6 +63,9 @@ def _define_flags() -> flags.FlagValues:
     command.define_path(stage, path, f'Workdir of the {stage}.', values)
   flags.DEFINE_integer('step', 325, 'The earlier step.', flag_values=values)
   flags.DEFINE_integer('seeds', 3, 'Number of seeds.', flag_values=values)
+  flags.DEFINE_integer(
+      'draws', 10, 'Sets to draw for each seed.', flag_values=values
+  )
   return values
 
 
@@ -71,19 +74,21 @@ def _measure(values: flags.FlagValues) -> None:
   held_out, classes = own_images_figures.read_split(values.rqvae, 'test')
   for seed in range(values.seeds):
     features = train_features(images, labels, seed)
-    sets = {
-        'real, held-out': held_out,
-        'generated, last step': draw(values.rqtransformer, None, classes, seed),
-        f'generated, step {values.step}': draw(
-            values.rqtransformer, values.step, classes, seed
-        ),
-    }
+    sets = {'real, held-out': [held_out]}
+    for name, step in (
+        ('last step', None),
+        (f'step {values.step}', values.step),
+    ):
+      sets[f'generated, {name}'] = draw(
+          values.rqtransformer, step, classes, seed, values.draws
+      )
     reference = features(images)
-    found = {
-        name: round(frechet.from_features(features(drawn), reference), 3)
-        for name, drawn in sets.items()
-    }
-    print(json.dumps({'seed': seed, **found}))
+    for name, drawn in sets.items():
+      found = [frechet.from_features(features(x), reference) for x in drawn]
+      print(
+          f'seed {seed}, {name}: {np.mean(found):.3f} +- {np.std(found):.3f}',
+          flush=True,
+      )
 
 
 if __name__ == '__main__':
