@@ -10,7 +10,7 @@ r"""Computes metrics of images, such as FID, Inception Score and PSNR.
 Give one of --samples, --checkpoint (its images are judged while they are drawn,
 and no image file is written) and --tokenizer (judges reconstructions). A
 --dialect sets how images are resized, scaled and compared, as the tool of that
-name does. Writes results.json, and report.html with charts and images.
+name does. Writes results.json, and report.html with tables and images.
 
 To resume after an interruption, run the same command again. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.

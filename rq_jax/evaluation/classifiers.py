@@ -29,6 +29,7 @@ class Classifier:
 
   Attributes:
     num_classes: Number of classes.
+    widths: Length of a row of each array that a call returns, by its name.
     fingerprint: Hash of the weights.
     description: What the results depend on: the network, its fields, the
       fingerprint, the files it was converted from, and how it prepares images.
@@ -68,6 +69,9 @@ class Classifier:
     self._devices = partitioning.batch_parallelism(mesh)
     self._sharding = partitioning.batch_sharding(mesh)
     self._classify = jax.jit(classify, out_shardings=self._sharding)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
+    shapes = jax.eval_shape(classify, variables, image)
+    self.widths = {name: shape.shape[1] for name, shape in shapes.items()}
 
   def __call__(self, images: np.ndarray | jax.Array) -> dict[str, np.ndarray]:
     """Classifies images of any size; each size compiles a program.
@@ -110,6 +114,15 @@ class Classifier:
     return jax.device_get(self._classify(self._variables, placed))
 
 
+def describe(path: epath.PathLike) -> networks.Description:
+  """Which classifier a folder holds.
+
+  Raises:
+    ValueError: If it holds none.
+  """
+  return networks.describe(path, kinds=_MODULES, flag='--classifier')
+
+
 def restore(
     path: epath.PathLike, mesh: jax.sharding.Mesh | None = None
 ) -> Classifier:
@@ -123,7 +136,7 @@ def restore(
   Raises:
     ValueError: If the folder holds no classifier, or is damaged.
   """
-  described = networks.describe(path, kinds=_MODULES, flag='--classifier')
+  described = describe(path)
   mesh = mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
   module = _MODULES[described.kind](**described.fields)
   abstract = build.network_variables(module, classifier_inputs.SHAPE)

@@ -1,6 +1,6 @@
 """The end of an evaluation: from features to results and a page."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -12,8 +12,6 @@ import numpy as np
 from rq_jax import files
 from rq_jax.distributed import console
 from rq_jax.evaluation import class_scores
-from rq_jax.evaluation import classifier_classes
-from rq_jax.evaluation import classifiers
 from rq_jax.evaluation import fingerprint
 from rq_jax.evaluation import references
 from rq_jax.jobs import chunks
@@ -31,11 +29,20 @@ from rq_jax.jobs.evaluate import restoring
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finish:
-  """Computes the results of an evaluation, when all features are there."""
+  """Computes the results of an evaluation, when all features are there.
+
+  Attributes:
+    request: What the user asks for.
+    plan: The metrics to compute.
+    restored: The networks.
+    classes: The classifier's classes of each class of the samples; None if both
+      have the same classes.
+  """
 
   request: request_lib.Request
   plan: plan_lib.Plan
   restored: restoring.Restored
+  classes: Sequence[Sequence[int]] | None = None
 
   def asked(self) -> dict[str, Any]:
     """All values that decide the results, apart from the features."""
@@ -110,39 +117,16 @@ class Finish:
 
   def _known(self) -> measuring.Known:
     """Labels, classes and texts of the samples."""
-    request, classifier = self.request, self.restored.classifier
     scores = None
-    if classifier is not None and request.samples.labels is not None:
+    if any(m.metric == 'class_accuracy' for m in self.plan.measures):
       scores = functools.partial(
-          class_scores.of_each_class, classes=self._classes(classifier)
+          class_scores.of_each_class, classes=self.classes
       )
     return measuring.Known(
-        labels=request.samples.labels, class_scores=scores, texts=self._texts()
+        labels=self.request.samples.labels,
+        class_scores=scores,
+        texts=self._texts(),
     )
-
-  def _classes(
-      self, classifier: classifiers.Classifier
-  ) -> tuple[tuple[int, ...], ...] | None:
-    """The classifier's classes of each class of the samples."""
-    samples = self.request.samples
-    labels = samples.labels
-    assert labels is not None
-    count = samples.num_classes or int(labels.max()) + 1
-    if self.request.classes is not None:
-      return classifier_classes.read(
-          self.request.classes,
-          samples.class_names,
-          count,
-          known=classifier.num_classes,
-      )
-    same = count == classifier.num_classes
-    if not same and (samples.num_classes or count > classifier.num_classes):
-      raise ValueError(
-          f'The samples have {count} classes, and the network of --classifier'
-          f' knows {classifier.num_classes}. Say with --classifier_classes'
-          ' which of them belong together.'
-      )
-    return None
 
   def _texts(self) -> Callable[[], np.ndarray] | None:
     clip, prompts = self.restored.clip, self.request.prompts

@@ -26,7 +26,8 @@ class Given:
     compares_pairs: Whether pairs are compared by default, as reconstructions
       with their originals are.
     has_prompts: Whether every sample has a prompt.
-    has_labels: Whether every sample has a class.
+    classes_problem: Why the classifier cannot tell whether samples show their
+      classes, as a clause; None if it can.
   """
 
   networks: frozenset[str]
@@ -35,7 +36,7 @@ class Given:
   has_pairs: bool = False
   compares_pairs: bool = False
   has_prompts: bool = False
-  has_labels: bool = False
+  classes_problem: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,8 +173,8 @@ def _missing(measure: Measure, given: Given, *, by_default: bool) -> str | None:
       return 'the reference must have one image for each sample'
   elif metric == 'clip_score' and not given.has_prompts:
     return '--prompts is not given'
-  elif metric == 'class_accuracy' and not given.has_labels:
-    return 'the classes of the samples are not known'
+  elif metric == 'class_accuracy' and given.classes_problem:
+    return given.classes_problem
   if not measure.needs_reference or given.has_reference_images:
     return None
   if metric in ('fid', 'sfid') and measure.array in given.statistics:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
@@ -35,13 +34,11 @@ class Restored(NamedTuple):
     of_samples: What is computed of the samples.
     of_reference: What is computed of the images of the reference.
     clip: The CLIP, for texts; None if no metric needs it.
-    classifier: The classifier; None if no metric needs it.
   """
 
   of_samples: Sequence[networks_lib.Network]
   of_reference: Sequence[networks_lib.Network]
   clip: clip_lib.Clip | None
-  classifier: classifiers.Classifier | None
 
 
 def restore(
@@ -75,9 +72,7 @@ def restore(
     widths = {a: w for a, w in network.widths.items() if a in compared}
     if widths and not network.of_pairs:
       reference.append(dataclasses.replace(network, widths=widths))
-  return Restored(
-      samples, reference, restored.get('clip'), restored.get('classifier')
-  )
+  return Restored(samples, reference, restored.get('clip'))
 
 
 def _network(
@@ -87,7 +82,7 @@ def _network(
     mesh: jax.sharding.Mesh,
     restored: dict[str, Any],
 ) -> networks_lib.Network:
-  """One network; keeps a CLIP or a classifier in `restored`."""
+  """One network; keeps a CLIP in `restored`."""
   arrays = dict.fromkeys(measure.array for measure in measures)
   kind = name.partition('_')[0]
   if kind == 'pixels':
@@ -107,12 +102,10 @@ def _network(
         },
     )
   if kind == 'classifier':
-    restored[kind] = classifier = classifiers.restore(paths[kind], mesh)
-    image = np.zeros((1, 32, 32, 3), np.uint8)
-    widths = {n: array.shape[1] for n, array in classifier(image).items()}
+    classifier = classifiers.restore(paths[kind], mesh)
     return networks_lib.Network(
         name=name,
-        widths={array: widths[array] for array in arrays},
+        widths={array: classifier.widths[array] for array in arrays},
         extract=classifier,
         described={
             **classifier.description,

@@ -6,6 +6,7 @@ from etils import epath
 
 from rq_jax import files
 from rq_jax.evaluation import dialects as dialects_lib
+from rq_jax.jobs.evaluate import class_maps
 from rq_jax.jobs.evaluate import finishing
 from rq_jax.jobs.evaluate import job as job_lib
 from rq_jax.jobs.evaluate import plan as plan_lib
@@ -19,10 +20,13 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
   Raises:
     ValueError: If what is asked for is not possible.
   """
+  class_map = class_maps.ClassMap()
+  if classifier := request.networks.get('classifier'):
+    class_map = class_maps.find(request.samples, classifier, request.classes)
   plan = plan_lib.make(
       request.metrics,
       [dialects_lib.find(name) for name in request.dialects],
-      _given(request),
+      _given(request, class_map.problem),
   )
   from_file = frozenset(
       measure.title
@@ -31,7 +35,9 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
   )
   _check_saving(request, plan)
   restored = restoring.restore(plan, request.networks, from_file)
-  work = finishing.Finish(request=request, plan=plan, restored=restored)
+  work = finishing.Finish(
+      request=request, plan=plan, restored=restored, classes=class_map.classes
+  )
   evaluation = job_lib.Evaluation(
       folder=epath.Path(files.path(request.out, '--out')),
       samples=request.samples,
@@ -63,7 +69,9 @@ def _check_saving(request: request_lib.Request, plan: plan_lib.Plan) -> None:
     )
 
 
-def _given(request: request_lib.Request) -> plan_lib.Given:
+def _given(
+    request: request_lib.Request, classes_problem: str | None
+) -> plan_lib.Given:
   held = request.statistics
   arrays = () if held is None else (
       ('pool', held.mean),
@@ -78,5 +86,5 @@ def _given(request: request_lib.Request) -> plan_lib.Given:
       has_pairs=reference is not None and len(reference) == len(samples),
       compares_pairs=request.compares_pairs,
       has_prompts=request.prompts is not None,
-      has_labels=samples.labels is not None,
+      classes_problem=classes_problem,
   )

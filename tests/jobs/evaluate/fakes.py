@@ -60,9 +60,7 @@ def restore(plan, paths, from_file):
   needed = any(
       m.needs_reference and m.title not in from_file for m in plan.measures
   )
-  return restoring.Restored(
-      [network], compared if needed else [], clip=None, classifier=None
-  )
+  return restoring.Restored([network], compared if needed else [], clip=None)
 
 
 @contextlib.contextmanager

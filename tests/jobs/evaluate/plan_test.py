@@ -83,10 +83,18 @@ def test_reconstructions_are_compared_in_pairs_by_default():
         (['fid'], ['rq'], [], r'fid \(rq\) is not possible: --inception is'),
         (['psnr'], ['rq'], [], 'must have one image for each sample'),
         (['clip_score'], ['rq'], ['clip'], '--prompts is not given'),
-        (['class_accuracy'], ['rq'], ['classifier'], 'classes of the samples'),
         (None, ['rq'], [], 'nothing to compute.*--inception is not given'),
     ],
 )
 def test_what_is_not_possible_is_an_error(asked, names, networks, words):
   with pytest.raises(ValueError, match=words):
     titles(asked, names, networks)
+
+
+def test_classes_that_do_not_fit_exclude_only_the_accuracy():
+  given = dict(classes_problem='too many', has_reference_images=True)
+  found, left_out = titles(networks=['classifier'], **given)
+  assert found == ['classifier_fid']
+  assert left_out['class_accuracy'] == 'too many'
+  with pytest.raises(ValueError, match='class_accuracy.*: too many'):
+    titles(['class_accuracy'], ['rq'], ['classifier'], **given)
