@@ -18,7 +18,9 @@ from rq_jax.models import inception as inception_model
 from rq_jax.models import vgg
 from rq_jax.typing import Array, Variables
 
-BATCH_SIZE = 64
+# Images of a batch on each device. On CPUs, larger batches are slower.
+_PER_DEVICE = {'cpu': 8}
+_PER_ACCELERATOR = 64
 
 _VGG16_SIZE = 224
 # Mean and deviation of ImageNet's pixels in [0, 255], as torchvision has them.
@@ -52,7 +54,7 @@ class Extractor:
       keys: Mapping[str, str],
       description: Mapping[str, Any],
       mesh: jax.sharding.Mesh | None = None,
-      batch_size: int = BATCH_SIZE,
+      batch_size: int | None = None,
   ):
     """Prepares the program, which is compiled for each size of images.
 
@@ -66,7 +68,8 @@ class Extractor:
       description: What decides the features.
       mesh: Devices of this process that batches are split over, with all
         variables on each of them. None for one device.
-      batch_size: Images of a batch.
+      batch_size: Images of a batch; None for 8 per device on CPUs, and 64 per
+        device elsewhere.
 
     Raises:
       ValueError: If the batch cannot be split evenly over the devices.
@@ -75,7 +78,7 @@ class Extractor:
     self.description = dict(description)
     self._variables = variables
     self._sharding = mesh and partitioning.batch_sharding(mesh)
-    self._batch_size = batch_size
+    self._batch_size = batch_size = batch_size or _default_batch(mesh)
     self._on_host = resize in resizing.ON_HOST
     self._resize = resizing.METHODS[resize]
     self._size = size
@@ -87,7 +90,9 @@ class Extractor:
 
     def features(variables: Variables, images: Array) -> dict[str, jax.Array]:
       pixels = images if self._on_host else self._resize(images, size)
-      outputs: Any = module.apply(variables, scale(pixels))
+      # Otherwise, GPUs and TPUs would round the factors of products.
+      with jax.default_matmul_precision('highest'):
+        outputs: Any = module.apply(variables, scale(pixels))
       return {name: outputs[key] for name, key in keys.items()}
 
     self._features = jax.jit(features)
@@ -136,12 +141,18 @@ class Extractor:
     return {name: value[:count] for name, value in outputs.items()}
 
 
+def _default_batch(mesh: jax.sharding.Mesh | None) -> int:
+  devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+  each = _PER_DEVICE.get(devices[0].platform, _PER_ACCELERATOR)
+  return each * len(devices)
+
+
 def inception(
     dialect: Dialect,
     network: epath.PathLike,
     mesh: jax.sharding.Mesh | None = None,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Extractor:
   """Restores the Inception network of a dialect.
 
@@ -149,7 +160,7 @@ def inception(
     dialect: The dialect.
     network: Folder that `convert --from=inception` wrote.
     mesh: Devices of this process; None for one device.
-    batch_size: Images of a batch.
+    batch_size: Images of a batch; None for the default of `Extractor`.
 
   Returns:
     An extractor of what the dialect reads: 'pool', float32[B, 2048]; 'spatial',
@@ -182,7 +193,7 @@ def vgg16(
     network: epath.PathLike,
     mesh: jax.sharding.Mesh | None = None,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Extractor:
   """Restores the VGG16 in whose features a dialect has precision and recall.
 
@@ -190,7 +201,7 @@ def vgg16(
     dialect: A dialect whose `precision_recall.network` is 'vgg16'.
     network: Folder that `convert --from=vgg16` wrote.
     mesh: Devices of this process; None for one device.
-    batch_size: Images of a batch.
+    batch_size: Images of a batch; None for the default of `Extractor`.
 
   Returns:
     An extractor of 'fc2', float32[B, 4096], after the ReLU.
@@ -229,7 +240,7 @@ def _restored(
     size: int,
     scale: tuple[str, Callable[[Array], Array]],
     keys: Mapping[str, str],
-    batch_size: int,
+    batch_size: int | None,
 ) -> Extractor:
   """Makes a module, restores it, and describes what it computes."""
   described = networks.describe(path, kinds=(kind,), flag=f'--{kind}')

@@ -95,6 +95,23 @@ def test_several_devices_give_the_features_of_one(variables, resize):
     extractor(copies, mesh=mesh, batch_size=9)
 
 
+def test_a_batch_has_8_images_per_cpu(variables, monkeypatch):
+  seen = []
+  name = 'bilinear_tensorflow1'
+  resize = resizing.METHODS[name]
+
+  def recording(images, size):
+    seen.append(len(images))
+    return resize(images, size)
+
+  monkeypatch.setitem(resizing.METHODS, name, recording)
+  extractor(variables, batch_size=None)(images(3))
+  mesh = partitioning.make_mesh({'data': 4}, devices=jax.local_devices()[:4])
+  copies = jax.device_put(variables, partitioning.replicated(mesh))
+  extractor(copies, mesh=mesh, batch_size=None)(images(3))
+  assert seen == [8, 32]
+
+
 def test_images_of_different_sizes_come_one_size_at_a_time(variables):
   one = extractor(variables)
   assert one(images(2, 40, 8))['pool'].shape == one(images(2))['pool'].shape

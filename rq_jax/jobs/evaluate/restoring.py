@@ -115,8 +115,7 @@ def _network(
     )
   dialect = _merged([m.dialect for m in measures if m.dialect is not None])
   make = {'inception': extractors.inception, 'vgg16': extractors.vgg16}[kind]
-  size = -(-extractors.BATCH_SIZE // mesh.size) * mesh.size
-  extractor = make(dialect, paths[kind], mesh, batch_size=size)
+  extractor = make(dialect, paths[kind], mesh)
   return networks_lib.Network(
       name=name,
       widths={array: _WIDTHS[array] for array in arrays},

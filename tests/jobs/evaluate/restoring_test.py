@@ -1,5 +1,6 @@
 """Networks of a plan: shared by dialects, and only the arrays that are read."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,8 +35,8 @@ def restored(monkeypatch):
   """Records which dialects are restored, instead of restoring them."""
   seen = []
 
-  def inception(dialect, path, mesh, batch_size):
-    seen.append((dialect, path, batch_size % mesh.size))
+  def inception(dialect, path, mesh):
+    seen.append((dialect, path, mesh.size))
     extractor = lambda images: {}  # noqa: E731 (needs an attribute)
     extractor.description = {'weights': 'x'}
     return extractor
@@ -50,7 +51,9 @@ def test_dialects_that_resize_alike_share_a_network(restored):
       ['inception'],
   )  # fmt: skip
   found = restoring.restore(plan, {'inception': 'folder'}, frozenset())
-  assert [(path, rest) for _, path, rest in restored] == [('folder', 0)] * 2
+  assert [rest for _, *rest in restored] == [
+      ['folder', len(jax.local_devices())]
+  ] * 2
   first, second = (dialect for dialect, _, _ in restored)
   assert first.spatial and first.inception_score.logits == 'unbiased_logits'
   assert not second.spatial and second.inception_score.logits == 'logits'
