@@ -50,7 +50,7 @@ def check_number(rows: np.ndarray, name: str, max_features: int) -> None:
     raise ValueError(
         f'{len(rows):,} {name} are given, but this metric holds all of them in '
         f'memory, at most {max_features:,}. Evaluate fewer images, or raise '
-        '--max_features.'
+        'max_features.'
     )
 
 

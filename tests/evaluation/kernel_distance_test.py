@@ -104,7 +104,7 @@ def test_intervals_cover_the_discrepancies_of_other_images():
         (dict(subset_size=6), 'subsets of 6 features.* one side has 5 images'),
         (dict(subset_size=1), 'of 2 to 5'),
         (dict(subsets=0), 'at least 1 subset'),
-        (dict(max_features=6), '7 reference features.*--max_features'),
+        (dict(max_features=6), '7 reference features.*raise max_features'),
     ],
 )
 def test_impossible_subsets_are_refused(options, message):

@@ -118,7 +118,7 @@ def test_too_few_and_too_many_images_are_refused():
     precision_recall.precision_recall(rows, rows[:3])
   with pytest.raises(ValueError, match='k=0'):
     precision_recall.manifold(rows, k=0)
-  with pytest.raises(ValueError, match='at most 3.*--max_features'):
+  with pytest.raises(ValueError, match='at most 3.*raise max_features'):
     precision_recall.precision_recall(rows, rows, max_features=3)
   rows[1] = np.nan
   with pytest.raises(ValueError, match='image 1'):

@@ -57,7 +57,7 @@ def test_rows_of_another_length_are_refused():
 def test_too_many_features_are_refused_with_the_flag_that_allows_them():
   feature_rows.check_number(np.zeros((5, 1)), 'features', 5)
   with pytest.raises(
-      ValueError, match='6 features .*at most 5.*--max_features'
+      ValueError, match='6 features .*at most 5.*raise max_features'
   ):
     feature_rows.check_number(np.zeros((6, 1)), 'features', 5)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from rq_jax.evaluation import classes as classes_lib
 from rq_jax.evaluation import nearest
+from rq_jax.evaluation import rows as feature_rows
 from rq_jax.jobs.evaluate import distances
 from rq_jax.jobs.evaluate import measuring
 
@@ -118,7 +119,8 @@ def _figures(
     return None
   there = (name for network in reference.networks for name in network.names)
   name = next((n for n in there if n in names and n.endswith('/pool')), None)
-  if name is None:
+  largest = max(len(samples.images), len(reference.images))
+  if name is None or largest > feature_rows.MAX_FEATURES:
     return None
   return 'kernel distance', classes_lib.kernel_distances(
       samples.together(name),

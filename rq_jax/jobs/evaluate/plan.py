@@ -4,11 +4,14 @@ from collections.abc import Sequence
 import dataclasses
 
 from rq_jax.evaluation import dialects as dialects_lib
+from rq_jax.evaluation import rows as feature_rows
 from rq_jax.evaluation.dialects import Dialect
 
 # Metrics of a single image, of pairs, and of networks without dialects.
 PAIRS = ('psnr', 'ssim', 'lpips')
 OTHERS = ('clip_score', 'clip_fid', 'class_accuracy', 'classifier_fid')
+# Metrics that need the features of all images at the same time.
+_HELD = ('kid', 'precision_recall')
 METRICS = (*dialects_lib.METRICS, *PAIRS, *OTHERS)
 
 
@@ -26,6 +29,8 @@ class Given:
     compares_pairs: Whether pairs are compared by default, as reconstructions
       with their originals are.
     has_prompts: Whether every sample has a prompt.
+    largest: Number of the samples, or of the images of the reference if these
+      are more.
     classes_problem: Why the classifier cannot tell whether samples show their
       classes, as a clause; None if it can.
   """
@@ -36,6 +41,7 @@ class Given:
   has_pairs: bool = False
   compares_pairs: bool = False
   has_prompts: bool = False
+  largest: int = 0
   classes_problem: str | None = None
 
 
@@ -175,6 +181,11 @@ def _missing(measure: Measure, given: Given, *, by_default: bool) -> str | None:
     return '--prompts is not given'
   elif metric == 'class_accuracy' and given.classes_problem:
     return given.classes_problem
+  elif metric in _HELD and given.largest > feature_rows.MAX_FEATURES:
+    return (
+        f'it holds the features of all images in memory, at most'
+        f' {feature_rows.MAX_FEATURES:,}, and there are {given.largest:,} images'
+    )
   if not measure.needs_reference or given.has_reference_images:
     return None
   if metric in ('fid', 'sfid') and measure.array in given.statistics:

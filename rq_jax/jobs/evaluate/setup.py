@@ -86,5 +86,6 @@ def _given(
       has_pairs=reference is not None and len(reference) == len(samples),
       compares_pairs=request.compares_pairs,
       has_prompts=request.prompts is not None,
+      largest=max(len(samples), 0 if reference is None else len(reference)),
       classes_problem=classes_problem,
   )

@@ -91,6 +91,21 @@ def test_what_is_not_possible_is_an_error(asked, names, networks, words):
     titles(asked, names, networks)
 
 
+@pytest.mark.parametrize(('largest', 'held'), [(100_000, 2), (100_001, 0)])
+def test_metrics_that_hold_all_features_have_a_limit(largest, held):
+  found, left_out = titles(
+      names=['torch-fidelity'],
+      networks=['inception', 'vgg16'],
+      has_reference_images=True,
+      largest=largest,
+  )
+  metrics = [title.partition(' ')[0] for title in found]
+  assert len({'kid', 'precision_recall'} & {*metrics}) == held
+  assert {'fid', 'is'} <= {*metrics}
+  limited = [why for why in left_out.values() if '100,001 images' in why]
+  assert len(limited) == 2 - held
+
+
 def test_classes_that_do_not_fit_exclude_only_the_accuracy():
   given = dict(classes_problem='too many', has_reference_images=True)
   found, left_out = titles(networks=['classifier'], **given)
