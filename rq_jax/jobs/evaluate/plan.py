@@ -183,8 +183,9 @@ def _missing(measure: Measure, given: Given, *, by_default: bool) -> str | None:
     return given.classes_problem
   elif metric in _HELD and given.largest > feature_rows.MAX_FEATURES:
     return (
-        f'it holds the features of all images in memory, at most'
-        f' {feature_rows.MAX_FEATURES:,}, and there are {given.largest:,} images'
+        'it holds the features of all images in memory, at most'
+        f' {feature_rows.MAX_FEATURES:,}, and there are {given.largest:,}'
+        ' images'
     )
   if not measure.needs_reference or given.has_reference_images:
     return None
