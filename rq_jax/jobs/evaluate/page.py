@@ -60,7 +60,7 @@ def write(
 
 def _curves(found: Mapping[str, Any]) -> str:
   """FID against the number of images."""
-  tables = ''
+  tables, continued = '', ''
   for result in found['results']:
     if 'curve' not in result:
       continue
@@ -71,6 +71,7 @@ def _curves(found: Mapping[str, Any]) -> str:
         for n, value in zip(curve['n'], curve['fid'])
     ]
     if curve['limit'] is not None:
+      continued = ' The last row continues a straight line in 1/N.'
       cells.append(['infinitely many', text.number(result, curve['limit'])])
     tables += page.table(cells)
   if not tables:
@@ -78,7 +79,7 @@ def _curves(found: Mapping[str, Any]) -> str:
   return page.section(
       'Distances against the number of images',
       'The fewer images, the larger the distance. Compare only values of the'
-      ' same number of images. The last row continues a straight line in 1/N.',
+      f' same number of images.{continued}',
       tables,
   )
 

@@ -8,7 +8,10 @@ from rq_jax.evaluation import dialects
 from rq_jax.evaluation import fingerprint
 from rq_jax.reports import columns
 
-_DIGITS = {'is': 3, 'psnr': 3, 'fid': 4, 'sfid': 4}
+_DIGITS = {
+    **dict.fromkeys(('is', 'psnr'), 3),
+    **dict.fromkeys(('fid', 'sfid', 'clip_fid', 'classifier_fid'), 4),
+}
 _OTHERS = 5
 
 
