@@ -8,11 +8,9 @@ The images are the crops of docs/own_images_data.py: 1,000 as a reference, and
 1,000 others, also as JPEG files and blurred. For each way to resize images, the
 script prints the Frechet distances of these sets from the reference.
 
-Without --classifier, the network is Inception: the converted one of
---inception, or one with random weights if that flag is not set. With
---classifier, it is EfficientNet-Lite0, with its own scale of pixels. It takes
-about a quarter of an hour on two CPU cores, and Inception takes longer; with
---count=100, both take a tenth of the time.
+With --inception, the network is that of FID. With --classifier, it is
+EfficientNet-Lite0, with its own scale of pixels. Both take about a quarter of
+an hour on two CPU cores; with --count=100, a tenth of this time.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,10 +30,8 @@ from rq_jax.cli import command
 from rq_jax.evaluation import dialects
 from rq_jax.evaluation import extractors
 from rq_jax.evaluation import frechet
-from rq_jax.evaluation import resizing
 from rq_jax.models import build
 from rq_jax.models import efficientnet
-from rq_jax.models import inception
 from rq_jax.typing import Array
 
 _QUALITY = 50
@@ -75,26 +71,9 @@ def _as_jpeg(image: Image.Image) -> Image.Image:
   return Image.open(stream, formats=['JPEG']).convert('RGB')
 
 
-def inception_features(
-    dialect: dialects.Dialect, folder: str | None
-) -> Extract:
-  """Inception as a dialect uses it; without a folder, of random weights."""
-  if folder:
-    found = extractors.inception(dialect, folder, batch_size=_BATCH)
-  else:
-    size = resizing.INCEPTION_SIZE
-    model = inception.InceptionV3()
-    image = np.zeros((1, size, size, 3), np.float32)
-    found = extractors.Extractor(
-        model,
-        jax.jit(model.init)(jax.random.key(0), image),
-        resize=dialect.resize,
-        size=size,
-        scale=resizing.SCALES[dialect.scale],
-        keys={'pool': 'pool'},
-        description={},
-        batch_size=_BATCH,
-    )
+def inception_features(dialect: dialects.Dialect, folder: str) -> Extract:
+  """Inception as a dialect uses it."""
+  found = extractors.inception(dialect, folder, batch_size=_BATCH)
   return lambda images: found(images)['pool']
 
 
@@ -157,6 +136,8 @@ def _define_flags() -> flags.FlagValues:
 
 
 def _print(values: flags.FlagValues) -> None:
+  if (values.inception is None) == (values.classifier is None):
+    raise ValueError('Give one of --inception and --classifier.')
   sets = image_sets(values.count)
   # Dialects with the same features have one line.
   groups: dict[tuple[str, str], list[dialects.Dialect]] = {}
