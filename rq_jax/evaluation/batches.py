@@ -1,0 +1,62 @@
+"""Runs a network on any number of rows, in batches that devices share."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from rq_jax.distributed import partitioning
+from rq_jax.typing import Array, PyTree
+
+# Rows of a batch on each device. Larger batches are not faster on CPUs, where
+# the rows that fill up a batch take time.
+_PER_CPU = 8
+_PER_ACCELERATOR = 64
+
+
+def mesh_or_one_device(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
+  """The mesh, or one of the first device of this process if it is None."""
+  return mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
+
+
+def size(mesh: jax.sharding.Mesh) -> int:
+  """Number of rows in each batch: 8 per CPU, 64 per accelerator."""
+  cpu = mesh.devices.flat[0].platform == 'cpu'
+  each = _PER_CPU if cpu else _PER_ACCELERATOR
+  return each * partitioning.batch_parallelism(mesh)
+
+
+def run(
+    program: Callable[[jax.Array], PyTree],
+    rows: Sequence[np.ndarray] | np.ndarray,
+    mesh: jax.sharding.Mesh,
+    *,
+    prepare: Callable[..., Array] = np.asarray,
+) -> PyTree:
+  """Calls a program on batches of one size; the last is filled up with zeros.
+
+  Args:
+    program: Function from a batch, split over the mesh, to arrays with one row
+      for each of its rows.
+    rows: At least one row.
+    mesh: Devices of this process that share the rows.
+    prepare: Function that makes an array of some of the rows on the host,
+      before the batch is filled up.
+
+  Returns:
+    The arrays of all rows, on the host.
+  """
+  at_once = size(mesh)
+  sharding = partitioning.batch_sharding(mesh)
+  results = []
+  for start in range(0, len(rows), at_once):
+    batch = np.asarray(prepare(rows[start : start + at_once]))
+    padding = [(0, at_once - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+    placed = jax.device_put(np.pad(batch, padding), sharding)
+    found = jax.device_get(program(placed))
+    results.append(_first(found, len(batch)))
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def _first(tree: PyTree, count: int) -> PyTree:
+  return jax.tree.map(lambda array: array[:count], tree)
