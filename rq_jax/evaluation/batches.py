@@ -12,6 +12,8 @@ from rq_jax.typing import Array, PyTree
 # the rows that fill up a batch take time.
 _PER_CPU = 8
 _PER_ACCELERATOR = 64
+# `evaluate` passes 128 images at a time; many devices divide these.
+_MOST = 128
 
 
 def mesh_or_one_device(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
@@ -20,10 +22,15 @@ def mesh_or_one_device(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
 
 
 def size(mesh: jax.sharding.Mesh) -> int:
-  """Number of rows in each batch: 8 per CPU, 64 per accelerator."""
+  """Number of rows in each batch.
+
+  These are 8 per CPU or 64 per accelerator, but not more than 128, or the next
+  multiple of the number of devices.
+  """
   cpu = mesh.devices.flat[0].platform == 'cpu'
   each = _PER_CPU if cpu else _PER_ACCELERATOR
-  return each * partitioning.batch_parallelism(mesh)
+  devices = partitioning.batch_parallelism(mesh)
+  return min(each, -(-_MOST // devices)) * devices
 
 
 def run(

@@ -40,12 +40,16 @@ def test_a_batch_has_8_rows_per_cpu_that_it_is_split_over(mesh, size):
   assert batches.size(mesh_of(**mesh)) == size
 
 
-def test_a_batch_has_64_rows_per_accelerator():
+@pytest.mark.parametrize(
+    ('devices', 'size'), [(1, 64), (2, 128), (3, 129), (8, 128), (256, 256)]
+)
+def test_a_batch_has_64_rows_per_accelerator_up_to_128(devices, size):
   device = types.SimpleNamespace(platform='gpu')
   mesh = types.SimpleNamespace(
-      devices=np.array([[device, device]]), shape={'data': 2, 'fsdp': 1}
+      devices=np.full((devices, 1), device),
+      shape={'data': devices, 'fsdp': 1},
   )
-  assert batches.size(mesh) == 128
+  assert batches.size(mesh) == size
 
 
 @pytest.mark.parametrize('count', [1, 16, 17, 33])
