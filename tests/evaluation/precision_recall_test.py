@@ -123,3 +123,10 @@ def test_too_few_and_too_many_images_are_refused():
   rows[1] = np.nan
   with pytest.raises(ValueError, match='image 1'):
     precision_recall.precision_recall(rows, rows)
+
+
+def test_no_ball_has_a_negative_radius():
+  """In float16, the squares of near features cancel to less than 0."""
+  rng = np.random.default_rng(0)
+  rows = (30 + 0.01 * rng.normal(size=(50, 8))).astype(np.float32)
+  assert precision_recall.manifold(rows, half=True).min() == 0
