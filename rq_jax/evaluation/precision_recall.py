@@ -89,9 +89,11 @@ def _strips(
   """Squared distances of some rows to all columns: (rows, float[n, M])."""
   step = max(1, _STRIP // len(second))
   if not half:
+    second = second.astype(np.float64)
+    lengths = _lengths(second)
     for start in range(0, len(first), step):
       strip = slice(start, start + step)
-      yield strip, _squared_distances(first[strip], second)
+      yield strip, _squared_distances(first[strip], second, lengths)
     return
   columns = _slices(len(second), _ADM_BLOCK)
   for rows in _slices(len(first), _ADM_BLOCK):
@@ -112,10 +114,18 @@ def _slices(length, size):
   return [slice(start, min(start + size, length)) for start in starts]
 
 
-def _squared_distances(rows, columns):
+def _lengths(rows):
+  """Squared lengths: float64[n, D] -> float64[n]."""
+  return np.square(rows).sum(axis=1)
+
+
+def _squared_distances(rows, columns, column_lengths=None):
   """Squared distances: [n, D], [m, D] -> float64[n, m]."""
-  rows, columns = rows.astype(np.float64), columns.astype(np.float64)
-  lengths = np.square(rows).sum(1)[:, None] + np.square(columns).sum(1)
+  rows = rows.astype(np.float64)
+  columns = columns.astype(np.float64, copy=False)
+  if column_lengths is None:
+    column_lengths = _lengths(columns)
+  lengths = _lengths(rows)[:, None] + column_lengths
   squared = lengths - 2 * (rows @ columns.T)
   squared[squared < _ROUNDING * lengths] = 0
   return squared
