@@ -33,6 +33,23 @@ def size(mesh: jax.sharding.Mesh) -> int:
   return min(each, -(-_MOST // devices)) * devices
 
 
+def check_images(images: np.ndarray | jax.Array) -> np.ndarray:
+  """Returns images on the host, unchanged: uint8[B, Y, X, 3].
+
+  Raises:
+    ValueError: If the images have another dtype or shape, or no pixels.
+  """
+  images = np.asarray(images)
+  shaped = images.ndim == 4 and images.shape[3] == 3 and images.size
+  if images.dtype != np.uint8 or not shaped:
+    raise ValueError(
+        f'The images are {images.dtype}{list(images.shape)}, but must be'
+        ' uint8[B, Y, X, 3], with at least one image and at least one pixel.'
+        ' Convert them.'
+    )
+  return images
+
+
 def run(
     program: Callable[[jax.Array], PyTree],
     rows: Sequence[np.ndarray] | np.ndarray,

@@ -82,15 +82,9 @@ class Classifier:
       float32[B, num_classes].
 
     Raises:
-      ValueError: If the images have another dtype or shape, or there are none.
+      ValueError: If the images have another dtype or shape, or no pixels.
     """
-    images = np.asarray(images)
-    shaped = images.ndim == 4 and images.shape[-1] == 3 and images.size
-    if images.dtype != np.uint8 or not shaped:
-      raise ValueError(
-          f'The images are {images.dtype}{list(images.shape)}, but must be'
-          ' uint8[B, Y, X, 3], with at least one image. Convert them.'
-      )
+    images = batches.check_images(images)
     classify = functools.partial(self._classify, self._variables)
     return batches.run(classify, images, self._mesh)
 

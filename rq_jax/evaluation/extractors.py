@@ -93,19 +93,9 @@ class Extractor:
       float32[B, ...] for each name of a feature.
 
     Raises:
-      ValueError: If these are not such images.
+      ValueError: If the images have another dtype or shape, or no pixels.
     """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-      raise ValueError(
-          'Features need images of type uint8 and shape [B, Y, X, 3], but'
-          f' these are {images.dtype}{list(images.shape)}. Convert them first.'
-      )
-    if not images.size:
-      raise ValueError(
-          'Features need at least one image with at least one pixel, but these'
-          f' have shape {list(images.shape)}. Check where they come from.'
-      )
+    images = batches.check_images(images)
     features = functools.partial(self._features, self._variables)
     return batches.run(features, images, self._mesh, prepare=self._prepare)
 

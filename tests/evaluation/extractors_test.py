@@ -101,7 +101,10 @@ def test_images_of_different_sizes_come_one_size_at_a_time(variables):
 @pytest.mark.parametrize(
     'given,match',
     [
-        (np.zeros((1, 8, 8, 3)), r'these are float64\[1, 8, 8, 3\]'),
+        (
+            np.zeros((1, 8, 8, 3)),
+            r'are float64\[1, 8, 8, 3\], but must be uint8',
+        ),
         (np.zeros((8, 8, 3), np.uint8), r'uint8\[8, 8, 3\]'),
         (np.zeros((1, 8, 8, 4), np.uint8), r'uint8\[1, 8, 8, 4\]'),
         (np.zeros((0, 8, 8, 3), np.uint8), 'at least one image'),
