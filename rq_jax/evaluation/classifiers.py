@@ -1,4 +1,4 @@
-"""Classifiers of images that `convert` wrote, and scores by their classes."""
+"""Classifiers of images that `convert` wrote."""
 
 from collections.abc import Callable
 import functools

@@ -31,7 +31,7 @@ class Clip:
   Attributes:
     model: The module.
     variables: Its 'params', on every device of the mesh.
-    described: What `network.json` says of it.
+    described: Its description in `network.json`.
     mesh: The devices; batches are split over them.
     tokenizer_file: File of the text tokenizer; None if the folder has none.
   """

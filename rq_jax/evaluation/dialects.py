@@ -1,4 +1,4 @@
-"""What each tool makes of the same images: its dialect.
+"""Dialects: the settings with which each tool computes its metrics.
 
 All of these tools use one Inception network, but resize, scale, split, shuffle
 and round differently. A score is comparable only within one dialect. The

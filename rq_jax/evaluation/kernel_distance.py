@@ -80,7 +80,8 @@ def half_width(
     reference: float[M, D].
 
   Raises:
-    ValueError: If there are fewer than 32 generated images, or as `distance`.
+    ValueError: If there are fewer than 32 generated images, a side has more
+      than 100,000 features, or a feature is not finite.
   """
   _check(generated, reference)
   intervals.check_number(len(generated))

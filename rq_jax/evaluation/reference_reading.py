@@ -22,7 +22,7 @@ _CLEAN = re.compile(
     r'.+_(clean|legacy_pytorch|legacy_tensorflow)(_clip_vit_b_32)?'
     r'_[a-z0-9]+_(\d+|na)(_kid)?'
 )
-# Whose features the modes of clean-fid are.
+# The dialect that has the same features as each mode of clean-fid.
 _MODES = {
     'clean': 'clean-fid',
     'legacy_pytorch': 'pytorch-fid',
