@@ -58,3 +58,12 @@ def test_metrics_hold_up_to_100_000_features():
   feature_rows.check_number(np.zeros((100_000, 0)), 'features')
   with pytest.raises(ValueError, match='100,001 features.* at most 100,000'):
     feature_rows.check_number(np.zeros((100_001, 0)), 'features')
+
+
+def test_no_rows_have_no_rest():
+  blocks = feature_rows.Blocks(4, 'features')
+  with pytest.raises(ValueError, match='no images'):
+    blocks.rest()
+  list(blocks.add(np.zeros((0, 3))))
+  with pytest.raises(ValueError, match='no images'):
+    blocks.rest()
