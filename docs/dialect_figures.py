@@ -36,7 +36,7 @@ from rq_jax.typing import Array
 
 _QUALITY = 50
 _BLUR = 1  # Standard deviation in pixels.
-_BATCH = 50
+_BATCH = 64
 _LITE0_SIZE = 224
 
 Extract = Callable[[np.ndarray], np.ndarray]
@@ -73,7 +73,7 @@ def _as_jpeg(image: Image.Image) -> Image.Image:
 
 def inception_features(dialect: dialects.Dialect, folder: str) -> Extract:
   """Inception as a dialect uses it."""
-  found = extractors.inception(dialect, folder, batch_size=_BATCH)
+  found = extractors.inception(dialect, folder)
   return lambda images: found(images)['pool']
 
 
@@ -98,7 +98,6 @@ def lite0_features(dialect: dialects.Dialect, folder: str) -> Extract:
       scale=scale,
       keys={'pool': 'pool'},
       description={},
-      batch_size=_BATCH,
   )
   return lambda images: found(images)['pool']
 

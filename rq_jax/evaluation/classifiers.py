@@ -1,6 +1,7 @@
-"""Classifiers of images that `convert` wrote, and scores by their classes."""
+"""Classifiers of images that `convert` wrote."""
 
 from collections.abc import Callable
+import functools
 
 from etils import epath
 import jax
@@ -8,15 +9,13 @@ import numpy as np
 
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import batches
 from rq_jax.evaluation import classifier_inputs
 from rq_jax.models import build
 from rq_jax.models import efficientnet
 from rq_jax.models import module as module_lib
 from rq_jax.models import resnet
 from rq_jax.typing import Variables
-
-# Images that go through the network at once.
-_BATCH = 64
 
 _MODULES: dict[str, Callable[..., module_lib.Module]] = {
     'resnet': resnet.ResNet,
@@ -66,9 +65,8 @@ class Classifier:
         'preprocessing': preprocessing,
     }
     self._variables = variables
-    self._devices = partitioning.batch_parallelism(mesh)
-    self._sharding = partitioning.batch_sharding(mesh)
-    self._classify = jax.jit(classify, out_shardings=self._sharding)
+    self._mesh = mesh
+    self._classify = jax.jit(classify)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
     shapes = jax.eval_shape(classify, variables, image)
     self.widths = {name: shape.shape[1] for name, shape in shapes.items()}
@@ -77,41 +75,18 @@ class Classifier:
     """Classifies images of any size; each size compiles a program.
 
     Args:
-      images: uint8[B, Y, X, 3]. At most 64 of them go through the network at
-        once, or one per device.
+      images: uint8[B, Y, X, 3].
 
     Returns:
       'pool', float32[B, F], the features before the last layer; 'logits',
       float32[B, num_classes].
 
     Raises:
-      ValueError: If the images have another dtype or shape, or there are none.
+      ValueError: If the images have another dtype or shape, or no pixels.
     """
-    images = np.asarray(images)
-    shaped = images.ndim == 4 and images.shape[-1] == 3 and images.size
-    if images.dtype != np.uint8 or not shaped:
-      raise ValueError(
-          f'The images are {images.dtype}{list(images.shape)}, but must be'
-          ' uint8[B, Y, X, 3], with at least one image. Convert them.'
-      )
-    # All batches are equally large, and divide evenly among the devices.
-    size = min(_BATCH, len(images))
-    size += -size % self._devices
-    added = -len(images) % size
-    images = np.pad(images, ((0, added), (0, 0), (0, 0), (0, 0)))
-    batches = [
-        self._batch(images[start : start + size])
-        for start in range(0, len(images), size)
-    ]
-    count = len(images) - added
-    return {
-        name: np.concatenate([batch[name] for batch in batches])[:count]
-        for name in batches[0]
-    }
-
-  def _batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
-    placed = jax.device_put(images, self._sharding)
-    return jax.device_get(self._classify(self._variables, placed))
+    images = batches.check_images(images)
+    classify = functools.partial(self._classify, self._variables)
+    return batches.run(classify, images, self._mesh)
 
 
 def describe(path: epath.PathLike) -> networks.Description:
@@ -137,7 +112,7 @@ def restore(
     ValueError: If the folder holds no classifier, or is damaged.
   """
   described = describe(path)
-  mesh = mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
+  mesh = batches.mesh_or_one_device(mesh)
   module = _MODULES[described.kind](**described.fields)
   abstract = build.network_variables(module, classifier_inputs.SHAPE)
   variables = networks.restore(

@@ -14,6 +14,7 @@ from rq_jax.checkpoints import networks
 from rq_jax.data import transforms
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import batches
 from rq_jax.models import build
 from rq_jax.models import clip
 from rq_jax.text import clip_tokenizer
@@ -21,8 +22,6 @@ from rq_jax.typing import Variables
 
 # The tokenizer beside the network, under the name that it was released with.
 TOKENIZER = 'tokenizer.json'
-# Rows per device at a time. It is fixed, so that one program is compiled.
-_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Clip:
   Attributes:
     model: The module.
     variables: Its 'params', on every device of the mesh.
-    described: What `network.json` says of it.
+    described: Its description in `network.json`.
     mesh: The devices; batches are split over them.
     tokenizer_file: File of the text tokenizer; None if the folder has none.
   """
@@ -97,7 +96,9 @@ class Clip:
     """
     size = self.model.image_size
     return self._rows(
-        'image', images, lambda image: scaled(crop(image, size=size))
+        'image',
+        images,
+        lambda some: scaled(np.stack([crop(x, size=size) for x in some])),
     )
 
   def text(self, prompts: Sequence[str]) -> np.ndarray:
@@ -118,27 +119,19 @@ class Clip:
           f'{cut.sum()} of {len(cut)} texts have more than {length - 2} tokens.'
           ' CLIP reads only the first ones.'
       )
-    return self._rows('text', tokens, lambda row: row)
+    return self._rows('text', tokens, np.asarray)
 
   def _rows(
       self,
       method: str,
       values: Sequence[np.ndarray] | np.ndarray,
-      prepare: Callable[[np.ndarray], np.ndarray],
+      prepare: Callable[..., np.ndarray],
   ) -> np.ndarray:
-    """Embeds a fixed number of rows at a time, each prepared on the host."""
-    at_once = _ROWS * partitioning.batch_parallelism(self.mesh)
-    sharding = partitioning.batch_sharding(self.mesh)
-    results = [np.zeros((0, self.model.embed_dim), np.float32)]
-    for start in range(0, len(values), at_once):
-      rows = np.stack([prepare(v) for v in values[start : start + at_once]])
-      missing = at_once - len(rows)
-      padded = np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
-      made = _embed(
-          self.model, method, self.variables, jax.device_put(padded, sharding)
-      )
-      results.append(np.asarray(made)[: len(rows)])
-    return np.concatenate(results)
+    """Embeds rows, which `prepare` makes one array of on the host."""
+    if not len(values):
+      return np.zeros((0, self.model.embed_dim), np.float32)
+    embed = functools.partial(_embed, self.model, method, self.variables)
+    return batches.run(embed, values, self.mesh, prepare=prepare)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -162,7 +155,7 @@ def restore(
   """
   described = networks.describe(path, kinds=['clip'], flag='--clip')
   model = clip.CLIP(**described.fields)
-  mesh = mesh or partitioning.make_mesh({}, devices=jax.local_devices()[:1])
+  mesh = batches.mesh_or_one_device(mesh)
   abstract = build.network_variables(model, *clip.inputs(model))
   variables = networks.restore(
       path,

@@ -4,24 +4,7 @@ It is the plain cosine, as the CLIP-s of the RQ-Transformer's paper. The
 CLIPScore of Hessel et al. (EMNLP 2021) is 2.5 max(cosine, 0) instead.
 """
 
-import math
-from typing import NamedTuple
-
 import numpy as np
-
-
-class Score(NamedTuple):
-  """The mean of all pairs.
-
-  Attributes:
-    mean: Mean cosine.
-    error: Its standard error; NaN for one pair.
-    count: Number of pairs.
-  """
-
-  mean: float
-  error: float
-  count: int
 
 
 def cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -54,21 +37,3 @@ def _unit(rows: np.ndarray, name: str) -> np.ndarray:
         ' CLIP may be damaged: convert them again.'
     )
   return rows / norms
-
-
-def score(values: np.ndarray) -> Score:
-  """Mean of cosines and its standard error: float64[N] -> `Score`.
-
-  Raises:
-    ValueError: If there are none.
-  """
-  count = len(values)
-  if not count:
-    raise ValueError(
-        'There are no images with texts, so there is no CLIP score. Give'
-        ' samples of a model with texts.'
-    )
-  error = math.nan
-  if count > 1:
-    error = float(np.std(values, ddof=1)) / math.sqrt(count)
-  return Score(float(np.mean(values)), error, count)

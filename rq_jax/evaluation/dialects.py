@@ -1,4 +1,4 @@
-"""What each tool makes of the same images: its dialect.
+"""Dialects: the settings with which each tool computes its metrics.
 
 All of these tools use one Inception network, but resize, scale, split, shuffle
 and round differently. A score is comparable only within one dialect. The
@@ -88,7 +88,6 @@ class Dialect:
     weights: The file of Inception's weights that the tool downloads. All three
       files hold the same network of 2015.
     spatial: Whether the tool computes sFID, from 7 channels of a feature map.
-    frechet: Whether the tool computes FID. Every one of these tools does.
     inception_score: Settings of the Inception Score; None if it has none.
     precision_recall: Settings of precision and recall; None if it has none.
     kernel_distance: Settings of KID; None if it has none.
@@ -102,7 +101,6 @@ class Dialect:
   resize: str
   scale: str
   weights: str
-  frechet: bool = True
   spatial: bool = False
   inception_score: InceptionScore | None = None
   precision_recall: PrecisionRecall | None = None
@@ -114,7 +112,7 @@ class Dialect:
   def metrics(self) -> tuple[str, ...]:
     """The metrics that the tool defines, in the order of `METRICS`."""
     defined = {
-        'fid': self.frechet,
+        'fid': True,  # All of these tools compute it.
         'sfid': self.spatial,
         'is': self.inception_score is not None,
         'precision_recall': self.precision_recall is not None,

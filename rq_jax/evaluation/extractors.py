@@ -1,6 +1,7 @@
 """Features of images in the networks of a dialect, batch by batch."""
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 from etils import epath
@@ -11,16 +12,13 @@ import numpy as np
 
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import batches
 from rq_jax.evaluation import resizing
 from rq_jax.evaluation.dialects import Dialect
 from rq_jax.models import build
 from rq_jax.models import inception as inception_model
 from rq_jax.models import vgg
 from rq_jax.typing import Array, Variables
-
-# Images of a batch on each device. On CPUs, larger batches are slower.
-_PER_DEVICE = {'cpu': 8}
-_PER_ACCELERATOR = 64
 
 _VGG16_SIZE = 224
 # Mean and deviation of ImageNet's pixels in [0, 255], as torchvision has them.
@@ -39,7 +37,6 @@ class Extractor:
   in a batch.
 
   Attributes:
-    keys: The names of the features.
     description: What decides the features, for the fingerprint of a result.
   """
 
@@ -54,7 +51,6 @@ class Extractor:
       keys: Mapping[str, str],
       description: Mapping[str, Any],
       mesh: jax.sharding.Mesh | None = None,
-      batch_size: int | None = None,
   ):
     """Prepares the program, which is compiled for each size of images.
 
@@ -67,34 +63,24 @@ class Extractor:
       keys: By name of a feature here, its name in the module.
       description: What decides the features.
       mesh: Devices of this process that batches are split over, with all
-        variables on each of them. None for one device.
-      batch_size: Images of a batch; None for 8 per device on CPUs, and 64 per
-        device elsewhere.
-
-    Raises:
-      ValueError: If the batch cannot be split evenly over the devices.
+        variables on each of them; None for one device.
     """
-    self.keys = tuple(keys)
     self.description = dict(description)
     self._variables = variables
-    self._sharding = mesh and partitioning.batch_sharding(mesh)
-    self._batch_size = batch_size = batch_size or _default_batch(mesh)
-    self._on_host = resize in resizing.ON_HOST
-    self._resize = resizing.METHODS[resize]
-    self._size = size
-    if mesh and batch_size % (devices := partitioning.batch_parallelism(mesh)):
-      raise ValueError(
-          f'batch_size={batch_size} must be a multiple of {devices}, the number'
-          ' of devices that images are split over. Change batch_size.'
-      )
+    self._mesh = batches.mesh_or_one_device(mesh)
+    method, on_host = resizing.METHODS[resize], resize in resizing.ON_HOST
+
+    def resized(images: Array) -> Array:
+      return method(images, size)
 
     def features(variables: Variables, images: Array) -> dict[str, jax.Array]:
-      pixels = images if self._on_host else self._resize(images, size)
+      pixels = images if on_host else resized(images)
       # Otherwise, GPUs and TPUs would round the factors of products.
       with jax.default_matmul_precision('highest'):
         outputs: Any = module.apply(variables, scale(pixels))
       return {name: outputs[key] for name, key in keys.items()}
 
+    self._prepare = resized if on_host else np.asarray
     self._features = jax.jit(features)
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -104,55 +90,20 @@ class Extractor:
       images: uint8[B, Y, X, 3], RGB.
 
     Returns:
-      float32[B, ...] for each of `keys`.
+      float32[B, ...] for each name of a feature.
 
     Raises:
-      ValueError: If these are not such images.
+      ValueError: If the images have another dtype or shape, or no pixels.
     """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-      raise ValueError(
-          'Features need images of type uint8 and shape [B, Y, X, 3], but'
-          f' these are {images.dtype}{list(images.shape)}. Convert them first.'
-      )
-    if not images.size:
-      raise ValueError(
-          'Features need at least one image with at least one pixel, but these'
-          f' have shape {list(images.shape)}. Check where they come from.'
-      )
-    parts = [
-        self._batch(images[start : start + self._batch_size])
-        for start in range(0, len(images), self._batch_size)
-    ]
-    return {
-        name: np.concatenate([part[name] for part in parts])
-        for name in self.keys
-    }
-
-  def _batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Features of at most one batch."""
-    count = len(images)
-    if self._on_host:
-      images = np.asarray(self._resize(images, self._size))
-    rest = self._batch_size - count
-    images = np.pad(images, ((0, rest), (0, 0), (0, 0), (0, 0)))
-    placed = jax.device_put(images, self._sharding)
-    outputs = jax.device_get(self._features(self._variables, placed))
-    return {name: value[:count] for name, value in outputs.items()}
-
-
-def _default_batch(mesh: jax.sharding.Mesh | None) -> int:
-  devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
-  each = _PER_DEVICE.get(devices[0].platform, _PER_ACCELERATOR)
-  return each * len(devices)
+    images = batches.check_images(images)
+    features = functools.partial(self._features, self._variables)
+    return batches.run(features, images, self._mesh, prepare=self._prepare)
 
 
 def inception(
     dialect: Dialect,
     network: epath.PathLike,
     mesh: jax.sharding.Mesh | None = None,
-    *,
-    batch_size: int | None = None,
 ) -> Extractor:
   """Restores the Inception network of a dialect.
 
@@ -160,7 +111,6 @@ def inception(
     dialect: The dialect.
     network: Folder that `convert --from=inception` wrote.
     mesh: Devices of this process; None for one device.
-    batch_size: Images of a batch; None for the default of `Extractor`.
 
   Returns:
     An extractor of what the dialect reads: 'pool', float32[B, 2048]; 'spatial',
@@ -184,7 +134,6 @@ def inception(
       size=resizing.INCEPTION_SIZE,
       scale=(dialect.scale, resizing.SCALES[dialect.scale]),
       keys=keys,
-      batch_size=batch_size,
   )
 
 
@@ -192,8 +141,6 @@ def vgg16(
     dialect: Dialect,
     network: epath.PathLike,
     mesh: jax.sharding.Mesh | None = None,
-    *,
-    batch_size: int | None = None,
 ) -> Extractor:
   """Restores the VGG16 in whose features a dialect has precision and recall.
 
@@ -201,7 +148,6 @@ def vgg16(
     dialect: A dialect whose `precision_recall.network` is 'vgg16'.
     network: Folder that `convert --from=vgg16` wrote.
     mesh: Devices of this process; None for one device.
-    batch_size: Images of a batch; None for the default of `Extractor`.
 
   Returns:
     An extractor of 'fc2', float32[B, 4096], after the ReLU.
@@ -218,7 +164,6 @@ def vgg16(
       size=_VGG16_SIZE,
       scale=('(x-mean)/deviation', _by_mean_and_deviation),
       keys={'fc2': 'fc2'},
-      batch_size=batch_size,
   )
 
 
@@ -240,18 +185,15 @@ def _restored(
     size: int,
     scale: tuple[str, Callable[[Array], Array]],
     keys: Mapping[str, str],
-    batch_size: int | None,
 ) -> Extractor:
   """Makes a module, restores it, and describes what it computes."""
   described = networks.describe(path, kinds=(kind,), flag=f'--{kind}')
   image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
   module = make(**described.fields)
+  mesh = batches.mesh_or_one_device(mesh)
   abstract = build.network_variables(module, image)
   variables = networks.restore(
-      path,
-      described,
-      abstract,
-      sharding=mesh and partitioning.replicated(mesh),
+      path, described, abstract, sharding=partitioning.replicated(mesh)
   )
   return Extractor(
       module,
@@ -261,7 +203,6 @@ def _restored(
       scale=scale[1],
       keys=keys,
       mesh=mesh,
-      batch_size=batch_size,
       description={
           'network': kind,
           'weights': described.fingerprint,

@@ -73,7 +73,7 @@ def describe(
 
 
 def line(found: Mapping[str, Any]) -> str:
-  """One line for people about a fingerprint."""
+  """One line that describes a fingerprint to users."""
   parts = [f'{found[HASH]}: {found["metric"]} of {found["n"]} images']
   if found['dialect']:
     parts.append(f'dialect {found["dialect"]}')

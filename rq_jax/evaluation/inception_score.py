@@ -77,10 +77,10 @@ class InceptionScore:
     Args:
       count: Number of images N.
       splits: Number of splits; split i has the images from i N // splits to
-        (i + 1) N // splits, as in torch-fidelity and the authors' code. Or
-        None, and
+        (i + 1) N // splits, as in torch-fidelity and the authors' code. None
+        if `split_size` is given.
       split_size: Number of images of all splits but the last, which has the
-        rest, as in ADM.
+        rest, as in ADM. None if `splits` is given.
       seed: Images are shuffled before they are divided, in the order of
         `np.random.RandomState(seed).permutation(count)`, as in torch-fidelity
         with 2020. None keeps their order.

@@ -20,7 +20,6 @@ def distance(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int,
-    max_features: int = feature_rows.MAX_FEATURES,
 ) -> tuple[float, float]:
   """Mean and standard deviation over random subsets.
 
@@ -35,13 +34,12 @@ def distance(
     subsets: Number of subsets.
     subset_size: Number of features of a subset, of each side.
     seed: Seed of the subsets.
-    max_features: Most features that either side may have.
 
   Raises:
-    ValueError: If a side has more than `max_features` or fewer than
-      `subset_size` features, or if a feature is not finite.
+    ValueError: If a side has more than 100,000 or fewer than `subset_size`
+      features, or if a feature is not finite.
   """
-  _check(generated, reference, max_features)
+  _check(generated, reference)
   fewest = min(len(generated), len(reference))
   if not 2 <= subset_size <= fewest or subsets < 1:
     raise ValueError(
@@ -69,8 +67,6 @@ def discrepancy(x: np.ndarray, y: np.ndarray) -> float:
 def half_width(
     generated: np.ndarray,
     reference: np.ndarray,
-    *,
-    max_features: int = feature_rows.MAX_FEATURES,
 ) -> float:
   """Half the width of the 95 % interval of a distance (see `intervals`).
 
@@ -82,12 +78,12 @@ def half_width(
   Args:
     generated: float[N, D].
     reference: float[M, D].
-    max_features: Most features that either side may have.
 
   Raises:
-    ValueError: If there are fewer than 32 generated images, or as `distance`.
+    ValueError: If there are fewer than 32 generated images, a side has more
+      than 100,000 features, or a feature is not finite.
   """
-  _check(generated, reference, max_features)
+  _check(generated, reference)
   intervals.check_number(len(generated))
   x, y = _evenly_spaced(generated), _evenly_spaced(reference)
   groups = intervals.groups_of_block(0, len(x))
@@ -105,11 +101,11 @@ def half_width(
   return intervals.half_width(without) * np.sqrt(len(x) / len(generated))
 
 
-def _check(generated, reference, max_features):
+def _check(generated, reference):
   """Refuses features that are not finite, or too many, or of two networks."""
   for rows, name in ((generated, 'generated'), (reference, 'reference')):
     feature_rows.check(rows, f'{name} features')
-    feature_rows.check_number(rows, f'{name} features', max_features)
+    feature_rows.check_number(rows, f'{name} features')
   if generated.shape[1] != reference.shape[1]:
     raise ValueError(
         f'The features have {generated.shape[1]} and {reference.shape[1]} '

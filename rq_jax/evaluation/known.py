@@ -11,7 +11,7 @@ class Known:
 
   Attributes:
     sha256: Its hash.
-    name: What it is, for people.
+    name: The file and who published it, as users see it.
     dialect: Name of the dialect in which it was computed.
   """
 

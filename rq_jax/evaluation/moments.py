@@ -90,7 +90,7 @@ class Moments:
 
   Memory does not depend on the number of rows: about 0.2 GB at D = 2048. Given
   equal rows in equal order, the results are identical bits, however the rows
-  were divided into calls of `add`. `merge` rounds differently.
+  were divided into calls of `add`.
   """
 
   def __init__(self):
@@ -106,12 +106,6 @@ class Moments:
     """
     for block in self._blocks.add(rows):
       self._complete = add(self._complete, block)
-
-  def merge(self, other: 'Moments') -> 'Moments':
-    """Returns the moments of the rows of both. Neither changes."""
-    result = Moments()
-    result._complete = merge(self.sums(), other.sums())
-    return result
 
   def sums(self) -> Sums:
     """Returns the sums of all rows so far.

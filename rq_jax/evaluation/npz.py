@@ -33,7 +33,7 @@ _READERS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-  """What the header of an array says."""
+  """The header of an array."""
 
   shape: tuple[int, ...]
   dtype: np.dtype
@@ -45,7 +45,7 @@ class NpzFile:
   """An .npz file, opened for reading. Use as a context manager.
 
   Raises:
-    ValueError: If the file is none, is damaged, or has arrays of objects.
+    ValueError: If this is no .npz file, is damaged, or has arrays of objects.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -195,7 +195,7 @@ def _read_header(file: IO[bytes]) -> _Header:
 
 
 def _exactly(file: IO[bytes], size: int, *, last: bool = False) -> bytearray:
-  """Reads so many bytes; with `last`, checks that no more follow."""
+  """Reads `size` bytes; with `last`, also checks that no more follow."""
   data = bytearray()
   while len(data) < size:
     block = file.read(min(size - len(data), _BLOCK_BYTES))

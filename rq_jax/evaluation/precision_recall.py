@@ -29,7 +29,6 @@ def precision_recall(
     *,
     k: int = 3,
     half: bool = False,
-    max_features: int = feature_rows.MAX_FEATURES,
 ) -> tuple[float, float]:
   """Precision and recall.
 
@@ -40,16 +39,13 @@ def precision_recall(
     half: Whether distances are rounded to float16, as in ADM's evaluator, for
       every block of 10,000 x 10,000 distances that stays finite. Otherwise,
       they are float64. (torch-fidelity's are float32.)
-    max_features: Most features that either set may have.
 
   Raises:
-    ValueError: If a set has more than `max_features` or at most `k` features,
-      or if a feature is not finite.
+    ValueError: If a set has more than 100,000 or at most `k` features, or if a
+      feature is not finite.
   """
-  radii = manifold(real, k=k, half=half, max_features=max_features)
-  generated_radii = manifold(
-      generated, k=k, half=half, max_features=max_features
-  )
+  radii = manifold(real, k=k, half=half)
+  generated_radii = manifold(generated, k=k, half=half)
   real_inside = np.zeros(len(real), bool)
   generated_inside = np.zeros(len(generated), bool)
   for strip, squared in _strips(real, generated, half=half):
@@ -63,14 +59,13 @@ def manifold(
     *,
     k: int = 3,
     half: bool = False,
-    max_features: int = feature_rows.MAX_FEATURES,
 ) -> np.ndarray:
   """Squared radii of the balls around features: float[N, D] -> float[N].
 
   Args and errors are those of `precision_recall`.
   """
   feature_rows.check(features, 'features')
-  feature_rows.check_number(features, 'features', max_features)
+  feature_rows.check_number(features, 'features')
   if not 0 < k < len(features):
     raise ValueError(
         f'With k={k}, precision and recall need at least {k + 1} images on '
@@ -89,9 +84,11 @@ def _strips(
   """Squared distances of some rows to all columns: (rows, float[n, M])."""
   step = max(1, _STRIP // len(second))
   if not half:
+    second = second.astype(np.float64)
+    lengths = _lengths(second)
     for start in range(0, len(first), step):
       strip = slice(start, start + step)
-      yield strip, _squared_distances(first[strip], second)
+      yield strip, _squared_distances(first[strip], second, lengths)
     return
   columns = _slices(len(second), _ADM_BLOCK)
   for rows in _slices(len(first), _ADM_BLOCK):
@@ -112,10 +109,18 @@ def _slices(length, size):
   return [slice(start, min(start + size, length)) for start in starts]
 
 
-def _squared_distances(rows, columns):
+def _lengths(rows):
+  """Squared lengths: float64[n, D] -> float64[n]."""
+  return np.square(rows).sum(axis=1)
+
+
+def _squared_distances(rows, columns, column_lengths=None):
   """Squared distances: [n, D], [m, D] -> float64[n, m]."""
-  rows, columns = rows.astype(np.float64), columns.astype(np.float64)
-  lengths = np.square(rows).sum(1)[:, None] + np.square(columns).sum(1)
+  rows = rows.astype(np.float64)
+  columns = columns.astype(np.float64, copy=False)
+  if column_lengths is None:
+    column_lengths = _lengths(columns)
+  lengths = _lengths(rows)[:, None] + column_lengths
   squared = lengths - 2 * (rows @ columns.T)
   squared[squared < _ROUNDING * lengths] = 0
   return squared

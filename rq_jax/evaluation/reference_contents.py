@@ -11,7 +11,8 @@ from rq_jax.evaluation import npz
 
 # A covariance of so many dimensions takes 2 GiB.
 MAX_DIMENSIONS = 2**14
-# Between a covariance and its transpose, as a share of the largest variance.
+# Largest difference between a covariance and its transpose, relative to the
+# largest variance.
 _ASYMMETRY = 1e-6
 _AXES = {'mu': 1, 'mu_s': 1, 'sigma': 2, 'sigma_s': 2, 'feats': 2}
 

@@ -12,17 +12,17 @@ import numpy as np
 from rq_jax.conversion.torch_format import numpy_arrays
 from rq_jax.conversion.torch_format import reading
 from rq_jax.conversion.torch_format.tensors import LazyTensor
+from rq_jax.evaluation import moments
 from rq_jax.evaluation import npz
 from rq_jax.evaluation import reference_contents
 from rq_jax.evaluation.reference_contents import Reference
 
-_BLOCK = 4096  # Rows of features that are float64 at once.
 DESCRIPTION = 'description'
 _CLEAN = re.compile(
     r'.+_(clean|legacy_pytorch|legacy_tensorflow)(_clip_vit_b_32)?'
     r'_[a-z0-9]+_(\d+|na)(_kid)?'
 )
-# Whose features the modes of clean-fid are.
+# The dialect that has the same features as each mode of clean-fid.
 _MODES = {
     'clean': 'clean-fid',
     'legacy_pytorch': 'pytorch-fid',
@@ -150,14 +150,9 @@ def with_statistics(found: Reference) -> Reference:
         '--reference holds the features of one image, but a covariance needs'
         ' two. Give a reference of more images.'
     )
-  count, width = features.shape
-  blocks = [features[i : i + _BLOCK] for i in range(0, count, _BLOCK)]
-  sums = [block.sum(axis=0, dtype=np.float64) for block in blocks]
-  mean = np.sum(sums, axis=0) / count
-  squares = np.zeros((width, width))
-  for block in blocks:
-    centered = block - mean
-    squares += centered.T @ centered
+  added = moments.Moments()
+  added.add(features)
+  sums = added.sums()
   return dataclasses.replace(
-      found, mean=mean, covariance=squares / (count - 1), count=count
+      found, mean=sums.mean, covariance=sums.covariance, count=sums.count
   )

@@ -40,17 +40,16 @@ def check(rows: np.ndarray, name: str, *, first: int = 0) -> np.ndarray:
   return rows
 
 
-def check_number(rows: np.ndarray, name: str, max_features: int) -> None:
+def check_number(rows: np.ndarray, name: str) -> None:
   """Refuses more rows than a metric may hold in memory.
 
   Raises:
-    ValueError: If there are more than `max_features` rows.
+    ValueError: If there are more than `MAX_FEATURES` rows.
   """
-  if len(rows) > max_features:
+  if len(rows) > MAX_FEATURES:
     raise ValueError(
         f'{len(rows):,} {name} are given, but this metric holds all of them in '
-        f'memory, at most {max_features:,}. Evaluate fewer images, or raise '
-        'max_features.'
+        f'memory, at most {MAX_FEATURES:,}. Evaluate fewer images.'
     )
 
 

@@ -123,6 +123,18 @@ def test_one_class_has_no_extremes():
   assert classes.extremes(figures) is None
 
 
+@pytest.mark.parametrize(('count', 'bound'), [(2, 1.960), (3, 2.394)])
+def test_the_level_is_5_percent_over_all_pairs_of_classes(count, bound):
+  # Quantiles 1 - 0.05 / 2 and 1 - 0.05 / 6 of the normal distribution.
+  for factor in (0.99, 1.01):
+    values = np.zeros(count)
+    values[-1] = factor * bound * 0.5
+    errors = np.full(count, 0.4)
+    errors[-1] = 0.3
+    figures = by_class(values, errors, np.full(count, 20))
+    assert classes.extremes(figures).distinct == (factor > 1)
+
+
 def test_equal_classes_are_rarely_told_apart():
   told = 0
   for seed in range(300):

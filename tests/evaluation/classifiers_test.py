@@ -7,6 +7,7 @@ import pytest
 
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import batches
 from rq_jax.evaluation import class_scores
 from rq_jax.evaluation import classifier_inputs
 from rq_jax.evaluation import classifiers
@@ -73,7 +74,7 @@ def test_devices_share_the_images_of_a_call(folder, one_device, images):
 
 @pytest.mark.slow
 def test_images_pass_in_batches(one_device, images, monkeypatch):
-  monkeypatch.setattr(classifiers, '_BATCH', 2)
+  monkeypatch.setattr(batches, '_PER_CPU', 2)
   found = one_device(images)
   for i in range(3):
     row = one_device(images[[i, 0]])

@@ -22,24 +22,6 @@ def test_cosines_are_those_of_the_angles():
   )
 
 
-def test_the_score_is_the_mean_with_its_standard_error():
-  found = clip_score.score(np.array([0.1, 0.3, 0.2, 0.6]))
-  assert found.count == 4
-  # The deviations are -2, 0, -1 and 3 tenths.
-  assert found.mean == pytest.approx(0.3, rel=1e-15)
-  assert found.error == pytest.approx(math.sqrt(0.14 / 3 / 4), rel=1e-12)
-
-
-def test_one_pair_has_no_standard_error():
-  found = clip_score.score(np.array([0.25]))
-  assert found.mean == 0.25 and math.isnan(found.error)
-
-
-def test_no_pairs_have_no_score():
-  with pytest.raises(ValueError, match='no images with texts'):
-    clip_score.score(np.zeros(0))
-
-
 def test_each_image_needs_a_text():
   with pytest.raises(ValueError, match=r'\[3, 2\] and \[2, 2\] do not pair'):
     clip_score.cosines(np.ones((3, 2)), np.ones((2, 2)))

@@ -171,3 +171,21 @@ def test_a_tokenizer_of_another_model_is_refused(
   )
   with pytest.raises(ValueError, match=f'{found}.* do not belong together'):
     other.text(['a cat'])
+
+
+@pytest.mark.parametrize('end', [98, 51])
+def test_without_a_known_end_the_largest_token_ends_texts(
+    restored, tmp_path, end
+):
+  words = WORDS | {'dog': 50 if end == 98 else 98, '<|endoftext|>': end}
+  write_tokenizer(tmp_path / clip.TOKENIZER, words)
+  other = dataclasses.replace(
+      restored,
+      model=restored.model.clone(end_id=None),
+      tokenizer_file=tmp_path / clip.TOKENIZER,
+  )
+  if end == 98:
+    assert other.tokenizer.end_id == 98
+  else:
+    with pytest.raises(ValueError, match='ends texts with 51.*looks for 98'):
+      other.text(['a cat'])

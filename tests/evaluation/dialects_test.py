@@ -71,3 +71,35 @@ def test_the_inception_score_is_split_as_in_each_tool():
       'torch-fidelity': ('unbiased_logits', 10, None, 2020, 0),
       'rq': ('logits', 10, None, 0, 1),
   }
+
+
+def test_settings_are_those_in_the_sources_of_the_tools():
+  """Copied from the sources; the seeds of clean-fid and rq are our own."""
+  scores = {
+      name: dataclasses.astuple(d.inception_score)
+      for name, d in dialects.DIALECTS.items()
+      if d.inception_score
+  }
+  assert scores == {
+      'adm': ('unbiased_logits', None, 5000, None, None),
+      'torch-fidelity': ('unbiased_logits', 10, None, 2020, 0),
+      'rq': ('logits', 10, None, 0, 1),
+  }
+  neighbours = {
+      name: dataclasses.astuple(d.precision_recall)
+      for name, d in dialects.DIALECTS.items()
+      if d.precision_recall
+  }
+  assert neighbours == {
+      'adm': ('inception', 'pool', 3, True),
+      'torch-fidelity': ('vgg16', 'fc2', 3, False),
+  }
+  kernels = {
+      name: dataclasses.astuple(d.kernel_distance)
+      for name, d in dialects.DIALECTS.items()
+      if d.kernel_distance
+  }
+  assert kernels == {
+      'torch-fidelity': (100, 1000, 2020, False),
+      'clean-fid': (100, 1000, 0, True),
+  }

@@ -42,7 +42,7 @@ def images(count, height=20, width=24):
 
 
 def extractor(variables, *, resize='bilinear_tensorflow1', **options):
-  defaults = {'batch_size': 4, 'keys': {'pool': 'pool'}, 'description': {}}
+  defaults = {'keys': {'pool': 'pool'}, 'description': {}}
   return extractors.Extractor(
       Stub(),
       variables,
@@ -64,7 +64,7 @@ def test_features_are_those_of_resized_and_scaled_images(variables, resize):
   assert isinstance(found['pool'], np.ndarray)
 
 
-@pytest.mark.parametrize('count', [1, 4, 9])
+@pytest.mark.parametrize('count', [1, 8, 17])
 def test_any_number_of_images_gives_as_many_features(variables, count):
   given = images(count)
   found = extractor(variables)(given)['pool']
@@ -75,7 +75,7 @@ def test_any_number_of_images_gives_as_many_features(variables, count):
 
 
 def test_features_do_not_depend_on_the_position_in_a_batch(variables):
-  given = images(4)
+  given = images(8)
   found = extractor(variables)(given)['pool']
   turned = extractor(variables)(given[::-1])['pool'][::-1]
   np.testing.assert_array_equal(found, turned)
@@ -83,33 +83,14 @@ def test_features_do_not_depend_on_the_position_in_a_batch(variables):
 
 @pytest.mark.parametrize('resize', ['bilinear_half_pixel', 'bicubic_pillow'])
 def test_several_devices_give_the_features_of_one(variables, resize):
-  given = images(11)
+  given = images(67)
   mesh = partitioning.make_mesh({'data': 8})
   copies = jax.device_put(variables, partitioning.replicated(mesh))
-  several = extractor(copies, resize=resize, mesh=mesh, batch_size=8)
-  one = extractor(variables, resize=resize, batch_size=8)
+  several = extractor(copies, resize=resize, mesh=mesh)
+  one = extractor(variables, resize=resize)
   np.testing.assert_allclose(
       several(given)['pool'], one(given)['pool'], rtol=1e-6, atol=1e-6
   )
-  with pytest.raises(ValueError, match='batch_size=9 must be a multiple of 8'):
-    extractor(copies, mesh=mesh, batch_size=9)
-
-
-def test_a_batch_has_8_images_per_cpu(variables, monkeypatch):
-  seen = []
-  name = 'bilinear_tensorflow1'
-  resize = resizing.METHODS[name]
-
-  def recording(images, size):
-    seen.append(len(images))
-    return resize(images, size)
-
-  monkeypatch.setitem(resizing.METHODS, name, recording)
-  extractor(variables, batch_size=None)(images(3))
-  mesh = partitioning.make_mesh({'data': 4}, devices=jax.local_devices()[:4])
-  copies = jax.device_put(variables, partitioning.replicated(mesh))
-  extractor(copies, mesh=mesh, batch_size=None)(images(3))
-  assert seen == [8, 32]
 
 
 def test_images_of_different_sizes_come_one_size_at_a_time(variables):
@@ -120,7 +101,10 @@ def test_images_of_different_sizes_come_one_size_at_a_time(variables):
 @pytest.mark.parametrize(
     'given,match',
     [
-        (np.zeros((1, 8, 8, 3)), r'these are float64\[1, 8, 8, 3\]'),
+        (
+            np.zeros((1, 8, 8, 3)),
+            r'are float64\[1, 8, 8, 3\], but must be uint8',
+        ),
         (np.zeros((8, 8, 3), np.uint8), r'uint8\[8, 8, 3\]'),
         (np.zeros((1, 8, 8, 4), np.uint8), r'uint8\[1, 8, 8, 4\]'),
         (np.zeros((0, 8, 8, 3), np.uint8), 'at least one image'),
@@ -156,7 +140,7 @@ def test_each_dialect_gets_the_outputs_that_it_reads(stubbed, tmp_path):
   given = images(1)
   found = {}
   for name, dialect in dialects.DIALECTS.items():
-    one = extractors.inception(dialect, tmp_path / 'network', batch_size=1)
+    one = extractors.inception(dialect, tmp_path / 'network')
     found[name] = one(given)
     assert one.description['weights'] == described.fingerprint
     assert one.description['resize'] == f'{dialect.resize} to 299x299'

@@ -160,3 +160,10 @@ def test_features_that_do_not_fit_are_refused():
     frechet.from_features(np.zeros((5, 3)), np.zeros((5, 4)))
   with pytest.raises(ValueError, match='at least 2 images, not 1'):
     frechet.from_features(np.zeros((1, 3)), np.zeros((5, 3)))
+
+
+def test_eigenvalues_below_zero_are_rounding_up_to_a_ten_thousandth():
+  root = frechet.root(np.diag([1, -0.9e-4]))
+  np.testing.assert_array_equal(np.abs(root), [[1, 0]])
+  with pytest.raises(ValueError, match='none may be negative'):
+    frechet.root(np.diag([1, -1.1e-4]))

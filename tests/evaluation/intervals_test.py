@@ -43,3 +43,9 @@ def test_too_few_images_have_no_interval():
     intervals.check_number(31)
   with pytest.raises(ValueError, match='at least 32 images'):
     intervals.half_width_of_mean(np.zeros(3))
+
+
+def test_groups_are_those_of_stored_results():
+  """Another seed would change the intervals of earlier evaluations."""
+  found = intervals.groups_of_block(1, 18).tolist()
+  assert found == [7, 13, 3, 15, 9, 8, 6, 11, 10, 2, 5, 14, 12, 4, 1, 0, 7, 12]

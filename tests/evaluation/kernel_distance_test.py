@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rq_jax.evaluation import kernel_distance
+from rq_jax.evaluation import rows
 from tests.evaluation import metric_inputs
 from tests.evaluation import recorded_metrics
 
@@ -104,7 +105,6 @@ def test_intervals_cover_the_discrepancies_of_other_images():
         (dict(subset_size=6), 'subsets of 6 features.* one side has 5 images'),
         (dict(subset_size=1), 'of 2 to 5'),
         (dict(subsets=0), 'at least 1 subset'),
-        (dict(max_features=6), '7 reference features.*raise max_features'),
     ],
 )
 def test_impossible_subsets_are_refused(options, message):
@@ -122,3 +122,13 @@ def test_features_that_do_not_fit_are_refused():
     kernel_distance.half_width(np.zeros((40, 3)), bad)
   with pytest.raises(ValueError, match='at least 32 images'):
     kernel_distance.half_width(np.zeros((31, 3)), np.zeros((40, 3)))
+
+
+def test_too_many_features_are_refused(monkeypatch):
+  monkeypatch.setattr(rows, 'MAX_FEATURES', 6)
+  for measure in (
+      lambda x, y: kernel_distance.distance(x, y, subset_size=4, seed=0),
+      kernel_distance.half_width,
+  ):
+    with pytest.raises(ValueError, match='7 reference features.*at most 6'):
+      measure(np.zeros((5, 3)), np.zeros((7, 3)))

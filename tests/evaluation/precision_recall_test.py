@@ -5,6 +5,7 @@ import pytest
 from scipy import spatial
 
 from rq_jax.evaluation import precision_recall
+from rq_jax.evaluation import rows as feature_rows
 from tests.evaluation import metric_inputs
 from tests.evaluation import recorded_metrics
 
@@ -112,14 +113,23 @@ def test_sets_far_apart_do_not_overlap():
   assert precision_recall.precision_recall(rows, rows + 100) == (0, 0)
 
 
-def test_too_few_and_too_many_images_are_refused():
+def test_too_few_and_too_many_images_are_refused(monkeypatch):
   rows = np.zeros((4, 2))
   with pytest.raises(ValueError, match='k=3.* at least 4 images.* there are 3'):
     precision_recall.precision_recall(rows, rows[:3])
   with pytest.raises(ValueError, match='k=0'):
     precision_recall.manifold(rows, k=0)
-  with pytest.raises(ValueError, match='at most 3.*raise max_features'):
-    precision_recall.precision_recall(rows, rows, max_features=3)
+  monkeypatch.setattr(feature_rows, 'MAX_FEATURES', 3)
+  with pytest.raises(ValueError, match='4 features .*at most 3'):
+    precision_recall.precision_recall(rows, rows)
+  monkeypatch.undo()
   rows[1] = np.nan
   with pytest.raises(ValueError, match='image 1'):
     precision_recall.precision_recall(rows, rows)
+
+
+def test_no_ball_has_a_negative_radius():
+  """In float16, the squares of near features cancel to less than 0."""
+  rng = np.random.default_rng(0)
+  rows = (30 + 0.01 * rng.normal(size=(50, 8))).astype(np.float32)
+  assert precision_recall.manifold(rows, half=True).min() == 0

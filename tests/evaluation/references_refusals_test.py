@@ -239,3 +239,24 @@ def test_other_files_of_pytorch_are_refused(tmp_path):
     with zipfile.ZipFile(path, 'w') as file:
       file.writestr('a/data.pkl', pickle.dumps(tree, protocol=2))
     refusal(path, 'not a cache of torch-fidelity')
+
+
+def test_images_without_pixels_are_refused(tmp_path):
+  for shape in ((0, 8, 8, 3), (2, 0, 8, 3)):
+    np.savez(tmp_path / 'x.npz', arr_0=np.zeros(shape, np.uint8))
+    refusal(tmp_path / 'x.npz', r'arr_0 is uint8.*must be uint8\[N, Y, X, 3\]')
+
+
+@pytest.mark.parametrize('difference', [0.9e-6, 1.1e-6])
+def test_covariances_are_symmetric_to_a_millionth(tmp_path, difference):
+  path = tmp_path / 'x.npz'
+  np.savez(path, **changed('sigma', (0, 1), difference))
+  if difference < 1e-6:
+    assert references.read(path).covariance[0, 1] == difference
+  else:
+    refusal(path, 'a covariance that is not symmetric')
+
+
+def test_only_the_width_of_features_is_limited(tmp_path):
+  np.savez(tmp_path / 'x.npz', feats=np.ones((2**14 + 1, 1), np.float32))
+  assert references.read(tmp_path / 'x.npz').count == 2**14 + 1
