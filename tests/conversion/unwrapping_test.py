@@ -86,6 +86,10 @@ WRAPPED = {
         "Ignored 'extra_state' (an object of"
         " 'omegaconf.listconfig.ListConfig'), 'steps'.",
     ),
+    'tensors without a name': (
+        STATE | {0: A, (1, 2): B},
+        "Ignored '0', '(1, 2)'.",
+    ),
     'many other values': (
         STATE | {f'value{i}': i for i in range(14)},
         'Ignored '
@@ -117,8 +121,17 @@ def test_averages_are_found_on_request(tree):
 
 @pytest.mark.parametrize('tree', [STATE, {'model': STATE, 'cinema': OTHER}])
 def test_averages_that_are_not_there_are_missed(tree):
-  with pytest.raises(ValueError, match='no averaged parameters; it holds .*'):
+  message = f'no averaged parameters; it holds {sorted(tree)}. Leave out --ema'
+  message = message.replace('[', '').replace(']', '')
+  with pytest.raises(ValueError, match=message):
     unwrapping.unwrap(tree, 'a.pt', averages=True)
+
+
+def test_a_long_name_does_not_fill_the_error():
+  tree = {'model': STATE, 'x\n' * 1000: 1}
+  with pytest.raises(ValueError, match=r"holds 'model', 'x\\nx.*'") as refusal:
+    unwrapping.unwrap(tree, 'a.pt', averages=True)
+  assert len(str(refusal.value)) < 300
 
 
 DEEP = {'state_dict': {'state_dict': {'state_dict': {'state_dict': {}}}}}
