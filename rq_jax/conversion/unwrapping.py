@@ -108,7 +108,7 @@ def unwrap(
 
 
 def _is_named_tensor(item: tuple[Any, Any]) -> bool:
-  """Whether an item of a tree is a tensor. Other keys than texts are no names."""
+  """Whether an item of a tree is a tensor, and its key is a name."""
   name, value = item
   return isinstance(name, str) and isinstance(value, Tensor)
 
