@@ -79,6 +79,12 @@ def test_bfloat16_is_read(tmp_path):
   assert found['a'].dtype == ml_dtypes.bfloat16
 
 
+def test_an_empty_tensor_may_be_listed_after_the_one_at_its_position(tmp_path):
+  header = {'a': entry(0, 8), 'empty': entry(0, 0, (0,))}
+  found = read(write(tmp_path / 'a', header, bytes(8)))
+  assert [array.shape for array in found.values()] == [(2,), (0,)]
+
+
 def test_a_file_is_recognised_by_its_name_or_its_first_bytes(tmp_path, valid):
   other = tmp_path / 'model'
   other.write_bytes(valid.read_bytes())

@@ -125,6 +125,8 @@ def test_what_was_taken_from_a_wrapper_is_said(convert, weights, capsys):
         ({'fc.weight': np.zeros((5, 2), 'f8')}, 'is float64, which does not'),
         ({'fc.bias': np.full(5, np.nan, 'f4')}, 'outputs for a fixed input'),
         ({'embed.weight': np.full((4, 5), np.inf, 'f4')}, 'fixed input'),
+        # Finite, but the products with -1 and 1 have a sum that is not.
+        ({'fc.weight': np.full((5, 2), [3e38, -3e38], 'f4')}, 'fixed input'),
     ],
 )
 def test_other_weights_are_refused_and_leave_nothing(
