@@ -119,10 +119,11 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
   """Converts one checkpoint, and compares the written arrays with it."""
   with official_model.open_model(path, ema=ema) as model:
     console.tell(
-        f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
+        f'{kind(model.config)}: {len(model.state.tensors)} arrays,'
+        f' {_size(model)}.'
     )
-    if model.unwrapped:
-      console.tell(model.unwrapped)
+    if model.state.unwrapped:
+      console.tell(model.state.unwrapped)
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       console.tell(
@@ -150,8 +151,9 @@ def _sampling(model: official_model.OfficialModel) -> dict[str, Any]:
       checked.by_depth(name, model.config.model.code_shape[2])
   except (TypeError, ValueError) as error:
     console.warn(
-        f'The section sampling of the config.yaml beside {model.source} cannot'
-        f' be used: {error} The model samples with the default options.'
+        'The section sampling of the config.yaml beside'
+        f' {model.state.source} cannot be used: {error} The model samples with'
+        ' the default options.'
     )
     return {}
   return options
@@ -162,7 +164,7 @@ def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
   written = mapping.flatten(stored.restore_variables(target, model.abstract)[0])
   with _bar('comparing', model) as bar:
     arrays = model.arrays(bar.update)
-    output.require_same(written, arrays, target, model.source)
+    output.require_same(written, arrays, target, model.state.source)
   console.tell('Every array equals its source, bit by bit.')
 
 
