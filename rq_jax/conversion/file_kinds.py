@@ -1,8 +1,8 @@
 """Recognises files that hold no weights by their first bytes, for errors.
 
 Downloads go wrong in a few usual ways: a web page or a pointer of Git LFS is
-saved instead of the file, or the file belongs to another framework. An error
-about such a file says what it is, and what to give instead.
+saved instead of the file, or the file belongs to another framework. The error
+then names the kind of the file, and what to give instead.
 """
 
 import os

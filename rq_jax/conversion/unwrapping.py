@@ -40,7 +40,7 @@ class Found:
     tensors: Its tensors by name, without prefixes.
     keys: Names of the parts in which it was found, from the outside.
     prefix: What was removed from the start of every name.
-    ignored: What was left out: names, each shown for a message.
+    ignored: Names of what was left out, quoted for a message.
   """
 
   tensors: Mapping[str, Tensor]

@@ -1,4 +1,4 @@
-"""The pretrained networks that can be converted, and how each one is."""
+"""Pretrained networks that metrics use, and how each is converted."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
