@@ -48,9 +48,10 @@ def open_source(
   Args:
     src: One of these. A .tar.gz or .tar file as released, which holds
       `NAME/stage1/model.pt`, its `config.yaml`, and the same files in `stage2`;
-      a folder with the same layout; a folder with one file *.pt, *.pth, *.ckpt
-      or *.bin and a `config.yaml`; a file of `torch.save` with any name and a
-      `config.yaml` beside it. Either stage may be missing.
+      a folder with the same layout; a folder with one file *.pt, *.pth, *.ckpt,
+      *.bin or *.safetensors and a `config.yaml`; a file of `torch.save` or
+      safetensors with any name and a `config.yaml` beside it. Either stage may
+      be missing. See `beside` for configs that may replace `config.yaml`.
     scratch: Folder in which an archive is unpacked. The unpacked files are
       removed when the context ends.
     limit: Largest size of an archive, in bytes after decompression.

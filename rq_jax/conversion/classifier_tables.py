@@ -5,6 +5,7 @@ PyPI package `efficientnet-lite-pytorch`. Counts of the batches of batch
 normalizations (`num_batches_tracked`) have no rows, because nothing reads them.
 """
 
+from collections.abc import Callable
 import re
 from typing import Any
 
@@ -14,16 +15,6 @@ from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 from rq_jax.models import resnet as resnet_lib
 
-# Official names of our arrays, without the module.
-_LEAVES = {
-    'kernel': 'weight',
-    'scale': 'weight',
-    'bias': 'bias',
-    'mean': 'running_mean',
-    'var': 'running_var',
-}
-# Layouts of kernels, by their number of dimensions.
-_KERNELS = {2: layouts.DENSE, 4: layouts.CONV}
 # Published files by the first digits of their SHA-256, which their names have.
 PUBLISHED_VGG16 = {'397923af': 'vgg16-397923af.pth'}
 PUBLISHED_RESNET = {
@@ -117,12 +108,11 @@ def _num_classes(shapes: Shapes, layer: str) -> int:
   return shapes.get(f'{layer}.weight', (1000,))[0]
 
 
-def _rows(ours: Shapes, rename) -> list[Row]:
-  """Rows of arrays of the same order; `rename` changes the module's name."""
+def _rows(ours: Shapes, rename: Callable[[str], str]) -> list[Row]:
+  """Rows of arrays of the same order; `rename` changes the layer's name."""
   rows = []
   for name, shape in ours.items():
-    module, _, leaf = name.removeprefix('params/').rpartition('/')
-    theirs = f'{rename(module).replace("/", ".")}.{_LEAVES[leaf]}'
-    layout = _KERNELS[len(shape)] if leaf == 'kernel' else layouts.SAME
-    rows.append(Row((name,), (theirs,), layout))
+    layer = name.removeprefix('params/').rpartition('/')[0]
+    theirs = rename(layer).replace('/', '.')
+    rows.append(tables.layer_row(name, shape, theirs))
   return rows

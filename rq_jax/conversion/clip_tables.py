@@ -10,40 +10,20 @@ from rq_jax.conversion.tables import Row
 # Lists of positions that older files hold beside the weights.
 UNUSED = r'(text|vision)_model\.embeddings\.position_ids'
 
-_LEAVES = {
-    'logit_scale': ('logit_scale', layouts.SAME),
-    'patches/kernel': (
-        'vision_model.embeddings.patch_embedding.weight',
-        layouts.CONV,
-    ),
-    'class_embedding': (
-        'vision_model.embeddings.class_embedding',
-        layouts.SAME,
-    ),
-    'image_position': (
-        'vision_model.embeddings.position_embedding.weight',
-        layouts.SAME,
-    ),
-    # Hugging Face's spelling.
-    'image_norm_in/scale': ('vision_model.pre_layrnorm.weight', layouts.SAME),
-    'image_norm_in/bias': ('vision_model.pre_layrnorm.bias', layouts.SAME),
-    'image_norm_out/scale': (
-        'vision_model.post_layernorm.weight',
-        layouts.SAME,
-    ),
-    'image_norm_out/bias': ('vision_model.post_layernorm.bias', layouts.SAME),
-    'image_projection/kernel': ('visual_projection.weight', layouts.DENSE),
-    'token_embedding': (
-        'text_model.embeddings.token_embedding.weight',
-        layouts.SAME,
-    ),
-    'text_position': (
-        'text_model.embeddings.position_embedding.weight',
-        layouts.SAME,
-    ),
-    'text_norm/scale': ('text_model.final_layer_norm.weight', layouts.SAME),
-    'text_norm/bias': ('text_model.final_layer_norm.bias', layouts.SAME),
-    'text_projection/kernel': ('text_projection.weight', layouts.DENSE),
+_ARRAYS = {
+    'logit_scale': 'logit_scale',
+    'class_embedding': 'vision_model.embeddings.class_embedding',
+    'image_position': 'vision_model.embeddings.position_embedding.weight',
+    'token_embedding': 'text_model.embeddings.token_embedding.weight',
+    'text_position': 'text_model.embeddings.position_embedding.weight',
+}
+_LAYERS = {
+    'patches': 'vision_model.embeddings.patch_embedding',
+    'image_norm_in': 'vision_model.pre_layrnorm',  # Hugging Face's spelling.
+    'image_norm_out': 'vision_model.post_layernorm',
+    'image_projection': 'visual_projection',
+    'text_norm': 'text_model.final_layer_norm',
+    'text_projection': 'text_projection',
 }
 _BLOCK = {
     'norm1': 'layer_norm1',
@@ -78,8 +58,10 @@ def clip(
     if stack in stacks:
       blocks, block = stacks[stack]
       row = tables.stacked_row(ours, blocks, block[rest], layers=shape[0])
+    elif name in _ARRAYS:
+      row = Row((ours,), (_ARRAYS[name],), layouts.SAME)
     else:
-      theirs, layout = _LEAVES[name]
-      row = Row((ours,), (theirs,), layout)
+      layer = _LAYERS[name.rpartition('/')[0]]
+      row = tables.layer_row(ours, shape, layer)
     rows.append(row)
   return rows

@@ -1,8 +1,8 @@
 """Recognises files that hold no weights by their first bytes, for errors.
 
 Downloads go wrong in a few usual ways: a web page or a pointer of Git LFS is
-saved instead of the file, or the file belongs to another framework. An error
-about such a file says what it is, and what to give instead.
+saved instead of the file, or the file belongs to another framework. The error
+then names the kind of the file, and what to give instead.
 """
 
 import os
@@ -31,7 +31,8 @@ _KINDS = (
     (rb'\x89HDF\r\n', 'an HDF5 file, as Keras writes it', _TORCH),
     (rb'\x89PNG|\xff\xd8\xff|GIF8', 'an image', _TORCH),
     (rb'\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf', 'a compressed file', _UNPACK),
-    # Field 1 is the version; field 2, the producer, or 7, the graph, follows.
+    # Field 1 is the version. A text, such as the producer, or a part of the
+    # model, such as its graph, follows.
     (
         rb'\x08[\x01-\x1f][\x12\x1a\x22\x3a\x42]',
         'an ONNX model',

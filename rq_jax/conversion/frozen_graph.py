@@ -56,18 +56,21 @@ class FrozenGraph:
 
   Attributes:
     source: Path of the file.
-    unwrapped: An empty text: no other object holds the constants.
   """
 
   source: pathlib.Path
   _constants: dict[str, _Constant]
   _fd: int
-  unwrapped: str = ''
 
   @property
   def shapes(self) -> dict[str, tuple[int, ...]]:
     """Shapes of the constants by name, such as 'conv/conv2d_params'."""
     return {name: found.shape for name, found in self._constants.items()}
+
+  @property
+  def unwrapped(self) -> str:
+    """An empty text: all constants are taken, from no other object."""
+    return ''
 
   def read(self, name: str) -> np.ndarray:
     """The values of a constant, float32, in its own memory and in C order."""

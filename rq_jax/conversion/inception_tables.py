@@ -6,6 +6,7 @@ which the other was made. Our names are those of the state dict.
 """
 
 from rq_jax.conversion import layouts
+from rq_jax.conversion import tables
 from rq_jax.conversion.tables import Row
 from rq_jax.conversion.tables import Shapes
 
@@ -21,17 +22,8 @@ UNUSED = (
     r'.*\.num_batches_tracked'
     r'|(?!.*(conv2d_params|batchnorm/\w+|softmax/\w+)$)[^.]*'
 )
-# By the end of our name: the end of theirs, and the layout.
-_STATE_DICT_LEAVES = {
-    'conv/kernel': ('conv.weight', layouts.CONV),
-    'bn/scale': ('bn.weight', layouts.SAME),
-    'bn/bias': ('bn.bias', layouts.SAME),
-    'bn/mean': ('bn.running_mean', layouts.SAME),
-    'bn/var': ('bn.running_var', layouts.SAME),
-    'fc/kernel': ('fc.weight', layouts.DENSE),
-    'fc/bias': ('fc.bias', layouts.SAME),
-}
-# Kernels of the graph are [h, w, in, out] and [in, out], as ours.
+# By the end of our name, the end of the graph's. Its kernels are
+# [h, w, in, out] and [in, out], as ours.
 _GRAPH_LEAVES = {
     'conv/kernel': 'conv2d_params',
     'bn/scale': 'batchnorm/gamma',
@@ -97,28 +89,24 @@ def rows(ours: Shapes, theirs: Shapes) -> list[Row]:
     theirs: Shapes of the arrays in the file, by name. The names decide whether
       it is the state dict or the graph.
   """
-  is_graph = any(name.startswith('softmax/') for name in theirs)
-  row = _graph_row if is_graph else _state_dict_row
-  return [row(name) for name in ours]
+  if any(name.startswith('softmax/') for name in theirs):
+    return [_graph_row(name) for name in ours]
+  return [
+      tables.layer_row(name, shape, _layer(name).replace('/', '.'))
+      for name, shape in ours.items()
+  ]
 
 
-def _state_dict_row(ours: str) -> Row:
-  layer, leaf = _split(ours)
-  theirs, layout = _STATE_DICT_LEAVES[leaf]
-  prefix = f'{layer.replace("/", ".")}.' if layer else ''
-  return Row((ours,), (prefix + theirs,), layout)
+def _layer(name: str) -> str:
+  """The layer of one of our arrays, such as 'Mixed_5b/branch1x1/conv'."""
+  return name.removeprefix('params/').rpartition('/')[0]
 
 
 def _graph_row(ours: str) -> Row:
-  layer, leaf = _split(ours)
-  prefix = f'{_graph_layer(layer)}/' if layer else ''
+  scope, _, kind = _layer(ours).rpartition('/')
+  leaf = f'{kind}/{ours.rpartition("/")[2]}'
+  prefix = f'{_graph_layer(scope)}/' if scope else ''
   return Row((ours,), (prefix + _GRAPH_LEAVES[leaf],), layouts.SAME)
-
-
-def _split(name: str) -> tuple[str, str]:
-  """The layer of one of our arrays, '' for the classifier, and the rest."""
-  *layer, module, leaf = name.removeprefix('params/').split('/')
-  return '/'.join(layer), f'{module}/{leaf}'
 
 
 def _graph_layer(layer: str) -> str:

@@ -34,7 +34,7 @@ class OfficialModel:
   """A model in an open official file.
 
   Attributes:
-    source: Path of the file.
+    state: Its official arrays, not read yet, with those of the discriminator.
     config: The experiment that its `config.yaml` describes.
     unknown: Fields of the architecture in `config.yaml` that rq_jax does not
       know.
@@ -42,34 +42,26 @@ class OfficialModel:
     abstract: Shapes of our variables, including those of the discriminator if
       the file has one.
     rows: The table of official names and ours.
-    file: The opened file, from which arrays are read.
-    tensors: The official arrays by name, not read yet.
-    unwrapped: What was taken from the file and what was left out, as sentences.
   """
 
-  source: pathlib.Path
+  state: state_dicts.StateDict
   config: Experiment
   unknown: tuple[str, ...]
   sampling: Mapping[str, Any]
   abstract: PyTree
   rows: list[tables.Row]
-  file: state_dicts.WeightsFile
-  tensors: Mapping[str, unwrapping.Tensor]
-  unwrapped: str
 
   @property
   def nbytes(self) -> int:
     """Bytes of all official arrays."""
-    return sum(t.nbytes for t in self.tensors.values())
+    return sum(t.nbytes for t in self.state.tensors.values())
 
   def arrays(self, progress: Progress) -> Iterator[tuple[str, np.ndarray]]:
     """Reads and converts all arrays, row by row; yields our path and array."""
 
     def read(name: str) -> np.ndarray:
-      tensor = self.tensors[name]
-      progress(tensor.nbytes)
-      # Each file reads only its own kind of tensors.
-      return self.file.read(tensor)  # type: ignore[arg-type]
+      progress(self.state.tensors[name].nbytes)
+      return self.state.read(name)
 
     flat = mapping.flatten(self.abstract)
     dtypes = {name: leaf.dtype for name, leaf in flat.items()}
@@ -85,9 +77,9 @@ class OfficialModel:
     for name, array in self.arrays(progress):
       if not np.all(np.isfinite(array)):
         raise ValueError(
-            f'{self.source}: {name} has numbers that are not finite. The file'
-            ' is damaged, or the training had diverged. Download or copy it'
-            ' again.'
+            f'{self.state.source}: {name} has numbers that are not finite. The'
+            ' file is damaged, or the training had diverged. Download or copy'
+            ' it again.'
         )
       leaves[name] = array
     return mapping.unflatten(self.abstract, leaves)
@@ -115,25 +107,23 @@ def open_model(
     found, discriminator = _parts(
         file, ema=ema, discriminator=description.discriminator
     )
-    tensors, kind = {**found.tensors, **discriminator}, None
+    tensors = {**found.tensors, **discriminator}
+    state = state_dicts.StateDict(path, tensors, found.sentence(), file)
+    kind = None
     if discriminator and isinstance(config, RQVAEExperiment):
       kind = config.discriminator
     abstract, rows = model_table(config.model, kind)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     try:
-      mapping.check(rows, mapping.shapes(abstract), shapes, path)
+      mapping.check(rows, mapping.shapes(abstract), state.shapes, path)
     except ValueError as error:
-      raise ValueError(f'{error} {found.sentence()}'.rstrip()) from error
+      raise ValueError(f'{error} {state.unwrapped}'.rstrip()) from error
     yield OfficialModel(
-        source=path,
+        state=state,
         config=config,
         unknown=description.unknown,
         sampling=description.sampling,
         abstract=abstract,
         rows=rows,
-        file=file,
-        tensors=tensors,
-        unwrapped=found.sentence(),
     )
 
 

@@ -44,6 +44,8 @@ _DTYPES = {
 }
 # About 100 bytes for each tensor; the largest models have some thousands.
 MAX_HEADER = 16 * 2**20
+# No size, position or number of elements may be larger.
+_LIMIT = 2**56
 _SIZE = 8
 _FIELDS = {'dtype', 'shape', 'data_offsets'}
 _METADATA = '__metadata__'
@@ -83,7 +85,6 @@ class SafetensorsFile:
   Attributes:
     path: Path of the file.
     tree: A `StoredTensor` for each tensor, by name.
-    metadata: The texts in its header, by name.
 
   Raises:
     ValueError: If the file is of another kind, or damaged.
@@ -95,8 +96,8 @@ class SafetensorsFile:
     self._fd = os.open(self.path, os.O_RDONLY)
     try:
       self._start, header = self._header()
-      self.metadata: dict[str, str] = header.pop(_METADATA, {})
-      if not isinstance(self.metadata, dict):
+      # Nothing needs its texts, such as the name of the library.
+      if not isinstance(header.pop(_METADATA, {}), dict):
         raise self._damaged(f'its {_METADATA} is no dict')
       self.tree: dict[str, StoredTensor] = {
           name: self._tensor(name, entry) for name, entry in header.items()
@@ -192,6 +193,9 @@ class SafetensorsFile:
       raise self._damaged(f'the shape of {shown} is not a list of sizes')
     if not _are_sizes(ends) or len(ends) != 2:
       raise self._damaged(f'the offsets of {shown} are not two positions')
+    # A tensor with a size of 0 has no bytes, but NumPy multiplies its sizes.
+    if math.prod(max(size, 1) for size in shape) > _LIMIT:
+      raise self._damaged(f'{shown} has an impossible shape')
     tensor = StoredTensor(dtype, tuple(shape), ends[0])
     if tensor.nbytes != ends[1] - ends[0]:
       raise self._damaged(
@@ -221,9 +225,9 @@ class SafetensorsFile:
 
 
 def _are_sizes(values: Any) -> bool:
-  """Whether this is a list of integers from 0 to 2 ** 56."""
+  """Whether this is a list of integers from 0 to `_LIMIT`."""
   return isinstance(values, list) and all(
-      type(value) is int and 0 <= value <= 2**56 for value in values
+      type(value) is int and 0 <= value <= _LIMIT for value in values
   )
 
 

@@ -26,12 +26,13 @@ class StateDict:
       has a `shape`, a `dtype` and `nbytes`.
     unwrapped: What was taken from the file and what was left out, as a
       sentence; empty if the file holds just these tensors.
+    file: The opened file.
   """
 
   source: pathlib.Path
   tensors: Mapping[str, unwrapping.Tensor]
   unwrapped: str
-  _file: WeightsFile
+  file: WeightsFile
 
   @property
   def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -45,7 +46,7 @@ class StateDict:
       ValueError: If they are damaged.
     """
     # Each file reads only its own kind of tensors.
-    return self._file.read(self.tensors[name])  # type: ignore[arg-type]
+    return self.file.read(self.tensors[name])  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

@@ -23,6 +23,32 @@ class Row(NamedTuple):
   layout: Layout
 
 
+# PyTorch's names of the arrays of a layer, by ours.
+_LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
+# Layouts of kernels by their number of dimensions. Those of a classifier with
+# one kernel per depth are [D, in, out] in both.
+_KERNELS = {2: layouts.DENSE, 3: layouts.SAME, 4: layouts.CONV}
+
+
+def layer_row(ours: str, shape: tuple[int, ...], layer: str) -> Row:
+  """Row of an array of a dense layer, a convolution or a normalization.
+
+  Args:
+    ours: Its path, which ends with its name in the layer, such as 'kernel'.
+    shape: Its shape.
+    layer: Official name of the layer.
+  """
+  leaf = ours.rpartition('/')[2]
+  layout = _KERNELS[len(shape)] if leaf == 'kernel' else layouts.SAME
+  return Row((ours,), (f'{layer}.{_LEAVES[leaf]}',), layout)
+
+
 # Rewrites names of the RQ-VAE's modules, by all patterns in this order.
 _RQVAE_MODULES = (
     (r'^to_features/', 'quant_conv/'),
@@ -42,12 +68,6 @@ _RQVAE_MODULES = (
     (r'/out/', '/proj_out/'),
     (r'/shortcut/', '/nin_shortcut/'),
 )
-_RQVAE_LEAVES = {
-    '/conv/kernel': ('.weight', layouts.CONV),
-    '/conv/bias': ('.bias', layouts.SAME),
-    '/norm/scale': ('.weight', layouts.SAME),
-    '/norm/bias': ('.bias', layouts.SAME),
-}
 _CODEBOOK = {
     'embedding': ('weight', layouts.PADDED),
     'count': ('cluster_size_ema', layouts.SAME),
@@ -58,17 +78,16 @@ _CODEBOOK = {
 def rqvae(shapes: Shapes, *, depth: int) -> list[Row]:
   """Rows of an RQ-VAE with variables of these shapes and D depths."""
   rows = []
-  for ours in shapes:
+  for ours, shape in shapes.items():
     collection, _, name = ours.partition('/')
     if collection == 'codebook':
       rows.append(_codebook_row(ours, depth))
       continue
     for pattern, module in _RQVAE_MODULES:
       name = re.sub(pattern, module, name)
-    leaf = '/' + '/'.join(name.rsplit('/', 2)[1:])
-    theirs, layout = _RQVAE_LEAVES[leaf]
-    theirs = name.removesuffix(leaf).replace('/', '.') + theirs
-    rows.append(Row((ours,), (theirs,), layout))
+    # Our layers hold a `conv` or a `norm`, which official names do not have.
+    layer = name.rsplit('/', 2)[0].replace('/', '.')
+    rows.append(layer_row(ours, shape, layer))
   return rows
 
 
@@ -81,26 +100,20 @@ def _codebook_row(ours: str, depth: int) -> Row:
   return Row((ours,), names, layouts.copies(len(names), layout))
 
 
-_TRANSFORMER = {
+_TRANSFORMER_ARRAYS = {
     'condition_position': ('pos_emb_cond', layouts.LEADING),
     'spatial_position': ('pos_emb_hw', layouts.LEADING),
     'depth_position': ('pos_emb_d', layouts.LEADING),
     'condition_embedding': ('cond_emb.weight', layouts.SAME),
     'code_embedding': ('tok_emb.weight', layouts.SAME),
-    'spatial_projection/kernel': ('input_mlp.weight', layouts.DENSE),
-    'spatial_projection/bias': ('input_mlp.bias', layouts.SAME),
-    'depth_projection/kernel': ('head_mlp.weight', layouts.DENSE),
-    'depth_projection/bias': ('head_mlp.bias', layouts.SAME),
-    'classifier/norm/scale': ('classifier.layer_norm.weight', layouts.SAME),
-    'classifier/norm/bias': ('classifier.layer_norm.bias', layouts.SAME),
-    'classifier/bias': ('classifier.linear.bias', layouts.SAME),
-    'condition_norm/scale': ('cond_classifier.layer_norm.weight', layouts.SAME),
-    'condition_norm/bias': ('cond_classifier.layer_norm.bias', layouts.SAME),
-    'condition_classifier/kernel': (
-        'cond_classifier.linear.weight',
-        layouts.DENSE,
-    ),
-    'condition_classifier/bias': ('cond_classifier.linear.bias', layouts.SAME),
+}
+_TRANSFORMER_LAYERS = {
+    'spatial_projection': 'input_mlp',
+    'depth_projection': 'head_mlp',
+    'classifier/norm': 'classifier.layer_norm',
+    'classifier': 'classifier.linear',
+    'condition_norm': 'cond_classifier.layer_norm',
+    'condition_classifier': 'cond_classifier.linear',
 }
 _STACKS = {
     'spatial_stack': 'body_transformer',
@@ -138,13 +151,12 @@ def rqtransformer(
       rows.append(stacked_row(ours, blocks, block[rest], layers=shape[0]))
     elif name.startswith('code_embedding_'):
       embeddings.append(ours)
-    elif name == 'classifier/kernel':
-      # Official kernels per depth are [D, in, out], as ours.
-      layout = layouts.DENSE if len(shape) == 2 else layouts.SAME
-      rows.append(Row((ours,), ('classifier.linear.weight',), layout))
-    else:
-      theirs, layout = _TRANSFORMER[name]
+    elif name in _TRANSFORMER_ARRAYS:
+      theirs, layout = _TRANSFORMER_ARRAYS[name]
       rows.append(Row((ours,), (theirs,), layout))
+    else:
+      layer = _TRANSFORMER_LAYERS[name.rpartition('/')[0]]
+      rows.append(layer_row(ours, shape, layer))
   if embeddings:
     by_depth = sorted(embeddings, key=lambda n: int(n.rsplit('_', 1)[1]))
     theirs = ('tok_emb.weight', 'tok_emb.offsets')

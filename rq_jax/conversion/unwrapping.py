@@ -3,8 +3,8 @@
 A state dict maps names to tensors. Training code wraps it: into a dict with the
 optimizer beside it (`state_dict`, `model`), by a prefix of every name
 (`module.` of DataParallel, `model.` of Lightning), and with averages (EMA) next
-to it. The rules here choose one state dict, or refuse to choose. What was taken
-and what was left out is said in one sentence.
+to it. The rules here choose one state dict, or refuse to choose. One sentence
+lists what was taken and what was left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Found:
     tensors: Its tensors by name, without prefixes.
     keys: Names of the parts in which it was found, from the outside.
     prefix: What was removed from the start of every name.
-    ignored: What was left out: names, each shown for a message.
+    ignored: Names of what was left out, quoted for a message.
   """
 
   tensors: Mapping[str, Tensor]
@@ -90,11 +90,12 @@ def unwrap(
     keys.append(key)
     tree = tree[key]
   if averages and not any(map(_is_average, keys)):
-    has = sorted(map(str, whole))[:_LISTED]
+    has = sorted(calls.shown(str(name)) for name in whole)
     raise ValueError(
-        f'{path} has no averaged parameters; it holds {has}. Leave out --ema.'
+        f'{path} has no averaged parameters; it holds {_listed(has)}. Leave out'
+        ' --ema.'
     )
-  tensors = {name: value for name, value in tree.items() if _is_tensor(value)}
+  tensors = dict(filter(_is_named_tensor, tree.items()))
   if len(tensors) > 1:
     tensors.pop(_COUNTER, None)
   of_model = [name for name in tensors if name.startswith('model.')]
@@ -106,8 +107,10 @@ def unwrap(
   return Found(tensors, tuple(keys), prefix, tuple(ignored))
 
 
-def _is_tensor(value: Any) -> bool:
-  return isinstance(value, Tensor)
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+  """Whether an item of a tree is a tensor, and its key is a name."""
+  name, value = item
+  return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _is_average(key: str) -> bool:
@@ -115,10 +118,7 @@ def _is_average(key: str) -> bool:
 
 
 def _holds_tensors(tree: Any) -> bool:
-  return isinstance(tree, Mapping) and any(
-      isinstance(name, str) and _is_tensor(value)
-      for name, value in tree.items()
-  )
+  return isinstance(tree, Mapping) and any(map(_is_named_tensor, tree.items()))
 
 
 def _holds_model(tree: Any, levels: int = _MAX_LEVELS) -> bool:

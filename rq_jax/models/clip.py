@@ -123,7 +123,7 @@ class CLIP(module.Module):
     They are scaled cosines. Arguments are those of `image` and `text`.
     """
     image, text = _unit(self.image(images)), _unit(self.text(tokens))
-    cosines = jnp.matmul(image, text.T, precision='float32')
+    cosines = jnp.matmul(image, text.T, precision='highest')
     return jnp.exp(self.logit_scale) * cosines
 
   def image(self, images: jax.Array) -> jax.Array:
@@ -133,7 +133,7 @@ class CLIP(module.Module):
       images: Pixels in [0, 1], after subtracting `MEAN` and dividing by
         `DEVIATION`; S is `image_size`.
     """
-    with jax.default_matmul_precision('float32'):
+    with jax.default_matmul_precision('highest'):
       x = self.patches(images)  # [B, S/P, S/P, E]
       b, *_, width = x.shape
       first = jnp.broadcast_to(self.class_embedding, (b, 1, width))
@@ -151,7 +151,7 @@ class CLIP(module.Module):
     """
     found = tokens if self.end_id is None else tokens == self.end_id
     end = jnp.argmax(found, axis=1)[:, None, None]  # The first of several.
-    with jax.default_matmul_precision('float32'):
+    with jax.default_matmul_precision('highest'):
       x = self.token_embedding[tokens]
       x = self.text_stack(x + self.text_position[None, : tokens.shape[1]])
       x = jnp.take_along_axis(x, end, axis=1)[:, 0]

@@ -242,7 +242,9 @@ def _halved(x: jax.Array) -> jax.Array:
 
 def _average(x: jax.Array) -> jax.Array:
   """Mean of the pixels around each, without those beyond the border."""
-  return nn.avg_pool(x, (3, 3), padding='SAME', count_include_pad=False)
+  mean = nn.avg_pool(x, (3, 3), padding='SAME', count_include_pad=False)
+  # Under JAX_ENABLE_X64, Flax counts the pixels in float64.
+  return mean.astype(x.dtype)
 
 
 def _maximum(x: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ class Attention(nn.Module):
     width: Width of the model, E.
     heads: Number of attention heads, N.
     causal: Whether a position sees only itself and those before it. If not,
-      all see all, and `extend` cannot be used.
+      every position sees all positions, and `extend` cannot be used.
     use_bias: Whether all four projections have biases.
     dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; the softmax is float32.

@@ -7,6 +7,7 @@ from rq_jax.jobs.convert import from_clip
 from rq_jax.jobs.convert import from_lpips
 from rq_jax.jobs.convert import from_network
 from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import network_table
 from rq_jax.jobs.convert import to_official
 
 
@@ -120,9 +121,9 @@ def test_flags_that_make_no_sense_are_refused(argv, message, calls, capsys):
 
 
 def test_networks_that_can_be_converted_are_choices(calls):
-  for kind in from_network.NETWORKS:
+  for kind in network_table.NETWORKS:
     assert _run(f'--from={kind}', '--src=a', '--dst=b') == 0
-  assert [kind for _, (kind, *_), _ in calls] == list(from_network.NETWORKS)
+  assert [kind for _, (kind, *_), _ in calls] == list(network_table.NETWORKS)
 
 
 def test_a_source_that_is_not_there_is_refused_in_one_sentence(

@@ -10,6 +10,7 @@ from rq_jax.conversion import classifier_tables
 from rq_jax.conversion import mapping
 from rq_jax.jobs.convert import classifier_package
 from rq_jax.jobs.convert import from_network
+from rq_jax.jobs.convert import network_table
 from rq_jax.models import efficientnet
 from rq_jax.models import resnet
 from rq_jax.models import vgg
@@ -33,7 +34,7 @@ def recorded_shapes(name):
 )
 def test_networks_of_torchvision_are_recognised(name, kind, expected, fields):
   theirs = recorded_shapes(name)
-  network = from_network.NETWORKS[kind]
+  network = network_table.NETWORKS[kind]
   module, found = network.build(theirs)
   assert module == expected
   assert found == fields | {'num_classes': module.num_classes}
@@ -73,7 +74,7 @@ def test_arrays_of_efficientnet_have_the_names_of_the_package():
 
 @pytest.mark.parametrize('kind', ['vgg16', 'resnet', 'efficientnet_lite0'])
 def test_published_files_have_the_digits_that_their_names_have(kind):
-  for digits, name in from_network.NETWORKS[kind].published.items():
+  for digits, name in network_table.NETWORKS[kind].published.items():
     assert name.startswith(kind.replace('_', '-'))
     assert name.endswith(f'-{digits}.pth')
 

@@ -55,6 +55,14 @@ def test_arrays_can_be_stored_as_numbers(tmp_path):
   np.testing.assert_array_equal(found['b'], np.full((2, 3), 3))
 
 
+def test_only_the_size_of_a_dimension_is_its_size(tmp_path):
+  size = graphs.data(2, graphs.integer(1, 2) + graphs.integer(3, 9))
+  values = graphs.data(4, BIAS.tobytes())
+  value = graphs.integer(1, graphs.FLOAT32) + graphs.data(2, size) + values
+  path = written(tmp_path / 'graph.pb', graphs.constant('a', value))
+  np.testing.assert_array_equal(read(path)['a'], BIAS)
+
+
 def test_only_the_value_of_a_constant_is_its_value(tmp_path):
   other = graphs.attribute('other', graphs.data(8, graphs.tensor(BIAS)))
   content = b''.join(
@@ -73,7 +81,7 @@ def test_only_the_value_of_a_constant_is_its_value(tmp_path):
         (VALID[:-30], 'bytes, but only'),
         (b'\n\3\n\1', 'bytes, but only 2 follow'),
         (b'\n\xff\xff', 'the number at byte 1 does not end'),
-        (b'\n' + b'\xff' * 12, 'the number at byte 1 does not end'),
+        (b'\n' + b'\xff' * 10 + b'\1', 'the number at byte 1 does not end'),
         (VALID + b'\x0b', 'starts a field of no known kind'),
         (graphs.integer(4, 1), 'no constant'),
         (graphs.integer(1, 5), 'holds the number 5 instead of bytes'),
@@ -95,6 +103,10 @@ def test_only_the_value_of_a_constant_is_its_value(tmp_path):
                 'a', graphs.tensor(BIAS, more=graphs.data(5, BIAS.tobytes()))
             ),
             'has 16 bytes in 2 parts',
+        ),
+        (
+            graphs.constant('a', graphs.tensor(BIAS[:1], shape=(0,))),
+            'has 4 bytes',
         ),
         # One number for more values than any array of the network has.
         (
@@ -120,7 +132,7 @@ def test_damaged_and_hostile_files_are_refused_in_one_sentence(
 def test_a_file_of_endless_fields_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(frozen_graph, 'MAX_FIELDS', 100)
   node = graphs.constant('a', BIAS)
-  for count, message in ((80, 'no constant'), (101, 'more than 100 fields')):
+  for count, message in ((100, 'no constant'), (101, 'more than 100 fields')):
     path = written(tmp_path / 'graph.pb', graphs.data(9, b'') * count)
     with pytest.raises(ValueError, match=message):
       read(path)

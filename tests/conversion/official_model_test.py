@@ -54,7 +54,8 @@ def _save(path, arrays):
 def _opened(path, **options):
   """Names of the arrays, of our collections, and what was said."""
   with official_model.open_model(path, **options) as model:
-    return set(model.tensors), set(model.abstract), model.unwrapped
+    state = model.state
+    return set(state.tensors), set(model.abstract), state.unwrapped
 
 
 def test_safetensors_hold_a_discriminator_under_names_of_its_own(

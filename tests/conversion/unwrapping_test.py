@@ -86,6 +86,10 @@ WRAPPED = {
         "Ignored 'extra_state' (an object of"
         " 'omegaconf.listconfig.ListConfig'), 'steps'.",
     ),
+    'tensors without a name': (
+        STATE | {0: A, (1, 2): B},
+        "Ignored '0', '(1, 2)'.",
+    ),
     'many other values': (
         STATE | {f'value{i}': i for i in range(14)},
         'Ignored '
@@ -104,6 +108,42 @@ def test_the_state_dict_is_found_and_what_was_left_out_is_said(name):
 
 
 @pytest.mark.parametrize(
+    'name', ['ema', 'EMA-model', 'averaged_model', 'model-shadow']
+)
+def test_averages_are_recognised_by_a_word_of_their_name(name):
+  tree = {name: OTHER, 'weights': STATE}
+  assert unwrapping.unwrap(tree, 'a.pt').tensors == STATE
+  assert unwrapping.unwrap(tree, 'a.pt', averages=True).tensors == OTHER
+
+
+@pytest.mark.parametrize(
+    'name', ['state_dict', 'model_state_dict', 'model', 'module', 'net']
+)
+def test_a_part_with_a_usual_name_comes_before_others(name):
+  tree = {'discriminator': OTHER, name: STATE}
+  assert unwrapping.unwrap(tree, 'a.pt').tensors == STATE
+
+
+def test_a_counter_alone_is_a_tensor():
+  tree = {'n_averaged': A}
+  assert unwrapping.unwrap(tree, 'a.pt').tensors == tree
+
+
+def test_models_are_looked_for_in_four_levels():
+  tree = STATE
+  for _ in range(4):
+    tree = {'weight': A, 'model': tree}
+  assert unwrapping.unwrap(tree, 'a.pt').tensors == STATE
+  with pytest.raises(ValueError, match='must hold a state dict'):
+    unwrapping.unwrap({'weight': A, 'model': tree}, 'a.pt')
+
+
+def test_only_lightning_marks_the_model_by_a_prefix_of_some_names():
+  tree = under('model.') | {'head.weight': B}
+  assert unwrapping.unwrap(tree, 'a.pt').tensors == tree
+
+
+@pytest.mark.parametrize(
     'tree',
     [
         {'state_dict': OTHER, 'state_dict_ema': STATE},
@@ -117,8 +157,17 @@ def test_averages_are_found_on_request(tree):
 
 @pytest.mark.parametrize('tree', [STATE, {'model': STATE, 'cinema': OTHER}])
 def test_averages_that_are_not_there_are_missed(tree):
-  with pytest.raises(ValueError, match='no averaged parameters; it holds .*'):
+  message = f'no averaged parameters; it holds {sorted(tree)}. Leave out --ema'
+  message = message.replace('[', '').replace(']', '')
+  with pytest.raises(ValueError, match=message):
     unwrapping.unwrap(tree, 'a.pt', averages=True)
+
+
+def test_a_long_name_does_not_fill_the_error():
+  tree = {'model': STATE, 'x\n' * 1000: 1}
+  with pytest.raises(ValueError, match=r"holds 'model', 'x\\nx.*'") as refusal:
+    unwrapping.unwrap(tree, 'a.pt', averages=True)
+  assert len(str(refusal.value)) < 300
 
 
 DEEP = {'state_dict': {'state_dict': {'state_dict': {'state_dict': {}}}}}

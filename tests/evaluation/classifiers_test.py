@@ -12,6 +12,7 @@ from rq_jax.evaluation import class_scores
 from rq_jax.evaluation import classifier_inputs
 from rq_jax.evaluation import classifiers
 from rq_jax.jobs.convert import from_network
+from rq_jax.jobs.convert import network_table
 from rq_jax.models import efficientnet
 from tests import classifiers as networks_of_tests
 from tests import official
@@ -94,7 +95,7 @@ def test_what_results_depend_on_is_described(one_device):
 
 @pytest.mark.parametrize('kind', networks_of_tests.NETWORKS)
 def test_no_dtype_depends_on_x64(kind):
-  network = from_network.NETWORKS[kind]
+  network = network_table.NETWORKS[kind]
   shapes = {
       f'layer{i}.{j}.conv1.weight': () for i in range(1, 5) for j in (0, 1)
   }

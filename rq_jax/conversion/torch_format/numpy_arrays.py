@@ -1,8 +1,9 @@
 """NumPy arrays inside of the pickle of a PyTorch file.
 
-torch-fidelity saves its statistics so. NumPy pickles an array as calls of its
-own functions, and the bytes of the array as a text in Latin-1. Here these calls
-build a `PickledArray`; nothing of NumPy is called before all is checked.
+torch-fidelity saves its statistics this way. NumPy pickles an array as calls of
+its own functions, and the bytes of the array as a text in Latin-1. Here these
+calls build a `PickledArray`, after their arguments have been checked. The named
+functions are never called.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import numpy as np
 
 from rq_jax.conversion.torch_format import tensors
 
-# A covariance of 2048 dimensions takes 50 MB, as bytes from 128 on take two.
+# The covariance of 2048 features takes 50 MB, because UTF-8 stores each byte
+# above 127 as two.
 MAX_BYTES = 128 * 2**20
 
 NAMES = {

@@ -8,6 +8,7 @@ from rq_jax.conversion import clip_tables
 from rq_jax.distributed import console
 from rq_jax.evaluation import clip as clip_evaluation
 from rq_jax.jobs.convert import from_network
+from rq_jax.jobs.convert import network_table
 from rq_jax.models import clip
 
 _SOURCE = (
@@ -45,7 +46,7 @@ def convert(src: str, dst: str) -> None:
     )
   fields = clip_config.fields(files.read_json_object(config), str(config))
   module = clip.CLIP(**fields)
-  network = from_network.Network(
+  network = network_table.Network(
       title='CLIP',
       source=_SOURCE,
       build=lambda _: (module, fields),

@@ -12,7 +12,7 @@ from rq_jax.conversion import state_dicts
 from rq_jax.conversion import tables
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
-from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import output
 from rq_jax.models import build
 from rq_jax.models import lpips
 
@@ -34,7 +34,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
   network = lpips.LPIPS()
   abstract = partitioning.unbox(build.lpips_variables(network))
   rows = tables.lpips()
-  with from_official.written_whole(dst) as partial:
+  with output.written_whole(dst) as partial:
     with (
         state_dicts.open_state_dict(src) as vgg,
         state_dicts.open_state_dict(heads) as linear,
@@ -68,7 +68,7 @@ def from_torchvision(src: str, heads: str, dst: str) -> None:
         jnp.linspace(-1.0, 1.0, 64, dtype=jnp.float32)[:, None], (1, 64, 64, 3)
     )
     distance = network.apply(variables, ramp, -ramp)
-    from_official.require_finite(distance, 'the distance of two fixed images')
+    output.require_finite(distance, 'the distance of two fixed images')
     inference_copy.write(partial, None, variables)
   console.tell(
       f'LPIPS {inference_copy.fingerprint(variables)}: the distance between a'

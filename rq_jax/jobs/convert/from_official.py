@@ -1,7 +1,5 @@
 """Converts official checkpoints, and checks that no value changed."""
 
-from collections.abc import Iterator
-import contextlib
 import functools
 import pathlib
 from typing import Any
@@ -23,6 +21,7 @@ from rq_jax.conversion import mapping
 from rq_jax.conversion import official_model
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
+from rq_jax.jobs.convert import output
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.tokenizer import Tokenizer
@@ -57,7 +56,7 @@ def from_official(
   src, dst = files.path(src, 'src'), files.path(dst, 'dst')
   if tokenizer is not None:
     tokenizer = files.path(tokenizer, 'tokenizer')
-  with written_whole(dst) as partial:
+  with output.written_whole(dst) as partial:
     with (
         progress.bar(
             desc='unpacking', unit='B', unit_scale=True, delay=1
@@ -79,31 +78,6 @@ def from_official(
     else:
       _check_prior(Sampler.restore(str(partial), verbose=False))
   console.tell(f'Wrote {dst}.')
-
-
-@contextlib.contextmanager
-def written_whole(dst: str) -> Iterator[pathlib.Path]:
-  """Yields a folder to write to, which is renamed to `dst` if nothing fails.
-
-  Raises:
-    ValueError: If `dst` is not empty, or cannot be written.
-    DiskFullError: If there is not enough space on the disk.
-  """
-  target = pathlib.Path(dst).resolve()
-  if target.exists() and (not target.is_dir() or any(target.iterdir())):
-    raise ValueError(
-        f'--dst={dst} exists already, and is not overwritten. Choose another'
-        ' --dst, or remove it.'
-    )
-  with contextlib.ExitStack() as opened:
-    try:
-      partial = opened.enter_context(files.whole_folder(target))
-    except OSError as error:
-      raise ValueError(
-          f'--dst={dst} cannot be written: {error.strerror}. Choose another'
-          ' --dst.'
-      ) from error
-    yield pathlib.Path(partial)
 
 
 def _require_tokenizer(
@@ -145,10 +119,11 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
   """Converts one checkpoint, and compares the written arrays with it."""
   with official_model.open_model(path, ema=ema) as model:
     console.tell(
-        f'{kind(model.config)}: {len(model.tensors)} arrays, {_size(model)}.'
+        f'{kind(model.config)}: {len(model.state.tensors)} arrays,'
+        f' {_size(model)}.'
     )
-    if model.unwrapped:
-      console.tell(model.unwrapped)
+    if model.state.unwrapped:
+      console.tell(model.state.unwrapped)
     if model.unknown:
       names = ', '.join(f'arch.{name}' for name in model.unknown)
       console.tell(
@@ -176,27 +151,20 @@ def _sampling(model: official_model.OfficialModel) -> dict[str, Any]:
       checked.by_depth(name, model.config.model.code_shape[2])
   except (TypeError, ValueError) as error:
     console.warn(
-        f'The section sampling of the config.yaml beside {model.source} cannot'
-        f' be used: {error} The model samples with the default options.'
+        'The section sampling of the config.yaml beside'
+        f' {model.state.source} cannot be used: {error} The model samples with'
+        ' the default options.'
     )
     return {}
   return options
 
 
 def _compare(model: official_model.OfficialModel, target: pathlib.Path) -> None:
-  """Reads the written arrays, and compares them with the source bit by bit.
-
-  Raises:
-    ValueError: If anything differs.
-  """
+  """Reads the written arrays, and compares them with the source bit by bit."""
   written = mapping.flatten(stored.restore_variables(target, model.abstract)[0])
   with _bar('comparing', model) as bar:
-    for name, array in model.arrays(bar.update):
-      if not mapping.same_bits(array, np.asarray(written.pop(name))):
-        raise ValueError(
-            f'{target}: {name} differs from {model.source}. The disk may be'
-            ' failing. Choose --dst on another disk.'
-        )
+    arrays = model.arrays(bar.update)
+    output.require_same(written, arrays, target, model.state.source)
   console.tell('Every array equals its source, bit by bit.')
 
 
@@ -207,7 +175,7 @@ def _check_tokenizer(tokenizer: Tokenizer) -> None:
   right = jnp.linspace(-1.0, 1.0, width, dtype=jnp.float32)[None]
   image = jnp.stack(jnp.broadcast_arrays(down, right, down[::-1]), axis=-1)
   made = jax.jit(tokenizer.model.apply)(tokenizer.variables, image[None]).images
-  require_finite(made, 'the reconstruction of a fixed image')
+  output.require_finite(made, 'the reconstruction of a fixed image')
   error = float(jnp.mean(jnp.square(made[0] - image)))
   console.tell(
       f'RQ-VAE {tokenizer.fingerprint}: reconstructs a color ramp with a mean'
@@ -228,21 +196,12 @@ def _check_prior(sampler: Sampler) -> None:
   elif prior.text_length:
     condition['tokens'] = np.zeros((1, prior.text_length), np.int32)
   logits = sampler.logits(codes, **condition)
-  require_finite(logits, 'the prediction of fixed codes')
+  output.require_finite(logits, 'the prediction of fixed codes')
   chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], -1)
   console.tell(
       f'RQ-Transformer {inference_copy.fingerprint(sampler.prior_variables)}:'
       f' predicts fixed codes at {-float(jnp.mean(chosen)):.6f} nats per code.'
   )
-
-
-def require_finite(values: jax.Array, what: str) -> None:
-  """Raises a ValueError that names `what` if any value is not finite."""
-  if not bool(jnp.all(jnp.isfinite(values))):
-    raise ValueError(
-        f'Numbers in {what} are not finite: the weights are unusable, although'
-        ' they were converted exactly. Download or copy the file again.'
-    )
 
 
 def kind(config: Experiment) -> str:

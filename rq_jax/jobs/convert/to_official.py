@@ -24,6 +24,7 @@ from rq_jax.conversion.torch_format import writing
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.convert import from_official
+from rq_jax.jobs.convert import output
 
 
 def to_official(
@@ -69,7 +70,7 @@ def to_official(
     )
   if layout == 'official':
     writer.check(*(stages[stage][2].model for stage in sorted(stages)))
-  with from_official.written_whole(dst) as partial:
+  with output.written_whole(dst) as partial:
     for stage in sorted(stages):
       _write(*stages[stage], partial / f'stage{stage}', layout, ema)
   console.tell(f'Wrote {dst}.')

@@ -16,6 +16,7 @@ from rq_jax.conversion import mapping
 from rq_jax.conversion.tables import Row
 from rq_jax.conversion.torch_format import writing
 from rq_jax.jobs.convert import from_network
+from rq_jax.jobs.convert import network_table
 from rq_jax.models import build
 from tests import official
 from tests.conversion import graphs
@@ -35,7 +36,7 @@ class Tiny(nn.Module):
     return {'sum': nn.Dense(self.width, name='fc')(image)[:, None] + embedded}
 
 
-TINY = from_network.Network(
+TINY = network_table.Network(
     title='the tiny network',
     source='tiny.pth of its authors',
     build=lambda shapes: (
@@ -62,7 +63,7 @@ def weights():
 @pytest.fixture
 def convert(tmp_path, monkeypatch):
   """Converts arrays with the table of the tiny network; returns the folder."""
-  monkeypatch.setitem(from_network.NETWORKS, 'tiny', TINY)
+  monkeypatch.setitem(network_table.NETWORKS, 'tiny', TINY)
 
   def run(arrays):
     writing.write(tmp_path / 'tiny.pth', arrays)
@@ -105,7 +106,7 @@ def test_a_published_file_is_recognised(
   writing.write(tmp_path / 'tiny.pth', weights)
   digest = hashlib.sha256((tmp_path / 'tiny.pth').read_bytes()).hexdigest()
   known = dataclasses.replace(TINY, published={digest: 'tiny-1.0'})
-  monkeypatch.setitem(from_network.NETWORKS, 'tiny', known)
+  monkeypatch.setitem(network_table.NETWORKS, 'tiny', known)
   convert(weights)
   said = capsys.readouterr().out
   assert f'The source is tiny-1.0 (SHA-256 {digest}).' in said
@@ -124,6 +125,8 @@ def test_what_was_taken_from_a_wrapper_is_said(convert, weights, capsys):
         ({'fc.weight': np.zeros((5, 2), 'f8')}, 'is float64, which does not'),
         ({'fc.bias': np.full(5, np.nan, 'f4')}, 'outputs for a fixed input'),
         ({'embed.weight': np.full((4, 5), np.inf, 'f4')}, 'fixed input'),
+        # Finite, but the products with -1 and 1 have a sum that is not.
+        ({'fc.weight': np.full((5, 2), [3e38, -3e38], 'f4')}, 'fixed input'),
     ],
 )
 def test_other_weights_are_refused_and_leave_nothing(
@@ -151,7 +154,9 @@ def test_an_array_that_changed_on_the_disk_is_noticed(
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, 'f4'), abstract)
 
   monkeypatch.setattr(networks, 'restore', restore)
-  with pytest.raises(ValueError, match='params/fc/kernel differs from its'):
+  with pytest.raises(
+      ValueError, match='params/fc/kernel differs from .*tiny.pth'
+  ):
     convert(weights)
   assert not (tmp_path / 'dst').exists()
 

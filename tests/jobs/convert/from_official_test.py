@@ -143,7 +143,7 @@ def test_options_that_cannot_be_used_are_left_out(
 
 
 def test_averages_that_are_not_there_are_missed(archive, tmp_path):
-  message = r"no averaged parameters; it holds \['state_dict'\]. Leave out"
+  message = r"no averaged parameters; it holds 'state_dict'. Leave out"
   with pytest.raises(ValueError, match=message):
     from_official.from_official(
         str(archive / 'stage1'), str(tmp_path / 'dst'), ema=True
