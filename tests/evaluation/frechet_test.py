@@ -21,16 +21,15 @@ def of(rows):
   return found.mean, found.covariance
 
 
-def distance(first, second, **options):
-  return frechet.distance(*of(first), *of(second), **options)
+def distance(first, second):
+  return frechet.distance(*of(first), *of(second))
 
 
-@pytest.mark.parametrize('method', frechet.METHODS)
 @pytest.mark.parametrize('case', metric_inputs.SIZES)
-def test_distances_are_those_of_the_tools(case, method):
+def test_distances_are_those_of_the_tools(case):
   generated, real = metric_inputs.features(case)
   recorded = recorded_metrics.tools()['frechet'][case]
-  found = distance(generated, real, method=method)
+  found = distance(generated, real)
   assert_close(found, recorded['pytorch-fid'])
   # These tools compute means in the float32 of their features.
   sides = [
@@ -38,7 +37,7 @@ def test_distances_are_those_of_the_tools(case, method):
       for x in (generated, real)
       for argument in (x.mean(axis=0), np.cov(x, rowvar=False))
   ]
-  found = frechet.distance(*sides, method=method)
+  found = frechet.distance(*sides)
   assert_close(found, recorded['clean-fid'])
   assert_close(found, recorded['torch-fidelity'])
 
@@ -62,8 +61,6 @@ def test_distances_are_those_of_exact_arithmetic(case):
   close(distance(first, second), exact)
   close(distance(second, first), exact)
   close(frechet.from_features(first, second), exact)
-  # With fewer images than dimensions, the root of the product is less exact.
-  assert_close(distance(first, second, method='sqrtm'), exact, rtol=1e-7)
   mean, covariance = of(second)
   root = frechet.root(covariance)
   found = frechet.distance_to_root(*of(first), mean, root)
@@ -78,7 +75,6 @@ def test_constant_images_have_the_exact_distance():
       distance(constant, second),
       distance(second, constant),
       frechet.from_features(constant, second),
-      distance(constant, second, method='sqrtm'),
   ):
     np.testing.assert_allclose(found, exact, rtol=1e-12)
   assert distance(constant, constant) == 0
@@ -102,36 +98,6 @@ def test_commuting_covariances_have_a_closed_form():
   np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_sqrtm_uses_an_offset_where_the_root_is_not_finite(monkeypatch):
-  from scipy import linalg
-
-  first, second = (of(x) for x in metric_inputs.small_features('small'))
-  expected = frechet.distance(*first, *second)
-  roots = [np.full((8, 8), np.nan), linalg.sqrtm]
-  products = []
-
-  def sqrtm(product):
-    products.append(product)
-    root = roots.pop(0)
-    return root(product) if callable(root) else root
-
-  monkeypatch.setattr(linalg, 'sqrtm', sqrtm)
-  found = frechet.distance(*first, *second, method='sqrtm')
-  offset = 1e-6 * np.eye(8)
-  np.testing.assert_array_equal(
-      products[1], (first[1] + offset) @ (second[1] + offset)
-  )
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
-  assert found != expected
-
-
-def test_sqrtm_refuses_a_complex_root():
-  rotation = np.array([[0.0, -1.0], [1.0, 0.0]])
-  mean = np.zeros(2)
-  with pytest.raises(ValueError, match="imaginary part.*method='eigh'"):
-    frechet.distance(mean, np.eye(2), mean, rotation @ rotation, method='sqrtm')
-
-
 @pytest.mark.parametrize(
     'change, message',
     [
@@ -141,7 +107,6 @@ def test_sqrtm_refuses_a_complex_root():
         (dict(mean1=np.array([0, 0, np.inf])), 'NaN or infinity'),
         (dict(covariance2=np.diag([1, 1, -1.0])), 'none may be negative'),
         (dict(covariance1=np.diag([1, 1, -1.0])), 'none may be negative'),
-        (dict(method='svd'), "method is 'svd'"),
     ],
 )
 def test_statistics_that_do_not_fit_are_refused(change, message):
