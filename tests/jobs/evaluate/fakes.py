@@ -5,6 +5,7 @@ import json
 
 from etils import epath
 import numpy as np
+from scipy import linalg
 
 from rq_jax.evaluation import dialects
 from rq_jax.jobs.evaluate import job
@@ -36,6 +37,16 @@ def colours(pixels):
   """Mean colours as 'pool', float32[n, 3], and twice as 'logits'."""
   pool = (pixels.mean(axis=(1, 2)) / 64).astype(np.float32)
   return {'pool': pool, 'logits': np.concatenate([pool, 2 * pool], axis=1)}
+
+
+def frechet(first, second):
+  """The distance of two sets of features, by SciPy."""
+  means = [x.mean(axis=0) for x in (first, second)]
+  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
+  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+  return np.sum((means[0] - means[1]) ** 2) + np.trace(
+      covariances[0] + covariances[1] - 2 * root
+  )
 
 
 def restore(plan, paths, from_file):

@@ -1,16 +1,15 @@
 """An evaluation of images in files: features, results, restarts."""
 
-import contextlib
 import re
 
 import numpy as np
 import pytest
-from scipy import linalg
 
 from rq_jax import files
 from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import chunk_files
 from rq_jax.jobs.evaluate import job
+from tests.jobs import kills
 from tests.jobs.evaluate import fakes
 
 
@@ -28,16 +27,6 @@ def paths(tmp_path):
   )
 
 
-def frechet(first, second):
-  """The distance of two sets of features, by SciPy."""
-  means = [x.mean(axis=0) for x in (first, second)]
-  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
-  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
-  return np.sum((means[0] - means[1]) ** 2) + np.trace(
-      covariances[0] + covariances[1] - 2 * root
-  )
-
-
 def by_metric(found):
   return {result['metric']: result for result in found['results']}
 
@@ -49,7 +38,7 @@ def test_the_results_are_those_of_all_images(paths, tmp_path):
       fakes.colours(fakes.images(100))['pool'].astype(np.float64),
       fakes.colours(fakes.images(90, 1))['pool'].astype(np.float64),
   ]
-  np.testing.assert_allclose(result['value'], frechet(*rows), rtol=1e-9)
+  np.testing.assert_allclose(result['value'], fakes.frechet(*rows), rtol=1e-9)
   low, high = result['interval']
   assert low < result['value'] < high
   assert (result['n'], result['n_reference']) == (100, 90)
@@ -80,27 +69,6 @@ def test_a_copy_is_the_nearest_of_all(paths, tmp_path):
   assert second['distance'] > 0
 
 
-class Killed(BaseException):
-  """Ends a job like SIGKILL: nothing handles this exception."""
-
-
-def dies_at(moment, monkeypatch):
-  """Kills the job before it opens, or before it renames, its n-th file."""
-  moments, whole = iter(range(1000)), files.whole
-
-  @contextlib.contextmanager
-  def mortal(path, **options):
-    if next(moments) == moment:
-      raise Killed
-    with whole(path, **options) as file:
-      yield file
-      if next(moments) == moment:
-        path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
-        raise Killed
-
-  monkeypatch.setattr(files, 'whole', mortal)
-
-
 # Two for each file: job.json, seven chunks, six of the reference, the page, the
 # results.
 @pytest.mark.parametrize('moment', [0, 1, 4, 13, 21, 28, 29, 30, 31])
@@ -109,8 +77,8 @@ def test_a_killed_job_becomes_what_it_would_have_been(
 ):
   fakes.evaluate(tmp_path / 'whole', *paths, intervals=False)
   with monkeypatch.context() as patch:
-    dies_at(moment, patch)
-    with pytest.raises(Killed):
+    kills.dies_at(moment, patch)
+    with pytest.raises(kills.Killed):
       fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
   fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
   assert fakes.contents(tmp_path / 'killed') == fakes.contents(
