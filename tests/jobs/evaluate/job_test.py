@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from rq_jax import files
@@ -154,18 +155,62 @@ def test_saved_statistics_give_the_same_distance(paths, tmp_path):
       tmp_path / 'images',
       *paths,
       metrics=['fid'],
-      save_reference=str(tmp_path / 'saved.npz'),
+      save_reference=str(tmp_path / 'new' / 'saved.npz'),
   )
   second = fakes.evaluate(
       tmp_path / 'statistics',
       paths[0],
-      str(tmp_path / 'saved.npz'),
+      str(tmp_path / 'new' / 'saved.npz'),
       metrics=['fid'],
   )
   first, second = (by_metric(found)['fid'] for found in (first, second))
   assert first['value'] == second['value']
   assert second['n_reference'] == 90
   assert second['fingerprint']['reference']['dialect'] == 'rq'
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        (dict(metrics=['is']), 'Add fid to --metrics'),
+        (dict(metrics=['sfid'], dialects=['adm']), 'Add fid to --metrics'),
+        (dict(dialects=['adm', 'clean-fid']), 'in one dialect'),
+    ],
+)
+def test_statistics_to_save_need_fid_in_one_dialect(
+    fields, words, paths, tmp_path
+):
+  with pytest.raises(ValueError, match=words):
+    fakes.evaluate(
+        tmp_path / 'out',
+        *paths,
+        save_reference=str(tmp_path / 'saved.npz'),
+        **fields,
+    )
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_dialect_that_is_named_twice_is_computed_once(paths, tmp_path):
+  found = fakes.evaluate(tmp_path, *paths, dialects=['rq', 'rq'])
+  metrics = [result['metric'] for result in found['results']]
+  assert len(metrics) == len(set(metrics))
+
+
+@pytest.mark.parametrize('kind', ['files', 'folder'])
+def test_pairs_of_different_sizes_are_refused_first(kind, tmp_path):
+  samples = fakes.write(tmp_path / 'a.npz', 2)
+  reference = tmp_path / 'b'
+  reference.mkdir()
+  if kind == 'files':
+    np.savez(reference / 'b.npz', fakes.images(2, size=20))
+  else:
+    for i, pixels in enumerate(fakes.images(2, size=20)):
+      Image.fromarray(pixels).save(reference / f'{i}.png')
+  with pytest.raises(ValueError, match='16x16 pixels, .* 20x20. Set --image_'):
+    fakes.evaluate(
+        tmp_path / 'out', samples, str(reference), metrics=['psnr', 'ssim']
+    )
+  assert not (tmp_path / 'out').exists()
 
 
 def test_one_image_gives_a_sentence_for_each_metric(tmp_path, paths):

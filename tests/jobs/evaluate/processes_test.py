@@ -20,6 +20,7 @@ from tests.jobs.evaluate import fakes
 
 slow, *flags = sys.argv[1:]
 restoring.restore = fakes.restore
+restoring.check = lambda *_: None
 extract = fakes.colours
 
 def slowly(images):
