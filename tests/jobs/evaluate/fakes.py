@@ -111,3 +111,8 @@ def contents(out):
       json.loads((folder / job.RESULTS).read_text()),
       (folder / job.PAGE).read_bytes(),
   )
+
+
+def by_metric(found):
+  """Results by the names of their metrics."""
+  return {result['metric']: result for result in found['results']}

@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from rq_jax import files
@@ -28,13 +27,9 @@ def paths(tmp_path):
   )
 
 
-def by_metric(found):
-  return {result['metric']: result for result in found['results']}
-
-
 def test_the_results_are_those_of_all_images(paths, tmp_path):
   found = fakes.evaluate(tmp_path / 'out', *paths)
-  result = by_metric(found)['fid']
+  result = fakes.by_metric(found)['fid']
   rows = [
       fakes.colours(fakes.images(100))['pool'].astype(np.float64),
       fakes.colours(fakes.images(90, 1))['pool'].astype(np.float64),
@@ -51,7 +46,7 @@ def test_the_results_are_those_of_all_images(paths, tmp_path):
     p = np.exp(part) / np.exp(part).sum(axis=1, keepdims=True)
     q = p.mean(axis=0)
     scores.append(np.exp(np.mean(np.sum(p * np.log(p / q), axis=1))))
-  score = by_metric(found)['is']
+  score = fakes.by_metric(found)['is']
   np.testing.assert_allclose(score['value'], np.mean(scores), rtol=1e-9)
   np.testing.assert_allclose(score['deviation'], np.std(scores, ddof=1))
   assert 'Evaluate more images' in score['no_interval']
@@ -107,9 +102,9 @@ def test_only_missing_chunks_are_computed(paths, tmp_path, monkeypatch):
 def test_other_metrics_of_the_same_features_are_added(paths, tmp_path):
   first = fakes.evaluate(tmp_path, *paths)
   again = fakes.evaluate(tmp_path, *paths, intervals=False)
-  values = [by_metric(found)['fid']['value'] for found in (first, again)]
+  values = [fakes.by_metric(found)['fid']['value'] for found in (first, again)]
   assert values[0] == values[1]
-  assert by_metric(again)['fid']['interval'] is None
+  assert fakes.by_metric(again)['fid']['interval'] is None
 
 
 def test_a_folder_of_other_images_is_refused(paths, tmp_path):
@@ -148,82 +143,6 @@ def test_the_space_for_all_features_is_checked_first(
   with pytest.raises(files.DiskFullError, match=re.escape('4.7 kB are needed')):
     fakes.evaluate(tmp_path / 'out', *paths)
   assert not (tmp_path / 'out' / 'features').exists()
-
-
-def test_saved_statistics_give_the_same_distance(paths, tmp_path):
-  first = fakes.evaluate(
-      tmp_path / 'images',
-      *paths,
-      metrics=['fid'],
-      save_reference=str(tmp_path / 'new' / 'saved.npz'),
-  )
-  second = fakes.evaluate(
-      tmp_path / 'statistics',
-      paths[0],
-      str(tmp_path / 'new' / 'saved.npz'),
-      metrics=['fid'],
-  )
-  first, second = (by_metric(found)['fid'] for found in (first, second))
-  assert first['value'] == second['value']
-  assert second['n_reference'] == 90
-  assert second['fingerprint']['reference']['dialect'] == 'rq'
-
-
-@pytest.mark.parametrize(
-    ('fields', 'words'),
-    [
-        (dict(metrics=['is']), 'Add fid to --metrics'),
-        (dict(metrics=['sfid'], dialects=['adm']), 'Add fid to --metrics'),
-        (dict(dialects=['adm', 'clean-fid']), 'in one dialect'),
-    ],
-)
-def test_statistics_to_save_need_fid_in_one_dialect(
-    fields, words, paths, tmp_path
-):
-  with pytest.raises(ValueError, match=words):
-    fakes.evaluate(
-        tmp_path / 'out',
-        *paths,
-        save_reference=str(tmp_path / 'saved.npz'),
-        **fields,
-    )
-  assert not (tmp_path / 'out').exists()
-
-
-def test_a_dialect_that_is_named_twice_is_computed_once(paths, tmp_path):
-  found = fakes.evaluate(tmp_path, *paths, dialects=['rq', 'rq'])
-  metrics = [result['metric'] for result in found['results']]
-  assert len(metrics) == len(set(metrics))
-
-
-@pytest.mark.parametrize('kind', ['files', 'folder'])
-def test_pairs_of_different_sizes_are_refused_first(kind, tmp_path):
-  samples = fakes.write(tmp_path / 'a.npz', 2)
-  reference = tmp_path / 'b'
-  reference.mkdir()
-  if kind == 'files':
-    np.savez(reference / 'b.npz', fakes.images(2, size=20))
-  else:
-    for i, pixels in enumerate(fakes.images(2, size=20)):
-      Image.fromarray(pixels).save(reference / f'{i}.png')
-  with pytest.raises(ValueError, match='16x16 pixels, .* 20x20. Set --image_'):
-    fakes.evaluate(
-        tmp_path / 'out', samples, str(reference), metrics=['psnr', 'ssim']
-    )
-  assert not (tmp_path / 'out').exists()
-
-
-def test_one_image_gives_a_sentence_for_each_metric(tmp_path, paths):
-  one = fakes.write(tmp_path / 'one.npz', 1)
-  with pytest.raises(ValueError, match='at least 2 images.*splits'):
-    fakes.evaluate(tmp_path / 'out', one, paths[1])
-
-
-def test_few_images_get_a_note(tmp_path, paths):
-  few = fakes.write(tmp_path / 'few.npz', 3)
-  found = fakes.evaluate(tmp_path / 'out', few, paths[1])
-  assert '3 images are fewer than' in by_metric(found)['fid']['note']
-  assert '3 images cannot be divided' in found['left_out']['is (rq)']
 
 
 def test_features_that_are_not_finite_are_an_error(
