@@ -236,7 +236,7 @@ def test_a_broken_image_is_named(tmp_path):
 
 def test_the_last_image_of_a_damaged_file_is_refused(tmp_path):
   path = tmp_path / 'a.npz'
-  pixels = fakes.images(3)
+  pixels = fakes.images(3, size=256)  # More than is read ahead.
   np.savez(path, pixels)
   stored = path.read_bytes()
   last = stored.index(pixels.tobytes()) + pixels.nbytes - 1
