@@ -20,6 +20,14 @@ def free_port():
     return free.getsockname()[1]
 
 
+def joining(count):
+  """Flags for each of `count` processes of a command that work together."""
+  if count == 1:
+    return [['--distributed=off']]
+  shared = [f'--coordinator=localhost:{free_port()}', f'--processes={count}']
+  return [[*shared, f'--process={i}'] for i in range(count)]
+
+
 def start(program, *arguments, devices=1, variables=()):
   """Starts a program in Python, with some devices and environment variables."""
   # The other flags are the same, so that the cache has the programs.

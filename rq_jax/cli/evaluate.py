@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from rq_jax import config
+from rq_jax.cli import classifier_flags
 from rq_jax.cli import command
 from rq_jax.cli import distributed_flags
 from rq_jax.cli import drawing_flags
@@ -28,7 +29,9 @@ from rq_jax.cli import drawing_flags
 if TYPE_CHECKING:  # Parsing flags does not need JAX.
   from rq_jax.jobs.evaluate import request as request_lib
 
-_NETWORKS = ('inception', 'vgg16', 'clip', 'lpips', 'classifier')
+# Networks that `convert --from` names.
+_CONVERTED = ('inception', 'vgg16', 'clip', 'lpips')
+_NETWORKS = (*_CONVERTED, 'classifier')
 _SOURCES = ('samples', 'checkpoint', 'tokenizer')
 # Flags that have a meaning only for one source of images.
 _ONLY = {
@@ -119,17 +122,12 @@ def _define_metrics(values: flags.FlagValues) -> None:
       ' torch-fidelity, clean-fid, rq.',
       flag_values=values,
   )
-  for name in _NETWORKS:
+  for name in _CONVERTED:
     command.define_path(
         name, None, f'Folder that `convert --from={name}` wrote.', values
     )
-  values['classifier'].help = 'Folder of a classifier that `convert` wrote.'
-  command.define_path(
-      'classifier_classes',
-      None,
-      'JSON file {class: [numbers]}: the classes of the classifier that belong'
-      ' to each class of the images, if they differ.',
-      values,
+  classifier_flags.define(
+      values, use='Needed by class_accuracy and classifier_fid.'
   )
   flags.DEFINE_bool(
       'intervals',
@@ -173,8 +171,7 @@ def _evaluate(values: flags.FlagValues) -> None:
 
   asked = drawing_flags.given(values)
   distributed_flags.join(values)
-  images = _images(values, given[0], asked)
-  found, sentence = setup.evaluate(_request(values, images, asked))
+  found, sentence = setup.evaluate(_request(values, given[0], asked))
   console.tell(text.table(found))
   console.tell(sentence)
   console.tell(f'Open {values.out}/report.html in a browser.')
@@ -187,6 +184,9 @@ def _refuse(values: flags.FlagValues, source: str) -> None:
     others.add('image_size')
   for name in sorted(others):
     command.refuse(values, name, unless=not values[name].present)
+  command.refuse(
+      values, 'classifier_classes', unless=values.classifier is not None
+  )
   if values.reference == 'rfid' and source != 'tokenizer':
     raise ValueError(
         '--reference=rfid compares reconstructions with their originals, so it'
@@ -194,64 +194,76 @@ def _refuse(values: flags.FlagValues, source: str) -> None:
     )
 
 
-def _images(
-    values: flags.FlagValues, source: str, asked: Any
-) -> dict[str, Any]:
-  """Samples and reference, as arguments of `request.Request`."""
-  from rq_jax.jobs.evaluate import opening
-  from rq_jax.jobs.evaluate import own_images
-
-  if source == 'tokenizer':
-    originals, samples = own_images.reconstructed(
-        values.tokenizer, values.split, data=values.data
-    )
-    if values.reference in (None, 'rfid'):
-      return dict(samples=samples, reference=originals, compares_pairs=True)
-  elif source == 'samples':
-    samples = opening.open_images(
-        values.samples, flag='--samples', image_size=values.image_size
-    )
-  else:
-    samples = own_images.drawn(
-        *drawing_flags.restore(
-            values,
-            asked,
-            chunk_size=values.chunk_size,
-            num_images=None if values.prompts else _DRAWN,
-        )
-    )
-  if values.reference is None:
-    return dict(samples=samples)
-  if values.reference in ('train', 'test') and source != 'samples':
-    model = values.checkpoint or values.tokenizer
-    return dict(
-        samples=samples, reference=own_images.split_of(model, values.reference)
-    )
-  return dict(
-      samples=samples,
-      **opening.open_reference(values.reference, image_size=values.image_size),
-  )
-
-
 def _request(
-    values: flags.FlagValues, images: dict[str, Any], asked: Any
+    values: flags.FlagValues, source: str, asked: Any
 ) -> 'request_lib.Request':
+  """Opens the images; refuses what is impossible before restoring a model."""
   from rq_jax.jobs.evaluate import request as request_lib
+  from rq_jax.jobs.evaluate import setup
 
   _, kind, texts = asked
-  return request_lib.Request(
-      out=values.out,
-      **images,
+  fields = dict(
+      metrics=values.metrics,
+      dialects=values.dialect,
       networks={
           name: path
           for name in _NETWORKS
           if (path := values[name].value) is not None
       },
-      metrics=values.metrics,
-      dialects=values.dialect,
       prompts=texts if kind == 'prompts' else None,
+      **_reference(values, source),
+  )
+  setup.check(**fields)
+  return request_lib.Request(
+      out=values.out,
+      **(fields | _samples(values, source, asked)),
       classes=values.classifier_classes,
       intervals=values.intervals,
       save_reference=values.save_reference,
       chunk_size=values.chunk_size,
   )
+
+
+def _reference(values: flags.FlagValues, source: str) -> dict[str, Any]:
+  """What the samples are compared with, as arguments of `request.Request`."""
+  from rq_jax.jobs.evaluate import opening
+  from rq_jax.jobs.evaluate import own_images
+
+  given = values.reference
+  if source == 'tokenizer' and given in (None, 'rfid'):
+    return dict(compares_pairs=True)  # `_samples` adds the originals.
+  if given is None:
+    return {}
+  if given in ('train', 'test') and source != 'samples':
+    model = values.checkpoint or values.tokenizer
+    return dict(reference=own_images.split_of(model, given))
+  return opening.open_reference(given, image_size=values.image_size)
+
+
+def _samples(
+    values: flags.FlagValues, source: str, asked: Any
+) -> dict[str, Any]:
+  """The images to judge, as arguments of `request.Request`."""
+  from rq_jax.jobs.evaluate import opening
+  from rq_jax.jobs.evaluate import own_images
+
+  if source == 'samples':
+    return dict(
+        samples=opening.open_images(
+            values.samples, flag='--samples', image_size=values.image_size
+        )
+    )
+  if source == 'checkpoint':
+    drawing, origin = drawing_flags.restore(
+        values,
+        asked,
+        chunk_size=values.chunk_size,
+        num_images=None if values.prompts else _DRAWN,
+    )
+    return dict(samples=own_images.drawn(drawing, origin))
+  originals, samples = own_images.reconstructed(
+      values.tokenizer, values.split, data=values.data
+  )
+  if values.reference in (None, 'rfid'):
+    return dict(samples=samples, reference=originals)
+  return dict(samples=samples)

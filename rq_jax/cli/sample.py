@@ -27,6 +27,7 @@ from typing import Any
 from absl import flags
 
 from rq_jax import config
+from rq_jax.cli import classifier_flags
 from rq_jax.cli import command
 from rq_jax.cli import distributed_flags
 from rq_jax.cli import drawing_flags
@@ -73,20 +74,10 @@ def _define_rejection(values: flags.FlagValues) -> None:
       ' draws are kept. Needs --classifier.',
       flag_values=values,
   )
-  command.define_path(
-      'classifier',
-      None,
-      'With --accept: folder of a converted classifier, which scores the draws'
-      ' by the log-probability of their class.',
+  classifier_flags.define(
       values,
-  )
-  command.define_path(
-      'classifier_classes',
-      None,
-      'With --accept: JSON file that maps the name or number of each class of'
-      ' the generator to a list of numbers of classes of the classifier; by'
-      ' default, both have the same classes.',
-      values,
+      use='With --accept: scores the draws by the log-probability of their'
+      ' class.',
   )
 
 

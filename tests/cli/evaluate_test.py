@@ -9,6 +9,7 @@ import pytest
 from rq_jax import __main__ as main_lib
 from rq_jax.evaluation import similarity
 from rq_jax.jobs.evaluate import chunk_files
+from rq_jax.jobs.sample import drawing
 from tests import tiny
 from tests.jobs import generators
 from tests.jobs.evaluate import fakes
@@ -101,8 +102,17 @@ def test_drawn_images_are_those_that_sample_writes(
         (['--checkpoint=a', '--out=o', '--split=train'], '--split=train has'),
         (['--samples=a', '--out=o', '--data=d'], '--data=d has no meaning'),
         (['--samples=a', '--out=o', '--reference=rfid'], 'needs --tokenizer'),
-        (['--samples=a', '--out=o'], '--samples=a: there is no such file'),
+        (
+            ['--samples=a', '--out=o', '--metrics=is', '--clip=c'],
+            '--inception is not given',
+        ),
         (['--tokenizer=a', '--out=o', '--image_size=3'], 'no meaning'),
+        (
+            ['--samples=a', '--out=o', '--classifier_classes=c'],
+            '--classifier_classes=c has no meaning',
+        ),
+        (['--samples=a', '--out=o', '--metrics='], '--metrics is empty'),
+        (['--samples=a', '--out=o', '--dialect='], '--dialect is empty'),
     ],
 )
 def test_wrong_flags_are_refused(flags, words, capsys, tmp_path, monkeypatch):
@@ -113,6 +123,37 @@ def test_wrong_flags_are_refused(flags, words, capsys, tmp_path, monkeypatch):
 
   assert re.search(words, error)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (['--dialect=mine'], '--dialect=mine is unknown'),
+        (['--metrics=fid'], 'fid .* is not possible: --reference is not given'),
+        (['--reference=nothing.npz'], '--reference=nothing.npz is not a file'),
+        ([], '--inception=folder holds no network.json'),
+    ],
+)
+def test_flags_are_refused_before_a_model_is_restored(
+    flags, words, generator, tmp_path, capsys, monkeypatch
+):
+  def fail(*_, **__):
+    raise AssertionError('The model was restored.')
+
+  monkeypatch.setattr(drawing, 'restore', fail)
+  (tmp_path / 'folder').mkdir()
+  monkeypatch.chdir(tmp_path)
+  model = [f'--checkpoint={generator}', '--inception=folder', '--out=out']
+  assert evaluate(*model, *flags) == 1
+  assert re.search(words, capsys.readouterr().err)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_samples_that_do_not_exist_are_refused(tmp_path, capsys):
+  images = fakes.write(tmp_path / 'a.npz', 4)
+  flags = [f'--reference={images}', f'--out={tmp_path}/o', '--metrics=psnr']
+  assert evaluate('--samples=a', *flags) == 1
+  assert '--samples=a: there is no such file' in capsys.readouterr().err
 
 
 def test_a_dialect_that_does_not_exist_is_refused(tmp_path, capsys):

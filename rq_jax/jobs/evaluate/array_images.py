@@ -89,6 +89,11 @@ class Arrays:
     """Number of images."""
     return sum(file.shape[0] for file in self._files)
 
+  def size(self) -> tuple[int, int]:
+    """Height and width of all images."""
+    size = self._image_size
+    return self._files[0].size if size is None else sizes.pair(size)
+
   def described(self) -> dict[str, object]:
     """All values that decide the images."""
     size = self._image_size

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.config import sizes
 from rq_jax.distributed import partitioning
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import listed_images
@@ -46,6 +47,10 @@ class Drawn:
   def __len__(self) -> int:
     """Number of images."""
     return self.drawing.conditions.num_images
+
+  def size(self) -> tuple[int, int]:
+    """Height and width of all images."""
+    return sizes.pair(self.drawing.sampler.tokenizer.model.image_size)
 
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""
@@ -92,6 +97,10 @@ class Reconstructed:
   def __len__(self) -> int:
     """Number of images."""
     return len(self.originals)
+
+  def size(self) -> tuple[int, int]:
+    """Height and width of all images."""
+    return sizes.pair(self.tokenizer.model.image_size)
 
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""

@@ -162,12 +162,12 @@ class Finish:
     """Writes the statistics of the reference for later evaluations."""
     path = self.request.save_reference
     assert path is not None
-    (name,) = (n for n in compared if n.startswith('inception'))
-    dialect = next(
-        m.dialect for m in self.plan.measures if m.network == name and m.dialect
-    )
-    reference = compared[name]
+    # `setup` refuses other dialects of FID, which would need other features.
+    measure = next(m for m in self.plan.measures if m.metric == 'fid')
+    dialect, reference = measure.dialect, compared[measure.network]
+    assert dialect is not None
     description = {**reference.description, 'dialect': dialect.name}
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     references.write(
         path, dataclasses.replace(reference, description=description)
     )

@@ -28,6 +28,10 @@ class ImageSet(Protocol):
     """Number of images."""
     ...
 
+  def size(self) -> tuple[int, int]:
+    """Height and width of the first image, and so of all."""
+    ...
+
   def read(self, parts: Iterable[range]) -> Iterator[np.ndarray]:
     """Yields the images of each part, uint8[n, Y, X, 3], in order.
 

@@ -56,6 +56,11 @@ class Listed:
     """Number of classes; None if it is unknown."""
     return None if self.class_names is None else len(self.class_names)
 
+  def size(self) -> tuple[int, int]:
+    """Height and width of the first image; `read` requires it of all."""
+    height, width, _ = self._fitted(0).shape
+    return height, width
+
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""
     size = self.image_size

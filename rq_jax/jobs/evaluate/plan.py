@@ -101,8 +101,13 @@ def make(
 
   Raises:
     ValueError: If a metric is unknown, a metric that is asked for is not
-      possible, or none is.
+      possible, or none is; or if there are no dialects.
   """
+  if not dialects or asked is not None and not asked:
+    flag, known = '--metrics', METRICS
+    if not dialects:
+      flag, known = '--dialect', tuple(dialects_lib.DIALECTS)
+    raise ValueError(f'{flag} is empty. Choose from {", ".join(known)}.')
   if unknown := [metric for metric in asked or () if metric not in METRICS]:
     raise ValueError(
         f'--metrics={unknown[0]} is unknown. Choose from {", ".join(METRICS)}.'

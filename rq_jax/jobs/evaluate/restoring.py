@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.checkpoints import inference_copy
-from rq_jax.checkpoints import stored
+from rq_jax.checkpoints import networks as stored_networks
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import classifiers
 from rq_jax.evaluation import clip as clip_lib
@@ -73,6 +73,18 @@ def restore(
     if widths and not network.of_pairs:
       reference.append(dataclasses.replace(network, widths=widths))
   return Restored(samples, reference, restored.get('clip'))
+
+
+def check(plan: plan_lib.Plan, paths: Mapping[str, str]) -> None:
+  """Raises a ValueError if a folder holds no such network, before any is read.
+
+  The perceptual network has no description, so only `restore` refuses others.
+  """
+  for kind in {m.network.partition('_')[0] for m in plan.measures}:
+    if kind == 'classifier':
+      classifiers.describe(paths[kind])
+    elif kind not in ('pixels', 'lpips'):
+      stored_networks.describe(paths[kind], kinds=(kind,), flag=f'--{kind}')
 
 
 def _network(
@@ -150,16 +162,7 @@ def _pixels(arrays: Mapping[str, None]) -> networks_lib.Network:
 
 
 def _lpips(path: str, mesh: jax.sharding.Mesh) -> networks_lib.Network:
-  model, shapes = perceptual.abstract()
-  try:
-    variables, _ = stored.restore_variables(
-        path, shapes, sharding=partitioning.replicated(mesh)
-    )
-  except ValueError as error:
-    raise ValueError(
-        f'--lpips={path} holds no perceptual network. Give a folder that'
-        ' `python -m rq_jax convert --from=lpips` wrote.'
-    ) from error
+  model, variables = perceptual.restore(path, mesh, flag='--lpips')
 
   @jax.jit
   def distance(images: jax.Array, others: jax.Array) -> jax.Array:

@@ -1,17 +1,54 @@
 """Puts an evaluation together: its images, metrics, networks and results."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from rq_jax import files
+from rq_jax.config import sizes
 from rq_jax.evaluation import dialects as dialects_lib
+from rq_jax.evaluation import references
 from rq_jax.jobs.evaluate import class_maps
 from rq_jax.jobs.evaluate import finishing
+from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import job as job_lib
 from rq_jax.jobs.evaluate import plan as plan_lib
 from rq_jax.jobs.evaluate import request as request_lib
 from rq_jax.jobs.evaluate import restoring
+
+
+def check(
+    *,
+    metrics: Sequence[str] | None,
+    dialects: Sequence[str],
+    networks: Mapping[str, str],
+    reference: image_sets.ImageSet | None = None,
+    statistics: references.Reference | None = None,
+    compares_pairs: bool = False,
+    prompts: Sequence[str] | None = None,
+) -> None:
+  """Refuses what is not possible with any samples, before a model is restored.
+
+  Arguments are those of `Request`.
+
+  Raises:
+    ValueError: If what is asked for is not possible.
+  """
+  has_reference = reference is not None or compares_pairs
+  plan = plan_lib.make(
+      metrics,
+      _dialects(dialects),
+      plan_lib.Given(
+          networks=frozenset(networks),
+          statistics=_held(statistics),
+          has_reference_images=has_reference,
+          has_pairs=has_reference,
+          compares_pairs=compares_pairs,
+          has_prompts=prompts is not None,
+      ),
+  )
+  restoring.check(plan, networks)
 
 
 def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
@@ -25,7 +62,7 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
     class_map = class_maps.find(request.samples, classifier, request.classes)
   plan = plan_lib.make(
       request.metrics,
-      [dialects_lib.find(name) for name in request.dialects],
+      _dialects(request.dialects),
       _given(request, class_map.problem),
   )
   from_file = frozenset(
@@ -34,6 +71,8 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
       if request_lib.from_file(measure, request.statistics)
   )
   _check_saving(request, plan)
+  _check_pairs(request, plan)
+  restoring.check(plan, request.networks)
   restored = restoring.restore(plan, request.networks, from_file)
   work = finishing.Finish(
       request=request, plan=plan, restored=restored, classes=class_map.classes
@@ -55,13 +94,18 @@ def _check_saving(request: request_lib.Request, plan: plan_lib.Plan) -> None:
   """Refuses --save_reference if there is not one set of features to save."""
   if request.save_reference is None:
     return
-  networks = {m.network for m in plan.measures if m.metric in ('fid', 'sfid')}
+  networks = {m.network for m in plan.measures if m.metric == 'fid'}
   if request.reference is None or request.statistics is not None:
     raise ValueError(
         f'--save_reference={request.save_reference} needs the images of the'
         ' reference. Give images as --reference.'
     )
-  if len(networks) != 1:
+  if not networks:
+    raise ValueError(
+        f'--save_reference={request.save_reference} holds the statistics of'
+        ' FID, which is not computed. Add fid to --metrics.'
+    )
+  if len(networks) > 1:
     names = ', '.join(request.dialects)
     raise ValueError(
         f'--save_reference={request.save_reference} holds the features of FID'
@@ -72,16 +116,10 @@ def _check_saving(request: request_lib.Request, plan: plan_lib.Plan) -> None:
 def _given(
     request: request_lib.Request, classes_problem: str | None
 ) -> plan_lib.Given:
-  held = request.statistics
-  arrays = () if held is None else (
-      ('pool', held.mean),
-      ('spatial', held.spatial_mean),
-      ('features', held.features),
-  )  # fmt: skip
   samples, reference = request.samples, request.reference
   return plan_lib.Given(
       networks=frozenset(request.networks),
-      statistics=frozenset(n for n, array in arrays if array is not None),
+      statistics=_held(request.statistics),
       has_reference_images=reference is not None,
       has_pairs=reference is not None and len(reference) == len(samples),
       compares_pairs=request.compares_pairs,
@@ -89,3 +127,36 @@ def _given(
       largest=max(len(samples), 0 if reference is None else len(reference)),
       classes_problem=classes_problem,
   )
+
+
+def _held(statistics: references.Reference | None) -> frozenset[str]:
+  """What a file of statistics holds, as `plan.Given` names it."""
+  if statistics is None:
+    return frozenset()
+  arrays = {
+      'pool': statistics.mean,
+      'spatial': statistics.spatial_mean,
+      'features': statistics.features,
+  }
+  return frozenset(n for n, array in arrays.items() if array is not None)
+
+
+def _dialects(names: Sequence[str]) -> list[dialects_lib.Dialect]:
+  """The dialects, each once."""
+  return [dialects_lib.find(name) for name in dict.fromkeys(names)]
+
+
+def _check_pairs(request: request_lib.Request, plan: plan_lib.Plan) -> None:
+  """Refuses pairs of different sizes, before a network is restored."""
+  pairs = [m.title for m in plan.measures if m.metric in plan_lib.PAIRS]
+  # Reconstructions have the size of their originals.
+  if not pairs or request.compares_pairs or request.reference is None:
+    return
+  found = request.samples.size(), request.reference.size()
+  if found[0] != found[1]:
+    raise ValueError(
+        f'{pairs[0]} compares images pixel by pixel, but the samples have'
+        f' {sizes.text(found[0])} pixels, and the images of the reference'
+        f' {sizes.text(found[1])}. Set --image_size, or leave out'
+        f' {", ".join(pairs)}.'
+    )

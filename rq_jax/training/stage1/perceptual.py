@@ -22,7 +22,11 @@ def abstract(*, dtype: str = 'float32') -> tuple[lpips.LPIPS, Variables]:
 
 
 def restore(
-    path: str, mesh: jax.sharding.Mesh, *, dtype: str = 'float32'
+    path: str,
+    mesh: jax.sharding.Mesh,
+    *,
+    dtype: str = 'float32',
+    flag: str = '--config.loss.perceptual_path',
 ) -> tuple[lpips.LPIPS, Variables]:
   """Restores the network, with a copy of its parameters on every device.
 
@@ -30,6 +34,7 @@ def restore(
     path: Folder of a converted network.
     mesh: Mesh of the devices to place the parameters on.
     dtype: Dtype of the convolutions.
+    flag: The flag that names the folder, for errors.
 
   Raises:
     ValueError: If the folder holds no such network.
@@ -41,8 +46,7 @@ def restore(
     )
   except ValueError as error:
     raise ValueError(
-        f'config.loss.perceptual_path={path} holds no perceptual network. It'
-        ' must be a folder that `python -m rq_jax convert --from=lpips` wrote.'
-        ' Change --config.loss.perceptual_path.'
+        f'{flag}={path} holds no perceptual network. It must be a folder that'
+        f' `python -m rq_jax convert --from=lpips` wrote. Change {flag}.'
     ) from error
   return network, variables

@@ -1,16 +1,15 @@
 """An evaluation of images in files: features, results, restarts."""
 
-import contextlib
 import re
 
 import numpy as np
 import pytest
-from scipy import linalg
 
 from rq_jax import files
 from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import chunk_files
 from rq_jax.jobs.evaluate import job
+from tests.jobs import kills
 from tests.jobs.evaluate import fakes
 
 
@@ -28,28 +27,14 @@ def paths(tmp_path):
   )
 
 
-def frechet(first, second):
-  """The distance of two sets of features, by SciPy."""
-  means = [x.mean(axis=0) for x in (first, second)]
-  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
-  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
-  return np.sum((means[0] - means[1]) ** 2) + np.trace(
-      covariances[0] + covariances[1] - 2 * root
-  )
-
-
-def by_metric(found):
-  return {result['metric']: result for result in found['results']}
-
-
 def test_the_results_are_those_of_all_images(paths, tmp_path):
   found = fakes.evaluate(tmp_path / 'out', *paths)
-  result = by_metric(found)['fid']
+  result = fakes.by_metric(found)['fid']
   rows = [
       fakes.colours(fakes.images(100))['pool'].astype(np.float64),
       fakes.colours(fakes.images(90, 1))['pool'].astype(np.float64),
   ]
-  np.testing.assert_allclose(result['value'], frechet(*rows), rtol=1e-9)
+  np.testing.assert_allclose(result['value'], fakes.frechet(*rows), rtol=1e-9)
   low, high = result['interval']
   assert low < result['value'] < high
   assert (result['n'], result['n_reference']) == (100, 90)
@@ -61,7 +46,7 @@ def test_the_results_are_those_of_all_images(paths, tmp_path):
     p = np.exp(part) / np.exp(part).sum(axis=1, keepdims=True)
     q = p.mean(axis=0)
     scores.append(np.exp(np.mean(np.sum(p * np.log(p / q), axis=1))))
-  score = by_metric(found)['is']
+  score = fakes.by_metric(found)['is']
   np.testing.assert_allclose(score['value'], np.mean(scores), rtol=1e-9)
   np.testing.assert_allclose(score['deviation'], np.std(scores, ddof=1))
   assert 'Evaluate more images' in score['no_interval']
@@ -80,27 +65,6 @@ def test_a_copy_is_the_nearest_of_all(paths, tmp_path):
   assert second['distance'] > 0
 
 
-class Killed(BaseException):
-  """Ends a job like SIGKILL: nothing handles this exception."""
-
-
-def dies_at(moment, monkeypatch):
-  """Kills the job before it opens, or before it renames, its n-th file."""
-  moments, whole = iter(range(1000)), files.whole
-
-  @contextlib.contextmanager
-  def mortal(path, **options):
-    if next(moments) == moment:
-      raise Killed
-    with whole(path, **options) as file:
-      yield file
-      if next(moments) == moment:
-        path.with_name(f'{path.name}.killed{files.PARTIAL}').write_bytes(b'-')
-        raise Killed
-
-  monkeypatch.setattr(files, 'whole', mortal)
-
-
 # Two for each file: job.json, seven chunks, six of the reference, the page, the
 # results.
 @pytest.mark.parametrize('moment', [0, 1, 4, 13, 21, 28, 29, 30, 31])
@@ -109,8 +73,8 @@ def test_a_killed_job_becomes_what_it_would_have_been(
 ):
   fakes.evaluate(tmp_path / 'whole', *paths, intervals=False)
   with monkeypatch.context() as patch:
-    dies_at(moment, patch)
-    with pytest.raises(Killed):
+    kills.dies_at(moment, patch)
+    with pytest.raises(kills.Killed):
       fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
   fakes.evaluate(tmp_path / 'killed', *paths, intervals=False)
   assert fakes.contents(tmp_path / 'killed') == fakes.contents(
@@ -138,9 +102,9 @@ def test_only_missing_chunks_are_computed(paths, tmp_path, monkeypatch):
 def test_other_metrics_of_the_same_features_are_added(paths, tmp_path):
   first = fakes.evaluate(tmp_path, *paths)
   again = fakes.evaluate(tmp_path, *paths, intervals=False)
-  values = [by_metric(found)['fid']['value'] for found in (first, again)]
+  values = [fakes.by_metric(found)['fid']['value'] for found in (first, again)]
   assert values[0] == values[1]
-  assert by_metric(again)['fid']['interval'] is None
+  assert fakes.by_metric(again)['fid']['interval'] is None
 
 
 def test_a_folder_of_other_images_is_refused(paths, tmp_path):
@@ -179,38 +143,6 @@ def test_the_space_for_all_features_is_checked_first(
   with pytest.raises(files.DiskFullError, match=re.escape('4.7 kB are needed')):
     fakes.evaluate(tmp_path / 'out', *paths)
   assert not (tmp_path / 'out' / 'features').exists()
-
-
-def test_saved_statistics_give_the_same_distance(paths, tmp_path):
-  first = fakes.evaluate(
-      tmp_path / 'images',
-      *paths,
-      metrics=['fid'],
-      save_reference=str(tmp_path / 'saved.npz'),
-  )
-  second = fakes.evaluate(
-      tmp_path / 'statistics',
-      paths[0],
-      str(tmp_path / 'saved.npz'),
-      metrics=['fid'],
-  )
-  first, second = (by_metric(found)['fid'] for found in (first, second))
-  assert first['value'] == second['value']
-  assert second['n_reference'] == 90
-  assert second['fingerprint']['reference']['dialect'] == 'rq'
-
-
-def test_one_image_gives_a_sentence_for_each_metric(tmp_path, paths):
-  one = fakes.write(tmp_path / 'one.npz', 1)
-  with pytest.raises(ValueError, match='at least 2 images.*splits'):
-    fakes.evaluate(tmp_path / 'out', one, paths[1])
-
-
-def test_few_images_get_a_note(tmp_path, paths):
-  few = fakes.write(tmp_path / 'few.npz', 3)
-  found = fakes.evaluate(tmp_path / 'out', few, paths[1])
-  assert '3 images are fewer than' in by_metric(found)['fid']['note']
-  assert '3 images cannot be divided' in found['left_out']['is (rq)']
 
 
 def test_features_that_are_not_finite_are_an_error(

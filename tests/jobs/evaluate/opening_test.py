@@ -232,3 +232,22 @@ def test_a_broken_image_is_named(tmp_path):
   opened = opening.open_images(str(folder), flag='--samples')
   with pytest.raises(ValueError, match='004.png is not a JPEG, PNG or WebP'):
     read(opened)
+
+
+def test_the_last_image_of_a_damaged_file_is_refused(tmp_path):
+  path = tmp_path / 'a.npz'
+  pixels = fakes.images(3, size=256)  # More than is read ahead.
+  np.savez(path, pixels)
+  stored = path.read_bytes()
+  last = stored.index(pixels.tobytes()) + pixels.nbytes - 1
+  changed = bytes([stored[last] ^ 1])
+  path.write_bytes(stored[:last] + changed + stored[last + 1 :])
+  images = opening.open_images(str(path), flag='--samples')
+  with pytest.raises(ValueError, match='Bad CRC-32'):
+    list(images.read([range(0, 3)]))
+
+
+def test_labels_are_those_of_all_files_or_none(tmp_path):
+  fakes.write(tmp_path / 'a.npz', 3, labels=np.arange(3))
+  fakes.write(tmp_path / 'b.npz', 3)
+  assert opening.open_images(str(tmp_path), flag='--samples').labels is None

@@ -76,7 +76,7 @@ def test_statistics_from_a_file_need_no_features_of_the_reference(restored):
 
 def test_pairs_are_compared_by_pixels_and_by_lpips(monkeypatch):
   model, variables = tiny.perceptual_stand_in()
-  monkeypatch.setattr(perceptual, 'abstract', lambda: (model, variables))
+  monkeypatch.setattr(perceptual, 'abstract', lambda **_: (model, variables))
   monkeypatch.setattr(
       stored, 'restore_variables', lambda *_, **__: (variables, '')
   )

@@ -30,27 +30,15 @@ sys.exit(main_lib.main(['sample', *flags]))
 """
 
 
-@pytest.fixture(scope='module')
-def generator(tmp_path_factory):
-  path = tmp_path_factory.mktemp('generator')
-  generators.export(path)
-  return path
-
-
 def start(generator, out, count=1, slow=0):
   """Processes that draw 60 chunks of three images; the last has two."""
   flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
   flags += [f'--num_images={3 * CHUNKS - 1}', '--chunk_size=3']
-  flags += ['--shard_size=50', '--labels=4,2', '--seed=5', '--distributed=off']
-  numbers = [[]]
-  if count > 1:
-    address = f'localhost:{processes.free_port()}'
-    flags[-1:] = [f'--coordinator={address}', f'--processes={count}']
-    numbers = [[f'--process={i}'] for i in range(count)]
+  flags += ['--shard_size=50', '--labels=4,2', '--seed=5']
   return [
       # One device: a process draws each chunk on all its devices.
-      processes.start(PROGRAM, slow, *flags, *number, devices=1)
-      for number in numbers
+      processes.start(PROGRAM, slow, *flags, *joining, devices=1)
+      for joining in processes.joining(count)
   ]
 
 

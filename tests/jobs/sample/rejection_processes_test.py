@@ -34,27 +34,14 @@ sys.exit(main_lib.main(['sample', *flags]))
 """
 
 
-@pytest.fixture(scope='module')
-def generator(tmp_path_factory):
-  path = tmp_path_factory.mktemp('generator')
-  generators.export(path)
-  return path
-
-
 def start(generator, out, count=1, slow=0):
   """Processes that score 20 chunks of three draws, for 15 images."""
   flags = [f'--checkpoint={generator}', f'--out={out}', '--format=shards']
   flags += ['--num_images=15', '--chunk_size=3', '--shard_size=4']
   flags += ['--labels=4,2,7', '--seed=5', '--accept=0.25', '--classifier=x']
-  flags += ['--distributed=off']
-  numbers = [[]]
-  if count > 1:
-    address = f'localhost:{processes.free_port()}'
-    flags[-1:] = [f'--coordinator={address}', f'--processes={count}']
-    numbers = [[f'--process={i}'] for i in range(count)]
   return [
-      processes.start(PROGRAM, slow, *flags, *number, devices=1)
-      for number in numbers
+      processes.start(PROGRAM, slow, *flags, *joining, devices=1)
+      for joining in processes.joining(count)
   ]
 
 

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from scipy import linalg
 
 from rq_jax import config as config_lib
 from rq_jax.evaluation import extractors
@@ -38,15 +37,6 @@ def experiment(tmp_path, monkeypatch):
   )
 
 
-def frechet(first, second):
-  means = [x.mean(axis=0) for x in (first, second)]
-  covariances = [np.cov(x, rowvar=False) for x in (first, second)]
-  root = linalg.sqrtm(covariances[0] @ covariances[1]).real
-  return np.sum((means[0] - means[1]) ** 2) + np.trace(
-      covariances[0] + covariances[1] - 2 * root
-  )
-
-
 def test_samples_are_those_of_a_sampler_with_a_fixed_key(experiment):
   settings, rows = experiment
   checked = tiny.stage2_config(train=settings)
@@ -60,7 +50,7 @@ def test_samples_are_those_of_a_sampler_with_a_fixed_key(experiment):
   )
   images = sampler(jax.random.key(0), labels=np.arange(COUNT) % 10)
   features = fakes.colours(np.asarray(images))
-  expected = frechet(features['pool'].astype(np.float64), rows)
+  expected = fakes.frechet(features['pool'].astype(np.float64), rows)
   np.testing.assert_allclose(found['fid'], expected, rtol=1e-6)
   assert found['is'] > 1
 
