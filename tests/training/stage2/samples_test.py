@@ -76,10 +76,10 @@ def test_samples_need_a_network_and_statistics(name, experiment):
     config_lib.check(config_lib.to_dict(checked))
 
 
-def test_stage_1_draws_no_samples(experiment):
+def test_a_single_sample_is_refused(experiment):
   settings, _ = experiment
-  checked = tiny.stage1_config(train=settings, model=dict(code_shape=(8, 8, 2)))
-  with pytest.raises(ValueError, match='no meaning in stage 1'):
+  checked = tiny.stage2_config(train=settings | dict(eval_samples=1))
+  with pytest.raises(ValueError, match='eval_samples=1 must be 0 or at least'):
     config_lib.check(config_lib.to_dict(checked))
 
 
