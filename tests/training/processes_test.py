@@ -128,7 +128,7 @@ def test_two_processes_count_the_same_broken_images_and_log_one_rfid(tmp_path):
       for part in (decoded, images)
   ]
   np.testing.assert_allclose(
-      first['eval/rfid'], frechet.from_features(*rows), rtol=1e-5
+      first['eval/rfid'], frechet.from_features(*rows), rtol=1e-4
   )
   assert first['eval/skipped'] == 0
   lines = tiny.metric_lines(tmp_path / 'run')
