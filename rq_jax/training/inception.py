@@ -16,4 +16,6 @@ def restore(train: sections.Train) -> extractors.Extractor:
   """
   assert train.eval_inception is not None  # `config.check` requires it.
   dialect = dialects.find(train.eval_dialect)
-  return extractors.inception(dialect, train.eval_inception)
+  return extractors.inception(
+      dialect, train.eval_inception, flag='--config.train.eval_inception'
+  )

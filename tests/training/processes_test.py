@@ -33,7 +33,7 @@ from rq_jax.evaluation import extractors
 from rq_jax.training import run
 from tests.jobs.evaluate import fakes
 
-extractors.inception = lambda *_: fakes.colours
+extractors.inception = lambda *_, **__: fakes.colours
 results = run.train(config.parse(json.loads(text)), workdir)
 print(json.dumps(results))
 """

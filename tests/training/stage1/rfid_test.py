@@ -41,7 +41,7 @@ def projected(pixels, seen=None):
 
 @pytest.fixture(autouse=True)
 def network_replaced(monkeypatch):
-  monkeypatch.setattr(extractors, 'inception', lambda *_: projected)
+  monkeypatch.setattr(extractors, 'inception', lambda *_, **__: projected)
 
 
 def experiment(**train):
@@ -123,7 +123,7 @@ def test_the_value_does_not_depend_on_the_mesh():
 def test_features_of_the_originals_are_computed_once(monkeypatch):
   seen = []
   extract = functools.partial(projected, seen=seen)
-  monkeypatch.setattr(extractors, 'inception', lambda *_: extract)
+  monkeypatch.setattr(extractors, 'inception', lambda *_, **__: extract)
   config, mesh = experiment(), tiny.one_device()
   task = tiny.stage1_task(config)
   state = tiny.initial_state(stage1, task)
@@ -165,7 +165,7 @@ def test_no_more_images_are_used_than_there_are_or_are_evaluated(
 def test_replacements_of_broken_images_are_left_out(monkeypatch):
   seen = []
   extract = functools.partial(projected, seen=seen)
-  monkeypatch.setattr(extractors, 'inception', lambda *_: extract)
+  monkeypatch.setattr(extractors, 'inception', lambda *_, **__: extract)
   config = tiny.changed(experiment(), data=dict(on_error='skip', max_errors=20))
   # All of the first batch and one more.
   held_out = skipped_test.Damaged('test', broken=[*range(8), 17])
@@ -199,3 +199,13 @@ def test_settings_that_do_not_fit_are_refused(train, message):
 def test_a_single_image_is_refused_before_the_run_starts():
   with pytest.raises(ValueError, match='at least 2 held-out.*eval_images=1'):
     judged(digits.Digits('test', tiny.SIZE), eval_images=1)
+
+
+def test_a_folder_without_the_network_is_refused_by_its_flag(
+    monkeypatch, tmp_path
+):
+  monkeypatch.undo()
+  with pytest.raises(ValueError, match='--config.train.eval_inception=.*none'):
+    judged(
+        digits.Digits('test', tiny.SIZE), eval_inception=str(tmp_path / 'none')
+    )

@@ -20,7 +20,7 @@ COUNT = 70  # More than are drawn together.
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
   """Settings of a run with samples, and the network replaced by colours."""
-  monkeypatch.setattr(extractors, 'inception', lambda *_: fakes.colours)
+  monkeypatch.setattr(extractors, 'inception', lambda *_, **__: fakes.colours)
   rows = fakes.colours(fakes.images(50))['pool'].astype(np.float64)
   reference = references.Reference(
       mean=rows.mean(axis=0), covariance=np.cov(rows, rowvar=False), count=50
