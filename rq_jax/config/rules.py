@@ -38,11 +38,11 @@ def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
   with_paths: list[Callable[..., None]]
   if experiment.stage == 1:
     stage = [_images, _image_size, _feature_map, _attention, _adversary,
-             _perceptual, sample_rules.absent]  # fmt: skip
-    with_paths = [_data_path, _perceptual_path]
+             _perceptual, sample_rules.no_reference]  # fmt: skip
+    with_paths = [_data_path, _perceptual_path, sample_rules.reconstructed]
   else:
     stage = [_label_dropout, _condition_weight]
-    with_paths = [_paths, _texts, sample_rules.possible]
+    with_paths = [_paths, _texts, sample_rules.drawn]
   for rule in [*stage, *(with_paths if with_data else [])]:
     rule(experiment)
 

@@ -175,8 +175,11 @@ class Train(schema.Section, name='train'):
   )  # fmt: skip
   eval_samples: int = fields.field(
       0,
-      'Stage 2: images that are drawn at every evaluation, with the same random'
-      ' numbers each time, to compute FID and the Inception Score.',
+      'Images that every evaluation compares as sets, in features of'
+      ' `eval_inception`. Stage 1: the first ones of the test split and their'
+      ' reconstructions, to compute rFID, but at most `eval_images`. Stage 2:'
+      ' images that are drawn with the same random numbers each time, to'
+      ' compute FID and the Inception Score.',
       at_least=0, resumable=True,
   )  # fmt: skip
   eval_inception: str | None = fields.field(
@@ -187,8 +190,8 @@ class Train(schema.Section, name='train'):
   )  # fmt: skip
   eval_reference: str | None = fields.field(
       None,
-      'With `eval_samples`: file of statistics to compare with, such as'
-      ' `evaluate --save_reference` writes.',
+      'With `eval_samples` in stage 2: file of statistics to compare with,'
+      ' such as `evaluate --save_reference` writes.',
       path=True, resumable=True,
   )  # fmt: skip
   eval_dialect: str = fields.field(

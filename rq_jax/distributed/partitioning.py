@@ -221,3 +221,8 @@ def global_batch(
   join = jax.make_array_from_process_local_data
   with jax.enable_x64(False):
     return {name: join(sharding, np.asarray(x)) for name, x in batch.items()}
+
+
+def local_copy(array: jax.Array) -> np.ndarray:
+  """A replicated array, read from the first device of this process."""
+  return np.asarray(array.addressable_data(0))

@@ -73,12 +73,14 @@ def run(
   at_once = size(mesh)
   sharding = partitioning.batch_sharding(mesh)
   results = []
-  for start in range(0, len(rows), at_once):
-    batch = np.asarray(prepare(rows[start : start + at_once]))
-    padding = [(0, at_once - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-    placed = jax.device_put(np.pad(batch, padding), sharding)
-    found = jax.device_get(program(placed))
-    results.append(_first(found, len(batch)))
+  # The mesh of the caller, such as that of a training run, has other devices.
+  with jax.set_mesh(mesh):
+    for start in range(0, len(rows), at_once):
+      batch = np.asarray(prepare(rows[start : start + at_once]))
+      padding = [(0, at_once - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+      placed = jax.device_put(np.pad(batch, padding), sharding)
+      found = jax.device_get(program(placed))
+      results.append(_first(found, len(batch)))
   return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 

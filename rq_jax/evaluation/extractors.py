@@ -104,6 +104,8 @@ def inception(
     dialect: Dialect,
     network: epath.PathLike,
     mesh: jax.sharding.Mesh | None = None,
+    *,
+    flag: str = '--inception',
 ) -> Extractor:
   """Restores the Inception network of a dialect.
 
@@ -111,6 +113,7 @@ def inception(
     dialect: The dialect.
     network: Folder that `convert --from=inception` wrote.
     mesh: Devices of this process; None for one device.
+    flag: The flag that names the folder, for errors.
 
   Returns:
     An extractor of what the dialect reads: 'pool', float32[B, 2048]; 'spatial',
@@ -129,6 +132,7 @@ def inception(
       inception_model.InceptionV3,
       network,
       kind='inception',
+      flag=flag,
       mesh=mesh,
       resize=dialect.resize,
       size=resizing.INCEPTION_SIZE,
@@ -159,6 +163,7 @@ def vgg16(
       vgg.VGG16,
       network,
       kind='vgg16',
+      flag='--vgg16',
       mesh=mesh,
       resize=dialect.resize,
       size=_VGG16_SIZE,
@@ -180,6 +185,7 @@ def _restored(
     path: epath.PathLike,
     *,
     kind: str,
+    flag: str,
     mesh: jax.sharding.Mesh | None,
     resize: str,
     size: int,
@@ -187,7 +193,7 @@ def _restored(
     keys: Mapping[str, str],
 ) -> Extractor:
   """Makes a module, restores it, and describes what it computes."""
-  described = networks.describe(path, kinds=(kind,), flag=f'--{kind}')
+  described = networks.describe(path, kinds=(kind,), flag=flag)
   image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
   module = make(**described.fields)
   mesh = batches.mesh_or_one_device(mesh)

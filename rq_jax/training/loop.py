@@ -17,6 +17,7 @@ import tqdm
 
 from rq_jax.checkpoints import runs
 from rq_jax.config import Experiment
+from rq_jax.data import batching
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import console
@@ -24,6 +25,7 @@ from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.training import advice
+from rq_jax.training import batches as batches_lib
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
 from rq_jax.training import skipped
@@ -210,25 +212,8 @@ class _Run:
       self._writer.close()
     return results
 
-  def _open_batches(self, step: int):
-    return loader.train_batches(
-        self._splits.train,
-        seed=self._config.seed,
-        step=step,
-        workers=self._config.data.workers,
-        **self._reading(train=True),
-    )
-
-  def _reading(self, *, train: bool) -> dict[str, Any]:
-    """Arguments that the loader takes for both splits."""
-    data = self._config.data
-    return dict(
-        transform=loader.image_transform(data, train=train),
-        batch_size=data.batch_size,
-        max_errors=loader.error_limit(data),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+  def _open_batches(self, step: int) -> batching.Batches:
+    return batches_lib.training(self._splits.train, self._config, step=step)
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
     self._flush(bar)
@@ -277,9 +262,7 @@ class _Run:
     console.tell(f'Evaluating after step {step} ...')
     count = min(self._config.train.eval_images, len(self._splits.test))
     sums, rows, counts = None, {}, {}
-    batches = loader.eval_batches(
-        self._splits.test, count=count, **self._reading(train=False)
-    )
+    batches = batches_lib.held_out(self._splits.test, self._config, count=count)
     with contextlib.closing(batches):
       for batch in batches:
         batch = partitioning.global_batch(batch, self._mesh)

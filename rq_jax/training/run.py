@@ -30,6 +30,7 @@ from rq_jax.training import start
 from rq_jax.training import temperature
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
+from rq_jax.training.stage1 import rfid
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from rq_jax.training.stage2 import samples
 
@@ -81,10 +82,10 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   splits = _open_splits(config)
   classes = splits.train.class_names
   total_steps = config_lib.total_steps(config, len(splits.train))
-  stage = STAGES[config.stage]
   with workdir_lib.Workdir(workdir) as held, _advising(config):
     if isinstance(config, RQVAEExperiment):
       task = stage1.build(config, mesh, total_steps=total_steps)
+      judge = rfid.judge(task, config, mesh, splits.test)
       held.prepare(config, classes)
     else:
       source = config.tokenizer
@@ -100,11 +101,10 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
           config, mesh, total_steps=total_steps, tokenizer=tokenizer
       )
       judge = samples.judge(task, config, mesh)
-      stage = dataclasses.replace(stage, judge=judge)
       held.prepare(config, classes)
       _keep_tokenizer(own, source, tokenizer)
     return loop.run(
-        stage,
+        dataclasses.replace(STAGES[config.stage], judge=judge),
         task,
         config,
         mesh,

@@ -1,5 +1,6 @@
 """Batches of a program, on one device and on several."""
 
+import functools
 import types
 
 import jax
@@ -90,3 +91,13 @@ def test_without_a_mesh_there_is_one_device():
   assert batches.mesh_or_one_device(mesh) is mesh
   one = batches.mesh_or_one_device(None)
   assert list(one.devices.flat) == jax.local_devices()[:1]
+
+
+def test_one_device_is_enough_while_a_run_trains_on_more():
+  rows = np.ones((3, 2), np.float32)
+  one = mesh_of(data=1)
+  weights = jax.device_put(rows[0], partitioning.replicated(one))
+  program = jax.jit(lambda weights, rows: rows @ weights)
+  with partitioning.activate(mesh_of(data=8)):
+    found = batches.run(functools.partial(program, weights), rows, one)
+  np.testing.assert_array_equal(found, [2, 2, 2])

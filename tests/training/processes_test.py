@@ -12,10 +12,13 @@ from rq_jax.checkpoints import inference_copy
 from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import partitioning
+from rq_jax.evaluation import frechet
+from rq_jax.jobs.evaluate import own_images
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import stage2
 from tests import processes
 from tests import tiny
+from tests.jobs.evaluate import fakes
 
 pytestmark = pytest.mark.process
 
@@ -26,8 +29,11 @@ import jax
 address, index, text, workdir = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(index))
 from rq_jax import config
+from rq_jax.evaluation import extractors
 from rq_jax.training import run
+from tests.jobs.evaluate import fakes
 
+extractors.inception = lambda *_, **__: fakes.colours
 results = run.train(config.parse(json.loads(text)), workdir)
 print(json.dumps(results))
 """
@@ -95,7 +101,7 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   inference_copy.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)
 
 
-def test_two_processes_count_the_same_broken_images(tmp_path):
+def test_two_processes_count_the_same_broken_images_and_log_one_rfid(tmp_path):
   """Each reads half of a batch; one image in four is broken."""
   images = tmp_path / 'images'
   images.mkdir()
@@ -111,10 +117,19 @@ def test_two_processes_count_the_same_broken_images(tmp_path):
           on_error='skip',
           max_errors=4,
       ),
-      train=dict(steps=4),
+      train=dict(steps=4, eval_samples=4, eval_inception='unused'),
   )
   first, second = train(config, tmp_path / 'run')
   assert first == second
+  # The 4 held-out images fill half of a batch: the second process reads none.
+  images, decoded = own_images.reconstructed(str(tmp_path / 'run'), 'test')
+  rows = [
+      fakes.colours(next(iter(part.read([range(4)]))))['pool']
+      for part in (decoded, images)
+  ]
+  np.testing.assert_allclose(
+      first['eval/rfid'], frechet.from_features(*rows), rtol=1e-4
+  )
   assert first['eval/skipped'] == 0
   lines = tiny.metric_lines(tmp_path / 'run')
   # 16 images are two steps. Which ones a step sees follows from the seed.

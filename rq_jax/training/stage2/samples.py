@@ -10,7 +10,6 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import dialects
-from rq_jax.evaluation import extractors
 from rq_jax.evaluation import frechet
 from rq_jax.evaluation import inception_score
 from rq_jax.evaluation import moments
@@ -18,6 +17,7 @@ from rq_jax.evaluation import references
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
+from rq_jax.training import inception
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import State
 from rq_jax.training.stage2 import Task
@@ -46,8 +46,7 @@ def judge(
   train = config.train
   if not train.eval_samples:
     return lambda _: {}
-  assert train.eval_inception is not None and train.eval_reference is not None
-  dialect = dialects.find(train.eval_dialect)
+  assert train.eval_reference is not None  # `config.check` requires it.
   reference = references.read(train.eval_reference)
   mean, covariance = reference.mean, reference.covariance
   if mean is None or covariance is None:
@@ -57,7 +56,8 @@ def judge(
         ' --save_reference`, and set --config.train.eval_reference to that'
         ' file.'
     )
-  extractor = extractors.inception(dialect, train.eval_inception)
+  dialect = dialects.find(train.eval_dialect)
+  extractor = inception.restore(train)
   draw = jax.jit(_draw, out_shardings=partitioning.replicated(mesh))
   parallel = partitioning.batch_parallelism(mesh)
   size = -(-min(_BATCH, train.eval_samples) // parallel) * parallel
@@ -72,8 +72,7 @@ def judge(
       codes = draw(task, state, np.arange(start, start + size, dtype=np.uint32))
       images = tokenizer_lib.decode_known(tokenizer, codes)
       count = min(size, train.eval_samples - start)
-      local = np.asarray(images.addressable_data(0))[:count]
-      found = extractor(local)
+      found = extractor(partitioning.local_copy(images)[:count])
       pool.add(found['pool'])
       if score is not None:
         score.add(found['logits'])

@@ -20,7 +20,7 @@ COUNT = 70  # More than are drawn together.
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
   """Settings of a run with samples, and the network replaced by colours."""
-  monkeypatch.setattr(extractors, 'inception', lambda *_: fakes.colours)
+  monkeypatch.setattr(extractors, 'inception', lambda *_, **__: fakes.colours)
   rows = fakes.colours(fakes.images(50))['pool'].astype(np.float64)
   reference = references.Reference(
       mean=rows.mean(axis=0), covariance=np.cov(rows, rowvar=False), count=50
@@ -76,10 +76,10 @@ def test_samples_need_a_network_and_statistics(name, experiment):
     config_lib.check(config_lib.to_dict(checked))
 
 
-def test_stage_1_draws_no_samples(experiment):
+def test_a_single_sample_is_refused(experiment):
   settings, _ = experiment
-  checked = tiny.stage1_config(train=settings, model=dict(code_shape=(8, 8, 2)))
-  with pytest.raises(ValueError, match='no meaning in stage 1'):
+  checked = tiny.stage2_config(train=settings | dict(eval_samples=1))
+  with pytest.raises(ValueError, match='eval_samples=1 must be 0 or at least'):
     config_lib.check(config_lib.to_dict(checked))
 
 
