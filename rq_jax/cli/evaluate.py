@@ -138,7 +138,8 @@ def _define_metrics(values: flags.FlagValues) -> None:
   command.define_path(
       'save_reference',
       None,
-      'File (.npz) for the statistics of a reference that is given as images.',
+      'File (.npz) for the statistics of a reference that is given as images,'
+      ' and for its features if precision_recall or kid are computed.',
       values,
   )
   flags.DEFINE_integer(

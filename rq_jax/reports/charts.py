@@ -77,8 +77,10 @@ class _Axis:
     return find(self.low, self.high)
 
 
-def line_chart(title: str, series: Mapping[str, Curve]) -> str:
-  """Draws curves over steps; the legend shows the last value of each.
+def line_chart(
+    title: str, series: Mapping[str, Curve], over: str = 'steps'
+) -> str:
+  """Draws curves over whole numbers; the legend shows the last value of each.
 
   The value axis is logarithmic if all values are positive and span a factor
   above 20. Values that are not finite are left out, and so is a series without
@@ -87,6 +89,7 @@ def line_chart(title: str, series: Mapping[str, Curve]) -> str:
   Args:
     title: Title above the chart.
     series: Curves by name, as (step, value) pairs.
+    over: What the whole numbers count.
 
   Returns:
     An HTML figure, or '' if there is nothing to draw.
@@ -104,7 +107,7 @@ def line_chart(title: str, series: Mapping[str, Curve]) -> str:
   drawn = _axes(PAGE, x, y, [t for t in x.ticks() if t == round(t)])
   for i, curve in enumerate(kept.values()):
     drawn += _polyline(PAGE, i, x, y, curve, marked=curve[-1:])
-  axis = 'over steps, logarithmic' if y.logarithmic else 'over steps'
+  axis = f'over {over}, logarithmic' if y.logarithmic else f'over {over}'
   legend = {name: numerals.number(c[-1][1]) for name, c in kept.items()}
   return (
       f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>'

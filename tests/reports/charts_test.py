@@ -42,7 +42,12 @@ def test_values_of_several_decades_are_drawn_on_a_logarithmic_axis():
   np.testing.assert_allclose(points[1, 1], middle, atol=0.051)
   assert 'logarithmic' in chart
   linear = charts.line_chart('t', {'a': [(0, 1.0), (1, -0.1), (2, 0.01)]})
-  assert 'logarithmic' not in linear
+  assert 'logarithmic' not in linear and 'over steps' in linear
+
+
+def test_the_axis_of_a_line_chart_can_count_something_else():
+  chart = charts.line_chart('t', {'a': [(0, 1.0), (8, 2.0)]}, over='images')
+  assert 'over images' in chart and 'steps' not in chart
 
 
 def test_series_share_one_scale_and_keep_their_order():

@@ -106,7 +106,7 @@ class Finish:
         'remarks': self._remarks(),
     }
     if request.save_reference is not None:
-      self._save(compared)
+      self._save(comparison, compared)
     page.write(epath.Path(samples.folder) / job_lib.PAGE, found, comparison)
     return found
 
@@ -158,20 +158,34 @@ class Finish:
         )
     return found
 
-  def _save(self, compared: Mapping[str, references.Reference]) -> None:
-    """Writes the statistics of the reference for later evaluations."""
+  def _save(
+      self,
+      comparison: distances.Comparison,
+      compared: Mapping[str, references.Reference],
+  ) -> None:
+    """Writes what the metrics need of the reference, for later evaluations."""
     path = self.request.save_reference
     assert path is not None
     # `setup` refuses other dialects of FID, which would need other features.
     measure = next(m for m in self.plan.measures if m.metric == 'fid')
     dialect, reference = measure.dialect, compared[measure.network]
     assert dialect is not None
-    description = {**reference.description, 'dialect': dialect.name}
+    features = None
+    if any(
+        m.holds_features and m.name == measure.name for m in self.plan.measures
+    ):
+      features = comparison.reference_rows(measure.name)
     epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     references.write(
-        path, dataclasses.replace(reference, description=description)
+        path,
+        dataclasses.replace(
+            reference,
+            features=features,
+            description={**reference.description, 'dialect': dialect.name},
+        ),
     )
-    console.tell(f'Wrote the statistics of the reference to {path}.')
+    what = 'statistics' if features is None else 'statistics and features'
+    console.tell(f'Wrote the {what} of the reference to {path}.')
 
   def _remarks(self) -> list[str]:
     held = self.request.statistics

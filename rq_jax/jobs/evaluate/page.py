@@ -14,6 +14,7 @@ from rq_jax.jobs.evaluate import features
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import looking
 from rq_jax.jobs.evaluate import text
+from rq_jax.reports import charts
 from rq_jax.reports import page
 from rq_jax.reports import pictures
 
@@ -59,28 +60,27 @@ def write(
 
 
 def _curves(found: Mapping[str, Any]) -> str:
-  """FID against the number of images."""
-  tables, continued = '', ''
+  """Distances against the number of images, as charts and tables."""
+  drawn, continued = '', ''
   for result in found['results']:
     if 'curve' not in result:
       continue
-    curve = result['curve']
-    cells = [['images', text.title(result)]]
-    cells += [
-        [f'{n:,}', text.number(result, value)]
-        for n, value in zip(curve['n'], curve['fid'])
-    ]
+    curve, name = result['curve'], text.title(result)
+    points = list(zip(curve['n'], curve['fid'], strict=True))
+    cells = [['images', name]]
+    cells += [[f'{n:,}', text.number(result, value)] for n, value in points]
     if curve['limit'] is not None:
       continued = ' The last row continues a straight line in 1/N.'
       cells.append(['infinitely many', text.number(result, curve['limit'])])
-    tables += page.table(cells)
-  if not tables:
+    chart = charts.line_chart(name, {name: points}, over='images')
+    drawn += chart + page.table(cells)
+  if not drawn:
     return ''
   return page.section(
       'Distances against the number of images',
       'The fewer images, the larger the distance. Compare only values of the'
       f' same number of images.{continued}',
-      tables,
+      f'<div class="charts">{drawn}</div>',
   )
 
 

@@ -10,8 +10,6 @@ from rq_jax.evaluation.dialects import Dialect
 # Metrics of a single image, of pairs, and of networks without dialects.
 PAIRS = ('psnr', 'ssim', 'lpips')
 OTHERS = ('clip_score', 'clip_fid', 'class_accuracy', 'classifier_fid')
-# Metrics that need the features of all images at the same time.
-_HELD = ('kid', 'precision_recall')
 METRICS = (*dialects_lib.METRICS, *PAIRS, *OTHERS)
 
 
@@ -67,6 +65,11 @@ class Measure:
   def name(self) -> str:
     """Name of the arrays in the files of a job."""
     return f'{self.network}/{self.array}'
+
+  @property
+  def holds_features(self) -> bool:
+    """Whether it needs the features of all images at the same time."""
+    return self.metric in ('kid', 'precision_recall')
 
   @property
   def title(self) -> str:
@@ -186,7 +189,7 @@ def _missing(measure: Measure, given: Given, *, by_default: bool) -> str | None:
     return '--prompts is not given'
   elif metric == 'class_accuracy' and given.classes_problem:
     return given.classes_problem
-  elif metric in _HELD and given.largest > feature_rows.MAX_FEATURES:
+  elif measure.holds_features and given.largest > feature_rows.MAX_FEATURES:
     return (
         'it holds the features of all images in memory, at most'
         f' {feature_rows.MAX_FEATURES:,}, and there are {given.largest:,}'

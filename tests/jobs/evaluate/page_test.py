@@ -40,6 +40,7 @@ def test_the_page_shows_the_numbers(found):
   assert f'{low:.4f} to {high:.4f}' in page.text
   for n in (15, 30, 60, 120):
     assert f'{n} ' in page.text
+  assert 'aria-label="fid (rq), over images' in text
   assert by_metric['fid']['fingerprint']['hash'] in page.text
   assert '--lpips is not given' in page.text
 

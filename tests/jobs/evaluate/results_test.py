@@ -8,6 +8,7 @@ import pytest
 
 from rq_jax.evaluation import clip_score
 from rq_jax.evaluation import inception_score
+from rq_jax.evaluation import references
 from rq_jax.jobs.evaluate import finishing
 from rq_jax.jobs.evaluate import looking
 from rq_jax.jobs.evaluate import networks
@@ -49,6 +50,30 @@ def test_saved_statistics_give_the_same_distance(paths, tmp_path):
   assert first['value'] == second['value']
   assert second['n_reference'] == 90
   assert second['fingerprint']['reference']['dialect'] == 'rq'
+  saved = references.read(tmp_path / 'new' / 'saved.npz')
+  assert saved.features is None  # No metric needs them.
+
+
+@pytest.mark.parametrize(
+    ('dialect', 'metric', 'name'),
+    [('clean-fid', 'kid', 'kid'), ('adm', 'precision_recall', 'recall')],
+)
+def test_saved_features_give_the_same_value(
+    dialect, metric, name, paths, tmp_path
+):
+  saved = str(tmp_path / 'saved.npz')
+  asked = dict(dialects=[dialect], metrics=['fid', metric])
+  first = fakes.evaluate(
+      tmp_path / 'images', *paths, save_reference=saved, **asked
+  )
+  np.testing.assert_array_equal(
+      references.read(saved).features,
+      fakes.colours(fakes.images(90, 1))['pool'],
+  )
+  second = fakes.evaluate(tmp_path / 'statistics', paths[0], saved, **asked)
+  first, second = (fakes.by_metric(found)[name] for found in (first, second))
+  assert first['value'] == second['value']
+  assert second['n_reference'] == 90
 
 
 @pytest.mark.parametrize(
