@@ -100,7 +100,7 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
 
 
 def _check_writable(out: str, save_reference: str | None) -> None:
-  """Refuses paths that cannot be written, which only the end would notice."""
+  """Refuses paths to write to that cannot be written; creates nothing."""
   manifest.check_writable(files.path(out, '--out'), given=f'--out={out}')
   if save_reference is None:
     return
