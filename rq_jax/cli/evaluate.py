@@ -204,6 +204,8 @@ def _request(
 
   _, kind, texts = asked
   fields = dict(
+      out=values.out,
+      save_reference=values.save_reference,
       metrics=values.metrics,
       dialects=values.dialect,
       networks={
@@ -216,11 +218,9 @@ def _request(
   )
   setup.check(**fields)
   return request_lib.Request(
-      out=values.out,
       **(fields | _samples(values, source, asked)),
       classes=values.classifier_classes,
       intervals=values.intervals,
-      save_reference=values.save_reference,
       chunk_size=values.chunk_size,
   )
 

@@ -83,6 +83,11 @@ def orientation(image: Image.Image) -> int:
   return found if isinstance(found, int) and found in _TURNS else 1
 
 
+def is_turned(image: Image.Image) -> bool:
+  """Whether `upright` exchanges the height and the width of an opened image."""
+  return orientation(image) >= 5
+
+
 def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
   """Turns and mirrors pixels according to the EXIF orientation of their image.
 

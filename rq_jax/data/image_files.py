@@ -97,7 +97,37 @@ class Reader:
     """
     return self._decode(io.BytesIO(content), name)
 
+  def size(self, path: epath.PathLike) -> tuple[int, int]:
+    """Height and width that `read` gives an image; reads only its header.
+
+    Raises:
+      BrokenImageError: If the file is missing, not a regular file, too large,
+        or neither JPEG, PNG nor WebP.
+    """
+    with _open(path) as file:
+      return self._size(file, path)
+
+  def size_of(self, content: bytes, name: str) -> tuple[int, int]:
+    """Height and width that `decode` gives an image; see `size`."""
+    return self._size(io.BytesIO(content), name)
+
   def _decode(self, file: IO[bytes], name: epath.PathLike) -> np.ndarray:
+    with self._opened(file, name) as image:
+      pixels = self._pixels(image, file)
+      return decoding.upright(pixels, image) if self.rotate else pixels
+
+  def _size(self, file: IO[bytes], name: epath.PathLike) -> tuple[int, int]:
+    with self._opened(file, name) as image:
+      width, height = image.size
+      # Squares stay squares. Pillow may decode an image to find its EXIF data.
+      turned = self.rotate and width != height and decoding.is_turned(image)
+    return (width, height) if turned else (height, width)
+
+  @contextlib.contextmanager
+  def _opened(
+      self, file: IO[bytes], name: epath.PathLike
+  ) -> Iterator[Image.Image]:
+    """Yields an image whose header was read; errors in the block name it."""
     limit = self.max_pixels
     with _reworded(name, limit):
       image = Image.open(file, formats=FORMATS)
@@ -106,8 +136,7 @@ class Reader:
       if width * height > limit:
         raise _too_large(name, f'{width} x {height}', limit)
       with _reworded(name, limit):
-        pixels = self._pixels(image, file)
-        return decoding.upright(pixels, image) if self.rotate else pixels
+        yield image
 
   def _pixels(self, image: Image.Image, file: IO[bytes]) -> np.ndarray:
     """Decodes an image, not rotated, from the file that it was opened from."""

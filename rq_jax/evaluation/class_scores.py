@@ -45,14 +45,8 @@ def of_each_class(
       `classifier_classes.read`. None if the classes are the same, so M = K.
   """
   logits = np.asarray(logits, np.float64)
-  each = logits - _log_sum(logits)
+  each = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
   if classes is None:
     return each
-  columns = [_log_sum(each[:, list(numbers)]) for numbers in classes]
-  return np.concatenate(columns, axis=1)
-
-
-def _log_sum(x: np.ndarray) -> np.ndarray:
-  """log(sum(exp(x))) of each row: float64[B, K] -> float64[B, 1]."""
-  highest = np.max(x, axis=1, keepdims=True)
-  return highest + np.log(np.sum(np.exp(x - highest), axis=1, keepdims=True))
+  columns = [np.logaddexp.reduce(each[:, list(n)], axis=1) for n in classes]
+  return np.stack(columns, axis=1)

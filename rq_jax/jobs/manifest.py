@@ -6,6 +6,8 @@ resumes there.
 
 from collections.abc import Callable, Collection
 import json
+import os
+import pathlib
 from typing import Any
 
 from etils import epath
@@ -64,6 +66,38 @@ def open_folder(
     _check_same(file, asked, noted, advice)
 
 
+def check_writable(folder: epath.PathLike, *, given: str) -> None:
+  """Refuses a folder that cannot be written, before a long computation.
+
+  Creates nothing. Remote folders always pass.
+
+  Args:
+    folder: The folder; neither it nor its parents need to exist.
+    given: The flag and value that name it or a file in it, for the error.
+
+  Raises:
+    ValueError: If the folder, or its nearest parent that exists, is no folder
+      or may not be written.
+  """
+  if not files.is_local(folder):
+    return
+  found = pathlib.Path(os.path.abspath(folder))
+  while not os.path.lexists(found):
+    found = found.parent
+  if not found.is_dir():
+    raise _unwritable(given, f'{found} is not a folder')
+  if not os.access(found, os.W_OK | os.X_OK):
+    raise _unwritable(given, f'{found} is read-only')
+
+
+def _unwritable(given: str, why: str | None) -> ValueError:
+  flag = given.partition('=')[0]
+  return ValueError(
+      f'{given} cannot be written: {why}. Choose another {flag}, or change its'
+      ' permissions.'
+  )
+
+
 def _write(file: epath.Path, asked: dict[str, Any]) -> None:
   try:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +105,7 @@ def _write(file: epath.Path, asked: dict[str, Any]) -> None:
   except files.DiskFullError:
     raise
   except OSError as error:
-    raise ValueError(
-        f'--out={file.parent} cannot be written: {error.strerror}. Choose'
-        ' another --out, or change its permissions.'
-    ) from error
+    raise _unwritable(f'--out={file.parent}', error.strerror) from error
 
 
 def _check_same(

@@ -1,9 +1,11 @@
 """The command evaluate: its flags, and models that are judged directly."""
 
 import json
+import os
 import re
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from rq_jax import __main__ as main_lib
@@ -40,6 +42,7 @@ def test_reconstructions_are_compared_with_their_originals(
   tokenizer = generators.sampler().tokenizer
   made = np.asarray(tokenizer.decode(tokenizer.encode(originals[:32])))
   rows = chunk_files.read(chunk_files.path(out, 0))
+  assert len(rows['pixels/psnr']) == 128
   np.testing.assert_allclose(
       rows['pixels/psnr'][:32, 0],
       similarity.psnr(made, originals[:32]),
@@ -161,3 +164,76 @@ def test_a_dialect_that_does_not_exist_is_refused(tmp_path, capsys):
   flags = [f'--samples={samples}', f'--out={tmp_path}/out', '--dialect=mine']
   assert evaluate(*flags) == 1
   assert '--dialect=mine is unknown' in capsys.readouterr().err
+
+
+def images_of_two_sizes(folder):
+  folder.mkdir()
+  for i in range(12):
+    Image.new('RGB', (8 + i // 11, 8)).save(folder / f'{i:02d}.png')
+  return folder
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (
+            ['--out=file/below'],
+            '--out=file/below cannot be written: .*/file is not a folder.'
+            ' Choose another --out',
+        ),
+        (
+            ['--out=out', '--save_reference=file/x.npz'],
+            '--save_reference=file/x.npz cannot be written: .*/file is not a'
+            ' folder. Choose another --save_reference',
+        ),
+        (
+            ['--out=out', '--save_reference=mixed'],
+            '--save_reference=mixed is a folder. Name a file in it',
+        ),
+        (
+            ['--out=closed/out'],
+            '--out=closed/out cannot be written: .*/closed is read-only',
+        ),
+        (
+            ['--out=out', '--reference=mixed'],
+            '--reference=mixed has images of different sizes',
+        ),
+    ],
+)
+def test_paths_and_sizes_are_refused_before_a_model_is_restored(
+    flags, words, generator, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'file').write_text('')
+  (tmp_path / 'closed').mkdir()
+  images_of_two_sizes(tmp_path / 'mixed')
+  access = os.access
+  # The tests may run as root, who may write everywhere.
+  monkeypatch.setattr(
+      os,
+      'access',
+      lambda path, mode: (
+          access(path, mode)
+          and not (mode & os.W_OK and str(path).endswith('/closed'))
+      ),
+  )
+  monkeypatch.setattr(drawing, 'restore', None)
+  flags = ['--reference=test', '--inception=unused', '--dialect=rq', *flags]
+  with fakes.networks_replaced(monkeypatch):
+    assert evaluate(f'--checkpoint={generator}', *flags) == 1
+  assert re.search(words, capsys.readouterr().err)
+  assert not list(tmp_path.glob('*/*.json')) and not (tmp_path / 'out').exists()
+
+
+def test_samples_of_two_sizes_can_be_resized_in_the_same_folder(
+    tmp_path, capsys, monkeypatch
+):
+  samples = images_of_two_sizes(tmp_path / 'mixed')
+  flags = [f'--samples={samples}', '--inception=unused', '--dialect=rq']
+  flags.append(f'--out={tmp_path}/out')
+  with fakes.networks_replaced(monkeypatch):
+    assert evaluate(*flags) == 1
+    assert 'Set --image_size' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert evaluate(*flags, '--image_size=64') == 0
+  assert results(tmp_path / 'out')['results'][0]['n'] == 12

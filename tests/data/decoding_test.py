@@ -62,10 +62,13 @@ def test_the_rotation_of_a_camera_is_applied_where_asked_for(
   expected = np.asarray(ImageOps.exif_transpose(stored))
   rotated = decoded(content, rotate=True, decoder=decoder)
   np.testing.assert_array_equal(rotated, expected)
+  reader = image_files.Reader(rotate=True, decoder=decoder)
+  assert reader.size_of(content, 'x') == rotated.shape[:2]
   assert rotated.shape[:2] == ((60, 90) if orientation < 5 else (90, 60))
   np.testing.assert_array_equal(
       decoded(content, decoder=decoder), np.asarray(stored)
   )
+  assert image_files.Reader().size_of(content, 'x') == (60, 90)
 
 
 def tag(value):

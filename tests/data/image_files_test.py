@@ -33,6 +33,7 @@ def test_every_color_mode_becomes_rgb(tmp_path, photo):
     picture.save(tmp_path / name, quality=100)
     image = image_files.Reader().read(tmp_path / name)
     assert (image.dtype, image.shape) == (np.uint8, (60, 90, 3))
+    assert image_files.Reader().size(tmp_path / name) == (60, 90)
     tolerance = 3 if name.endswith('.jpg') else 0
     error = np.abs(image.astype(int) - np.asarray(expected, int))
     assert error.mean() <= tolerance, name
@@ -164,3 +165,14 @@ def test_remote_files_are_read_and_refused_alike(tmp_path, photo, monkeypatch):
   np.testing.assert_array_equal(image, np.asarray(photo))
   (tmp_path / 'x.png').write_bytes(pictures.encoded(photo, 'BMP'))
   assert 'not a JPEG, PNG or WebP' in pictures.refused(tmp_path / 'x.png')
+
+
+def test_the_size_of_an_image_is_read_from_its_header(tmp_path):
+  content = pictures.png_header(7, 5)  # It has no pixels to decode.
+  (tmp_path / 'x.png').write_bytes(content)
+  reader = image_files.Reader(rotate=True, max_pixels=35)
+  assert reader.size(tmp_path / 'x.png') == (5, 7)
+  with pytest.raises(image_files.BrokenImageError, match='x has 9 x 4 pixels'):
+    reader.size_of(pictures.png_header(9, 4), 'x')
+  with pytest.raises(image_files.BrokenImageError, match='x is not a JPEG'):
+    reader.size_of(b'text', 'x')

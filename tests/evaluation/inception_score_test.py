@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rq_jax.evaluation import inception_score
+from rq_jax.evaluation import intervals
 from tests import official
 from tests.evaluation import metric_inputs
 from tests.evaluation import recorded_metrics
@@ -157,3 +158,22 @@ def test_nan_and_small_splits_are_refused():
   logits[7] = np.nan
   with pytest.raises(ValueError, match='logits of image 7'):
     inception_score.score(logits, splits=2)
+
+
+def test_the_interval_is_that_of_scores_without_each_group():
+  """Groups are drawn for blocks of 512 rows; stored results depend on it."""
+  logits = np.random.default_rng(0).normal(size=(1200, 5))
+  sizes = (512, 512, 176)
+  of_row = np.concatenate(
+      [intervals.groups_of_block(i, size) for i, size in enumerate(sizes)]
+  )
+  statistic = inception_score.InceptionScore(1200, splits=1)
+  statistic.add(logits)
+  without = []
+  for group in range(16):
+    p = np.exp(logits[of_row != group])
+    p /= p.sum(axis=1, keepdims=True)
+    divergences = np.sum(p * np.log(p / p.mean(axis=0)), axis=1)
+    without.append(np.exp(divergences.mean()))
+  spread = np.sqrt(15 / 16 * np.square(without - np.mean(without)).sum())
+  np.testing.assert_allclose(statistic.half_width(), 2.131 * spread, rtol=1e-9)

@@ -132,3 +132,11 @@ def test_too_many_features_are_refused(monkeypatch):
   ):
     with pytest.raises(ValueError, match='7 reference features.*at most 6'):
       measure(np.zeros((5, 3)), np.zeros((7, 3)))
+
+
+def test_the_interval_uses_4096_features_of_a_side():
+  rng = np.random.default_rng(0)
+  generated, real = rng.normal(size=(32, 2)), rng.normal(size=(6000, 2))
+  chosen = real[np.linspace(0, 5999, 4096).astype(int)]
+  found = kernel_distance.half_width(generated, real)
+  assert found == kernel_distance.half_width(generated, chosen)

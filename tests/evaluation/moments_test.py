@@ -138,3 +138,19 @@ def test_memory_does_not_grow_with_the_number_of_rows(kind):
 
   peak(4096)
   assert peak(20 * 4096) < 1.02 * peak(2 * 4096)
+
+
+def test_groups_are_drawn_for_blocks_of_4096_rows():
+  """Intervals of stored results depend on it."""
+  drawn = rows(5000)
+  of_row = np.concatenate(
+      [
+          intervals.groups_of_block(0, 4096),
+          intervals.groups_of_block(1, 5000 - 4096),
+      ]
+  )
+  grouped = moments.GroupedMoments()
+  grouped.add(drawn)
+  for number, group in enumerate(grouped.groups()):
+    expected = drawn[of_row == number].mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(group.mean, expected, rtol=1e-13)

@@ -39,3 +39,28 @@ def test_a_negative_shape_of_the_right_size_is_refused(tmp_path):
     archive.writestr('x.npy', data)
   with pytest.raises(ValueError, match=r'the shape is \(-2, -3\)'):
     npz.NpzFile(path)
+
+
+def test_an_archive_has_at_most_64_arrays(tmp_path):
+  arrays = {f'x{i}': np.zeros(1) for i in range(65)}
+  np.savez(tmp_path / 'more.npz', **arrays)
+  with pytest.raises(ValueError, match='65 arrays.*1 to 64'):
+    npz.NpzFile(tmp_path / 'more.npz')
+  del arrays['x0']
+  np.savez(tmp_path / 'most.npz', **arrays)
+  with npz.NpzFile(tmp_path / 'most.npz') as file:
+    assert file.shapes.keys() == arrays.keys()
+
+
+def test_blocks_of_bytes_do_not_change_what_is_written_and_read(
+    tmp_path, monkeypatch
+):
+  values = np.random.default_rng(0).normal(size=(50, 3))
+  npz.write(tmp_path / 'x.npz', {'x': values})
+  with npz.NpzFile(tmp_path / 'x.npz') as file:
+    npz.write(tmp_path / 'whole.npz', {'x': npz.StoredRows(file, 'x')})
+    monkeypatch.setattr(npz, '_BLOCK_BYTES', 100)
+    npz.write(tmp_path / 'parts.npz', {'x': npz.StoredRows(file, 'x')})
+    np.testing.assert_array_equal(file.read('x'), values)
+  whole, parts = (tmp_path / f'{n}.npz' for n in ('whole', 'parts'))
+  assert whole.read_bytes() == parts.read_bytes()

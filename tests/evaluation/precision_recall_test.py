@@ -133,3 +133,24 @@ def test_no_ball_has_a_negative_radius():
   rng = np.random.default_rng(0)
   rows = (30 + 0.01 * rng.normal(size=(50, 8))).astype(np.float32)
   assert precision_recall.manifold(rows, half=True).min() == 0
+
+
+@pytest.mark.parametrize('side', [0, 1])
+def test_adm_decides_about_blocks_of_10000_rows_and_columns(side):
+  """ADM's evaluator has row_batch_size=10000 and col_batch_size=10000."""
+  many = np.zeros((10_001, 1), np.float32)
+  many[9_999] = 300  # Its square is infinite in float16.
+  one = np.full((1, 1), 1 / 3, np.float32)
+  sides = (one, many) if side else (many, one)
+  strips = precision_recall._strips(*sides, half=True)
+  found = np.concatenate([squared.ravel() for _, squared in strips])
+  exact = np.square(many[:, 0] - one[0, 0])
+  np.testing.assert_allclose(found[:10_000], exact[:10_000], rtol=1e-6)
+  assert found[10_000] == np.float32(np.square(np.float16(1 / 3)))
+
+
+def test_squared_distances_below_1e_13_of_the_lengths_are_rounding():
+  # The sum of two squared lengths is 2e6, so the limit is 2e-7.
+  rows = np.array([[1000, 0], [1000, 2.5e-4], [1000, 0.1], [1000, 0.101]])
+  radii = precision_recall.manifold(rows, k=1)
+  np.testing.assert_allclose(radii, [0, 0, 1e-6, 1e-6], rtol=1e-2)

@@ -9,6 +9,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from rq_jax.config import sections
 from rq_jax.config import sizes
 from rq_jax.data import image_files
 from rq_jax.data import sources
@@ -17,7 +18,10 @@ from rq_jax.data import transforms
 from rq_jax.data.image_tree import entries
 from rq_jax.data.image_tree import index as index_lib
 from rq_jax.data.sources import splits
+from rq_jax.distributed import progress
 
+_MEASURED_AT_ONCE = 4096
+_SHOWN_AFTER_S = 3
 # Pictures that `sample` writes beside its images.
 _NOT_IMAGES = frozenset({'grid.png'})
 
@@ -30,6 +34,8 @@ class Listed:
     flag: The flag and value that name the images, for errors.
     count: Number of images.
     decode: Function from an index to an image, uint8[h, w, 3].
+    measure: Function from an index to the height and width of that image, which
+      decodes no pixels if its file says them.
     name: Function from an index to the name of the image, for errors.
     identity: All values that decide the images, except for their size.
     labels: Class of each image, int32[N]; None if they have no classes.
@@ -41,6 +47,7 @@ class Listed:
   flag: str
   count: int
   decode: Callable[[int], np.ndarray]
+  measure: Callable[[int], tuple[int, int]]
   name: Callable[[int], str]
   identity: dict[str, Any]
   labels: np.ndarray | None = None
@@ -57,9 +64,29 @@ class Listed:
     return None if self.class_names is None else len(self.class_names)
 
   def size(self) -> tuple[int, int]:
-    """Height and width of the first image; `read` requires it of all."""
-    height, width, _ = self._fitted(0).shape
-    return height, width
+    """Height and width of the first image; `check_sizes` requires it of all."""
+    size = self.image_size
+    return self.measure(0) if size is None else sizes.pair(size)
+
+  def check_sizes(self) -> None:
+    """Refuses images of different sizes, by the headers of their files.
+
+    Raises:
+      BrokenImageError: If a header cannot be read.
+      ValueError: If images have different sizes, and `image_size` is None.
+    """
+    if self.image_size is not None:
+      return
+    first = self.measure(0)
+    bar = progress.bar(
+        total=len(self), desc='sizes', unit=' images', delay=_SHOWN_AFTER_S
+    )
+    with bar, futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      for start in range(0, len(self), _MEASURED_AT_ONCE):
+        part = range(start, min(start + _MEASURED_AT_ONCE, len(self)))
+        for index, size in zip(part, pool.map(self.measure, part), strict=True):
+          self._require(size, index, first)
+        bar.update(len(part))
 
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""
@@ -95,14 +122,20 @@ class Listed:
     # The first image of all decides, whichever part and process this is.
     first = images[0] if part.start == 0 else self._fitted(0)
     for index, image in zip(part, images, strict=True):
-      if image.shape != first.shape:
-        raise ValueError(
-            f'{self.flag} has images of different sizes: {self.name(0)} has'
-            f' {sizes.text(first.shape[:2])} pixels, {self.name(index)}'
-            f' {sizes.text(image.shape[:2])}. Set --image_size to resize and'
-            ' crop all of them, as evaluations of rq_jax do.'
-        )
+      self._require(image.shape[:2], index, first.shape[:2])
     return np.stack(images)
+
+  def _require(
+      self, size: tuple[int, int], index: int, first: tuple[int, int]
+  ) -> None:
+    """Refuses an image whose size is not that of the first image."""
+    if size != first:
+      raise ValueError(
+          f'{self.flag} has images of different sizes: {self.name(0)} has'
+          f' {sizes.text(first)} pixels, {self.name(index)}'
+          f' {sizes.text(size)}. Set --image_size to resize and crop all of'
+          ' them, as evaluations of rq_jax do.'
+      )
 
 
 def of_folder(
@@ -152,6 +185,7 @@ def of_folder(
       flag=flag,
       count=len(kept),
       decode=lambda index: reader.read(where(index)),
+      measure=lambda index: reader.size(where(index)),
       name=where,
       identity={
           'path': str(path),
@@ -188,6 +222,7 @@ def of_tar(
       flag=flag,
       count=len(kept),
       decode=lambda i: reader.decode(index.read(int(kept[i])), name(i)),
+      measure=lambda i: reader.size_of(index.read(int(kept[i])), name(i)),
       name=name,
       identity={
           'path': str(path),
@@ -202,7 +237,7 @@ def of_split(
     source: sources.Source,
     split: str,
     *,
-    path: str | None,
+    data: sections.Data,
     flag: str,
     image_size: sizes.ImageSize | None,
 ) -> Listed:
@@ -211,25 +246,36 @@ def of_split(
   Args:
     source: The opened split.
     split: Its name.
-    path: Where the dataset lies, if it has files.
+    data: The section `data` that it was opened with.
     flag: The flag and value that name it, for errors.
     image_size: Size that images are resized and cropped to; None for no change.
   """
   splits.check(split)
+  reader = image_files.reader(data)
 
   def name(index: int) -> str:
     if isinstance(source, sources.ImageFiles):
       return source.name(index)
     return f'{split} {index}'
 
+  def decode(index: int) -> np.ndarray:
+    return np.asarray(source[index]['image'])
+
+  def measure(index: int) -> tuple[int, int]:
+    if isinstance(source, sources.ImageFiles):
+      return reader.size_of(source.content(index), name(index))
+    height, width, _ = decode(index).shape
+    return height, width
+
   # Labels lie in the examples; reading all of them would decode all images.
   return Listed(
       flag=flag,
       count=len(source),
-      decode=lambda index: np.asarray(source[index]['image']),
+      decode=decode,
+      measure=measure,
       name=name,
       identity={
-          'path': path,
+          'path': data.path,
           'split': split,
           'images': len(source),
           'files': source.listing,

@@ -79,7 +79,7 @@ def open_split(
   return listed_images.of_split(
       sources.open_source(data, split),
       split,
-      path=data.path,
+      data=data,
       flag=flag,
       image_size=image_size,
   )

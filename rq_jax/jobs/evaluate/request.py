@@ -7,8 +7,6 @@ from rq_jax.evaluation import references
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import plan as plan_lib
 
-CHUNK_SIZE = 128
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -42,7 +40,7 @@ class Request:
   classes: str | None = None
   intervals: bool = True
   save_reference: str | None = None
-  chunk_size: int = CHUNK_SIZE
+  chunk_size: int
 
 
 def from_file(

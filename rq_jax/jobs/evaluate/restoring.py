@@ -22,8 +22,6 @@ from rq_jax.training.stage1 import perceptual
 
 # Numbers in a row of each array of the networks of dialects.
 _WIDTHS = {'pool': 2048, 'spatial': 2023, 'logits': 1008, 'fc2': 4096}
-# Metrics that read only the features of the samples.
-_OF_SAMPLES = ('is', 'clip_score', 'class_accuracy')
 _LPIPS_BATCH = 16
 
 
@@ -67,7 +65,7 @@ def restore(
     compared = {
         m.array
         for m in measures
-        if m.metric not in _OF_SAMPLES and m.title not in from_file
+        if m.needs_reference and m.title not in from_file
     }
     widths = {a: w for a, w in network.widths.items() if a in compared}
     if widths and not network.of_pairs:

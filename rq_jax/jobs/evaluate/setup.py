@@ -7,12 +7,15 @@ from etils import epath
 
 from rq_jax import files
 from rq_jax.config import sizes
+from rq_jax.distributed import processes
 from rq_jax.evaluation import dialects as dialects_lib
 from rq_jax.evaluation import references
+from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import class_maps
 from rq_jax.jobs.evaluate import finishing
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import job as job_lib
+from rq_jax.jobs.evaluate import listed_images
 from rq_jax.jobs.evaluate import plan as plan_lib
 from rq_jax.jobs.evaluate import request as request_lib
 from rq_jax.jobs.evaluate import restoring
@@ -20,6 +23,8 @@ from rq_jax.jobs.evaluate import restoring
 
 def check(
     *,
+    out: str,
+    save_reference: str | None = None,
     metrics: Sequence[str] | None,
     dialects: Sequence[str],
     networks: Mapping[str, str],
@@ -33,7 +38,8 @@ def check(
   Arguments are those of `Request`.
 
   Raises:
-    ValueError: If what is asked for is not possible.
+    ValueError: If what is asked for is not possible, the images of the
+      reference have different sizes, or a path cannot be written.
   """
   has_reference = reference is not None or compares_pairs
   plan = plan_lib.make(
@@ -49,10 +55,12 @@ def check(
       ),
   )
   restoring.check(plan, networks)
+  _check_writable(out, save_reference)
+  _check_sizes(out, reference)
 
 
 def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
-  """Evaluates images; see `job.run`.
+  """Evaluates images that `check` has not refused; see `job.run`.
 
   Raises:
     ValueError: If what is asked for is not possible.
@@ -72,6 +80,7 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
   )
   _check_saving(request, plan)
   _check_pairs(request, plan)
+  _check_sizes(request.out, request.samples)
   restoring.check(plan, request.networks)
   restored = restoring.restore(plan, request.networks, from_file)
   work = finishing.Finish(
@@ -88,6 +97,31 @@ def evaluate(request: request_lib.Request) -> tuple[dict[str, Any], str]:
       finish=work.finish,
   )
   return job_lib.run(evaluation)
+
+
+def _check_writable(out: str, save_reference: str | None) -> None:
+  """Refuses paths to write to that cannot be written; creates nothing."""
+  manifest.check_writable(files.path(out, '--out'), given=f'--out={out}')
+  if save_reference is None:
+    return
+  given = f'--save_reference={save_reference}'
+  file = epath.Path(files.path(save_reference, '--save_reference'))
+  if file.is_dir():
+    raise ValueError(f'{given} is a folder. Name a file in it.')
+  manifest.check_writable(file.parent, given=given)
+
+
+def _check_sizes(out: str, images: image_sets.ImageSet | None) -> None:
+  """Refuses images of different sizes, before a job begins."""
+  if not isinstance(images, listed_images.Listed):
+    return  # The others have one size in any case.
+
+  def begin() -> None:
+    # The images of a job that has begun were compared when it began.
+    if not (epath.Path(files.path(out, '--out')) / manifest.NAME).exists():
+      images.check_sizes()
+
+  processes.only_first(begin)
 
 
 def _check_saving(request: request_lib.Request, plan: plan_lib.Plan) -> None:

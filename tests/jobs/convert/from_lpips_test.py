@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.conversion.torch_format import writing
 from rq_jax.distributed import partitioning
@@ -68,6 +69,25 @@ def test_heads_of_before_pytorch_1_6_with_a_prefix_give_the_same_network(
   first, prefix, second = capsys.readouterr().out.splitlines()
   assert first.startswith('LPIPS ') and first == second
   assert prefix == "vgg.pth: Removed 'module.' from their names."
+
+
+def test_an_array_that_changed_on_the_disk_is_noticed(
+    files, tmp_path, monkeypatch
+):
+  write = inference_copy.write
+
+  def write_another(folder, config, variables):
+    changed = dict(variables['params'])
+    changed['weight_3'] = np.array(changed['weight_3'])
+    changed['weight_3'].flat[-1] = np.nextafter(np.float32(1), np.float32(2))
+    write(folder, config, {**variables, 'params': changed})
+
+  monkeypatch.setattr(inference_copy, 'write', write_another)
+  with pytest.raises(
+      ValueError, match='params/weight_3 differs from --src=.*vgg'
+  ):
+    from_lpips.from_torchvision(*files, str(tmp_path / 'dst'))
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_files_in_the_wrong_order_are_refused(files, tmp_path):

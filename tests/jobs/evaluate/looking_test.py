@@ -55,3 +55,28 @@ def test_references_of_other_classes_give_no_figures():
   samples = part('inception/pool', rows, num_classes=3)
   others = part('inception/pool', rows, labels=LABELS + 1)
   assert looking.best_and_worst(comparison(samples, others), known) is None
+
+
+def test_the_first_and_last_five_classes_are_listed():
+  labels = np.repeat(np.arange(7, dtype=np.int32), 30)
+  logits = np.zeros((210, 7), np.float32)
+  logits[np.arange(210), labels] = 1
+  for c in range(7):  # The larger the class, the fewer are recognised.
+    logits[30 * c : 31 * c, (c + 1) % 7] = 2
+  known = measuring.Known(labels=labels, class_scores=lambda rows: rows)
+  samples = part('classifier/logits', logits, labels)
+  found = looking.best_and_worst(comparison(samples), known)
+  assert [entry['class'] for entry in found['best']] == [0, 1, 2, 3, 4]
+  assert [entry['class'] for entry in found['worst']] == [6, 5, 4, 3, 2]
+
+
+def test_the_eight_nearest_of_the_first_4096_samples_are_found():
+  rows = np.arange(1, 4099, dtype=np.float32)[:, None]
+  rows[4095], rows[4096] = -0.5, 0
+  samples = part('inception/pool', rows)
+  samples.first = lambda _, count: rows[:count]
+  reference = part('inception/pool', np.zeros((1, 1), np.float32))
+  found = looking.copies(comparison(samples, reference))
+  assert found['searched'] == 4096
+  nearest = [(p['sample'], p['distance']) for p in found['pairs']]
+  assert nearest == [(4095, 0.5), *((i, i + 1) for i in range(7))]

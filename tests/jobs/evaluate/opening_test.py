@@ -128,8 +128,9 @@ def test_a_split_of_a_dataset_is_cropped_as_in_training(tmp_path):
   with pytest.raises(ValueError, match='dataset with splits.*:test'):
     opening.open_images(str(tmp_path), flag='--samples')
   other = opening.open_images(f'{tmp_path}:test', flag='--samples')
-  with pytest.raises(ValueError, match='different sizes.*Set --image_size'):
-    read(other)
+  for check in (lambda: read(other), other.check_sizes):
+    with pytest.raises(ValueError, match='different sizes.*Set --image_size'):
+      check()
 
 
 def test_the_center_has_the_pixels_that_models_see():

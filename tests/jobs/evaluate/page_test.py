@@ -63,3 +63,19 @@ def test_the_class_unlike_its_reference_is_the_worst(found):
   worst = pages.images(text)['Images of class 3']
   np.testing.assert_array_equal(worst[2:18, 2:18], samples[3])
   np.testing.assert_array_equal(worst[2:18, 20:36], samples[7])
+
+
+def test_grids_show_64_images_in_rows_of_16(found):
+  _, text, samples = found
+  grid = pages.images(text)['Samples']
+  assert 'The first 64 of them.' in pages.Page(text).text
+  assert grid.shape == (2 + 4 * 18, 2 + 16 * 18, 3)
+  np.testing.assert_array_equal(grid[-18:-2, -18:-2], samples[63])
+
+
+def test_strips_of_classes_show_16_images(found):
+  _, text, samples = found
+  strip = pages.images(text)['Images of class 3']
+  assert strip.shape == (2 + 18, 2 + 16 * 18, 3)
+  # Every fourth image is of class 3, beginning with image 3.
+  np.testing.assert_array_equal(strip[2:18, -18:-2], samples[3 + 4 * 15])

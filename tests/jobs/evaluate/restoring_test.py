@@ -74,7 +74,9 @@ def test_statistics_from_a_file_need_no_features_of_the_reference(restored):
   assert restored and not found.of_reference
 
 
-def test_pairs_are_compared_by_pixels_and_by_lpips(monkeypatch):
+@pytest.mark.parametrize('batch', [2, 16])  # It only bounds the memory.
+def test_pairs_are_compared_by_pixels_and_by_lpips(batch, monkeypatch):
+  monkeypatch.setattr(restoring, '_LPIPS_BATCH', batch)
   model, variables = tiny.perceptual_stand_in()
   monkeypatch.setattr(perceptual, 'abstract', lambda **_: (model, variables))
   monkeypatch.setattr(

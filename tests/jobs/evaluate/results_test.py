@@ -192,6 +192,7 @@ def test_results_depend_on_the_contents_of_the_file_of_classes(paths, tmp_path):
           networks={},
           dialects=[],
           classes=str(file),
+          chunk_size=1,
       ),
       plan=plan_lib.Plan(measures=[], left_out={}),
       restored=restoring.Restored([], [], clip=None),
