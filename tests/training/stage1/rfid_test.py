@@ -78,6 +78,7 @@ def evaluated(folder, out, count):
       metrics=['fid'],
       dialects=['rq'],
       compares_pairs=True,
+      chunk_size=32,
   )
   found, _ = setup.evaluate(request)
   return fakes.by_metric(found)['fid']['value']
