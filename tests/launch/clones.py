@@ -29,7 +29,7 @@ def write_program(path, text):
 
 
 def start(clone, *words, **variables):
-  """Starts a script of the clone from its root; stand-ins come first on PATH."""
+  """Starts a script in the clone; stand-ins come first on PATH."""
   path = f'{clone.parent / "tools"}:{os.environ["PATH"]}'
   return subprocess.Popen(
       ['bash', *map(str, words)],
@@ -42,7 +42,7 @@ def start(clone, *words, **variables):
 
 
 def run(clone, *words, **variables):
-  """Runs a script of the clone; returns exit code, output and errors."""
+  """Runs a script; returns exit code, output and errors."""
   process = start(clone, *words, **variables)
   output, errors = process.communicate(timeout=60)
   return process.returncode, output, errors

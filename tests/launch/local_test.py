@@ -1,12 +1,19 @@
 """`launch/local.sh`, with stand-ins for the processes that it starts."""
 
+import os
+import pathlib
 import re
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
+from tests import tiny_flags
 from tests.launch import clones
 from tests.launch.clones import clone  # noqa: F401 (a fixture)
+from tests.signals import not_ignored  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.process
 
@@ -168,3 +175,31 @@ def test_a_python_without_jax_is_refused(clone):  # noqa: F811
   code, _, errors = clones.run(clone, SCRIPT, 'train')
   assert code == 1
   assert errors == ("python has no JAX. Run: pip install -e '.[quickstart]'\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_a_run_of_two_processes(tmp_path):
+  """The real command; the folder of this Python is first on the path."""
+  workdir = tmp_path / 'run'
+  path = f'{pathlib.Path(sys.executable).parent}:{os.environ["PATH"]}'
+  started = subprocess.Popen(
+      ['bash', SCRIPT, '--devices=2', 'train', *tiny_flags.FLAGS]
+      + ['--config.train.steps=100000', f'--workdir={workdir}'],
+      cwd=clones.ROOT,
+      env=os.environ | {'PATH': path},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+  )
+  metrics = workdir / 'metrics.jsonl'
+  while started.poll() is None and not (
+      metrics.exists() and metrics.read_text()
+  ):
+    time.sleep(0.1)
+  started.send_signal(signal.SIGINT)
+  output, _ = started.communicate(timeout=120)
+  assert started.returncode == 75, output
+  (saved,) = (workdir / 'checkpoints').iterdir()
+  sentence = f'Interrupted: saved at step {saved.name}.'
+  assert f'\n{sentence}' in output
+  assert f'\n[1] {sentence}' in output
