@@ -121,8 +121,9 @@ run_command() {
 if [[ -e run.pid && ! -e run.code ]] && kill -0 \$(cat run.pid); then
   echo 'A command runs already. Stop it first.' >&2; exit 1
 fi
-rm -f run.code
-setsid nohup bash -c ${inner@Q} >>run.log 2>&1 </dev/null &"
+rm -f run.pid run.code
+setsid nohup bash -c ${inner@Q} >>run.log 2>&1 </dev/null &
+until [[ -s run.pid ]]; do sleep 0.1; done"
 }
 
 verb="${1:-}"
@@ -154,7 +155,9 @@ case "$verb" in
   run) run_command "$@" ;;
   logs)
     on_workers "$worker" "cd rq_jax
-tail -n 100 -F --pid=\$(cat run.pid) run.log; exit \$(cat run.code)"
+tail -n 100 -F --pid=\$(cat run.pid) run.log
+sleep 1  # Until its exit code is written.
+exit \$(cat run.code)"
     ;;
   stop) on_workers all "kill -TERM \$(cat rq_jax/run.pid)" ;;
   collect)
