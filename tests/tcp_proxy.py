@@ -16,6 +16,7 @@ class Proxy:
   def __init__(self, target):
     self._target = target
     self._cut = threading.Event()
+    self._open = []
     self._listener = socket.create_server(('localhost', 0))
     self.port = self._listener.getsockname()[1]
     threading.Thread(target=self._accept, daemon=True).start()
@@ -23,6 +24,13 @@ class Proxy:
   def cut(self):
     """Swallows everything from now on, as an unplugged cable does."""
     self._cut.set()
+
+  def close_all(self):
+    """Closes all connections; new ones are forwarded."""
+    for link in self._open:
+      with contextlib.suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)
+    self._open.clear()
 
   def _accept(self):
     while True:
@@ -36,7 +44,9 @@ class Proxy:
     while far is None:  # The other side may not listen yet.
       with contextlib.suppress(OSError):
         far = socket.create_connection(('localhost', self._target))
+        break
       time.sleep(0.05)
+    self._open += near, far
     for pair in ((near, far), (far, near)):
       threading.Thread(target=self._copy, args=pair, daemon=True).start()
 

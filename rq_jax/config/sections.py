@@ -224,6 +224,12 @@ class Mesh(schema.Section, name='mesh'):
       1, 'Devices that split each layer; -1 takes all remaining devices.',
       at_least=-1, resumable=True,
   )  # fmt: skip
+  slices: int = fields.field(
+      1,
+      'TPU slices, or other groups of devices with a slow network between them.'
+      ' It must divide `data`: only data parallelism crosses slices.',
+      above=0, resumable=True,
+  )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

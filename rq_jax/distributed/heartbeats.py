@@ -17,8 +17,11 @@ lines of text:
 
 The process writes `end CODE` to the standard input of its helper. If this input
 is closed without it, the process has been killed. The helper prints the last
-three messages about other processes to its standard output, `port PORT` when
-it listens, and `unreachable` if it could not connect for `LOST_SECONDS`.
+three messages about other processes to its standard output, and also:
+
+    port PORT           it listens
+    here INDEX          the helper of this process has connected
+    unreachable         it could not connect for `LOST_SECONDS`
 """
 
 import contextlib
@@ -204,7 +207,9 @@ class Helper:
       good = len(words) == 3 and words[0] == 'hello' and words[2].isdecimal()
       if not good or not hmac.compare_digest(words[1], self._token):
         return False
-      self._links[link] = int(words[2])
+      self._links[link] = index = int(words[2])
+      if index not in self._heard:
+        _print(f'here {index}')
     elif words[0] in ('end', 'gone', 'lost'):
       self._announce(' '.join(words))
     if (index := self._links[link]) not in self._ended:

@@ -47,11 +47,13 @@ class _Watch:
 
   def _read(self) -> None:
     for line in self.helper.stdout or ():
-      if line == 'unreachable\n':
+      kind, *values = line.split()
+      if kind == 'unreachable':
         _warn_unreachable()
-      elif (end := _judge(*line.split())) is not None:
+      elif (end := _judge(kind, *values)) is not None:
         if end.code != _RESUMABLE:
           self.blocked.wait(_GRACE_SECONDS)
+        _leaving.set()
         interrupts.say(f'\nError: {end.sentence}')
         interrupts.end_at_once(end.code)
 
@@ -66,6 +68,7 @@ class _Watch:
 
 
 _watch: _Watch | None = None
+_leaving = threading.Event()  # A thread ends this process.
 
 
 def watch() -> None:
@@ -133,7 +136,7 @@ def _judge(kind: str, index: str, code: str = '') -> _End | None:
     return _End(f'{who} has been killed or has crashed. {_RESUME}', _RESUMABLE)
   if code == str(_RESUMABLE):
     return _End(f'{who} has been interrupted. {_RESUME}', _RESUMABLE)
-  if code == '0':
+  if kind == 'here' or code == '0':
     return None
   return _End(
       f'{who} has stopped with an error. Its message gives the reason.', 1
@@ -155,6 +158,7 @@ def await_reason() -> None:
   """
   if _watch is not None:
     _watch.blocked.set()
+  if _watch is not None or _leaving.is_set():
     time.sleep(heartbeats.LOST_SECONDS + 3 * heartbeats.BEAT_SECONDS)
 
 
