@@ -13,7 +13,7 @@ lines of text:
     beat                a heartbeat, every `BEAT_SECONDS`
     end INDEX CODE      a process says that it ends, with this exit code
     gone INDEX          a process has ended without saying so
-    lost INDEX          no heartbeat for `LOST_SECONDS`: hung or cut off
+    lost INDEX          no heartbeat for `LOST_SECONDS`: stopped or cut off
 
 The process writes `end CODE` to the standard input of its helper. If this input
 is closed without it, the process has been killed. The helper prints the last
@@ -153,15 +153,15 @@ class Helper:
 
   def _announce(self, message: str) -> None:
     """Passes a message on to all other helpers, and to the own process."""
-    about = int(message.split()[1])
+    kind, about = message.split()[0], int(message.split()[1])
     if about in self._ended:
       return
     self._ended.add(about)
     self._heard.pop(about, None)
     for link, index in list(self._links.items()):
-      if index not in (None, about):
+      if index is not None:
         self._send(link, message)
-    if about != self._index:
+    if about != self._index or kind == 'lost':
       _print(message)
 
   def _send(self, link: socket.socket, message: str) -> None:

@@ -40,8 +40,8 @@ class _End(NamedTuple):
 class _Watch:
   """Reads the messages of the helper program."""
 
-  def __init__(self, helper: subprocess.Popen):
-    self.helper = helper
+  def __init__(self, helper: subprocess.Popen, index: int):
+    self.helper, self._index = helper, index
     self.blocked = threading.Event()  # The main thread waits for the reason.
     threading.Thread(target=self._read, daemon=True).start()
 
@@ -50,7 +50,7 @@ class _Watch:
       kind, *values = line.split()
       if kind == 'unreachable':
         _warn_unreachable()
-      elif (end := _judge(kind, *values)) is not None:
+      elif (end := _judge(self._index, kind, *values)) is not None:
         if end.code != _RESUMABLE:
           self.blocked.wait(_GRACE_SECONDS)
         _leaving.set()
@@ -101,7 +101,7 @@ def watch() -> None:
     port, token = text.split()
     host = (state.coordinator_address or '').rpartition(':')[0].strip('[]')
     helper = _start(index, token, host, given or port)
-  _watch = _Watch(helper)
+  _watch = _Watch(helper, index)
   interrupts.before_exit(finish)
   # JAX waits for the other processes at the end; one may be lost even then.
   atexit.register(_leave)
@@ -123,13 +123,14 @@ def _start(index: int, token: str, host: str, port: str) -> subprocess.Popen:
   return helper
 
 
-def _judge(kind: str, index: str, code: str = '') -> _End | None:
+def _judge(own: int, kind: str, index: str, code: str = '') -> _End | None:
   """How this process ends after a message; None if it continues."""
   who = f'Process {index}' if int(index) else 'The first process'
+  who = 'This process' if int(index) == own else who
   if kind == 'lost':
     return _End(
         f'{who} has sent no heartbeat for {heartbeats.LOST_SECONDS} s: it'
-        f' hangs, or cannot be reached. {_RESUME}',
+        f' is stopped, hangs, or cannot be reached. {_RESUME}',
         _RESUMABLE,
     )
   if kind == 'gone':

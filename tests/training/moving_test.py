@@ -1,0 +1,31 @@
+"""A run continues on any mesh: the same parameters, the same next loss."""
+
+import jax
+import numpy as np
+import pytest
+
+from rq_jax.distributed import partitioning
+from tests import moving
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+
+# Number of devices, and how they share the work.
+MESHES = (
+    (8, dict(data=8)),
+    (4, dict(data=1, fsdp=4)),
+    (2, dict(data=1, model=2)),
+    (1, dict(data=1)),
+)
+
+
+@pytest.mark.parametrize('stage', [1, 2])
+def test_a_run_moves_from_eight_devices_to_any_mesh(stage, tmp_path):
+  config, workdir = moving.copied(stage, tmp_path)
+  saved, losses = tiny.saved_state(workdir), {}
+  for count, shape in MESHES:
+    mesh = partitioning.make_mesh(shape, devices=jax.devices()[:count])
+    params, losses[count] = moving.step(config, workdir, mesh)
+    tiny.assert_trees_equal(params, saved['params'])
+  for count, loss in losses.items():
+    np.testing.assert_allclose(loss, losses[1], rtol=1e-6, err_msg=count)
