@@ -1,5 +1,8 @@
 """Continues a run on another mesh or in other processes, for one step."""
 
+import hashlib
+import shutil
+
 import jax
 import numpy as np
 
@@ -64,8 +67,15 @@ def step(config, workdir, mesh, *, save=False):
 
 def copied(stage, folder):
   """The experiment of `tiny.finished_run`, and a copy of its folder."""
-  import shutil
-
   return tiny.run_config(stage), shutil.copytree(
       tiny.finished_run(stage), folder / 'moved'
   )
+
+
+def digest(params):
+  """A hash of all parameters, with their names."""
+  found = hashlib.sha256()
+  for path, array in jax.tree_util.tree_leaves_with_path(params):
+    found.update(jax.tree_util.keystr(path).encode())
+    found.update(np.ascontiguousarray(array).tobytes())
+  return found.hexdigest()
