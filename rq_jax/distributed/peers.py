@@ -1,9 +1,9 @@
 """Ends this process with a sentence when another process of it has stopped.
 
 JAX notices a lost process after 100 seconds, and then ends all processes with a
-trace of C++. Helper programs (`heartbeats.py`) notice it earlier. A thread reads
-what they say, and ends this process, whatever its other threads wait for.
-"""
+JAX notices a lost process after 100 seconds, and then ends all processes with
+a trace of C++. Helper programs (`heartbeats.py`) notice it earlier. A thread
+reads what they say, and ends this process, whatever its other threads wait for.
 
 import atexit
 import contextlib
@@ -53,6 +53,8 @@ class _Watch:
       elif (end := _judge(self._index, kind, *values)) is not None:
         if end.code != _RESUMABLE:
           self.blocked.wait(_GRACE_SECONDS)
+        if _leaving.is_set():
+          return  # The main thread has said why.
         _leaving.set()
         interrupts.say(f'\nError: {end.sentence}')
         interrupts.end_at_once(end.code)
@@ -68,7 +70,7 @@ class _Watch:
 
 
 _watch: _Watch | None = None
-_leaving = threading.Event()  # A thread ends this process.
+_leaving = threading.Event()  # This process ends, and has said why.
 
 
 def watch() -> None:
@@ -166,6 +168,7 @@ def await_reason() -> None:
 def finish(code: int) -> None:
   """Says to the other processes that this one ends with an exit code."""
   global _watch
+  _leaving.set()
   watching, _watch = _watch, None
   if watching is not None:
     watching.finish(code)

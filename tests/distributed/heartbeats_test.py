@@ -53,7 +53,15 @@ class Processes:
 
   def _start(self, index, port):
     return subprocess.Popen(
-        [sys.executable, '-c', PROCESS, QUICK, str(index), 'localhost', str(port)],
+        [
+            sys.executable,
+            '-c',
+            PROCESS,
+            QUICK,
+            str(index),
+            'localhost',
+            str(port),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -18,7 +18,7 @@ class Ended(BaseException):
 def listening(monkeypatch):
   """Returns what a process that hears some lines says, and its exit code."""
 
-  def listen(*lines, index=1):
+  def listen(*lines, index=1, ending=False):
     said, done = [], threading.Event()
 
     def end(code):
@@ -31,6 +31,8 @@ def listening(monkeypatch):
     monkeypatch.setattr(peers, '_GRACE_SECONDS', 0.01)
     monkeypatch.setattr(peers, '_leaving', threading.Event())
     monkeypatch.setattr(threading, 'excepthook', lambda _: None)
+    if ending:
+      peers.finish(75)
     text = ''.join(f'{line}\n' for line in lines)
     helper = types.SimpleNamespace(stdout=io.StringIO(text))
     peers._Watch(helper, index)
@@ -62,6 +64,12 @@ def test_a_process_leaves_with_a_sentence_about_the_other(
 
 def test_a_process_that_has_finished_stops_nobody(listening):
   assert not listening('here 2', 'here 3', 'end 2 0')
+
+
+def test_a_process_that_ends_says_only_its_own_reason(listening, monkeypatch):
+  monkeypatch.setattr(peers, '_watch', None)
+  monkeypatch.setattr(peers, '_GRACE_SECONDS', 0.01)
+  assert not listening('end 2 75', ending=True)
 
 
 def test_only_a_warning_follows_where_heartbeats_cannot_come(listening, caplog):

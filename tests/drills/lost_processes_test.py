@@ -97,7 +97,9 @@ def test_the_others_leave_and_a_relaunch_ends_bit_identical(
   seconds = time.monotonic() - begun
   started[victim].kill()
   record_property('seconds', seconds)
-  print(f'{how}, process {victim} of {count}: others left after {seconds:.1f} s')
+  print(
+      f'{how}, process {victim} of {count}: others left after {seconds:.1f} s'
+  )
   assert seconds < 35
   for code, _, error in ended:
     assert code == 75, error
