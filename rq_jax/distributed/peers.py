@@ -5,6 +5,34 @@ trace of C++. Helper programs (`heartbeats.py`) notice it earlier. A thread
 reads what they print, and ends this process, whatever other threads wait for.
 """
 
+import atexit
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from typing import NamedTuple
+
+import jax
+
+from rq_jax.distributed import console
+from rq_jax.distributed import heartbeats
+from rq_jax.distributed import interrupts
+
+PORT = 'RQ_JAX_HEARTBEAT_PORT'
+_KEY = 'rq_jax/heartbeats'
+# Exit code of a process that can be resumed, as after an interruption.
+_RESUMABLE = 75
+# How long this process may take to end by itself after an error of another.
+_GRACE_SECONDS = 8
+_RESUME = 'Run the same command again, in all processes, to resume.'
+
+
+class _End(NamedTuple):
+  """How this process must end."""
+
   sentence: str
   code: int
 
