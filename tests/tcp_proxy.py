@@ -47,8 +47,16 @@ class Proxy:
         break
       time.sleep(0.05)
     self._open += near, far
-    for pair in ((near, far), (far, near)):
-      threading.Thread(target=self._copy, args=pair, daemon=True).start()
+    copies = [
+        threading.Thread(target=self._copy, args=pair, daemon=True)
+        for pair in ((near, far), (far, near))
+    ]
+    for copy in copies:
+      copy.start()
+    for copy in copies:
+      copy.join()
+    near.close()
+    far.close()
 
   def _copy(self, source, sink):
     with contextlib.suppress(OSError):

@@ -226,8 +226,7 @@ class Mesh(schema.Section, name='mesh'):
   )  # fmt: skip
   slices: int = fields.field(
       1,
-      'TPU slices, or other groups of devices with a slow network between them.'
-      ' It must divide `data`: only data parallelism crosses slices.',
+      'TPU slices, between which only the batch is split. Must divide `data`.',
       above=0, resumable=True,
   )  # fmt: skip
 

@@ -67,7 +67,7 @@ class Helper:
     if index == 0:
       self._listener, self._is_known = _listen(port), True
       self._selector.register(self._listener, selectors.EVENT_READ)
-      _print(f'port {self._listener.getsockname()[1]}')
+      _tell(f'port {self._listener.getsockname()[1]}')
     os.set_blocking(0, False)
     self._selector.register(0, selectors.EVENT_READ)
 
@@ -89,6 +89,9 @@ class Helper:
             return self._part()
         else:
           self._read(key.fileobj)
+      if os.getppid() != self._parent:  # A child of it may hold the input.
+        self._announce(f'gone {self._index}')
+        return self._part()
       self._connect(now)
       self._beat(now)
       self._judge(now)
@@ -146,7 +149,7 @@ class Helper:
   def _judge(self, now: float) -> None:
     if not self._is_known and now - self._begun > LOST_SECONDS:
       self._is_known = True
-      _print('unreachable')
+      _tell('unreachable')
     for index, heard in list(self._heard.items()):
       if now - heard > LOST_SECONDS:
         self._announce(f'lost {index}')
@@ -162,7 +165,7 @@ class Helper:
       if index is not None:
         self._send(link, message)
     if about != self._index or kind == 'lost':
-      _print(message)
+      _tell(message)
 
   def _send(self, link: socket.socket, message: str) -> None:
     try:
@@ -209,7 +212,7 @@ class Helper:
         return False
       self._links[link] = index = int(words[2])
       if index not in self._heard:
-        _print(f'here {index}')
+        _tell(f'here {index}')
     elif words[0] in ('end', 'gone', 'lost'):
       self._announce(' '.join(words))
     if (index := self._links[link]) not in self._ended:
@@ -242,9 +245,10 @@ def _listen(port: int) -> socket.socket:
   return socket.create_server(('', port))
 
 
-def _print(message: str) -> None:
+def _tell(message: str) -> None:
+  """Sends a message to the own process, through the standard output."""
   with contextlib.suppress(OSError):
-    print(message, flush=True)
+    os.write(1, f'{message}\n'.encode())
 
 
 def main() -> None:
