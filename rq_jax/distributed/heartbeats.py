@@ -31,6 +31,7 @@ import selectors
 import socket
 import sys
 import time
+from typing import Any
 
 BEAT_SECONDS = 2
 # Together with the time to leave, well below 30 seconds.
@@ -61,7 +62,7 @@ class Helper:
     self._heard: dict[int, float] = {}
     self._ended: set[int] = set()
     self._parent = os.getppid()
-    self._listener = None
+    self._listener: socket.socket | None = None
     self._begun, self._tried, self._next_beat = time.monotonic(), 0.0, 0.0
     self._is_known = False  # Whether there has been a connection.
     if index == 0:
@@ -104,6 +105,7 @@ class Helper:
       return False
 
   def _accept(self) -> None:
+    assert self._listener is not None
     with contextlib.suppress(OSError):
       link, _ = self._listener.accept()
       self._add(link, None)
@@ -194,15 +196,12 @@ class Helper:
       return f'gone {self._index}'
     return f'end {self._index} {lines[0].split()[1]}' if lines else None
 
-  def _read(self, link: socket.socket) -> None:
+  def _read(self, link: Any) -> None:
     if link not in self._links:
       return
     lines = self._receive(link.fileno())
-    if lines is None:
-      return self._drop(link)
-    for line in lines:
-      if not self._obey(link, line.split()):
-        return self._drop(link)
+    if lines is None or not all(self._obey(link, x.split()) for x in lines):
+      self._drop(link)
 
   def _obey(self, link: socket.socket, words: list[str]) -> bool:
     """Obeys a message; returns whether it came from a helper."""
@@ -257,7 +256,8 @@ def main() -> None:
   The first line of the standard input is the token.
   """
   index, host, port = sys.argv[1:]
-  token = sys.stdin.buffer.raw.readline().decode().strip()
+  with open(0, 'rb', buffering=0, closefd=False) as given:
+    token = given.readline().decode().strip()
   Helper(int(index), token, host=host, port=int(port)).run()
 
 

@@ -86,6 +86,7 @@ def test_the_others_leave_and_a_relaunch_ends_bit_identical(
   others = [p for i, p in enumerate(started) if i != victim]
   while not steps.finished(workdir) and others[0].poll() is None:
     time.sleep(0.05)
+  assert others[0].poll() is None, processes.end(started)
   begun = time.monotonic()
   if how == 'killed':
     started[victim].kill()
