@@ -214,7 +214,8 @@ class Helper:
         _tell(f'here {index}')
     elif words[0] in ('end', 'gone', 'lost'):
       self._announce(' '.join(words))
-    if (index := self._links[link]) not in self._ended:
+    index = self._links[link]
+    if index is not None and index not in self._ended:
       self._heard[index], self._is_known = time.monotonic(), True
     return True
 
