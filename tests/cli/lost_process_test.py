@@ -76,4 +76,4 @@ def test_a_process_that_is_killed_ends_the_other_which_can_be_resumed(tmp_path):
 def errors(text):
   """The lines of a standard error that are not about progress."""
   lines = [line.rpartition('\r')[2] for line in text.splitlines()]
-  return [line for line in lines if line and 'step' not in line]
+  return [line for line in lines if line.strip() and 'step' not in line]
