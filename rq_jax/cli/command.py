@@ -16,8 +16,8 @@ _NOTHING_TO_SAVE = (
     'Interrupted while there was nothing to save. Run the same command again.'
 )
 _LOST = (
-    'Another process has stopped, or cannot be reached. Its message gives the'
-    ' reason.'
+    'Another process has stopped, or cannot be reached. Its message may give'
+    ' the reason. Run the same command again, in all processes, to resume.'
 )
 
 
@@ -123,20 +123,34 @@ def _run(values, argv: list[str], doc: str | None, work, more_help) -> int:
   except interrupts.Interrupted as stopped:
     say(str(stopped))
     return INTERRUPTED
-  except (ValueError, FloatingPointError, ImportError, OSError) as error:
-    return fail(str(error))
-  except RuntimeError as error:
-    if not _lost_a_process(error):
-      raise
-    return fail(_LOST)
+  except Exception as error:
+    if _has_lost_a_process(error):
+      fail(_LOST)
+      # The interpreter would wait for the lost process.
+      interrupts.end_at_once(INTERRUPTED)
+    if isinstance(
+        error, (ValueError, FloatingPointError, ImportError, OSError)
+    ):
+      return fail(str(error))
+    raise
 
 
-def _lost_a_process(error: RuntimeError) -> bool:
-  """Whether an error of JAX means that another process has stopped."""
+def _has_lost_a_process(error: Exception) -> bool:
+  """Whether an error means that another process has stopped.
+
+  It does not return if the reason is known: a thread then prints the reason and
+  ends this process.
+  """
+  if 'jax' not in sys.modules:
+    return False
   # Imported here, because parsing flags does not need JAX.
+  from rq_jax.distributed import peers
   from rq_jax.distributed import processes
 
-  return processes.is_lost(error)
+  if not processes.is_lost(error):
+    return False
+  peers.await_reason()
+  return True
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

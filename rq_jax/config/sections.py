@@ -227,6 +227,11 @@ class Mesh(schema.Section, name='mesh'):
       1, 'Devices that split each layer; -1 takes all remaining devices.',
       at_least=-1, resumable=True,
   )  # fmt: skip
+  slices: int = fields.field(
+      1,
+      'TPU slices, between which only the batch is split. Must divide `data`.',
+      above=0, resumable=True,
+  )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

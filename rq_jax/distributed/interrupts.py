@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from rq_jax.distributed import locks
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_STILL = b'\nStill finishing; please wait. SIGKILL would lose unsaved work.\n'
+_BEFORE_EXIT: list[Callable[[int], None]] = []
+_STILL = '\nStill finishing; please wait. SIGKILL would lose unsaved work.'
 
 
 class Interrupted(Exception):
@@ -49,7 +50,7 @@ def leaving_at_once(sentence: str, code: int) -> Iterator[None]:
     if leaving.is_set():
       return  # The handler and the thread may both call this.
     leaving.set()
-    _print_error(f'\n{sentence}\n'.encode())
+    say(f'\n{sentence}')
     _exit_at_once(code)
 
   def watch() -> None:
@@ -133,7 +134,7 @@ class Interrupts:
 
   def _note(self, *_) -> None:
     if self._noted:
-      _print_error(_STILL)
+      say(_STILL)
     self._noted = True
 
 
@@ -165,15 +166,29 @@ def end_at_once(code: int) -> NoReturn:
   _exit_at_once(code)
 
 
-def _print_error(text: bytes) -> None:
-  """Writes to the standard error, unless it is closed or its terminal gone."""
+def say(text: str) -> None:
+  """Writes to the standard error, unless it is closed or its terminal gone.
+
+  Signal handlers and threads may call it while another one prints.
+  """
   if sys.__stderr__ is not None:
     with contextlib.suppress(OSError):
-      os.write(sys.__stderr__.fileno(), text)
+      os.write(sys.__stderr__.fileno(), f'{text}\n'.encode())
+
+
+def before_exit(action: Callable[[int], None]) -> None:
+  """Adds a function of the exit code to call before this process ends at once.
+
+  Args:
+    action: Must return soon, whatever the other threads wait for.
+  """
+  _BEFORE_EXIT.append(action)
 
 
 def _exit_at_once(code: int) -> NoReturn:
   locks.release_all()
+  for action in _BEFORE_EXIT:
+    action(code)
   # Worker processes would wait for this one forever.
   multiprocessing = sys.modules.get('multiprocessing')
   for child in multiprocessing.active_children() if multiprocessing else ():

@@ -10,6 +10,7 @@ import math
 
 import flax.linen as nn
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -43,23 +44,65 @@ def make_mesh(
 
   Args:
     shape: Devices along each of `MESH_AXES`. At most one may be -1, which
-      stands for all the devices that remain; missing axes count as 1.
+      stands for all the devices that remain; missing axes count as 1. In
+      addition, `slices`, the number of groups of devices with fast connections
+      inside each; only the axis `data` crosses slices.
     devices: The devices to arrange; None for all of them.
 
   Returns:
     A mesh whose axes are `MESH_AXES`.
 
   Raises:
-    ValueError: If the shape names an unknown axis or does not cover the devices
-      exactly.
+    ValueError: If the shape names an unknown axis, does not cover the devices
+      exactly, or does not fit their slices.
   """
   devices = jax.devices() if devices is None else devices
+  sizes, slices = _sizes(shape, len(devices)), shape.get('slices', 1)
+  _check_slices(slices, devices)
+  if slices > 1:
+    return _mesh_of_slices(sizes, slices, devices)
   # Logical rules only give hints to the partitioner, hence `Auto` axes.
   return jax.make_mesh(
-      _sizes(shape, len(devices)),
+      sizes,
       MESH_AXES,
       axis_types=(AxisType.Auto,) * len(MESH_AXES),
       devices=devices,
+  )
+
+
+def _check_slices(slices: int, devices: list[Device]) -> None:
+  """Compares the slices with those of TPUs, which are separate networks."""
+  found = len({_slice(device) for device in devices})
+  if devices[0].platform == 'tpu' and found != slices:
+    raise ValueError(
+        f'config.mesh.slices={slices} must be {found}, the number of slices of'
+        f' these {len(devices)} TPUs. Set --config.mesh.slices={found}.'
+    )
+
+
+def _slice(device: Device) -> int:
+  return getattr(device, 'slice_index', None) or 0
+
+
+def _mesh_of_slices(
+    sizes: tuple[int, ...], slices: int, devices: list[Device]
+) -> jax.sharding.Mesh:
+  """A mesh whose first axis goes through one slice after the other.
+
+  Devices that have no slices, or more of them, are divided in the order of
+  their processes.
+  """
+  ordered = sorted(devices, key=lambda d: (_slice(d), d.process_index, d.id))
+  size = len(devices) // slices
+  inside = (sizes[0] // slices, *sizes[1:])
+  blocks = [
+      mesh_utils.create_device_mesh(inside, ordered[i * size : (i + 1) * size])
+      for i in range(slices)
+  ]
+  return jax.sharding.Mesh(
+      np.concatenate(blocks),
+      MESH_AXES,
+      axis_types=(AxisType.Auto,) * len(MESH_AXES),
   )
 
 
@@ -74,7 +117,7 @@ def abstract_mesh(shape: Mapping[str, int], devices: int) -> AbstractMesh:
 
 def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
   """Devices along each of `MESH_AXES`, with -1 resolved."""
-  if unknown := set(shape) - set(MESH_AXES):
+  if unknown := set(shape) - {*MESH_AXES, 'slices'}:
     raise ValueError(
         f'config.mesh={dict(shape)} has unknown axes {sorted(unknown)}. The'
         f' mesh axes are {MESH_AXES}. Change --config.mesh.'
@@ -98,6 +141,13 @@ def _sizes(shape: Mapping[str, int], devices: int) -> tuple[int, ...]:
         f'config.mesh={dict(shape)} needs {math.prod(sizes)} devices, but'
         f' there are {devices}. Set one of --config.mesh.data,'
         ' --config.mesh.fsdp and --config.mesh.model to -1 to use them all.'
+    )
+  slices = shape.get('slices', 1)
+  if slices < 1 or sizes[0] % slices:
+    raise ValueError(
+        f'config.mesh={dict(shape)} has {slices} slices, which do not divide'
+        f' the {sizes[0]} devices along the axis data. Only data parallelism'
+        ' crosses slices. Change --config.mesh.slices or --config.mesh.data.'
     )
   return tuple(sizes)
 

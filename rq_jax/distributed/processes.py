@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from rq_jax.distributed import console
+from rq_jax.distributed import peers
 
 _SLURM = (
     'SLURM_JOB_ID',
@@ -153,6 +154,7 @@ def _join(advice: str, **arguments: Any) -> None:
     raise kind(
         f'The processes could not be joined ({error}). {advice}'
     ) from error
+  peers.watch()
 
 
 def _announced(environment: Mapping[str, str]) -> _Launcher | None:
@@ -205,13 +207,20 @@ def _is_there(package: str) -> bool:
   return importlib.util.find_spec(package) is not None
 
 
-def is_lost(error: RuntimeError) -> bool:
+def is_lost(error: BaseException) -> bool:
   """Whether JAX reports by an error that another process has stopped.
 
-  The error appears in the next operation that all processes take part in.
+  The error appears in the next operation that all processes take part in, or is
+  the cause of one of ours.
   """
-  several = jax.distributed.is_initialized() and jax.process_count() > 1
-  return several and any(words in str(error) for words in _LOST)
+  if not jax.distributed.is_initialized() or jax.process_count() == 1:
+    return False
+  while not any(words in str(error) for words in _LOST):
+    before = error.__cause__ or error.__context__
+    if before is None:
+      return False
+    error = before
+  return True
 
 
 def wait_for_all(point: str) -> None:

@@ -31,6 +31,7 @@ from rq_jax.training import nonfinite
 from rq_jax.training import skipped
 from rq_jax.training import start
 from rq_jax.training import update
+from rq_jax.training import watchdog
 from rq_jax.typing import Metrics, PyTree
 
 
@@ -62,12 +63,7 @@ class Stage:
 
 
 class Splits(NamedTuple):
-  """The data of a run; each split is opened once.
-
-  Attributes:
-    train: Examples to train on.
-    test: Examples to evaluate on.
-  """
+  """Examples to train on and to evaluate on; each split is opened once."""
 
   train: sources.Source
   test: sources.Source
@@ -185,8 +181,10 @@ class _Run:
       with (
           bar,
           contextlib.closing(self._open_batches(self._first_step)) as batches,
+          watchdog.Watchdog() as watch,
       ):
         for step in range(self._first_step + 1, self._total + 1):
+          watch.begin()
           batch = partitioning.global_batch(next(batches), self._mesh)
           batch, counts = self._skipped.counted(step, batch)
           first = signals is None
@@ -200,6 +198,7 @@ class _Run:
           last = step == self._total
           if step % train.log_steps == 0 or last:
             self._log(step, metrics | counts, bar)
+          watch.end()
           if step % train.eval_steps == 0 and not last:
             self._evaluate(step)
           stopping = signals.requested(step)

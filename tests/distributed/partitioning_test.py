@@ -1,6 +1,7 @@
 """Meshes, and which arrays are split along which of their axes."""
 
 import functools
+import types
 
 import flax.linen as nn
 import jax
@@ -97,6 +98,38 @@ def test_an_abstract_mesh_is_that_of_as_many_devices():
   assert planned.axis_types == there.axis_types
   more = partitioning.abstract_mesh(shape, 256)
   assert dict(more.shape) == {'data': 128, 'fsdp': 2, 'model': 1}
+
+
+def test_only_data_parallelism_crosses_slices(monkeypatch):
+  shape = dict(data=-1, fsdp=2, slices=2)
+  # Devices without slices are divided in their order.
+  mesh = partitioning.make_mesh(shape)
+  assert mesh.shape == dict(data=4, fsdp=2, model=1)
+  assert [d.id for d in mesh.devices[:2].flat] == [0, 1, 2, 3]
+  # Here, the slices have every second device.
+  monkeypatch.setattr(partitioning, '_slice', lambda device: device.id % 2)
+  devices = partitioning.make_mesh(shape).devices
+  assert {d.id for d in devices[:2].flat} == {0, 2, 4, 6}
+  assert {d.id for d in devices[2:].flat} == {1, 3, 5, 7}
+  planned = partitioning.abstract_mesh(shape, 8)
+  assert dict(planned.shape) == dict(data=4, fsdp=2, model=1)
+
+
+@pytest.mark.parametrize('slices', [0, 3, 8])
+def test_slices_divide_the_axis_data(slices):
+  shape = dict(data=4, fsdp=2, slices=slices)
+  with pytest.raises(ValueError, match=f'has {slices} slices, which do not'):
+    partitioning.make_mesh(shape)
+
+
+def test_slices_are_those_of_the_tpus():
+  devices = [
+      types.SimpleNamespace(platform='tpu', slice_index=i // 4)
+      for i in range(8)
+  ]
+  for slices in (1, 4):
+    with pytest.raises(ValueError, match='Set --config.mesh.slices=2'):
+      partitioning.make_mesh(dict(data=8, slices=slices), devices=devices)
 
 
 def test_an_unknown_mesh_axis_is_named():

@@ -18,6 +18,14 @@ MESHES = {
     'fsdp': dict(fsdp=8),
     'all': dict(data=2, fsdp=2, model=2),
 }
+# These take longer than the rest of the suite can afford.
+MORE = {
+    'model': dict(model=8),
+    'data and fsdp': dict(data=2, fsdp=4),
+    'data and model': dict(data=4, model=2),
+    'fsdp and model': dict(fsdp=4, model=2),
+    'slices': dict(data=4, fsdp=2, slices=2),
+}
 # Float32 sums over the batch or over split channels have another order, and
 # GroupNorm and BatchNorm enlarge the difference.
 CLOSE = 5e-4
@@ -72,12 +80,15 @@ def alone(stage):
   return step_on(stage, tiny.one_device())
 
 
-@pytest.mark.parametrize('mesh', MESHES)
+@pytest.mark.parametrize(
+    'mesh',
+    [*MESHES, *(pytest.param(name, marks=pytest.mark.drill) for name in MORE)],
+)
 @pytest.mark.parametrize(
     'stage', [stage1, stage2], ids=lambda module: module.__name__[-6:]
 )
 def test_losses_and_gradients_do_not_depend_on_the_mesh(stage, mesh):
-  state, metrics = step_on(stage, partitioning.make_mesh(MESHES[mesh]))
+  state, metrics = step_on(stage, partitioning.make_mesh((MESHES | MORE)[mesh]))
   expected, expected_metrics = alone(stage)
   for name, value in expected_metrics.items():
     np.testing.assert_allclose(

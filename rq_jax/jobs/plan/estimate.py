@@ -68,6 +68,7 @@ class Plan:
 
   Attributes:
     mesh: Number of devices along each mesh axis.
+    slices: Number of slices, which divide the axis data.
     batch_size: Images in a step, on all devices together.
     dtype: Type of the computation.
     parameters: Number of parameters that are trained by gradients, by part of
@@ -87,6 +88,7 @@ class Plan:
   """
 
   mesh: Mapping[str, int]
+  slices: int
   batch_size: int
   dtype: str
   parameters: Mapping[str, int]
@@ -128,6 +130,7 @@ def make(config: Experiment, devices: int) -> Plan:
     }
   return Plan(
       mesh=dict(mesh.shape),
+      slices=config.mesh.slices,
       batch_size=size,
       dtype=config.model.dtype,
       parameters=_by_part(state.params, config.stage),

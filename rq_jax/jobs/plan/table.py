@@ -39,6 +39,9 @@ def _mesh(plan: plan_lib.Plan) -> Iterable[str]:
   axes = ', '.join(f'{axis} {size}' for axis, size in plan.mesh.items())
   share = plan.batch_size // (plan.mesh['data'] * plan.mesh['fsdp'])
   yield f'Mesh: {axes}. Images per step: {plan.batch_size}, per device {share}.'
+  if plan.slices > 1:
+    data = plan.mesh['data'] // plan.slices
+    yield f'{plan.slices} slices, each with data {data} and the other axes.'
 
 
 def _parameters(plan: plan_lib.Plan) -> Iterable[str]:

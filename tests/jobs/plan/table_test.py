@@ -1,5 +1,6 @@
 """Plans estimate memory and cost; data, weights and devices need not exist."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -253,3 +254,9 @@ def test_devices_are_for_plans_alone(capsys):
   words = ['train', '--config=configs/digits/rqvae.py', '--workdir=x']
   assert main_lib.main([*words, '--devices=2']) == 1
   assert 'Add --dry_run' in capsys.readouterr().err
+
+
+def test_a_plan_shows_the_slices(planned):
+  plan = dataclasses.replace(planned[1], slices=2)
+  assert '2 slices, each with data 1 and the other axes.' in table.text(plan)
+  assert 'slices' not in table.text(planned[1])
