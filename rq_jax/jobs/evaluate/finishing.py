@@ -65,7 +65,6 @@ class Finish:
   ) -> dict[str, Any]:
     """Computes the results, and writes the page."""
     request = self.request
-    console.tell('Computing the metrics ...')
     comparison = distances.Comparison(
         samples=samples,
         reference=reference,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rq_jax.distributed import progress
 from rq_jax.evaluation import clip_score
 from rq_jax.evaluation import inception_score
 from rq_jax.evaluation import intervals
@@ -49,25 +50,34 @@ def measure(
     ValueError: If no metric can be computed.
   """
   results, left_out, done = [], {}, {}
-  for wanted in measures:
-    key = _same_value(wanted)
-    try:
-      if key not in done:
-        done[key] = _values(wanted, comparison, known)
-    except ValueError as error:
-      left_out[wanted.title] = str(error)
-      continue
-    for name, found in done[key].items():
-      results.append(
-          {
-              'metric': name,
-              'dialect': wanted.dialect and wanted.dialect.name,
-              **_record(found, len(comparison.samples.images)),
-          }
-      )
+  with progress.bar(total=len(measures), unit='metric', desc='metrics') as bar:
+    for wanted in measures:
+      bar.set_postfix_str(wanted.title)
+      key = _same_value(wanted)
+      try:
+        if key not in done:
+          done[key] = _values(wanted, comparison, known)
+      except ValueError as error:
+        left_out[wanted.title] = str(error)
+      else:
+        results += _records(wanted, done[key], comparison)
+      bar.update()
   if not results:
     raise ValueError(' '.join(dict.fromkeys(left_out.values())))
   return results, left_out
+
+
+def _records(
+    wanted: plan_lib.Measure,
+    values: Mapping[str, Mapping[str, Any]],
+    comparison: distances.Comparison,
+) -> list[dict[str, Any]]:
+  count = len(comparison.samples.images)
+  dialect = wanted.dialect and wanted.dialect.name
+  return [
+      {'metric': name, 'dialect': dialect, **_record(found, count)}
+      for name, found in values.items()
+  ]
 
 
 def _same_value(wanted: plan_lib.Measure) -> tuple[str, str]:
