@@ -12,10 +12,11 @@ import flax.serialization
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 
 from rq_jax import config as config_lib
 from rq_jax import files
+from rq_jax.checkpoints import manifests
+from rq_jax.checkpoints import reading
 from rq_jax.checkpoints import steps
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
@@ -117,6 +118,7 @@ def restore_variables(
     ema: bool = True,
     dtype: str | None = None,
     sharding: jax.sharding.Sharding | PyTree | None = None,
+    verify: bool = True,
 ) -> tuple[Variables, str]:
   """Restores the variables of a model for inference.
 
@@ -130,6 +132,8 @@ def restore_variables(
       keep theirs.
     sharding: Sharding of all variables, or a tree with one for each; None for
       one device.
+    verify: Whether to compare the arrays and the files of the folder with the
+      manifest that was saved with them, see `manifests`.
 
   Returns:
     The variables, and a phrase that describes which ones were restored.
@@ -142,12 +146,16 @@ def restore_variables(
 
   def problem(step: int) -> str | None:
     try:
-      saved = steps.described(path, step)
+      found = steps.described(path, step, verify=verify)
+      if found.manifest is not None:
+        manifests.check_beside(found.manifest, path)
     except Exception as error:
       return steps.damage(error)
-    names = _names(path, saved, abstract, ema)
+    names = _names(path, found.arrays, abstract, ema)
     try:
-      variables = _restore(path, step, abstract, names, sharding)
+      variables = _restore(
+          path, step, abstract, names, sharding, found.manifest
+      )
     except Exception as error:
       reason = steps.damage(error)
       if jax.process_count() == 1:
@@ -187,7 +195,12 @@ def _names(
 
 
 def _restore(
-    path, step: int, abstract: Variables, names: dict[str, str], sharding
+    path,
+    step: int,
+    abstract: Variables,
+    names: dict[str, str],
+    sharding,
+    manifest: manifests.Manifest | None,
 ) -> Variables:
   """Reads the arrays of one checkpoint; see `restore_variables`."""
   target = {names[name]: tree for name, tree in abstract.items()}
@@ -198,19 +211,10 @@ def _restore(
     sharding = {names[name]: tree for name, tree in sharding.items()}
   else:
     sharding = jax.tree.map(lambda _: sharding, target)
-  restore_args = jax.tree.map(
-      lambda a, s: ocp.ArrayRestoreArgs(
-          sharding=s, global_shape=a.shape, dtype=a.dtype
-      ),
-      target,
-      sharding,
-  )
-  restored = ocp.PyTreeCheckpointer().restore(
-      steps.folder(path) / str(step) / 'state',
-      args=ocp.args.PyTreeRestore(
-          item=target, restore_args=restore_args, partial_restore=True
-      ),
-  )
+  restored = reading.read(path, step, target, sharding, manifest, partial=True)
+  if manifest is not None:
+    manifests.check_arrays(manifest, manifests.flat(restored))
+  restored = reading.cast(restored, target)
   return {name: restored[names[name]] for name in abstract}
 
 
@@ -219,7 +223,7 @@ def has_collection(
 ) -> bool:
   """Whether a checkpoint, the newest by default, has variables of this name."""
   step = steps.find(path, step)
-  return bool(steps.described(path, step).get(name))
+  return bool(steps.described(path, step).arrays.get(name))
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
