@@ -44,7 +44,10 @@ _BESIDE = (
     'tokenizer.json',
 )
 _TOKENIZER = 'tokenizer'  # The folder of a prior's own tokenizer.
-_ADVICE = 'Restore the file from a copy'
+
+
+class ChangedError(ValueError):
+  """A checkpoint is not what was saved; the message names what has changed."""
 
 
 class Array(NamedTuple):
@@ -147,25 +150,25 @@ def read(step: epath.Path, meta: Mapping[str, Any]) -> Manifest | None:
     The manifest; None if an older version saved the checkpoint.
 
   Raises:
-    ValueError: If the manifest is missing or damaged, is of another step, a
+    ChangedError: If the manifest is missing or damaged, is of another step, a
       newer version wrote it, or `meta` has changed.
   """
   where = step / ITEM
   if not where.exists() and ITEM not in meta:
     return None
   if not (where / 'metadata').is_file():
-    raise ValueError('its manifest is missing')
+    raise ChangedError('its manifest is missing')
   raw = files.read_json_object(where / 'metadata')
   if raw.pop('sha256', None) != _sha256(raw):
-    raise ValueError('its manifest is damaged')
+    raise ChangedError('its manifest is damaged')
   if raw['meta'] != _sha256(meta):
-    raise ValueError('its meta has changed since it was saved')
+    raise ChangedError('its meta has changed since it was saved')
   if meta[ITEM] > VERSION:
-    raise ValueError(
+    raise ChangedError(
         f'a newer version of rq_jax saved it ({raw["rq_jax"]}); install that'
     )
   if str(raw['step']) != step.name:
-    raise ValueError(f'it is the checkpoint of step {raw["step"]}')
+    raise ChangedError(f'it is the checkpoint of step {raw["step"]}')
   return Manifest(
       step=raw['step'],
       rq_jax=raw['rq_jax'],
@@ -186,22 +189,22 @@ def check_listed(manifest: Manifest, listed: PyTree) -> None:
     listed: Orbax's metadata of the arrays.
 
   Raises:
-    ValueError: If an array is missing, or has another shape or dtype.
+    ChangedError: If an array is missing, or has another shape or dtype.
   """
   found = flat(listed)
   for name, array in manifest.arrays.items():
     other = found.get(name)
     if other is None:
-      raise ValueError(f'the array {name} is missing')
+      raise ChangedError(f'the array {name} is missing')
     # A damaged file may hold any values here.
     is_saved = list(other.shape or ()) == list(array.shape)
     if not is_saved or str(other.dtype) != array.dtype:
-      raise ValueError(
+      raise ChangedError(
           f'the array {name} is {other.dtype}{list(other.shape or ())}, and was'
           f' {array.dtype}{list(array.shape)} when it was saved'
       )
   if unknown := sorted(found.keys() - manifest.arrays.keys()):
-    raise ValueError(f'the array {unknown[0]} is not in its manifest')
+    raise ChangedError(f'the array {unknown[0]} is not in its manifest')
 
 
 def check_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> None:
@@ -212,18 +215,16 @@ def check_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> None:
     arrays: Arrays as they were saved, by dotted name.
 
   Raises:
-    ValueError: If an array has changed; the message names it.
+    ChangedError: If an array has changed; the message names it.
   """
   if changed := changed_arrays(manifest, arrays):
     more = f' and {len(changed) - 1} more' if len(changed) > 1 else ''
-    raise ValueError(
+    raise ChangedError(
         f'the array {changed[0]}{more} has changed since it was saved'
     )
 
 
-def changed_arrays(
-    manifest: Manifest, arrays: Mapping[str, Any]
-) -> list[str]:
+def changed_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> list[str]:
   """Names of the arrays that differ from their hashes; see `check_arrays`."""
   hashes = jax.device_get(digests.of_arrays(dict(arrays)))
   return [
@@ -241,13 +242,13 @@ def check_config(manifest: Manifest, folder: epath.PathLike) -> None:
   only in inference copies.
 
   Raises:
-    ValueError: If a field has changed; the message names it.
+    ChangedError: If a field has changed; the message names it.
   """
   before, file = manifest.around.config, epath.Path(folder) / _CONFIG
   if before is None:
     return
   if not file.exists():
-    raise ValueError(f'{_CONFIG} is missing. {_ADVICE}')
+    raise ChangedError(f'{_CONFIG} is missing')
   now = files.read_json_object(file)
   if now == before:
     return
@@ -257,9 +258,8 @@ def check_config(manifest: Manifest, folder: epath.PathLike) -> None:
       resumable=manifest.step == 0,
   )
   if changed:
-    raise ValueError(
-        f'{_CONFIG} has changed since it was saved: {"; ".join(changed)}.'
-        f' {_ADVICE}'
+    raise ChangedError(
+        f'{_CONFIG} has changed since it was saved: {"; ".join(changed)}'
     )
 
 
@@ -269,16 +269,16 @@ def check_beside(manifest: Manifest, folder: epath.PathLike) -> None:
   Files that were added later are not known, and do not count.
 
   Raises:
-    ValueError: If a file has changed; the message names it.
+    ChangedError: If a file has changed; the message names it.
   """
   now = surroundings(folder).beside
   for name, value in manifest.around.beside.items():
     if name == _TOKENIZER and name not in now:
       continue  # Another copy may take its place, see `Sampler.restore`.
     if name not in now:
-      raise ValueError(f'{name} is missing. {_ADVICE}')
+      raise ChangedError(f'{name} is missing')
     if now[name] != value:
-      raise ValueError(f'{name} has changed since it was saved. {_ADVICE}')
+      raise ChangedError(f'{name} has changed since it was saved')
 
 
 def num_bytes(manifest: Manifest) -> int:

@@ -43,7 +43,7 @@ def read(
     return ocp.ArrayRestoreArgs(
         sharding=sharding,
         global_shape=array.shape,
-        dtype=saved[name].dtype if name in saved else array.dtype,
+        dtype=jnp.dtype(saved[name].dtype if name in saved else array.dtype),
     )
 
   return _restore(

@@ -117,8 +117,8 @@ def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
     problems[step] = why
   listed = '; '.join(f'{step}: {why}' for step, why in problems.items())
   raise ValueError(
-      f'No checkpoint in {folder(path)} can be read. {listed}. Restore one from'
-      ' a copy, or remove them to start again.'
+      f'No checkpoint in {folder(path)} can be read. {listed}. Restore what'
+      ' is named from a copy, or remove the checkpoints to start again.'
   )
 
 
@@ -134,10 +134,12 @@ def folder(path: epath.PathLike) -> epath.Path:
   return epath.Path(path).resolve() / 'checkpoints'
 
 
-def problem(path: epath.PathLike, step: int) -> str | None:
+def problem(
+    path: epath.PathLike, step: int, *, verify: bool = True
+) -> str | None:
   """Returns why a checkpoint cannot be restored, or None; reads no arrays."""
   try:
-    described(path, step)
+    described(path, step, verify=verify)
   except Exception as error:
     return damage(error)
   return None

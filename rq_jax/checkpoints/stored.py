@@ -5,6 +5,7 @@ see `runs`. The state of an inference copy has only parameters and codebook.
 """
 
 import contextlib
+import functools
 from typing import Any
 
 from etils import epath
@@ -150,20 +151,14 @@ def restore_variables(
       if found.manifest is not None:
         manifests.check_beside(found.manifest, path)
     except Exception as error:
-      return steps.damage(error)
+      return _reason(error)
     names = _names(path, found.arrays, abstract, ema)
     try:
       variables = _restore(
           path, step, abstract, names, sharding, found.manifest
       )
     except Exception as error:
-      reason = steps.damage(error)
-      if jax.process_count() == 1:
-        return reason
-      raise ValueError(  # All processes must restore the same step.
-          f'Checkpoint {step} of {path} cannot be read: {reason}. Choose'
-          ' another step, or move this checkpoint elsewhere.'
-      ) from error
+      return _reason_to_go_on(path, step, error)
     restored[step] = variables, names['params'] != 'params'
     return None
 
@@ -176,6 +171,25 @@ def restore_variables(
   kind = 'averaged parameters' if averaged else 'parameters'
   of_step = f' of step {step}' if step else ''  # Inference copies are of 0.
   return variables, f'{kind}{of_step} from {path}'
+
+
+def _reason(error: Exception) -> str:
+  """Returns what is damaged, and how to use it nevertheless if possible."""
+  reason = steps.damage(error)
+  if isinstance(error, manifests.ChangedError):
+    return f'{reason} (verify=False restores it as it is)'
+  return reason
+
+
+def _reason_to_go_on(path, step: int, error: Exception) -> str:
+  """Returns what is damaged; raises it if there are several processes."""
+  reason = _reason(error)
+  if jax.process_count() == 1:
+    return reason
+  raise ValueError(  # All processes must restore the same step.
+      f'Checkpoint {step} of {path} cannot be read: {reason}. Choose another'
+      ' step, or move this checkpoint elsewhere.'
+  ) from error
 
 
 def _names(
@@ -219,11 +233,16 @@ def _restore(
 
 
 def has_collection(
-    path: epath.PathLike, name: str, *, step: int | None = None
+    path: epath.PathLike,
+    name: str,
+    *,
+    step: int | None = None,
+    verify: bool = True,
 ) -> bool:
   """Whether a checkpoint, the newest by default, has variables of this name."""
-  step = steps.find(path, step)
-  return bool(steps.described(path, step).arrays.get(name))
+  judge = functools.partial(steps.problem, path, verify=verify)
+  step = steps.find(path, step, judge)
+  return bool(steps.described(path, step, verify=verify).arrays.get(name))
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:
