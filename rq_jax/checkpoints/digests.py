@@ -59,6 +59,8 @@ def text(digest: jax.Array | np.ndarray) -> str:
 
 
 def _whole_mesh(array) -> jax.sharding.Sharding | None:
+  if isinstance(array, jax.core.Tracer):
+    return None  # A caller's program decides.
   placed = getattr(array, 'sharding', None)
   if not isinstance(placed, jax.sharding.NamedSharding):
     return None

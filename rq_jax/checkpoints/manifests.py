@@ -218,9 +218,9 @@ def check_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> None:
     ChangedError: If an array has changed; the message names it.
   """
   if changed := changed_arrays(manifest, arrays):
-    more = f' and {len(changed) - 1} more' if len(changed) > 1 else ''
+    more = f', and {len(changed) - 1} more' if len(changed) > 1 else ''
     raise ChangedError(
-        f'the array {changed[0]}{more} has changed since it was saved'
+        f'the array {changed[0]} has changed since it was saved{more}'
     )
 
 
