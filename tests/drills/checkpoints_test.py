@@ -21,8 +21,8 @@ pytestmark = [
     ),
 ]
 
-FLIPS = 12  # In each of four folders.
-CONFIG_FLIPS = 20  # In each of two.
+FLIPS = 250  # In each of four folders.
+CONFIG_FLIPS = 1000  # In each of two.
 CODES = np.arange(8, dtype=np.int32).reshape(2, 2, 2)[None] % tiny.WORDS
 
 
