@@ -14,6 +14,7 @@ deceive: for that, use a SHA-256 of the files.
 import functools
 
 import jax
+from jax import core
 import jax.numpy as jnp
 import numpy as np
 
@@ -59,7 +60,7 @@ def text(digest: jax.Array | np.ndarray) -> str:
 
 
 def _whole_mesh(array) -> jax.sharding.Sharding | None:
-  if isinstance(array, jax.core.Tracer):
+  if isinstance(array, core.Tracer):
     return None  # A caller's program decides.
   placed = getattr(array, 'sharding', None)
   if not isinstance(placed, jax.sharding.NamedSharding):
