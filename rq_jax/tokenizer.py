@@ -51,6 +51,7 @@ class Tokenizer:
       ema: bool = True,
       dtype: str | None = None,
       mesh: jax.sharding.Mesh | None = None,
+      verify: bool = True,
       verbose: bool = True,
   ) -> 'Tokenizer':
     """Restores a tokenizer.
@@ -62,10 +63,12 @@ class Tokenizer:
       dtype: Type of parameters and computation, such as 'bfloat16'; that of the
         training run if None. The quantizer always uses float32.
       mesh: Devices that hold the parameters; the first device if None.
+      verify: Whether to compare files and arrays with their stored hashes.
       verbose: Whether to print which checkpoint was restored.
 
     Raises:
-      ValueError: If the path holds no tokenizer, or an incomplete one.
+      ValueError: If the path holds no tokenizer, or an incomplete one,
+        or one that has changed since it was saved.
     """
     model = build.rqvae(stored.read_rqvae(path), dtype)
     abstract = build.rqvae_variables(model)
@@ -76,6 +79,7 @@ class Tokenizer:
         ema=ema,
         dtype=dtype,
         sharding=mesh and partitioning.state_sharding(abstract, mesh),
+        verify=verify,
     )
     if verbose:
       console.tell(f'Tokenizer: {found}.')

@@ -29,7 +29,7 @@ def read(folder: epath.PathLike) -> tuple[str, ...] | None:
   if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
     raise ValueError(
         f'{file} is damaged: it must be a list of the names of the classes.'
-        ' Restore the file from a copy, or remove it.'
+        ' Restore the file from a copy.'
     )
   return tuple(names)
 

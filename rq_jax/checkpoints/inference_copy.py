@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from rq_jax import files
 from rq_jax.checkpoints import class_names
+from rq_jax.checkpoints import manifests
 from rq_jax.checkpoints import stored
 from rq_jax.config import Experiment
 from rq_jax.typing import Variables
@@ -61,7 +62,8 @@ def write(
 ) -> None:
   """Writes an inference copy into a folder that nobody reads yet.
 
-  Arguments are those of `export`.
+  Files that belong to the copy, such as `sampling.json`, must be in the folder
+  already, so that its manifest covers them. Arguments are those of `export`.
 
   Raises:
     DiskFullError: If there is no room for the copy.
@@ -84,9 +86,15 @@ def write(
     writer.save(
         step / 'state', ocp.args.PyTreeSave(jax.device_get(dict(variables)))
     )
-  (step / 'meta').mkdir()
-  meta = {'fingerprint': fingerprint(variables)}
-  (step / 'meta' / 'metadata').write_text(json.dumps(meta))
+  meta, manifest = manifests.make(
+      0,
+      dict(variables),
+      {'fingerprint': fingerprint(variables)},
+      manifests.surroundings(folder),
+  )
+  for item, values in (('meta', meta), (manifests.ITEM, manifest)):
+    (step / item).mkdir()
+    (step / item / 'metadata').write_text(json.dumps(values))
 
 
 def fingerprint(variables: Variables) -> str:

@@ -53,7 +53,6 @@ def write(
   Raises:
     DiskFullError: If there is no room for the network.
   """
-  inference_copy.write(folder, None, variables)
   described = Description(
       kind=kind,
       fields=dict(fields or {}),
@@ -62,6 +61,7 @@ def write(
   )
   raw = dataclasses.asdict(described)
   files.write_json(epath.Path(folder) / NAME, raw)
+  inference_copy.write(folder, None, variables)
   return described
 
 

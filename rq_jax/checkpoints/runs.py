@@ -2,10 +2,11 @@
 
 A run's folder holds `config.json`, the experiment, and `checkpoints/<step>/`,
 written by Orbax. In each of these, `state` is everything that a training step
-reads and writes, and `meta` holds further facts about the step.
+reads and writes, `meta` holds further facts about the step, and `manifest` says
+what both held when they were saved, see `manifests`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.checkpoints import manifests
+from rq_jax.checkpoints import reading
 from rq_jax.checkpoints import steps
 from rq_jax.distributed import processes
 from rq_jax.typing import PyTree
@@ -50,6 +53,7 @@ class Checkpoints:
       ValueError: If there are checkpoints, and none is whole.
     """
     self._workdir = epath.Path(workdir).resolve()
+    self._around = manifests.surroundings(self._workdir)
     if steps.finished(workdir):
       self._set_aside_after(steps.find(workdir, None))
     folder = steps.folder(workdir)
@@ -69,6 +73,7 @@ class Checkpoints:
                 type_handler_registry=registry
             ),
             'meta': ocp.JsonCheckpointHandler(),
+            manifests.ITEM: ocp.JsonCheckpointHandler(),
         },
     )
 
@@ -90,27 +95,35 @@ class Checkpoints:
   def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
     """Starts to write a checkpoint; `state` may be donated right afterwards.
 
+    Args:
+      step: Step of the checkpoint.
+      state: Arrays on devices or on the host.
+      meta: Further facts, as plain values.
+
     Raises:
       files.DiskFullError: If there is no room. Nothing is written.
       SaveFailedError: If this checkpoint or the one before cannot be written.
     """
     self._require_space(state)
+    state = jax.tree.map(_without_type, state)
+    meta, manifest = manifests.make(step, state, meta, self._around)
     with self._naming_failures():
       self._manager.save(
           step,
           args=ocp.args.Composite(
-              state=ocp.args.PyTreeSave(jax.tree.map(_without_type, state)),
+              state=ocp.args.PyTreeSave(state),
               meta=ocp.args.JsonSave(meta),
+              **{manifests.ITEM: ocp.args.JsonSave(manifest)},
           ),
       )
 
   def restore_newest(
       self, abstract: PyTree, shardings: PyTree
   ) -> tuple[PyTree, dict[str, Any]] | None:
-    """Restores the newest checkpoint that can be read, see `restore`.
+    """Restores the newest checkpoint that is whole, see `restore`.
 
-    Newer ones that cannot be read are reported and moved, as on opening. With
-    several processes, which must all restore the same one, they are an error.
+    Newer ones that cannot be read, or that have changed since they were saved,
+    are reported and moved, as on opening. All processes restore the same one.
 
     Returns:
       The state and its meta; None if there are no checkpoints.
@@ -123,15 +136,8 @@ class Checkpoints:
     def problem(step: int) -> str | None:
       try:
         restored[step] = self.restore(step, abstract, shardings)
-      except Exception as error:
-        reason = steps.damage(error)
-        if jax.process_count() == 1:
-          return reason
-        raise ValueError(
-            f'Checkpoint {step} of {self._workdir} cannot be restored:'
-            f' {reason}. Move checkpoints/{step} elsewhere to resume from the'
-            ' one before.'
-        ) from error
+      except steps.DamagedError as error:
+        return error.reason
       return None
 
     if self.latest_step() is None:
@@ -145,24 +151,47 @@ class Checkpoints:
   def restore(
       self, step: int, abstract: PyTree, shardings: PyTree
   ) -> tuple[PyTree, dict[str, Any]]:
-    """Restores the state of a step, placed by `shardings`, and its meta."""
+    """Restores the state of a step, placed by `shardings`, and its meta.
+
+    Raises:
+      steps.DamagedError: If the checkpoint cannot be read in one of the
+        processes, or has changed since it was saved.
+    """
     plain = jax.eval_shape(lambda t: jax.tree.map(_without_type, t), abstract)
-    restore_args = jax.tree.map(
-        lambda a, s: ocp.ArrayRestoreArgs(
-            sharding=s, global_shape=a.shape, dtype=a.dtype
-        ),
-        plain,
-        shardings,
-    )
-    restored = self._manager.restore(
+    found = self._agreed(step, lambda: steps.described(self._workdir, step))
+    state = self._agreed(
         step,
-        args=ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(plain, restore_args=restore_args),
-            meta=ocp.args.JsonRestore(),
+        lambda: reading.read(
+            self._workdir, step, plain, shardings, found.manifest
         ),
     )
-    state = jax.tree.map(_with_type, restored['state'], abstract)
-    return state, restored['meta']
+    if (manifest := found.manifest) is not None:
+      # All processes take part in hashing, so all must have read their part.
+      self._agreed(
+          step,
+          lambda: manifests.check_arrays(manifest, manifests.flat(state)),
+      )
+    state = reading.cast(state, plain)
+    return jax.tree.map(_with_type, state, abstract), found.meta
+
+  def _agreed(self, step: int, read: Callable[[], Any]) -> Any:
+    """Reads a part of a checkpoint; fails everywhere if it fails anywhere.
+
+    Raises:
+      steps.DamagedError: If the checkpoint is damaged.
+    """
+    result, reason = None, None
+    try:
+      result = read()
+    except Exception as error:
+      reason = steps.damage(error)
+    reason = processes.first_problem(reason)
+    if reason is not None:
+      raise steps.DamagedError(
+          f'Checkpoint {step} of {self._workdir} cannot be read: {reason}.',
+          reason,
+      )
+    return result
 
   def _require_space(self, state: PyTree) -> None:
     """Refuses a state that cannot fit: Orbax would fail in many threads."""

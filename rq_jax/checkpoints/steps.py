@@ -7,13 +7,15 @@ ones are reported with the reason for skipping them.
 
 from collections.abc import Callable
 import functools
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from etils import epath
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.checkpoints import manifests
 from rq_jax.distributed import console
+from rq_jax.typing import PyTree
 
 # Errors of reading a damaged checkpoint. Other errors, such as those about
 # memory or permissions, do not mean that it is damaged.
@@ -27,6 +29,22 @@ _NO_DAMAGE = (
 )
 
 _LENGTH = 200  # Characters of an error that are shown.
+
+
+class Described(NamedTuple):
+  """A checkpoint without the values of its arrays.
+
+  Attributes:
+    arrays: Orbax's metadata of each array.
+    meta: The values in `meta`.
+    manifest: The manifest; None if the checkpoint has none, or if it is not
+      compared.
+  """
+
+  arrays: PyTree
+  meta: dict[str, Any]
+  manifest: manifests.Manifest | None
+
 
 # Returns why a step cannot be restored, or None.
 Judge: TypeAlias = Callable[[int], str | None]
@@ -99,8 +117,8 @@ def _newest(path: epath.PathLike, found: list[int], judge: Judge) -> int:
     problems[step] = why
   listed = '; '.join(f'{step}: {why}' for step, why in problems.items())
   raise ValueError(
-      f'No checkpoint in {folder(path)} can be read. {listed}. Restore one from'
-      ' a copy, or remove them to start again.'
+      f'No checkpoint in {folder(path)} can be read. {listed}. Restore what'
+      ' is named from a copy, or remove the checkpoints to start again.'
   )
 
 
@@ -116,17 +134,27 @@ def folder(path: epath.PathLike) -> epath.Path:
   return epath.Path(path).resolve() / 'checkpoints'
 
 
-def problem(path: epath.PathLike, step: int) -> str | None:
+def problem(
+    path: epath.PathLike, step: int, *, verify: bool = True
+) -> str | None:
   """Returns why a checkpoint cannot be restored, or None; reads no arrays."""
   try:
-    described(path, step)
+    described(path, step, verify=verify)
   except Exception as error:
     return damage(error)
   return None
 
 
-def described(path: epath.PathLike, step: int):
-  """Orbax's metadata for each array in a state; reads no arrays.
+def described(
+    path: epath.PathLike, step: int, *, verify: bool = True
+) -> Described:
+  """Reads all of a checkpoint, except for its arrays.
+
+  Args:
+    path: A run's folder, or an inference copy.
+    step: Step of the checkpoint.
+    verify: Whether to compare what is read, and `config.json`, with the
+      checkpoint's manifest.
 
   Raises:
     Exception: If the checkpoint is not whole; `damage` returns the reason.
@@ -135,9 +163,15 @@ def described(path: epath.PathLike, step: int):
   for name in ('state', 'meta'):
     if not (where / name).is_dir():
       raise ValueError(f'it has no {name}')
-  files.read_json_object(where / 'meta' / 'metadata')
+  meta = files.read_json_object(where / 'meta' / 'metadata')
   files.read_json_object(where / 'state' / '_METADATA')
-  return ocp.PyTreeCheckpointHandler().metadata(where / 'state').tree
+  manifest = manifests.read(where, meta) if verify else None
+  arrays = ocp.PyTreeCheckpointHandler().metadata(where / 'state').tree
+  if manifest is not None:
+    manifests.check_listed(manifest, arrays)
+    manifests.check_config(manifest, path)
+  meta.pop(manifests.ITEM, None)
+  return Described(arrays, meta, manifest)
 
 
 def damage(error: Exception) -> str:

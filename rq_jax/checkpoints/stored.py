@@ -5,6 +5,7 @@ see `runs`. The state of an inference copy has only parameters and codebook.
 """
 
 import contextlib
+import functools
 from typing import Any
 
 from etils import epath
@@ -12,10 +13,11 @@ import flax.serialization
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 
 from rq_jax import config as config_lib
 from rq_jax import files
+from rq_jax.checkpoints import manifests
+from rq_jax.checkpoints import reading
 from rq_jax.checkpoints import steps
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
@@ -117,6 +119,7 @@ def restore_variables(
     ema: bool = True,
     dtype: str | None = None,
     sharding: jax.sharding.Sharding | PyTree | None = None,
+    verify: bool = True,
 ) -> tuple[Variables, str]:
   """Restores the variables of a model for inference.
 
@@ -130,6 +133,8 @@ def restore_variables(
       keep theirs.
     sharding: Sharding of all variables, or a tree with one for each; None for
       one device.
+    verify: Whether to compare the arrays and the files of the folder with the
+      manifest that was saved with them, see `manifests`.
 
   Returns:
     The variables, and a phrase that describes which ones were restored.
@@ -142,20 +147,18 @@ def restore_variables(
 
   def problem(step: int) -> str | None:
     try:
-      saved = steps.described(path, step)
+      found = steps.described(path, step, verify=verify)
+      if found.manifest is not None:
+        manifests.check_beside(found.manifest, path)
     except Exception as error:
-      return steps.damage(error)
-    names = _names(path, saved, abstract, ema)
+      return _reason(error)
+    names = _names(path, found.arrays, abstract, ema)
     try:
-      variables = _restore(path, step, abstract, names, sharding)
+      variables = _restore(
+          path, step, abstract, names, sharding, found.manifest
+      )
     except Exception as error:
-      reason = steps.damage(error)
-      if jax.process_count() == 1:
-        return reason
-      raise ValueError(  # All processes must restore the same step.
-          f'Checkpoint {step} of {path} cannot be read: {reason}. Choose'
-          ' another step, or move this checkpoint elsewhere.'
-      ) from error
+      return _reason_to_go_on(path, step, error)
     restored[step] = variables, names['params'] != 'params'
     return None
 
@@ -168,6 +171,25 @@ def restore_variables(
   kind = 'averaged parameters' if averaged else 'parameters'
   of_step = f' of step {step}' if step else ''  # Inference copies are of 0.
   return variables, f'{kind}{of_step} from {path}'
+
+
+def _reason(error: Exception) -> str:
+  """Returns what is damaged, and how to use it nevertheless if possible."""
+  reason = steps.damage(error)
+  if isinstance(error, manifests.ChangedError):
+    return f'{reason} (verify=False restores it as it is)'
+  return reason
+
+
+def _reason_to_go_on(path, step: int, error: Exception) -> str:
+  """Returns what is damaged; raises it if there are several processes."""
+  reason = _reason(error)
+  if jax.process_count() == 1:
+    return reason
+  raise ValueError(  # All processes must restore the same step.
+      f'Checkpoint {step} of {path} cannot be read: {reason}. Choose another'
+      ' step, or move this checkpoint elsewhere.'
+  ) from error
 
 
 def _names(
@@ -187,7 +209,12 @@ def _names(
 
 
 def _restore(
-    path, step: int, abstract: Variables, names: dict[str, str], sharding
+    path,
+    step: int,
+    abstract: Variables,
+    names: dict[str, str],
+    sharding,
+    manifest: manifests.Manifest | None,
 ) -> Variables:
   """Reads the arrays of one checkpoint; see `restore_variables`."""
   target = {names[name]: tree for name, tree in abstract.items()}
@@ -198,28 +225,24 @@ def _restore(
     sharding = {names[name]: tree for name, tree in sharding.items()}
   else:
     sharding = jax.tree.map(lambda _: sharding, target)
-  restore_args = jax.tree.map(
-      lambda a, s: ocp.ArrayRestoreArgs(
-          sharding=s, global_shape=a.shape, dtype=a.dtype
-      ),
-      target,
-      sharding,
-  )
-  restored = ocp.PyTreeCheckpointer().restore(
-      steps.folder(path) / str(step) / 'state',
-      args=ocp.args.PyTreeRestore(
-          item=target, restore_args=restore_args, partial_restore=True
-      ),
-  )
+  restored = reading.read(path, step, target, sharding, manifest, partial=True)
+  if manifest is not None:
+    manifests.check_arrays(manifest, manifests.flat(restored))
+  restored = reading.cast(restored, target)
   return {name: restored[names[name]] for name in abstract}
 
 
 def has_collection(
-    path: epath.PathLike, name: str, *, step: int | None = None
+    path: epath.PathLike,
+    name: str,
+    *,
+    step: int | None = None,
+    verify: bool = True,
 ) -> bool:
   """Whether a checkpoint, the newest by default, has variables of this name."""
-  step = steps.find(path, step)
-  return bool(steps.described(path, step).get(name))
+  judge = functools.partial(steps.problem, path, verify=verify)
+  step = steps.find(path, step, judge)
+  return bool(steps.described(path, step, verify=verify).arrays.get(name))
 
 
 def _check_shapes(path, target: PyTree, saved: PyTree) -> None:

@@ -122,6 +122,13 @@ def define_model(values: flags.FlagValues) -> None:
       'Type of parameters and computation; by default the type of training.',
       flag_values=values,
   )
+  flags.DEFINE_bool(
+      'verify',
+      True,
+      'Whether to compare the files and arrays of the model with their stored'
+      ' hashes. Without it, a damaged model may be used.',
+      flag_values=values,
+  )
   command.define_path(
       'text_tokenizer',
       None,
@@ -186,6 +193,7 @@ def restore(
       dtype=values.dtype,
       tokenizer=tokenizer,
       text_tokenizer=values.text_tokenizer,
+      verify=values.verify,
   )
   drawn = drawing.Drawing(
       sampler=sampler,

@@ -38,7 +38,7 @@ _ONLY = {
     'checkpoint': (
         'labels', 'tokens', 'num_images', 'seed', 'temperature', 'top_k',
         'top_p', 'guidance', 'guidance_schedule', 'step', 'ema', 'dtype',
-        'model_parallel', 'text_tokenizer',
+        'model_parallel', 'text_tokenizer', 'verify',
     ),
     'tokenizer': ('data', 'split'),
 }  # fmt: skip

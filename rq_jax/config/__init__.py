@@ -18,6 +18,7 @@ reference     writes the page docs/config.md
 from rq_jax.config.experiment import Experiment
 from rq_jax.config.experiment import RQTransformerExperiment
 from rq_jax.config.experiment import RQVAEExperiment
+from rq_jax.config.experiment import changed
 from rq_jax.config.experiment import check
 from rq_jax.config.experiment import check_resumable
 from rq_jax.config.experiment import parse
@@ -43,6 +44,7 @@ __all__ = [
     'RQTransformerExperiment',
     'RQVAEConfig',
     'RQVAEExperiment',
+    'changed',
     'check',
     'check_resumable',
     'check_seed',

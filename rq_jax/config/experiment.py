@@ -225,21 +225,36 @@ def check_resumable(old: Experiment, new: Experiment) -> None:
     ValueError: If fields differ that are not declared as resumable. The message
       names them.
   """
+  if found := changed(old, new):
+    raise ValueError(
+        f'This workdir holds a run with other settings: {"; ".join(found)}.'
+        ' Set them back to resume it, or choose another --workdir.'
+    )
+
+
+def changed(
+    old: Experiment, new: Experiment, *, resumable: bool = False
+) -> list[str]:
+  """Fields that differ, with both values, for errors.
+
+  Args:
+    old: An experiment.
+    new: Another one.
+    resumable: Whether to compare all fields; by default, those that a resumed
+      run may change, or that its data source does not read, do not count.
+  """
   before, after = schema.flatten(old), schema.flatten(new)
   known = schema.walk(type(old)) | schema.walk(type(new))
   ignored = _ignored(new)
-  changed = [
+  return [
       f'config.{name} (was {before.get(name)!r}, is {after.get(name)!r})'
       for name in sorted(before | after)
       if before.get(name) != after.get(name)
-      and not known[name].declaration.resumable
-      and name not in ignored
+      and (
+          resumable
+          or not (known[name].declaration.resumable or name in ignored)
+      )
   ]
-  if changed:
-    raise ValueError(
-        f'This workdir holds a run with other settings: {"; ".join(changed)}.'
-        ' Set them back to resume it, or choose another --workdir.'
-    )
 
 
 def total_steps(experiment: Experiment, num_examples: int) -> int:

@@ -260,6 +260,24 @@ def together(action: Callable[[], Any]) -> None:
     raise error
 
 
+def first_problem(reason: str | None) -> str | None:
+  """Why something failed in this process or in another one; None if nowhere.
+
+  All processes wait until all of them have called it.
+
+  Args:
+    reason: Why it failed in this process; None if it did not.
+  """
+  if jax.process_count() == 1:
+    return reason
+  from jax.experimental import multihost_utils
+
+  failed = multihost_utils.process_allgather(np.array(reason is not None))
+  if reason is None and failed.any():
+    return f'process {int(np.argmax(failed))} of {len(failed)} cannot read it'
+  return reason
+
+
 def only_first(action: Callable[[], Any]) -> None:
   """Runs an action in the first process; if it fails there, all processes fail.
 

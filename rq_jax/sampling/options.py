@@ -128,8 +128,7 @@ def stored(folder: epath.PathLike) -> Sampling:
   except (TypeError, ValueError) as error:
     raise ValueError(
         f'{epath.Path(folder) / sampling_options.FILE} is damaged: {error}'
-        ' Convert the model again, or remove the file to sample with the'
-        ' default options.'
+        ' Convert the model again, or restore the file from a copy.'
     ) from error
 
 

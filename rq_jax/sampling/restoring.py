@@ -25,6 +25,7 @@ def restore(
     mesh: jax.sharding.Mesh | None,
     tokenizer: epath.PathLike | None,
     text_tokenizer: epath.PathLike | None,
+    verify: bool,
 ) -> tuple[dict[str, Any], str]:
   """Restores the parts of a generator; see `Sampler.restore`.
 
@@ -38,12 +39,12 @@ def restore(
   description = stored.read_rqtransformer(folder)
   own = folder / 'tokenizer'
   restored = Tokenizer.restore(
-      other or own, dtype=dtype, mesh=mesh, verbose=False
+      other or own, dtype=dtype, mesh=mesh, verify=verify, verbose=False
   )
   build.check_pair(description, restored.model)
   if other and own.exists():
     # The fingerprint is that of the trained dtype; a cast would change it.
-    given = Tokenizer.restore(other, mesh=mesh, verbose=False)
+    given = Tokenizer.restore(other, mesh=mesh, verify=verify, verbose=False)
     inference_copy.check_fingerprint(own, given.fingerprint)
   prior = build.rqtransformer(description, dtype)
   abstract = build.rqtransformer_variables(prior)
@@ -54,6 +55,7 @@ def restore(
       ema=ema,
       dtype=dtype,
       sharding=mesh and partitioning.state_sharding(abstract, mesh),
+      verify=verify,
   )
   parts = dict(
       prior=prior,

@@ -81,6 +81,7 @@ class Sampler:
       mesh: jax.sharding.Mesh | None = None,
       tokenizer: epath.PathLike | None = None,
       text_tokenizer: epath.PathLike | None = None,
+      verify: bool = True,
       verbose: bool = True,
   ) -> 'Sampler':
     """Restores a generator.
@@ -89,16 +90,15 @@ class Sampler:
       path: Workdir of a stage-2 run, or a converted checkpoint; local or gs://.
       step: Step of the checkpoint; the newest if None.
       ema: Whether to use averaged parameters if the run kept them.
-      dtype: Type of parameters and computation, such as 'bfloat16'; that of the
-        training run if None.
+      dtype: Type of parameters and computation; that of training if None.
       mesh: Devices that share a batch; the first device if None.
       tokenizer: Path of another copy of the tokenizer.
       text_tokenizer: File for prompts; the one in `path` if None.
+      verify: Whether to compare files and arrays with their stored hashes.
       verbose: Whether to print which checkpoint was restored.
 
     Raises:
-      ValueError: If the path holds no RQ-Transformer, or an incomplete one, or
-        if the tokenizer is not the one it was trained with.
+      ValueError: If `path` holds no whole RQ-Transformer with its tokenizer.
     """
     parts, found = restoring.restore(
         path,
@@ -108,6 +108,7 @@ class Sampler:
         mesh=mesh,
         tokenizer=tokenizer,
         text_tokenizer=text_tokenizer,
+        verify=verify,
     )
     if verbose:
       console.tell(f'Sampler: {found}.')
@@ -128,8 +129,7 @@ class Sampler:
   ) -> jax.Array:
     """Keeps some codes of code maps and draws the others: -> int32[B, H, W, D].
 
-    If you keep the first positions, the maps are continued, as with the
-    official `start_loc`.
+    Keeping the first positions continues maps, as official `start_loc` does.
 
     Args:
       key: Random key of all draws.

@@ -1,6 +1,7 @@
 """Tests of networks that metrics use, in their folders."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -52,10 +53,16 @@ def test_a_description_with_missing_entries_is_refused(folder):
     networks.describe(folder, kinds=['resnet'], flag='--classifier')
 
 
-def test_changed_weights_are_found(folder):
+def test_changed_descriptions_are_found(folder):
   file = folder / 'network.json'
   raw = json.loads(file.read_text())
   file.write_text(json.dumps(raw | {'fingerprint': 'f' * 16}))
   described = networks.describe(folder, kinds=['resnet'], flag='--classifier')
+  with pytest.raises(ValueError, match='network.json has changed'):
+    networks.restore(folder, described, abstract())
+  # An older version wrote no manifest.
+  step = folder / 'checkpoints' / '0'
+  shutil.rmtree(step / 'manifest')
+  (step / 'meta' / 'metadata').write_text('{}')
   with pytest.raises(ValueError, match='Convert it again'):
     networks.restore(folder, described, abstract())

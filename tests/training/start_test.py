@@ -1,6 +1,7 @@
 """A run resumes only on the training examples that its checkpoint names."""
 
 import json
+import shutil
 
 from PIL import Image
 import pytest
@@ -36,7 +37,8 @@ def forget(workdir):
   """Rewrites the meta of a checkpoint as older versions wrote it."""
   file = workdir / 'checkpoints' / '2' / 'meta' / 'metadata'
   meta = json.loads(file.read_text())
-  del meta['listing']
+  del meta['listing'], meta['manifest']
+  shutil.rmtree(file.parents[1] / 'manifest')
   file.write_text(json.dumps(meta))
 
 

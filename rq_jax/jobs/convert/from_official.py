@@ -136,8 +136,9 @@ def _convert(path: pathlib.Path, target: pathlib.Path, ema: bool) -> None:
       variables = model.variables(bar.update)
     console.tell('Writing ...')
     names = class_names.read(path.parent)  # `to_official` keeps them there.
-    inference_copy.write(target, model.config, variables, classes=names)
+    target.mkdir(exist_ok=True)
     sampling_options.write(target, _sampling(model))
+    inference_copy.write(target, model.config, variables, classes=names)
     del variables
     _compare(model, target)
 

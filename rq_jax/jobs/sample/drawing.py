@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
+import functools
 import hashlib
 from typing import Any, TypeVar
 
@@ -165,6 +166,7 @@ def restore(
     dtype: str | None = None,
     tokenizer: str | None = None,
     text_tokenizer: str | None = None,
+    verify: bool = True,
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
@@ -179,6 +181,7 @@ def restore(
     dtype: Type of parameters and computation; None for the type of training.
     tokenizer: Path of another copy of the tokenizer; None for the model's own.
     text_tokenizer: File for prompts; None for the file of the checkpoint.
+    verify: Whether to compare files and arrays with their stored hashes.
 
   Returns:
     The sampler, and a description of its origin for the manifest.
@@ -189,32 +192,46 @@ def restore(
   compilation.keep()
   mesh = _local_mesh(chunk_size, model_parallel)
   stored.read_config(checkpoint, stage=2)
-  restored = {}
-
-  def problem(step: int) -> str | None:
-    try:
-      restored[step] = Sampler.restore(
+  step, sampler = _newest_whole(
+      checkpoint,
+      step,
+      functools.partial(
+          Sampler.restore,
           checkpoint,
-          step=step,
           ema=ema,
           dtype=dtype,
           mesh=mesh,
           tokenizer=tokenizer,
           text_tokenizer=text_tokenizer,
-      )
-    except steps.DamagedError as error:
-      return error.reason
-    return None
-
-  step = steps.find(checkpoint, step, problem)
-  sampler = restored[step]
-  ema = ema and stored.has_collection(checkpoint, 'ema_params', step=step)
+          verify=verify,
+      ),
+  )
+  ema = ema and stored.has_collection(
+      checkpoint, 'ema_params', step=step, verify=verify
+  )
   return sampler, {
       'checkpoint': str(checkpoint),
       'step': step,
       'ema': ema,
       'dtype': sampler.prior.dtype,
   }
+
+
+def _newest_whole(
+    checkpoint: str, step: int | None, restore: Callable[..., Sampler]
+) -> tuple[int, Sampler]:
+  """The given step, or the newest that can be restored, and its sampler."""
+  restored = {}
+
+  def problem(step: int) -> str | None:
+    try:
+      restored[step] = restore(step=step)
+    except steps.DamagedError as error:
+      return error.reason
+    return None
+
+  step = steps.find(checkpoint, step, problem)
+  return step, restored[step]
 
 
 def _local_mesh(
