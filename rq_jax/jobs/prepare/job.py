@@ -141,8 +141,9 @@ class _Preparing:
     self._dataset, self._options = dataset, options
 
   def make_room(self) -> None:
-    """Removes unfinished files, and checks the space for missing shards."""
+    """Removes damaged and unfinished files, and checks the space for shards."""
     folder = self._dataset.folder
+    self._dataset.remove_damaged()
     for file in folder.glob(f'*{files.PARTIAL}'):
       file.unlink(missing_ok=True)
     if self._options.resize is None:

@@ -1,0 +1,230 @@
+"""Folders that jobs write, and what a user gets from them.
+
+Each kind of folder has a function that writes one, and a function that returns
+all that a user would read: arrays as bytes, texts, labels. Jobs are run again
+first, as a user would after a fault.
+"""
+
+import functools
+
+import numpy as np
+
+from rq_jax.config import sections
+from rq_jax.data import image_files
+from rq_jax.data.sources import features
+from rq_jax.data.sources import tfds
+from rq_jax.data.sources import webdataset
+from rq_jax.jobs.encode import job as encode
+from rq_jax.jobs.evaluate import opening
+from rq_jax.jobs.sample import layout
+from tests.data import caches
+from tests.data import tars
+from tests.jobs import encoding
+from tests.jobs import generators
+from tests.jobs import kills
+from tests.jobs import rejection
+from tests.jobs.evaluate import fakes
+from tests.jobs.prepare import folders
+
+IGNORED = ('.lock', '.heartbeat')
+
+
+def files_of(folder):
+  """All files below a folder that rq_jax wrote, in order."""
+  return sorted(
+      file
+      for file in folder.rglob('*')
+      if file.is_file()
+      and file.name not in IGNORED
+      and file.suffix != '.tar'
+  )
+
+
+# Caches of features.
+
+
+def write_cache(folder):
+  """A cache of 20 examples in two shards, with two views and texts."""
+  values, labels = caches.examples(20, views=2)
+  texts = [f'text {i}' for i in range(20)]
+  names = tuple(f'class {i}' for i in range(200))
+  caches.write(
+      folder, values, labels, num_shards=2, texts=texts, class_names=names
+  )
+
+
+def read_cache(folder):
+  """All that stage 2 reads of a cache."""
+  source = features.Features(folder, 'train')
+  found = [
+      (
+          [np.asarray(view).tobytes() for view in source[i]['features']],
+          int(source[i]['label']),
+          source.text(i),
+      )
+      for i in range(len(source))
+  ]
+  about = source.fingerprint, source.shape, source.views
+  return found, about, source.num_classes, source.class_names
+
+
+# Prepared datasets.
+
+
+def write_prepared(folder):
+  """A prepared dataset of 40 images; its source is beside it."""
+  images = folder.parent / 'images'
+  if not images.exists():
+    folders.write(images)
+  folders.prepare(images, folder)
+
+
+def read_prepared(folder):
+  """All that the source `tfds` reads."""
+  found = []
+  for split in ('train', 'test'):
+    data = sections.Data(source='tfds', path=str(folder))
+    source = tfds.open_split(data, split)
+    found.append([source.content(i) for i in range(len(source))])
+    names = [source.name(i) for i in range(len(source))]
+    found.append([name.replace(str(folder), '') for name in names])
+    found.append([int(source[i]['label']) for i in range(len(source))])
+    found.append((source.class_names, source.num_classes))
+  return found
+
+
+def prepare_again(folder):
+  """The files of a prepared dataset after the same command again."""
+  write_prepared(folder)
+  return contents(folder)
+
+
+# Tar files.
+
+
+def write_tars(folder):
+  """Two tar files whose samples are indexed."""
+  for number, rows in enumerate((range(7), range(7, 12))):
+    tars.write_samples(
+        folder / f'{number}.tar', rows, cls=lambda n: n % 3, txt=str
+    )
+  read_tars(folder)
+
+
+def read_tars(folder):
+  """All that the source `webdataset` reads."""
+  found = []
+  for split in ('train', 'test'):
+    source = webdataset.WebDataset(folder, split)
+    for i in range(len(source)):
+      found.append((source.content(i), int(source[i]['label'])))
+      found.append(source.text(i))
+    found.append((source.num_classes, source.listing))
+  return found
+
+
+# Jobs that draw.
+
+
+def draw(folder, *, format):
+  """Runs a sampling job; returns its files."""
+  generators.run_labels(folder, format=format)
+  return generators.contents(folder)
+
+
+def draw_partly(folder, *, format):
+  """Runs a sampling job that is killed after two of three chunks."""
+  write, written = layout.Files.write, []
+
+  def mortal(self, chunk, *args):
+    if len(written) == 2:
+      raise kills.Killed
+    written.append(chunk)
+    return write(self, chunk, *args)
+
+  layout.Files.write = mortal
+  try:
+    draw(folder, format=format)
+  except kills.Killed:
+    pass
+  finally:
+    layout.Files.write = write
+
+
+def choose(folder):
+  """Runs a job with rejection sampling; returns its files."""
+  rejection.run(folder, format='npz')
+  return generators.contents(folder)
+
+
+def view(folder):
+  """What `evaluate` reads of a folder with images; nothing is drawn."""
+  images = opening.open_images(str(folder), flag='--samples')
+  pixels = [part.tobytes() for part in images.read([range(len(images))])]
+  labels = None if images.labels is None else images.labels.tolist()
+  return pixels, labels
+
+
+# Jobs that encode or evaluate.
+
+
+def encode_all(folder):
+  """Encodes a dataset; returns the files of the cache."""
+  encode.encode(encoding.stand_in(), encoding.data(), str(folder))
+  return contents(folder)
+
+
+def encode_partly(folder):
+  """Encodes a dataset until a device is lost after three shards."""
+  tokenizer = encoding.stand_in(batches=3, then=encoding.fail)
+  try:
+    encode.encode(tokenizer, encoding.data(), str(folder))
+  except RuntimeError:
+    return
+
+
+def evaluate(folder):
+  """Evaluates images that lie beside the folder; returns all results."""
+  paths = [folder.parent / f'{name}.npz' for name in 'ab']
+  if not paths[0].exists():
+    fakes.write(paths[0], 40)
+    fakes.write(paths[1], 30, seed=1)
+  found = fakes.evaluate(folder, *map(str, paths))
+  return found, fakes.contents(folder)
+
+
+def contents(folder):
+  """Bytes of all files of a folder, by name."""
+  return {
+      str(f.relative_to(folder)): f.read_bytes() for f in files_of(folder)
+  }
+
+
+KINDS = {
+    'cache': (write_cache, read_cache),
+    'prepared': (write_prepared, read_prepared),
+    'prepared again': (write_prepared, prepare_again),
+    'tar index': (write_tars, read_tars),
+    'encode': (encode_partly, encode_all),
+    'evaluate': (evaluate, evaluate),
+    'rejection': (choose, choose),
+    **{
+        f'sample {format}': (
+            functools.partial(draw, format=format),
+            functools.partial(draw, format=format),
+        )
+        for format in layout.FORMATS
+    },
+    **{
+        f'interrupted {format}': (
+            functools.partial(draw_partly, format=format),
+            functools.partial(draw, format=format),
+        )
+        for format in layout.FORMATS
+    },
+    **{
+        f'view {format}': (functools.partial(draw, format=format), view)
+        for format in layout.FORMATS
+    },
+}
+ERRORS = (ValueError, OSError, image_files.BrokenImageError)
