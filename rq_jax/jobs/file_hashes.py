@@ -49,7 +49,7 @@ class FileHashes:
     """
     found = of_final_files(self.folder)
     for record in self._records():
-      found |= _of_chunk(record)
+      found |= _recorded_in(record)
     return found
 
   def are_finished(
@@ -101,7 +101,7 @@ class FileHashes:
     sound = {n for n, hash in zip(recorded, found) if hash == recorded[n]}
     wrong = [n for n in recorded.keys() - sound if (self.folder / n).exists()]
     for record in self._records():
-      if not _of_chunk(record):
+      if not _recorded_in(record):
         wrong.append(f'{record.parent.name}/{record.name}')
     for name in wrong:
       (self.folder / name).unlink()
@@ -145,12 +145,8 @@ def of_final_files(folder: epath.PathLike) -> dict[str, str]:
   file = epath.Path(folder) / NAME
   if not file.exists():
     return {}
-  try:
-    value = files.read_json_object(file)
-    if hashes.is_sealed(value):
-      return hashes.unsealed(value, file)['files']
-  except ValueError:
-    pass  # Both are reported in the same way.
+  if found := _recorded_in(file):
+    return found
   raise ValueError(
       f'{file} is damaged, so nothing shows whether the other files in its'
       ' folder are intact. Restore it from a copy, or remove it and run the'
@@ -191,12 +187,12 @@ def described(names: Collection[str]) -> str:
   return f'{len(names)} {what} ({shown}{more}) {"is" if one else "are"}'
 
 
-def _of_chunk(record: epath.Path) -> dict[str, str]:
-  """The hashes of the files of a chunk; none if the record is damaged."""
+def _recorded_in(record: epath.Path) -> dict[str, str]:
+  """The hashes in a JSON file; none if it is damaged or another file."""
   try:
     value = files.read_json_object(record)
     if hashes.is_sealed(value):
-      return hashes.unsealed(value, record)['files']
+      return hashes.unsealed(value, record).get('files', {})
   except (ValueError, OSError):
     pass
   return {}

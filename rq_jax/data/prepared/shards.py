@@ -8,6 +8,7 @@ examples were refused.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import importlib
 import os
@@ -134,26 +135,33 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[Writer]:
+def writing(
+    path: pathlib.Path, *, needs: int | None = None
+) -> Iterator[Writer]:
   """Opens a writer; afterwards, the file gets its final name.
 
   Call `close` within the `with` block. An error leaves nothing behind.
 
   Args:
     path: The final path of the shard.
+    needs: About the bytes that the shard needs, for the error; None if unknown.
 
   Raises:
     files.DiskFullError: If the disk becomes full.
+    OSError: If the file cannot be written for another reason.
   """
   partial = path.with_name(path.name + files.PARTIAL)
   partial.unlink(missing_ok=True)
-  with files.naming_a_full_disk(path):
+  with files.naming_a_full_disk(path, needs=needs):
     writer = Writer(partial)
     try:
       yield writer
       os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
       writer.discard()
+      # The library raises this for all errors of the file system.
+      if isinstance(error, RuntimeError) and str(partial) in str(error):
+        raise OSError(errno.EIO, str(error), str(path)) from error
       raise
 
 

@@ -192,7 +192,8 @@ class _Preparing:
   ) -> Iterator[int]:
     """Writes one shard; yields 1 for each image."""
     folder, refused = self._dataset.folder, []
-    with shards.writing(folder / shard.name) as writer:
+    needs = None if self._options.resize else _bytes_of(shard)
+    with shards.writing(folder / shard.name, needs=needs) as writer:
       for record in maker.records(shard):
         check()
         if isinstance(record, bytes):
