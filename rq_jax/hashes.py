@@ -14,8 +14,6 @@ from typing import Any
 
 from etils import epath
 
-from rq_jax import files
-
 _BYTES = 16
 _FIELD = 'hash'
 

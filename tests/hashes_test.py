@@ -23,7 +23,8 @@ def test_hashes_are_those_of_the_standard_library(tmp_path):
 def test_a_sealed_object_is_what_it_was():
   value = {'b': 1, 'a': {'c': None}}
   sealed = hashes.seal(value)
-  assert sealed == value | {'hash': blake(json.dumps(value, sort_keys=True).encode())}
+  text = json.dumps(value, sort_keys=True)
+  assert sealed == value | {'hash': blake(text.encode())}
   assert hashes.is_sealed(sealed) and not hashes.is_sealed(value)
   assert hashes.unsealed(sealed, 'x.json') == value
   assert hashes.unsealed(value, 'x.json') == value  # Of an older version.

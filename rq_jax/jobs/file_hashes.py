@@ -179,7 +179,7 @@ def require_complete(folder: epath.PathLike) -> None:
 
 
 def described(names: Collection[str]) -> str:
-  """Names of files and a verb for a message, such as '3 files (a, b, c) are'."""
+  """Names of files and a verb, such as '3 files (a, b, c) are'."""
   shown = ', '.join(sorted(names)[:_SHOWN])
   more = ', ...' if len(names) > _SHOWN else ''
   one = len(names) == 1

@@ -1,5 +1,6 @@
 """Damages one file of a folder at a time, in ways that faults do."""
 
+import os
 import shutil
 
 import numpy as np
@@ -12,17 +13,16 @@ def flip(file, rng):
     return False
   bit = int(rng.integers(8 * len(content)))
   content[bit // 8] ^= 1 << bit % 8
-  file.write_bytes(content)
+  _overwrite(file, bytes(content))
   return True
 
 
 def truncate(file, rng):
   """Cuts a file off at a random place, or empties it."""
-  size = file.stat().st_size
-  if not size:
+  content = file.read_bytes()
+  if not content:
     return False
-  with file.open('r+b') as stream:
-    stream.truncate(int(rng.integers(size)))
+  _overwrite(file, content[: int(rng.integers(len(content)))])
   return True
 
 
@@ -34,13 +34,12 @@ def remove(file, rng):
 
 
 def swap(file, rng):
-  """Swaps a file with another one of the same kind in its folder."""
+  """Swaps a file with another one of its kind; returns False without one."""
   others = [
       other
       for other in sorted(file.parent.iterdir())
-      if other != file
+      if other.is_file()
       and other.suffix == file.suffix
-      and other.is_file()
       and not other.name.startswith('.')
       and other.read_bytes() != file.read_bytes()
   ]
@@ -48,41 +47,43 @@ def swap(file, rng):
     return False
   other = others[int(rng.integers(len(others)))]
   kept = file.read_bytes()
-  file.write_bytes(other.read_bytes())
-  other.write_bytes(kept)
+  _overwrite(file, other.read_bytes())
+  _overwrite(other, kept)
   return True
 
 
-def outcome(sound, damaged, *, damage, number, seed, read, expected, files_of):
+def outcome(sound, damaged, *, damage, number, seed, kind, expected):
   """Damages a copy of a folder, and reads it.
 
   Args:
     sound: The folder.
-    damaged: Where the copy goes; replaced.
+    damaged: Where the copy goes; it is replaced.
     damage: One of the functions above.
     number: Index of the file, modulo the number of files.
     seed: Seed of the place of the damage.
-    read: Returns what a user gets from a folder.
-    expected: What `read` returns for the sound folder.
-    files_of: Returns the files of a folder.
+    kind: The `job_folders.Kind` of the folder.
+    expected: What `kind.read` returns for the sound folder.
 
   Returns:
-    The name of the file, and 'equal', 'silent' or the text of the error; None
-    if the file cannot be damaged like this.
+    None if the file cannot be damaged like this; else the name of the file, and
+    'equal', 'different', or the exception.
   """
   shutil.rmtree(damaged, ignore_errors=True)
   shutil.copytree(sound, damaged)
-  file = files_of(damaged)[number % len(files_of(damaged))]
-  name = str(file.relative_to(damaged))
-  status = file.stat()
+  files = kind.files(damaged)
+  file = files[number % len(files)]
   if not damage(file, np.random.default_rng(seed)):
     return None
-  if file.exists():  # Damage of a disk does not change the time.
-    import os
-
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+  name = str(file.relative_to(damaged))
   try:
-    found = read(damaged)
+    found = kind.read(damaged)
   except Exception as error:
     return name, error
-  return name, 'equal' if found == expected else 'silent'
+  return name, 'equal' if found == expected else 'different'
+
+
+def _overwrite(file, content):
+  """Replaces the content, not the times: faults of disks do not change them."""
+  status = file.stat()
+  file.write_bytes(content)
+  os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -5,12 +5,14 @@ all that a user would read: arrays as bytes, texts, labels. Jobs are run again
 first, as a user would after a fault.
 """
 
+from collections.abc import Callable
 import functools
+import pathlib
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rq_jax.config import sections
-from rq_jax.data import image_files
 from rq_jax.data.sources import features
 from rq_jax.data.sources import tfds
 from rq_jax.data.sources import webdataset
@@ -26,18 +28,35 @@ from tests.jobs import rejection
 from tests.jobs.evaluate import fakes
 from tests.jobs.prepare import folders
 
-IGNORED = ('.lock', '.heartbeat')
+# Files of locks, and a description that no result depends on.
+IGNORED = ('.lock', '.heartbeat', 'encoded.json')
 
 
-def files_of(folder):
-  """All files below a folder that rq_jax wrote, in order."""
-  return sorted(
-      file
-      for file in folder.rglob('*')
-      if file.is_file()
-      and file.name not in IGNORED
-      and file.suffix != '.tar'
-  )
+class Kind(NamedTuple):
+  """A kind of folder.
+
+  Attributes:
+    write: Writes a folder, which is damaged then.
+    read: Returns what a user gets from a folder, after the command that wrote
+      it, where `again` is true.
+    again: Whether that command is run.
+  """
+
+  write: Callable[[pathlib.Path], Any]
+  read: Callable[[pathlib.Path], Any]
+  again: bool = True
+
+  def files(self, folder):
+    """All files that rq_jax wrote to a folder, in order."""
+    return sorted(
+        file
+        for file in folder.rglob('*')
+        if file.is_file() and not _is_foreign(file)
+    )
+
+
+def _is_foreign(file):
+  return file.name in IGNORED or file.suffix == '.tar'
 
 
 # Caches of features.
@@ -200,35 +219,28 @@ def evaluate(folder):
 def contents(folder):
   """Bytes of all files of a folder, by name."""
   return {
-      str(f.relative_to(folder)): f.read_bytes() for f in files_of(folder)
+      str(file.relative_to(folder)): file.read_bytes()
+      for file in folder.rglob('*')
+      if file.is_file() and not _is_foreign(file)
   }
 
 
+def _sampling():
+  for name in layout.FORMATS:
+    run = functools.partial(draw, format=name)
+    part = functools.partial(draw_partly, format=name)
+    yield f'samples as {name}', Kind(run, run)
+    yield f'unfinished samples as {name}', Kind(part, run)
+    yield f'samples as {name} for evaluation', Kind(run, view, again=False)
+
+
 KINDS = {
-    'cache': (write_cache, read_cache),
-    'prepared': (write_prepared, read_prepared),
-    'prepared again': (write_prepared, prepare_again),
-    'tar index': (write_tars, read_tars),
-    'encode': (encode_partly, encode_all),
-    'evaluate': (evaluate, evaluate),
-    'rejection': (choose, choose),
-    **{
-        f'sample {format}': (
-            functools.partial(draw, format=format),
-            functools.partial(draw, format=format),
-        )
-        for format in layout.FORMATS
-    },
-    **{
-        f'interrupted {format}': (
-            functools.partial(draw_partly, format=format),
-            functools.partial(draw, format=format),
-        )
-        for format in layout.FORMATS
-    },
-    **{
-        f'view {format}': (functools.partial(draw, format=format), view)
-        for format in layout.FORMATS
-    },
+    'cache': Kind(write_cache, read_cache, again=False),
+    'unfinished cache': Kind(encode_partly, encode_all),
+    'dataset': Kind(write_prepared, read_prepared, again=False),
+    'dataset, prepared again': Kind(write_prepared, prepare_again),
+    'index of tar files': Kind(write_tars, read_tars, again=False),
+    'evaluation': Kind(evaluate, evaluate),
+    'rejection': Kind(choose, choose),
+    **dict(_sampling()),
 }
-ERRORS = (ValueError, OSError, image_files.BrokenImageError)

@@ -14,7 +14,7 @@ from rq_jax.data.feature_cache import layout
 
 
 def of_views(features: np.ndarray) -> np.ndarray:
-  """The checksums of the views of examples: float16[n, V, ...] -> uint32[n, V]."""
+  """The checksums of views: float16[n, V, H, W, C] -> uint32[n, V]."""
   count, views = features.shape[:2]
   found = np.empty((count, views), np.uint32)
   for example in range(count):

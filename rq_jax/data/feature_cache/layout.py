@@ -9,9 +9,9 @@
   path/train/text_offsets-00000-of-00002.npy    int64[n + 1], only with texts
 
 V is the number of views (crops) of each image. The checksum of a view is the
-CRC-32 of its features; earlier caches of version 2 have no checksums. Text i of a shard is the UTF-8
-bytes from text_offsets[i] up to, but not including, text_offsets[i + 1].
-`records` describes the JSON files.
+CRC-32 of its features; earlier caches of version 2 have no checksums. Text i of
+a shard is the UTF-8 bytes from text_offsets[i] up to, but not including,
+text_offsets[i + 1]. `records` describes the JSON files.
 
 Shard s of S holds the examples from N * s // S up to, but not including,
 N * (s + 1) // S of the split, in order. S follows from the size of the split,

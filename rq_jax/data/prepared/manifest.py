@@ -5,7 +5,7 @@
   version        of the format; 1 has no hashes except for those of the shards
   shards         what each shard holds; see `shards.Written`
   descriptions   hashes of the files that describe the dataset to TFDS
-  info           hash of the contents of dataset_info.json, which is written last
+  info           hash of the contents of dataset_info.json
   hash           of all of the above
 """
 
@@ -25,8 +25,8 @@ VERSION = 2
 
 _REQUESTS = 16  # Shards that are looked at at a time; storage may be remote.
 _ADVICE = (
-    'Run `python -m rq_jax prepare` with the same values again, which makes only'
-    ' damaged files again, or restore the file from a copy.'
+    'Run `python -m rq_jax prepare` with the same values again, which makes'
+    ' only damaged files again, or restore the file from a copy.'
 )
 
 
@@ -67,7 +67,9 @@ def check(folder: epath.PathLike) -> None:
   if contents['version'] == 1:
     return  # Shards have no hashes of their ends.
   wrong = damaged_descriptions(folder, contents)
-  found = {s['file']: shards.Written(**s['written']) for s in contents['shards']}
+  found = {
+      s['file']: shards.Written(**s['written']) for s in contents['shards']
+  }
 
   def is_wrong(name: str) -> bool:
     try:
@@ -75,7 +77,9 @@ def check(folder: epath.PathLike) -> None:
       ends = shards.hash_of_ends(folder / name)
     except OSError:
       return True
-    return (size, ends) != (found[name].file_bytes, found[name].ends)
+    # Shards that version 1 wrote have no hash of their ends.
+    expected = found[name].file_bytes, found[name].ends or ends
+    return (size, ends) != expected
 
   with futures.ThreadPoolExecutor(_REQUESTS) as pool:
     wrong += [n for n, is_so in zip(found, pool.map(is_wrong, found)) if is_so]

@@ -89,8 +89,7 @@ def _remove_damaged(folder: epath.Path) -> None:
   hashes = file_hashes.FileHashes(folder, (layout.PARTS, draws.FOLDER))
   if wrong := hashes.remove_damaged():
     console.tell(
-        f'{folder}: {file_hashes.described(wrong)} damaged, and made'
-        ' again.'
+        f'{folder}: {file_hashes.described(wrong)} damaged, and made' ' again.'
     )
 
 

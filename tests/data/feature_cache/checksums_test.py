@@ -123,9 +123,7 @@ def test_caches_without_checksums_are_read_with_a_remark(folder):
     np.testing.assert_array_equal(found, values[i].astype(np.float16))
   assert len(source.remarks) == 1
   assert 'has no checksums of features' in source.remarks[0]
-  split = caches.split(
-      folder.parent, 7, 2, views=2, has_texts=True
-  )
+  split = caches.split(folder.parent, 7, 2, views=2, has_texts=True)
   assert records.finished(split) == {0, 1}
 
 

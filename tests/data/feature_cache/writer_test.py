@@ -71,7 +71,7 @@ def test_the_space_of_a_shard_is_taken_when_it_is_opened(tmp_path):
 def test_a_disk_without_room_is_named_before_anything_is_written(
     tmp_path, monkeypatch, later
 ):
-  """The disk is full at the first, second or third file; no file is left behind."""
+  """The disk is full at any of three files; no file is left behind."""
   reserve, done = os.posix_fallocate, []
 
   def full(*asked):

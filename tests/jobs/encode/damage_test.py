@@ -58,7 +58,8 @@ def test_a_damaged_shard_of_a_complete_cache_is_encoded_again(
 
 
 @pytest.mark.parametrize(
-    'name', ['meta.json', 'shard-00002-of-00004.json', 'label-00002-of-00004.npy']
+    'name',
+    ['meta.json', 'shard-00002-of-00004.json', 'label-00002-of-00004.npy'],
 )
 def test_other_damaged_files_are_made_again(name, cache, undisturbed):
   flip(cache / 'train' / name)

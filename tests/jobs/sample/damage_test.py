@@ -19,7 +19,7 @@ FILES['npz'] = 'samples.npz'
 def flip(file):
   """Flips a bit in the middle of a file, or in the values of an array."""
   content = bytearray(file.read_bytes())
-  content[-9 if file.suffix == ".npy" else len(content) // 2] ^= 1
+  content[-9 if file.suffix == '.npy' else len(content) // 2] ^= 1
   file.write_bytes(content)
 
 
@@ -133,10 +133,13 @@ def test_evaluation_refuses_damaged_and_swapped_images(name, tmp_path):
   with pytest.raises(ValueError, match=rf'\({file.name}\) is damaged or mis'):
     opening.open_images(str(tmp_path), flag='--samples')
   if name != 'npz':
-    other = tmp_path / {
-        'png': '000005.png',
-        'shards': 'shard-00001-of-00004.npz',
-    }[name]
+    other = (
+        tmp_path
+        / {
+            'png': '000005.png',
+            'shards': 'shard-00001-of-00004.npz',
+        }[name]
+    )
     file.write_bytes(other.read_bytes())
     other.write_bytes(content)
     with pytest.raises(ValueError, match='2 files'):
