@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import itertools
+import os
 import time
 from typing import Any, TypeAlias
 
@@ -164,7 +165,7 @@ def _naming_the_folder(job: Job) -> Iterator[None]:
   except files.DiskFullError:
     raise
   except OSError as error:
-    if not str(error.filename).startswith(str(job.folder)):
+    if not _lies_in(error.filename, job.folder):
       raise
     if not epath.Path(job.folder).exists():
       raise ValueError(
@@ -176,6 +177,13 @@ def _naming_the_folder(job: Job) -> Iterator[None]:
         f' finished {job.unit}s in it are kept. Repair the disk or change the'
         ' permissions, and run the same command again.'
     ) from error
+
+
+def _lies_in(file: epath.PathLike | None, folder: epath.PathLike) -> bool:
+  if file is None:
+    return False
+  paths = [os.path.abspath(os.fspath(path)) for path in (file, folder)]
+  return os.path.commonpath(paths) == paths[1]
 
 
 def _work(
