@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 _BYTES = 16
+_BLOCK = 2**20  # Bytes that are read at a time.
 _FIELD = 'hash'
 
 
@@ -29,8 +30,11 @@ def of_file(path: epath.PathLike) -> str:
   Raises:
     OSError: If it cannot be read.
   """
+  hashed = new()
   with epath.Path(path).open('rb') as stream:
-    return hashlib.file_digest(stream, new).hexdigest()
+    while block := stream.read(_BLOCK):
+      hashed.update(block)
+  return hashed.hexdigest()
 
 
 def of_files(paths: Iterable[epath.PathLike]) -> list[str | None]:

@@ -106,7 +106,7 @@ def described(
 
 
 def damaged_descriptions(
-    folder: epath.Path, contents: dict[str, Any]
+    folder: epath.PathLike, contents: dict[str, Any]
 ) -> list[str]:
   """Names of descriptions that are damaged or missing.
 
@@ -116,7 +116,7 @@ def damaged_descriptions(
   """
   if contents['version'] == 1:
     return []
-  recorded = contents['descriptions']
+  folder, recorded = epath.Path(folder), contents['descriptions']
   found = hashes.of_files([folder / name for name in recorded])
   wrong = [n for n, hash in zip(recorded, found) if hash != recorded[n]]
   try:

@@ -43,11 +43,11 @@ sys.exit(main_lib.main(['encode', *flags]))
 
 
 def contents(folder):
-  """Bytes of all files below a folder, by name; without the lock."""
+  """Bytes of all files of a cache, by name; not those about the job."""
   return {
       str(file.relative_to(folder)): file.read_bytes()
       for file in folder.rglob('*')
-      if file.is_file() and file.name != '.lock'
+      if file.is_file() and file.name not in ('.lock', 'encoded.json')
   }
 
 
