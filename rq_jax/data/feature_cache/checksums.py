@@ -6,6 +6,7 @@ GB. A hash of whole files would require reading a whole cache when it is opened.
 """
 
 from collections.abc import Iterator
+from typing import Any
 import zlib
 
 import numpy as np
@@ -70,7 +71,9 @@ class Views:
     """All views in order."""
     return (self[view] for view in range(len(self)))
 
-  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+  def __array__(
+      self, dtype: Any = None, copy: bool | None = None
+  ) -> np.ndarray:
     """All views: float16[V, H, W, C]."""
     del copy  # The result is always new.
     return np.array(list(self), dtype or self.dtype)

@@ -111,7 +111,7 @@ def test_the_cache_of_two_processes_is_that_of_one(
   )
   assert first == second == 0, error
   assert contents(out) == undisturbed
-  assert len(undisturbed) == 3 * 31 + 2
+  assert len(undisturbed) == 4 * 31 + 2
   # Process c % 2 makes chunk c.
   assert (output.count('wrote\n'), other.count('wrote\n')) == (16, 15)
   assert f'1797 images are in {out}; encoded at' in output
