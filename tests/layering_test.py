@@ -16,7 +16,7 @@ LAYERS = (
     {'tokenizer'},
     {'checkpoints', 'compilation', 'conversion'},
     {'data', 'distributed', 'models', 'reports', 'text'},
-    {'config'},
+    {'config', 'hashes'},
     {'files', 'typing'},
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import dataclasses
 import itertools
+import os
 import time
 from typing import Any, TypeAlias
 
@@ -122,8 +123,15 @@ def run(job: Job) -> str:
 
   Raises:
     Interrupted: If a signal to stop came before the job was complete.
-    ValueError: If another process has failed.
+    ValueError: If another process has failed, or the folder was removed or
+      cannot be written any more.
+    DiskFullError: If there is no room for a file.
   """
+  with _naming_the_folder(job):
+    return _run(job)
+
+
+def _run(job: Job) -> str:
   missing, failure = job.missing(), _Failure(job.folder)
   start = time.perf_counter()
   # Each process stops after its own current chunk, and waits for the others.
@@ -147,6 +155,35 @@ def run(job: Job) -> str:
       f' {rate:.1f} {job.unit}s per second, in {seconds:.1f} s'
       f'{compiling if compiler.seconds else ""}.'
   )
+
+
+@contextlib.contextmanager
+def _naming_the_folder(job: Job) -> Iterator[None]:
+  """Words errors of the file system in the folder of a job."""
+  try:
+    yield
+  except files.DiskFullError:
+    raise
+  except OSError as error:
+    if not _lies_in(error.filename, job.folder):
+      raise
+    if not epath.Path(job.folder).exists():
+      raise ValueError(
+          f'{job.folder} was removed while {job.name} wrote to it. Run the same'
+          ' command again to start from the beginning.'
+      ) from error
+    raise ValueError(
+        f'{job.folder} cannot be written any more: {error.strerror}. All'
+        f' finished {job.unit}s in it are kept. Repair the disk or change the'
+        ' permissions, and run the same command again.'
+    ) from error
+
+
+def _lies_in(file: epath.PathLike | None, folder: epath.PathLike) -> bool:
+  if file is None:
+    return False
+  paths = [os.path.abspath(os.fspath(path)) for path in (file, folder)]
+  return os.path.commonpath(paths) == paths[1]
 
 
 def _work(

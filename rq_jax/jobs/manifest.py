@@ -1,7 +1,7 @@
 """Writes and checks `job.json`, which describes the job in a folder.
 
 It lists all values that decide the bytes of the job, so that only the same job
-resumes there.
+resumes there, and its own hash. Folders of older jobs have no hashes.
 """
 
 from collections.abc import Callable, Collection
@@ -15,6 +15,7 @@ import flax.traverse_util
 import jax
 
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.distributed import console
 from rq_jax.distributed import processes
 
@@ -98,10 +99,36 @@ def _unwritable(given: str, why: str | None) -> ValueError:
   )
 
 
+def has_hashes(folder: epath.PathLike) -> bool:
+  """Whether the job in a folder records hashes; older ones do not."""
+  return hashes.is_sealed(files.read_json_object(epath.Path(folder) / NAME))
+
+
+def describes(
+    file: epath.PathLike,
+    asked: dict[str, Any],
+    *,
+    information: Collection[str] = (),
+) -> bool:
+  """Whether a file written by `open_folder` describes the same job.
+
+  Args:
+    file: The file, which may have another name now.
+    asked: As for `open_folder`.
+    information: As for `open_folder`.
+  """
+  asked = _flat(json.loads(json.dumps(asked)))
+  try:
+    found = _flat(_read(epath.Path(file)))
+  except (ValueError, OSError):
+    return False
+  return not _differences(found, asked, {'devices', *information})
+
+
 def _write(file: epath.Path, asked: dict[str, Any]) -> None:
   try:
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(file, asked)
+    files.write_json(file, hashes.seal(asked))
   except files.DiskFullError:
     raise
   except OSError as error:
@@ -111,21 +138,33 @@ def _write(file: epath.Path, asked: dict[str, Any]) -> None:
 def _check_same(
     file: epath.Path, asked: dict[str, Any], noted: set[str], advice: str
 ) -> None:
-  found = _flat(files.read_json_object(file))
-  asked = _flat(asked)
-  for name in [*asked, *(found.keys() - asked)]:
-    before, now = found.get(name), asked.get(name)
-    if before != now and name not in noted:
-      raise ValueError(
-          f'{file} was begun with {name}={_shown(before)}, but this job has'
-          f' {name}={_shown(now)}. {advice}'
-      )
+  found, asked = _flat(_read(file)), _flat(asked)
+  for name in _differences(found, asked, noted):
+    raise ValueError(
+        f'{file} was begun with {name}={_shown(found.get(name))}, but this job'
+        f' has {name}={_shown(asked.get(name))}. {advice}'
+    )
   before, now = found.get('devices'), asked.get('devices')
   if before != now:
     console.tell(
         f'Note: this job was begun on {before} and continues on {now}. These'
         ' devices may round differently, so single values may differ.'
     )
+
+
+def _read(file: epath.Path) -> dict[str, Any]:
+  return hashes.unsealed(files.read_json_object(file), file)
+
+
+def _differences(
+    found: dict[str, Any], asked: dict[str, Any], noted: set[str]
+) -> list[str]:
+  """Names of values that differ, except for those that are only noted."""
+  return [
+      name
+      for name in [*asked, *(found.keys() - asked)]
+      if found.get(name) != asked.get(name) and name not in noted
+  ]
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:

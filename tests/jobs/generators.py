@@ -76,7 +76,7 @@ def contents(folder):
       if file.is_file()
   }
   manifest = json.loads(files.pop('job.json'))
-  del manifest['checkpoint']
+  del manifest['checkpoint'], manifest['hash']
   return files | {'job.json': manifest}
 
 

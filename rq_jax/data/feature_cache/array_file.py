@@ -5,6 +5,7 @@ import errno
 import os
 from typing import IO
 
+from rq_jax import hashes
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import records
 
@@ -23,7 +24,7 @@ class ArrayFile:
     """Prepares to write the file that `described` describes."""
     self._described = described
     self._partial = layout.partial(described.path)
-    self._hash = records.new_hash(described.header)
+    self._hash = hashes.new(described.header)
     self._stream: IO[bytes] | None = None
 
   def reserve(self) -> bool:

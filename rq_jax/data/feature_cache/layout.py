@@ -4,12 +4,14 @@
   path/train/shard-00000-of-00002.json          written after its arrays
   path/train/features-00000-of-00002.npy        float16[n, V, H, W, C]
   path/train/label-00000-of-00002.npy           int32[n]
+  path/train/checksum-00000-of-00002.npy        uint32[n, V]
   path/train/text-00000-of-00002.npy            uint8[b], only with texts
   path/train/text_offsets-00000-of-00002.npy    int64[n + 1], only with texts
 
-V is the number of views (crops) of each image. Text i of a shard is the UTF-8
-bytes from text_offsets[i] up to, but not including, text_offsets[i + 1].
-`records` describes the JSON files.
+V is the number of views (crops) of each image. The checksum of a view is the
+CRC-32 of its features; earlier caches of version 2 have no checksums. Text i of
+a shard is the UTF-8 bytes from text_offsets[i] up to, but not including,
+text_offsets[i + 1]. `records` describes the JSON files.
 
 Shard s of S holds the examples from N * s // S up to, but not including,
 N * (s + 1) // S of the split, in order. S follows from the size of the split,
@@ -37,13 +39,14 @@ FORMAT_VERSION = 2
 
 META = 'meta.json'
 COMMAND = '`python -m rq_jax encode`'
-KINDS = ('features', 'label', 'text', 'text_offsets')  # Kinds of arrays.
+# Kinds of arrays.
+KINDS = ('features', 'label', 'checksum', 'text', 'text_offsets')
 
 SHARD_BYTES = 2**30  # About the size of a shard.
 
 # Matches all files that jobs leave in the folder of a split, whole or partial.
 _OWN = re.compile(
-    r'(features|label|text|text_offsets)-\d{5,}-of-\d{5,}\.npy(\.partial)?'
+    r'(features|label|checksum|text|text_offsets)-\d{5,}-of-\d{5,}\.npy(\.partial)?'
     r'|(shard-\d{5,}-of-\d{5,}|meta)\.json(\.\w+\.partial)?'
 )
 
@@ -119,12 +122,13 @@ class Split:
     """The indices of the examples in a shard."""
     return rows(self.num_examples, shard, self.num_shards)
 
-  def files(self, shard: int) -> tuple[ArrayFile, ArrayFile]:
-    """The files of a shard whose size is known: features and labels."""
+  def files(self, shard: int) -> tuple[ArrayFile, ArrayFile, ArrayFile]:
+    """The files of known sizes: features, labels and checksums."""
     count = len(self.rows(shard))
     return (
         self._file('features', shard, np.float16, (count, *self.row_shape)),
         self._file('label', shard, np.int32, (count,)),
+        self._file('checksum', shard, np.uint32, (count, self.views)),
     )
 
   def text_files(
@@ -160,6 +164,14 @@ class Split:
     for file in self.folder.iterdir() if self.folder.exists() else ():
       if _OWN.fullmatch(file.name) and file.name not in kept:
         file.unlink(missing_ok=True)
+
+  def array_names(self, shard: int) -> list[str]:
+    """The names of the files of a shard that hold arrays."""
+    return [
+        array_name(kind, shard, self.num_shards)
+        for kind in KINDS
+        if self.has_texts or not kind.startswith('text')
+    ]
 
   def _names(self, shard: int) -> list[str]:
     arrays = [array_name(kind, shard, self.num_shards) for kind in KINDS]

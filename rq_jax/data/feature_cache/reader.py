@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rq_jax import hashes
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import records
 
@@ -16,14 +17,18 @@ class Shard(NamedTuple):
   """The arrays of a shard, memory-mapped.
 
   Attributes:
+    file: The file of the features.
     features: float16[n, V, H, W, C].
     label: int32[n].
+    checksum: uint32[n, V]; None in older caches.
     text: uint8[b], the UTF-8 bytes of all texts; None without texts.
     text_offsets: int64[n + 1]; None without texts.
   """
 
+  file: pathlib.Path
   features: np.ndarray
   label: np.ndarray
+  checksum: np.ndarray | None = None
   text: np.ndarray | None = None
   text_offsets: np.ndarray | None = None
 
@@ -31,7 +36,8 @@ class Shard(NamedTuple):
 def open_shards(folder: pathlib.Path, meta: dict[str, Any]) -> list[Shard]:
   """Memory-maps the arrays of all shards.
 
-  It compares types, shapes and sizes, but not the hashes of the arrays.
+  It compares types, shapes and sizes, and the hashes of all arrays except for
+  the features: their checksums are compared when a view is read.
 
   Args:
     folder: Folder of the split.
@@ -43,9 +49,12 @@ def open_shards(folder: pathlib.Path, meta: dict[str, Any]) -> list[Shard]:
   """
   if meta['version'] == 1:
     return [_open_version_1(folder, meta, s) for s in range(_count(meta))]
+  found = []
   for shard in range(_count(meta)):
-    _check_sizes(folder, _recorded(folder, meta, shard))
-  return [_open_shard(folder, meta, s) for s in range(_count(meta))]
+    recorded = _recorded(folder, meta, shard)
+    _check_sizes(folder, recorded)
+    found.append(_open_shard(folder, meta, shard, recorded))
+  return found
 
 
 def verify(
@@ -67,7 +76,7 @@ def verify(
   total, wrong = 0, []
   for file, stored in _stored_files(path):
     total += stored.bytes
-    found = records.new_hash()
+    found = hashes.new()
     if file.is_file():
       with file.open('rb') as stream:
         while block := stream.read(_BLOCK):
@@ -119,7 +128,7 @@ def _recorded(
   """Size and hash of the files of a shard, by name."""
   file = folder / layout.record_name(shard, _count(meta))
   record = records.read_shard(file)
-  if records.hash_of(file) != meta['shards'][shard]:
+  if hashes.of_file(file) != meta['shards'][shard]:
     raise ValueError(
         f'{file} is not the one that {layout.META} describes. Copy the cache'
         f' again, or encode again with {layout.COMMAND}.'
@@ -139,20 +148,43 @@ def _check_sizes(
       )
 
 
+def _check_hash(
+    file: pathlib.Path, recorded: dict[str, records.Stored]
+) -> None:
+  stored = recorded.get(file.name)
+  if stored is None or stored.hash != hashes.of_file(file):
+    raise ValueError(
+        f'{file} is damaged: it does not have its recorded hash. Restore it'
+        f' from a copy, or encode again with {layout.COMMAND}, which encodes'
+        ' only damaged shards.'
+    )
+
+
 def _open_shard(
-    folder: pathlib.Path, meta: dict[str, Any], shard: int
+    folder: pathlib.Path,
+    meta: dict[str, Any],
+    shard: int,
+    recorded: dict[str, records.Stored],
 ) -> Shard:
   count = len(layout.rows(meta['num_examples'], shard, _count(meta)))
 
-  def opened(kind: str, dtype: type, *shape: int) -> np.ndarray:
-    name = layout.array_name(kind, shard, _count(meta))
-    return _open(folder / name, dtype, shape)
+  def file(kind: str) -> pathlib.Path:
+    return folder / layout.array_name(kind, shard, _count(meta))
 
+  def opened(kind: str, dtype: type, *shape: int) -> np.ndarray:
+    array = _open(file(kind), dtype, shape)
+    _check_hash(file(kind), recorded)
+    return array
+
+  features, views = file('features'), meta['views']
+  checksum = None  # The cache is older.
+  if file('checksum').name in recorded:
+    checksum = opened('checksum', np.uint32, count, views)
   arrays = Shard(
-      features=opened(
-          'features', np.float16, count, meta['views'], *meta['shape']
-      ),
+      file=features,
+      features=_open(features, np.float16, (count, views, *meta['shape'])),
       label=opened('label', np.int32, count),
+      checksum=checksum,
   )
   if not meta['texts']:
     return arrays
@@ -169,6 +201,7 @@ def _open_version_1(
   features, label = meta['shards'][shard]
   shape = (count, *meta['shape'])
   return Shard(
+      file=folder / features,
       features=_open(folder / features, np.float16, shape)[:, None],
       label=_open(folder / label, np.int32, (count,)),
   )
@@ -182,7 +215,8 @@ def _open(file: pathlib.Path, dtype: type, shape: tuple[int, ...]) -> Any:
     found = f'{array.dtype}{list(array.shape)}'
   except FileNotFoundError:
     found = 'nothing (it is missing)'
-  except (EOFError, ValueError, OSError):
+  # NumPy raises errors of many types for damaged headers.
+  except Exception:
     found = f'{file.stat().st_size} bytes that are not a valid array'
   raise ValueError(
       f'{file} holds {found}, but should hold'

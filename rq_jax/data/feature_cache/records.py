@@ -4,7 +4,8 @@ The record of a shard is written when its arrays are complete. It holds the
 size and the hash of each file, and the error of rounding to float16:
 
   {"files": {"features-00000-of-00002.npy": {"bytes": .., "hash": ..}, ..},
-   "rounding": {"largest": .., "sum_of_squares": .., "count": ..}}
+   "rounding": {"largest": .., "sum_of_squares": .., "count": ..},
+   "hash": ..}
 
 `meta.json` is written when all shards are complete. It holds
 
@@ -21,21 +22,19 @@ size and the hash of each file, and the error of rounding to float16:
   shards         hashes of the records of all shards, in order
   hash           of all of the above
 
-All hashes are BLAKE2b with 128 bits. Together they detect damage anywhere.
+`hashes` describes the hashes. Together they detect damage anywhere.
 """
 
 from collections.abc import Mapping
 import dataclasses
-import hashlib
-import json
 import pathlib
 from typing import Any, NamedTuple
 
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import rounding
 
-_HASH_BYTES = 16
 # Caches written before classes were counted lack 'num_classes'.
 _REQUIRED = ('fingerprint', 'shape', 'num_examples', 'shards')
 # What caches of version 1 hold.
@@ -47,11 +46,6 @@ class Stored(NamedTuple):
 
   bytes: int
   hash: str
-
-
-def new_hash(content: bytes = b'') -> hashlib.blake2b:
-  """Begins the hash of a file with its first bytes."""
-  return hashlib.blake2b(content, digest_size=_HASH_BYTES)
 
 
 def write_shard(
@@ -75,7 +69,7 @@ def write_shard(
       'files': {name: file._asdict() for name, file in stored.items()},
       'rounding': dataclasses.asdict(error),
   }
-  files.write_json(split.record(shard), record)
+  files.write_json(split.record(shard), hashes.seal(record))
 
 
 def read_shard(file: pathlib.Path) -> dict[str, Any]:
@@ -86,24 +80,52 @@ def read_shard(file: pathlib.Path) -> dict[str, Any]:
   """
   if not file.is_file():
     raise ValueError(f'{file} is missing. Encode again with {layout.COMMAND}.')
-  return files.read_json_object(file)
+  return hashes.unsealed(files.read_json_object(file), file)
 
 
 def finished(split: layout.Split) -> set[int]:
-  """The shards that are completely on disk."""
+  """The shards that are completely on disk, by the sizes of their files."""
 
   def is_finished(shard: int) -> bool:
-    try:
-      stored = read_shard(split.record(shard))['files']
-    except ValueError:  # Missing, or cut off by a power failure.
-      return False
-    return all(
+    return bool(stored := stored_of(split, shard)) and all(
         (split.folder / name).is_file()
-        and (split.folder / name).stat().st_size == file['bytes']
+        and (split.folder / name).stat().st_size == file.bytes
         for name, file in stored.items()
     )
 
   return set(filter(is_finished, range(split.num_shards)))
+
+
+def stored_of(split: layout.Split, shard: int) -> dict[str, Stored]:
+  """Size and hash of the files of a shard; none if its record is no use."""
+  try:
+    found = read_shard(split.record(shard))['files']
+    stored = {name: Stored(**file) for name, file in found.items()}
+  # Missing, damaged, or cut off by a power failure.
+  except (ValueError, KeyError, TypeError, AttributeError):
+    return {}
+  # Not the record of another shard.
+  return stored if stored.keys() <= {*split.array_names(shard)} else {}
+
+
+def remove_damaged(split: layout.Split) -> list[str]:
+  """Removes the records of shards whose files do not have their hashes.
+
+  Such shards then count as unfinished. Call it in one process. It reads all
+  finished shards, in threads.
+
+  Returns:
+    The names of the damaged files.
+  """
+  wrong = []
+  for shard in sorted(finished(split)):
+    stored = stored_of(split, shard)
+    found = hashes.of_files([split.folder / name for name in stored])
+    damaged = [n for n, h in zip(stored, found) if h != stored[n].hash]
+    if damaged:
+      split.record(shard).unlink()
+    wrong += damaged
+  return wrong
 
 
 def finish(split: layout.Split) -> None:
@@ -136,10 +158,9 @@ def finish(split: layout.Split) -> None:
       'texts': split.has_texts,
       'split': split.name,
       'rounding': {'largest': error.largest, 'relative': error.relative},
-      'shards': [hash_of(path) for path in paths],
+      'shards': [hashes.of_file(path) for path in paths],
   }
-  sealed = meta | {'hash': _seal(meta)}
-  files.write_json(split.folder / layout.META, sealed)
+  files.write_json(split.folder / layout.META, hashes.seal(meta))
 
 
 def read_meta(
@@ -182,20 +203,6 @@ def read_meta(
     )
   if version == 1:
     return folder, _VERSION_1 | meta
-  if meta.pop('hash', None) != _seal(meta):
-    raise ValueError(
-        f'{file} is damaged: its contents do not have the hash that it'
-        f' records. {advice}'
-    )
-  return folder, meta
-
-
-def hash_of(file: pathlib.Path) -> str:
-  """The hash of a file."""
-  with file.open('rb') as stream:
-    return hashlib.file_digest(stream, new_hash).hexdigest()
-
-
-def _seal(meta: Mapping[str, Any]) -> str:
-  """The hash of the contents of `meta.json`."""
-  return new_hash(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+  if not hashes.is_sealed(meta):
+    raise ValueError(f'{file} is damaged: it holds no hash. {advice}')
+  return folder, hashes.unsealed(meta, file)

@@ -7,6 +7,7 @@ import numpy as np
 
 from rq_jax import files
 from rq_jax.data.feature_cache import array_file
+from rq_jax.data.feature_cache import checksums
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import records
 from rq_jax.data.feature_cache import rounding
@@ -26,7 +27,7 @@ class Writer:
     writer.close()
   ```
 
-  Creating the writer reserves the space of features and labels. Texts are
+  Creating the writer reserves the space of all arrays but the texts. Texts are
   small; they stay in memory until `close`. The files of the shard have
   temporary names until then, and leaving the `with` block without `close`
   removes them. Files are kept open only from the first batch on, so thousands
@@ -99,7 +100,9 @@ class Writer:
     rounded, errors = rounding.half(features)
     with self._naming_a_full_disk():
       for file, array in zip(
-          self._files, (rounded, labels.astype(np.int32)), strict=True
+          self._files,
+          (rounded, labels.astype(np.int32), checksums.of_views(rounded)),
+          strict=True,
       ):
         file.append(array.tobytes())
     self._errors += errors

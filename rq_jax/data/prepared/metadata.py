@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 from rq_jax import files
-from rq_jax.data.prepared import folder as folder_lib
 from rq_jax.data.prepared import shards
 
 VERSION = '1.0.0'  # TFDS requires one.
@@ -14,25 +13,32 @@ VERSION = '1.0.0'  # TFDS requires one.
 _TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 
 
+def names(folder: pathlib.Path) -> list[str]:
+  """Names of the files that `write` has written."""
+  return ['features.json', *(f.name for f in folder.glob('*.labels.txt'))]
+
+
 def write(
     folder: pathlib.Path,
     name: str,
     features: Any,
     written: Mapping[str, Sequence[shards.Written]],
-) -> None:
-  """Writes features.json, the names of the classes, and dataset_info.json.
-
-  The last one is written last: with it, the dataset is complete.
+) -> dict[str, Any]:
+  """Writes features.json and the names of the classes.
 
   Args:
     folder: Folder of the dataset.
     name: Name of the dataset, as in the names of its files.
     features: Its features; see `records.features`.
     written: What the shards of each split hold, in order.
+
+  Returns:
+    The contents of dataset_info.json. Write it last: with it, the dataset is
+    complete.
   """
   with files.naming_a_full_disk(folder):
     features.save_config(str(folder))
-  info = {
+  return {
       'fileFormat': 'array_record',
       'moduleName': 'rq_jax',
       'name': name,
@@ -48,4 +54,3 @@ def write(
       ],
       'version': VERSION,
   }
-  files.write_json(folder / folder_lib.INFO, info)

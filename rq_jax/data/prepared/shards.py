@@ -8,19 +8,25 @@ examples were refused.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import importlib
 import os
 import pathlib
 from typing import Any
 
+from etils import epath
+
 from rq_jax import files
+from rq_jax import hashes
 
 SHARD_BYTES = 2**29  # About the size of a shard.
 
 # JPEG, PNG and WebP files do not become smaller. Every record must be a group
 # of its own, so that it can be read without its neighbours.
 _WRITING = 'group_size:1,uncompressed'
+
+_END = 2**16  # Bytes; see `hash_of_ends`.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +74,15 @@ class Written:
     content_bytes: Bytes of all records.
     file_bytes: Bytes of the file.
     sha256: SHA-256 of the file.
+    ends: Hash of the first and the last bytes of the file; see `hash_of_ends`.
+      None in older datasets.
   """
 
   examples: int
   content_bytes: int
   file_bytes: int
   sha256: str
+  ends: str | None = None
 
 
 class Writer:
@@ -102,7 +111,6 @@ class Writer:
     self._file.close()
     with self._partial.open('rb') as file:
       os.fsync(file.fileno())
-      sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
       size = os.fstat(file.fileno()).st_size
     found = _read_back(self._partial)
     if found.state() != self._digest.state():
@@ -115,7 +123,8 @@ class Writer:
         examples=found.count,
         content_bytes=found.size,
         file_bytes=size,
-        sha256=sha256,
+        sha256=sha256(self._partial),
+        ends=hash_of_ends(self._partial),
     )
 
   def discard(self) -> None:
@@ -126,27 +135,54 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[Writer]:
+def writing(
+    path: pathlib.Path, *, needs: int | None = None
+) -> Iterator[Writer]:
   """Opens a writer; afterwards, the file gets its final name.
 
   Call `close` within the `with` block. An error leaves nothing behind.
 
   Args:
     path: The final path of the shard.
+    needs: About the bytes that the shard needs, for the error; None if unknown.
 
   Raises:
     files.DiskFullError: If the disk becomes full.
+    OSError: If the file cannot be written for another reason.
   """
   partial = path.with_name(path.name + files.PARTIAL)
   partial.unlink(missing_ok=True)
-  with files.naming_a_full_disk(path):
+  with files.naming_a_full_disk(path, needs=needs):
     writer = Writer(partial)
     try:
       yield writer
       os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
       writer.discard()
+      # The library raises this for all errors of the file system.
+      if isinstance(error, RuntimeError) and str(partial) in str(error):
+        raise OSError(errno.EIO, str(error), str(path)) from error
       raise
+
+
+def sha256(path: pathlib.Path) -> str:
+  """The SHA-256 of a file."""
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def hash_of_ends(path: epath.PathLike) -> str:
+  """The hash of the first and the last 64 KiB of a file.
+
+  It shows at once whether a file is another one. Damage in between is found by
+  the hashes that the format has of each record, when the record is read.
+  """
+  with epath.Path(path).open('rb') as file:
+    hashed = hashes.new(file.read(_END))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END))
+    hashed.update(file.read())
+  return hashed.hexdigest()
 
 
 class _Digest:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rq_jax.config import sections
+from rq_jax.data.feature_cache import checksums
 from rq_jax.data.feature_cache import layout
 from rq_jax.data.feature_cache import reader
 from rq_jax.data.feature_cache import records
@@ -35,6 +36,7 @@ class Features:
       does not record it, one more than the largest label.
     class_names: Names of the classes by label; None if the cache has none.
     has_texts: Whether each example has a text.
+    remarks: A sentence for the user if single views have no checksums.
     listing: None, because `fingerprint` identifies the features.
   """
 
@@ -56,6 +58,7 @@ class Features:
     self.class_names: tuple[str, ...] | None = names and tuple(names)
     self.has_texts: bool = meta['texts']
     self._shards = reader.open_shards(folder, meta)
+    self.remarks = _remarks(folder, self._shards)
     labels = [shard.label for shard in self._shards]
     self._ends = np.cumsum([len(label) for label in labels]).tolist()
     recorded = meta.get('num_classes')
@@ -72,13 +75,18 @@ class Features:
     return self._ends[-1]
 
   def __getitem__(self, index: int) -> dict[str, Any]:
-    """'features', float16[V, H, W, C], and 'label', int32[].
+    """'features', a sequence of V float16[H, W, C], and 'label', int32[].
 
-    The features are a view of the memory map, so only the pages of the numbers
-    that are used are read.
+    The features are a part of the memory map, so views that are not used are
+    not read. Reading a view raises a ValueError if it is damaged; see
+    `checksums.Views`.
     """
     shard, row = self._find(index)
-    return {'features': shard.features[row], 'label': shard.label[row]}
+    views: Any = shard.features[row]
+    if shard.checksum is not None:
+      where = f'{shard.file}, row {row}'
+      views = checksums.Views(views, shard.checksum[row], where)
+    return {'features': views, 'label': shard.label[row]}
 
   def text(self, index: int) -> str:
     """The text of an example.
@@ -134,6 +142,18 @@ def check_fingerprint(path: Path | None, fingerprint: str) -> None:
           f' data. Set --config.tokenizer to that one, or encode again with'
           f' {layout.COMMAND}.'
       )
+
+
+def _remarks(
+    folder: pathlib.Path, shards: list[reader.Shard]
+) -> tuple[str, ...]:
+  if all(shard.checksum is not None for shard in shards):
+    return ()
+  return (
+      f'{folder} has no checksums of features, because an earlier version wrote'
+      ' it. Damage in its features is not noticed. Encode again with'
+      f' {layout.COMMAND} to get checksums.',
+  )
 
 
 def _count_classes(folder: pathlib.Path, labels: list[np.ndarray]) -> int:

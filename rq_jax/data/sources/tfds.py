@@ -17,6 +17,7 @@ from rq_jax.config import sections
 from rq_jax.data import file_names
 from rq_jax.data import image_files
 from rq_jax.data.prepared import folder as folder_lib
+from rq_jax.data.prepared import manifest
 from rq_jax.data.sources import splits
 
 # Names of the features that are used if several have the right type.
@@ -172,7 +173,12 @@ class Prepared:
 
 
 def open_split(data: sections.Data, split: str) -> Prepared:
-  """Opens a split for an experiment, given its section `data`."""
+  """Opens a split for an experiment, given its section `data`.
+
+  Raises:
+    ValueError: Also if the files differ from those that `prepare` wrote.
+  """
+  manifest.check(folder_lib.find(data.path))
   return Prepared(data.path, split, reader=image_files.reader(data))
 
 
@@ -245,7 +251,7 @@ def _records(builder: Any, split: str) -> Any:
 def _listing(folder: epath.Path, split: str, name: str) -> str:
   listed: list[Any] = [split, name]
   # `prepare` writes a manifest, which has the hashes of the shards.
-  for file in (folder_lib.INFO, 'features.json', 'manifest.json'):
+  for file in (folder_lib.INFO, 'features.json', manifest.NAME):
     if (folder / file).exists():
       listed.append(files.read_json(folder / file))
   text = json.dumps(listed, sort_keys=True)

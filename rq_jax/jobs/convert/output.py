@@ -19,7 +19,7 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
   """Yields a folder to write to, which is renamed to `dst` if nothing fails.
 
   Raises:
-    ValueError: If `dst` is not empty, or cannot be written.
+    ValueError: If `dst` is not empty, or cannot be written, at first or later.
     DiskFullError: If there is not enough space on the disk.
   """
   target = pathlib.Path(dst).resolve()
@@ -36,7 +36,17 @@ def written_whole(dst: str) -> Iterator[pathlib.Path]:
           f'--dst={dst} cannot be written: {error.strerror}. Choose another'
           ' --dst.'
       ) from error
-    yield pathlib.Path(partial)
+    try:
+      yield pathlib.Path(partial)
+    except files.DiskFullError:
+      raise
+    except OSError as error:
+      if not str(error.filename).startswith(str(partial)):
+        raise
+      raise ValueError(
+          f'--dst={dst} was removed, or cannot be written any more:'
+          f' {error.strerror}. Run the same command again.'
+      ) from error
 
 
 def require_same(

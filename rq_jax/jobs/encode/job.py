@@ -1,7 +1,9 @@
 """Encodes a dataset once, into the cache that stage 2 trains from.
 
 This is a job in chunks; its chunks are the shards of both splits. While it is
-unfinished, `job.json` in the folder of the cache describes it.
+unfinished, `job.json` in the folder of the cache describes it; afterwards,
+`encoded.json`. The same job on a complete cache whose files are damaged or
+missing makes only their shards again.
 """
 
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from rq_jax.jobs import chunks
 from rq_jax.jobs import manifest
 from rq_jax.jobs.encode import description
 from rq_jax.jobs.encode import encoder as encoder_lib
+from rq_jax.jobs.encode import repair
 from rq_jax.jobs.encode import shards as shards_lib
 from rq_jax.tokenizer import Tokenizer
 
@@ -77,7 +80,9 @@ def encode(
   """Writes the features of both splits, in the format of `layout`.
 
   All processes of a program take part, each on all of its devices. Shards that
-  an interrupted call has finished are kept. A complete cache is written again.
+  an interrupted call has finished are kept if their files have their hashes. A
+  complete cache is written again; if some of its files are damaged or missing,
+  only their shards are.
 
   Args:
     tokenizer: The encoder.
@@ -186,13 +191,16 @@ class _Encoding:
       for split in self._splits():
         split.clear()
 
+    described = description.describe(self.encoder, self.shards, self.seed)
+    processes.only_first(
+        lambda: repair.reopen(self.out, self._splits(), described)
+    )
     manifest.open_folder(
         self.out,
-        description.describe(self.encoder, self.shards, self.seed),
+        described,
         # Otherwise, shards of another tokenizer would count as finished.
         prepare=clear,
-        # The hash of the file names identifies the data; the path may change.
-        information=('data.path',),
+        information=repair.INFORMATION,
         advice=(
             'Give the same values to finish that cache, choose another --out,'
             f' or remove {self.manifest} to encode the cache again.'
@@ -205,7 +213,8 @@ class _Encoding:
       self.manifest.unlink(missing_ok=True)
 
   def make_room(self) -> None:
-    """Removes unfinished files, and checks the space for missing shards."""
+    """Removes damaged and unfinished files, and checks the space for shards."""
+    repair.remove_damaged(self.out, self._splits())
     for split in self._splits():
       split.clear(keep=records.finished(split))
     finished = self.finished()
@@ -257,7 +266,7 @@ class _Encoding:
     del check  # This takes no time.
     for split in self._splits():
       records.finish(split)
-    self.manifest.unlink()
+    self.manifest.replace(self.out / repair.COMPLETE)
 
   def rounding(self) -> str:
     """A sentence about the error of float16, of a complete cache."""

@@ -1,11 +1,15 @@
 """Files of the features of a chunk: arrays by name, with their hash.
 
 A file is a .npz file that NumPy reads. Its comment is the BLAKE2b hash of the
-names, types, shapes and bytes of all arrays. Equal arrays give equal files.
+name of the file, and of the names, types, shapes and bytes of all arrays. In
+older files, the hash is not of the name of the file. Equal arrays give equal
+files.
 """
 
 from collections.abc import Mapping
+from concurrent import futures
 import hashlib
+import os
 import zipfile
 
 from etils import epath
@@ -47,7 +51,7 @@ def write(file: epath.Path, arrays: Mapping[str, np.ndarray]) -> None:
       with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
         entry.write(files.npy_header(array.dtype, array.shape))
         entry.write(array.data)
-    archive.comment = _digest(contiguous)
+    archive.comment = _comment(file.name, contiguous)
 
 
 def read(file: epath.Path) -> dict[str, np.ndarray]:
@@ -60,15 +64,41 @@ def read(file: epath.Path) -> dict[str, np.ndarray]:
     with file.open('rb') as stream, np.load(stream) as archive:
       arrays = {name: archive[name] for name in archive.files}
       found = archive.zip.comment
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # NumPy raises many types for damaged files.
     raise _damaged(file, str(error)) from error
-  if found != _digest(arrays):
+  if found not in (_comment(file.name, arrays), _digest(arrays)):
     raise _damaged(file, 'its arrays do not have the hash that it names')
   return arrays
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
-  hashed = hashlib.blake2b(digest_size=32)
+def remove_damaged(folder: epath.PathLike) -> list[str]:
+  """Removes damaged files of a job; returns their names.
+
+  Call it in one process. It reads all files, in threads.
+  """
+
+  def is_damaged(file: epath.Path) -> bool:
+    try:
+      read(file)
+    except ValueError:
+      return True
+    return False
+
+  there = [path(folder, chunk) for chunk in sorted(finished(folder))]
+  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    damaged = list(pool.map(is_damaged, there))
+  wrong = [file for file, is_wrong in zip(there, damaged) if is_wrong]
+  for file in wrong:
+    file.unlink()
+  return [f'{FOLDER}/{file.name}' for file in wrong]
+
+
+def _comment(name: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+  return b'2 ' + _digest(arrays, name)
+
+
+def _digest(arrays: Mapping[str, np.ndarray], file: str = '') -> bytes:
+  hashed = hashlib.blake2b(file.encode(), digest_size=32)
   for name, array in arrays.items():
     hashed.update(f'{name} {array.dtype.str} {array.shape} '.encode())
     hashed.update(array.data)

@@ -20,9 +20,11 @@ from etils import epath
 import jax
 
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.distributed import console
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
+from rq_jax.jobs import file_hashes
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.evaluate import chunk_files
@@ -32,6 +34,8 @@ from rq_jax.jobs.evaluate import networks as networks_lib
 
 RESULTS = 'results.json'
 PAGE = 'report.html'
+
+_PAGE_HASH = 'page_hash'  # The field of `RESULTS` with the hash of `PAGE`.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,9 @@ def run(evaluation: Evaluation) -> tuple[dict[str, Any], str]:
 
   def finish(check: chunks.Check) -> None:
     found = evaluation.finish(parts[0], parts[1] if parts[1:] else None, check)
-    files.write_json(folder / RESULTS, {'asked': evaluation.asked, **found})
+    found = {'asked': evaluation.asked, **found}
+    sealed = hashes.seal(found | {_PAGE_HASH: hashes.of_file(folder / PAGE)})
+    files.write_json(folder / RESULTS, sealed)
 
   def work(numbers: Iterator[int], check: chunks.Check) -> Iterator[int]:
     def is_reference(number: int) -> bool:
@@ -160,19 +166,36 @@ def run(evaluation: Evaluation) -> tuple[dict[str, Any], str]:
           is_complete=lambda: _is_complete(evaluation),
       )
   )
-  return files.read_json_object(folder / RESULTS), sentence
+  return _results(folder), sentence
 
 
 def _is_complete(evaluation: Evaluation) -> bool:
-  """Whether the results are those that are asked for now."""
-  file = evaluation.folder / RESULTS
-  if not file.exists() or not (evaluation.folder / PAGE).exists():
+  """Whether the results are those that are asked for now, and intact."""
+  folder = evaluation.folder
+  if not (folder / RESULTS).exists() or not (folder / PAGE).exists():
     return False
-  return files.read_json_object(file).get('asked') == evaluation.asked
+  try:
+    found = _results(folder)
+  except ValueError:  # They are damaged, and computed again.
+    return False
+  page = found.get(_PAGE_HASH)
+  if manifest.has_hashes(folder) and page != hashes.of_file(folder / PAGE):
+    return False
+  return found.get('asked') == evaluation.asked
+
+
+def _results(folder: epath.Path) -> dict[str, Any]:
+  """What `RESULTS` holds, without its hash, which is compared."""
+  file = folder / RESULTS
+  return hashes.unsealed(files.read_json_object(file), file)
 
 
 def _make_room(folder: epath.Path, parts: Sequence[features.Part]) -> None:
-  """Says how much space the missing features need, and checks it."""
+  """Removes damaged features, and checks the space for all missing ones."""
+  if wrong := chunk_files.remove_damaged(folder):
+    console.tell(
+        f'{folder}: {file_hashes.described(wrong)} damaged, and made again.'
+    )
   finished, needs, number = chunk_files.finished(folder), 0, 0
   for part in parts:
     for size in part.sizes:

@@ -13,6 +13,7 @@ from rq_jax.data import sources
 from rq_jax.data.image_tree import arrangement
 from rq_jax.data.sources import splits
 from rq_jax.evaluation import references
+from rq_jax.jobs import file_hashes
 from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import array_images
 from rq_jax.jobs.evaluate import image_sets
@@ -94,6 +95,13 @@ def _open_folder(
         f'{named} is unfinished: it has a {manifest.NAME}, but no grid.png.'
         ' Run the command that wrote it again.'
     )
+  if not drawn and (folder / file_hashes.NAME).exists():
+    raise ValueError(
+        f'{named} is incomplete: it has a {file_hashes.NAME}, but no'
+        f' {manifest.NAME}. Copy the whole folder.'
+    )
+  if drawn:
+    file_hashes.require_complete(folder)
   archives = sorted(p for p in folder.iterdir() if p.suffix == '.npz')
   if archives:
     return array_images.Arrays(archives, flag=named, image_size=image_size)

@@ -15,15 +15,18 @@ from typing import Any
 import jax
 
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.data.prepared import folder as folder_lib
+from rq_jax.data.prepared import manifest as manifest_lib
 from rq_jax.data.prepared import metadata
 from rq_jax.data.prepared import records
+from rq_jax.distributed import console
+from rq_jax.jobs import file_hashes
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.prepare import ledger
 from rq_jax.jobs.prepare import shard as shard_lib
 
-_MANIFEST_VERSION = 1
 _LOCKS = ('.lock', '.heartbeat')  # Files of `locks`.
 
 
@@ -114,8 +117,13 @@ class Dataset:
         file.unlink()
       raise
     refused = ledger.write_refused(self.folder, read.values())
+    written = {
+        split: [shard.written for shard in found]
+        for split, found in by_split.items()
+    }
+    info = metadata.write(self.folder, self.name, self.features, written)
     contents = {
-        'version': _MANIFEST_VERSION,
+        'version': manifest_lib.VERSION,
         **self._described(settings),
         'examples': {
             split: sum(shard.written.examples for shard in found)
@@ -123,15 +131,33 @@ class Dataset:
         },
         'refused': refused,
         'shards': [shard.fields() for shard in read.values()],
+        **manifest_lib.described(
+            self.folder, self._described_in(refused), info
+        ),
     }
-    files.write_json(self.folder / ledger.MANIFEST, contents)
-    written = {
-        split: [shard.written for shard in found]
-        for split, found in by_split.items()
-    }
-    metadata.write(self.folder, self.name, self.features, written)
+    files.write_json(self.folder / manifest_lib.NAME, hashes.seal(contents))
+    files.write_json(self.folder / folder_lib.INFO, info)
     for file in ledger.pending(self.folder):
       file.unlink()
+
+  def remove_damaged(self) -> None:
+    """Removes damaged files, so that they are made again, and names them.
+
+    Raises:
+      ValueError: If the manifest is damaged, which holds all hashes.
+    """
+    wrong = ledger.remove_damaged(self.folder, self.read())
+    if (self.folder / manifest_lib.NAME).exists():
+      contents = manifest_lib.read(self.folder)
+      described = manifest_lib.damaged_descriptions(self.folder, contents)
+      if described:  # Without this file, the dataset is unfinished.
+        (self.folder / folder_lib.INFO).unlink(missing_ok=True)
+      wrong += described
+    if wrong:
+      console.tell(
+          f'{self.folder}: {file_hashes.described(wrong)} damaged or missing,'
+          ' and made again.'
+      )
 
   def is_complete(self) -> bool:
     """Whether nothing is left to do."""
@@ -162,6 +188,11 @@ class Dataset:
             f'--out={self.folder} is not empty: it contains {name}. Choose'
             ' another --out, or empty the folder.'
         )
+
+  def _described_in(self, refused: int) -> list[str]:
+    """Names of the files that describe the dataset, except for JSON of ours."""
+    names = metadata.names(self.folder)
+    return [*names, ledger.REFUSED] if refused else names
 
   def _described(self, settings: dict[str, Any]) -> dict[str, Any]:
     """All values that decide the bytes of the dataset; see `manifest`."""

@@ -141,8 +141,9 @@ class _Preparing:
     self._dataset, self._options = dataset, options
 
   def make_room(self) -> None:
-    """Removes unfinished files, and checks the space for missing shards."""
+    """Removes damaged and unfinished files, and checks the space for shards."""
     folder = self._dataset.folder
+    self._dataset.remove_damaged()
     for file in folder.glob(f'*{files.PARTIAL}'):
       file.unlink(missing_ok=True)
     if self._options.resize is None:
@@ -191,7 +192,8 @@ class _Preparing:
   ) -> Iterator[int]:
     """Writes one shard; yields 1 for each image."""
     folder, refused = self._dataset.folder, []
-    with shards.writing(folder / shard.name) as writer:
+    needs = None if self._options.resize else _bytes_of(shard)
+    with shards.writing(folder / shard.name, needs=needs) as writer:
       for record in maker.records(shard):
         check()
         if isinstance(record, bytes):

@@ -4,16 +4,19 @@ While a job runs, `SHARD.json` beside each finished shard describes it. When all
 shards are finished, these descriptions move to `manifest.json`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent import futures
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
 from rq_jax import files
+from rq_jax import hashes
+from rq_jax.data.prepared import manifest
 from rq_jax.data.prepared import shards
 
-MANIFEST = 'manifest.json'
 REFUSED = 'refused.jsonl'
 
 
@@ -49,22 +52,29 @@ class Finished:
 
 def record(folder: pathlib.Path, finished: Finished) -> None:
   """Records that a shard has its final name."""
-  files.write_json(_beside(folder, finished.file), finished.fields())
+  sealed = hashes.seal(finished.fields())
+  files.write_json(_beside(folder, finished.file), sealed)
 
 
 def read(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Finished]:
   """The finished shards among those with the given names.
 
+  A shard whose own description is damaged counts as unfinished.
+
   Raises:
-    ValueError: If a description is damaged.
+    ValueError: If the manifest is damaged.
   """
   found = {}
-  if (folder / MANIFEST).exists():
-    for fields in files.read_json_object(folder / MANIFEST)['shards']:
+  if (folder / manifest.NAME).exists():
+    for fields in manifest.read(folder)['shards']:
       found[fields['file']] = Finished.parse(fields)
   for name in names:
     if (beside := _beside(folder, name)).exists():
-      found[name] = Finished.parse(files.read_json_object(beside))
+      try:
+        fields = hashes.unsealed(files.read_json_object(beside), beside)
+        found[name] = Finished.parse(fields)
+      except (ValueError, KeyError, TypeError):  # Older ones have no hash.
+        found.pop(name, None)
   return {
       name: found[name]
       for name in names
@@ -72,12 +82,32 @@ def read(folder: pathlib.Path, names: Iterable[str]) -> dict[str, Finished]:
   }
 
 
+def remove_damaged(
+    folder: pathlib.Path, found: Mapping[str, Finished]
+) -> list[str]:
+  """Removes shards that do not have their SHA-256; returns their names.
+
+  Call it in one process. It reads all shards, in threads.
+
+  Args:
+    folder: Folder of the dataset.
+    found: The finished shards by name, from `read`.
+  """
+  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    hashed = list(pool.map(lambda name: shards.sha256(folder / name), found))
+  wrong = [n for n, sha in zip(found, hashed) if sha != found[n].written.sha256]
+  for name in wrong:
+    (folder / name).unlink()
+    _beside(folder, name).unlink(missing_ok=True)
+  return wrong
+
+
 def _is_whole(file: pathlib.Path, written: shards.Written) -> bool:
   return file.exists() and file.stat().st_size == written.file_bytes
 
 
 def pending(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Descriptions of shards that are not in `MANIFEST` yet."""
+  """Descriptions of shards that are not in the manifest yet."""
   return [*folder.glob('*.array_record-*.json')]
 
 

@@ -1,6 +1,7 @@
 """The files of rejection sampling: scores and codes of all draws.
 
   OUT/draws/000000.npy ...     one chunk of draws, until all are scored
+  OUT/draws/000000.json ...    its hash; see `jobs.file_hashes`
   OUT/accepted_codes.npy       codes of the accepted draws, in order of images
   OUT/accepted.json            their indices and scores
 
@@ -18,6 +19,7 @@ from etils import epath
 import numpy as np
 
 from rq_jax import files
+from rq_jax.jobs import file_hashes
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import selection
 
@@ -52,9 +54,16 @@ class Draws:
     start = number * self.chunk_size
     return range(start, min(start + self.chunk_size, self.pools.total))
 
+  @functools.cached_property
+  def hashes(self) -> file_hashes.FileHashes:
+    """The recorded hashes of the files."""
+    return file_hashes.FileHashes(self.folder, (FOLDER,))
+
   def selected(self) -> bool:
     """Whether the accepted draws are on disk."""
-    return all((self.folder / name).exists() for name in (ACCEPTED, CODES))
+    names = (ACCEPTED, CODES)
+    there = all((self.folder / name).exists() for name in names)
+    return there and self.hashes.has(names)
 
   def finished(self) -> set[int]:
     """Chunks that need not be drawn any more."""
@@ -62,7 +71,13 @@ class Draws:
       return set(range(self.num_chunks))
     folder = self.folder / FOLDER
     there = {file.name for file in folder.iterdir()} if folder.exists() else ()
-    return {c for c in range(self.num_chunks) if f'{c:06d}.npy' in there}
+    recorded = self.hashes.read()
+    return {
+        chunk
+        for chunk in range(self.num_chunks)
+        if f'{chunk:06d}.npy' in there
+        and self.hashes.are_finished([f'{FOLDER}/{chunk:06d}.npy'], recorded)
+    }
 
   def complete(self) -> bool:
     """Whether the accepted draws are on disk, and the others removed."""
@@ -81,7 +96,8 @@ class Draws:
     rows = np.empty(len(scores), self.record)
     rows['score'], rows['codes'] = scores, codes
     (self.folder / FOLDER).mkdir(exist_ok=True)
-    _write(self._file(number), rows)
+    hashed = file_hashes.write_array(self._file(number), rows)
+    self.hashes.record(number, {f'{FOLDER}/{self._file(number).name}': hashed})
 
   def select(self, check: Callable[[], None]) -> None:
     """Writes the accepted draws, and removes all others.
@@ -102,7 +118,7 @@ class Draws:
         codes[rows] = self._read(chunk)['codes'][
             numbers[rows] - chunk * self.chunk_size
         ]
-      _write(self.folder / CODES, codes)
+      file_hashes.write_array(self.folder / CODES, codes)
       _, indices = self.pools.draws(numbers)
       described = {
           'draws': self.pools.total,
@@ -115,6 +131,7 @@ class Draws:
       }
       with files.whole(self.folder / ACCEPTED) as file:
         file.write(json.dumps(described).encode())
+      self.hashes.finish((ACCEPTED, CODES))
     (self.folder / FOLDER).rmtree(missing_ok=True)
 
   def accepted(self) -> tuple[dict[str, Any], np.ndarray]:
@@ -163,9 +180,3 @@ def record(prior: rqtransformer.RQTransformer) -> np.dtype:
   """The type of a draw of a model; see `Draws`."""
   code = '<u2' if max(prior.sizes) <= 2**16 else '<i4'
   return np.dtype([('score', '<f4'), ('codes', code, prior.code_shape)])
-
-
-def _write(file: epath.Path, rows: np.ndarray) -> None:
-  with files.whole(file, needs=rows.nbytes) as stream:
-    stream.write(files.npy_header(rows.dtype, rows.shape))
-    stream.write(np.ascontiguousarray(rows).data)

@@ -9,8 +9,10 @@ import jax
 import numpy as np
 
 from rq_jax import files as files_lib
+from rq_jax.distributed import console
 from rq_jax.distributed import processes
 from rq_jax.jobs import chunks
+from rq_jax.jobs import file_hashes
 from rq_jax.jobs import manifest
 from rq_jax.jobs import versions
 from rq_jax.jobs.sample import drawing as drawing_lib
@@ -71,6 +73,7 @@ def sample(
       # Fingerprints identify the models; their paths may change.
       information=('checkpoint', 'rejection.classifier'),
   )
+  processes.only_first(lambda: _remove_damaged(files.folder))
   if rejection is not None:
     selecting = rejection_lib.Job(
         drawing=drawing, rejection=rejection, folder=files.folder
@@ -79,6 +82,15 @@ def sample(
     return chunks.run(_job(files, selecting.images, made='decoded'))
   _require_space(files)
   return chunks.run(_job(files, drawing.chunks, made='drawn'))
+
+
+def _remove_damaged(folder: epath.Path) -> None:
+  """Removes files that do not have their recorded hash, and names them."""
+  hashes = file_hashes.FileHashes(folder, (layout.PARTS, draws.FOLDER))
+  if wrong := hashes.remove_damaged():
+    console.tell(
+        f'{folder}: {file_hashes.described(wrong)} damaged, and made' ' again.'
+    )
 
 
 def _require_space(files: layout.Files) -> None:
@@ -146,7 +158,7 @@ def _devices(sampler: Sampler) -> str:
 
 def _check_free(folder: epath.Path) -> None:
   """Refuses a folder whose files would be taken for finished images."""
-  own = {layout.PARTS, 'labels.json'}
+  own = {layout.PARTS, 'labels.json', file_hashes.NAME}
   own |= {draws.FOLDER, draws.ACCEPTED, draws.CODES}
   for path in folder.iterdir():
     if path.name in own or path.suffix in ('.png', '.npz'):

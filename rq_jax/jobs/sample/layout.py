@@ -2,6 +2,7 @@
 
   OUT/job.json                     description of the job; see `jobs.manifest`
   OUT/grid.png                     the first images, at most 100
+  OUT/hashes.json                  hashes of all files; see `jobs.file_hashes`
 
 and, depending on the format,
 
@@ -10,14 +11,15 @@ and, depending on the format,
   npz      OUT/samples.npz
 
 Archives hold `arr_0`, uint8[n, Y, X, 3], and, if there are labels, `arr_1`,
-int32[n]. Their chunks are kept in OUT/parts/ until all are finished. Every file
-appears whole or not at all. Its bytes do not depend on when, where or in which
-order the files were written.
+int32[n]. Their chunks are kept in OUT/parts/ until all are finished, and so are
+the hashes of the files of each chunk. Every file appears whole or not at all.
+Its bytes do not depend on when, where or in which order the files were written.
 """
 
 from collections.abc import Callable
 from concurrent import futures
 import dataclasses
+import functools
 import json
 import math
 from typing import IO, Any
@@ -28,7 +30,9 @@ import numpy as np
 from PIL import Image
 
 from rq_jax import files
+from rq_jax import hashes as hashes_lib
 from rq_jax.config import sizes
+from rq_jax.jobs import file_hashes
 from rq_jax.reports import pictures
 
 FORMATS = ('png', 'shards', 'npz')
@@ -71,21 +75,30 @@ class Files:
     """Indices of the images of a chunk."""
     return self._range(chunk, self.chunk_size)
 
+  @functools.cached_property
+  def hashes(self) -> file_hashes.FileHashes:
+    """The recorded hashes of the files."""
+    return file_hashes.FileHashes(self.folder, (PARTS,))
+
   def finished(self) -> set[int]:
     """Chunks that are on disk, in OUT/parts/ or in their final files."""
-    files = {file.name for file in self.folder.iterdir()}
+    names = {file.name for file in self.folder.iterdir()}
     parts = self.folder / PARTS
-    waiting = {p.name for p in parts.iterdir()} if parts.exists() else ()
+    if parts.exists():
+      names |= {f'{PARTS}/{part.name}' for part in parts.iterdir()}
+    recorded = self.hashes.read()
 
-    def is_there(chunk):
-      images = self.images_of(chunk)
-      last = images[-1] // self._per_file
-      return f'{chunk:06d}.npy' in waiting or all(
-          self._name(number) in files
-          for number in range(images[0] // self._per_file, last + 1)
+    def are_there(wanted: list[str]) -> bool:
+      return names.issuperset(wanted) and self.hashes.are_finished(
+          wanted, recorded
       )
 
-    return {chunk for chunk in range(self.num_chunks) if is_there(chunk)}
+    return {
+        chunk
+        for chunk in range(self.num_chunks)
+        if are_there([f'{PARTS}/{chunk:06d}.npy'])
+        or are_there(self._names_of(chunk))
+    }
 
   def missing_bytes(self) -> int:
     """Bytes that the missing chunks and archives will need.
@@ -111,34 +124,24 @@ class Files:
       pool: Threads that compress PNG files.
     """
     if self.format == 'png':
-      names = map(self._file, self.images_of(chunk))
-      try:
-        # `list` re-raises exceptions of the threads.
-        list(pool.map(pictures.write_png, names, images))
-      except files.DiskFullError as error:
-        there = sum(self._file(n).exists() for n in range(self.num_images))
-        # An estimate: the sizes of the missing files may differ.
-        needs = (error.needs or 0) * (self.num_images - there)
-        raise files.DiskFullError(self.folder, needs) from error
-    else:
-      (self.folder / PARTS).mkdir(exist_ok=True)
-      with files.whole(self._part(chunk), needs=images.nbytes) as file:
-        file.write(files.npy_header(images.dtype, images.shape))
-        # Unlike `np.save`, this distinguishes a full disk from other errors.
-        file.write(np.ascontiguousarray(images).data)
+      self.hashes.record(chunk, self._write_pngs(chunk, images, pool))
+      return
+    (self.folder / PARTS).mkdir(exist_ok=True)
+    hashed = file_hashes.write_array(self._part(chunk), images)
+    self.hashes.record(chunk, {f'{PARTS}/{self._part(chunk).name}': hashed})
 
   def complete(self) -> bool:
     """Whether all final files exist, and no temporary ones."""
     there = {file.name for file in self.folder.iterdir()}
-    needed = {self._name(number) for number in range(self._num_files)}
     left = any(name == PARTS or name.endswith(files.PARTIAL) for name in there)
-    return needed | {'grid.png'} <= there and not left
+    needed = self._final_names()
+    return there.issuperset(needed) and not left and self.hashes.has(needed)
 
   def finish(self, check: Callable[[], None]) -> None:
-    """Joins chunks into archives, and writes `labels.json` and `grid.png`.
+    """Joins chunks into archives, and writes all other files.
 
     All chunks must be finished. Existing archives are kept. Chunks are removed
-    when all archives exist.
+    when all archives exist and have a hash.
 
     Args:
       check: Called regularly. If it raises, finished files and chunks stay.
@@ -153,6 +156,7 @@ class Files:
     first = self._first(min(self.num_images, _ON_GRID))
     grid = pictures.grid(first, math.ceil(math.sqrt(len(first))))
     pictures.write_png(self.folder / 'grid.png', grid)
+    self.hashes.finish(self._final_names())
     (self.folder / PARTS).rmtree(missing_ok=True)
     # Unfinished files of processes that were killed.
     for partial in self.folder.glob(f'*{files.PARTIAL}'):
@@ -179,10 +183,52 @@ class Files:
   def _file(self, number: int) -> epath.Path:
     return self.folder / self._name(number)
 
+  @functools.cached_property
+  def _recorded_before(self) -> dict[str, str]:
+    """The hashes from before this process wrote its first chunk."""
+    return self.hashes.read()
+
+  def _names_of(self, chunk: int) -> list[str]:
+    """Names of the final files that hold images of a chunk."""
+    images = self.images_of(chunk)
+    first, last = (i // self._per_file for i in (images[0], images[-1]))
+    return [self._name(number) for number in range(first, last + 1)]
+
+  def _final_names(self) -> list[str]:
+    """Names of all files of a complete job, except for JSON about the job."""
+    names = [self._name(number) for number in range(self._num_files)]
+    if self.format == 'png' and self.labels is not None:
+      names.append('labels.json')
+    return [*names, 'grid.png']
+
   def _name(self, number: int) -> str:
     shard = f'shard-{number:05d}-of-{self._num_files:05d}.npz'
     names = {'png': f'{number:06d}.png', 'shards': shard, 'npz': 'samples.npz'}
     return names[self.format]
+
+  def _write_pngs(
+      self, chunk: int, images: np.ndarray, pool: futures.Executor
+  ) -> dict[str, str]:
+    """Writes the images of a chunk that are missing; returns all hashes."""
+    recorded = self._recorded_before
+
+    def write(name: str, image: np.ndarray) -> str:
+      if name in recorded and (self.folder / name).exists():
+        return recorded[name]
+      content = pictures.png_bytes(image)
+      with files.whole(self.folder / name, needs=len(content)) as file:
+        file.write(content)
+      return hashes_lib.new(content).hexdigest()
+
+    names = self._names_of(chunk)
+    try:
+      # `list` re-raises exceptions of the threads.
+      return dict(zip(names, list(pool.map(write, names, images))))
+    except files.DiskFullError as error:
+      there = sum(self._file(n).exists() for n in range(self.num_images))
+      # An estimate: the sizes of the missing files may differ.
+      needs = (error.needs or 0) * (self.num_images - there)
+      raise files.DiskFullError(self.folder, needs) from error
 
   def _join(self, number: int, check: Callable[[], None]) -> None:
     """Writes an archive from the chunks that overlap it, one after another."""

@@ -76,6 +76,7 @@ def test_clearing_removes_all_of_a_cache_but_what_is_kept(tmp_path):
     (tmp_path / 'train' / name).write_text('')
   split.clear(keep={1})
   assert names(tmp_path) == [
+      'checksum-00001-of-00002.npy',
       'features-00001-of-00002.npy',
       'label-00001-of-00002.npy',
       'notes.txt',
@@ -92,6 +93,6 @@ def test_a_remote_cache_is_refused():
 
 def test_files_begin_as_numpy_begins_them(tmp_path):
   np.save(tmp_path / 'x.npy', np.zeros((3, 1, *caches.SHAPE), np.float16))
-  file, _ = caches.split(tmp_path, 3).files(0)
+  file = caches.split(tmp_path, 3).files(0)[0]
   assert (tmp_path / 'x.npy').read_bytes().startswith(file.header)
   assert (tmp_path / 'x.npy').stat().st_size == file.size

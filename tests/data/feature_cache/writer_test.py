@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -26,11 +27,16 @@ def _names(path):
 
 
 _WHOLE = [
+    'checksum-00000-of-00001.npy',
     'features-00000-of-00001.npy',
     'label-00000-of-00001.npy',
     'meta.json',
     'shard-00000-of-00001.json',
 ]
+
+
+def crc32(values):
+  return [zlib.crc32(value.astype(np.float16).tobytes()) for value in values]
 
 
 @pytest.mark.parametrize('count', [0, 1, 5])
@@ -40,10 +46,11 @@ def test_files_are_those_that_numpy_saves(tmp_path, count):
     for row in range(count):
       writer.write(values[row : row + 1], labels[row : row + 1])
     writer.close()
-  assert _names(tmp_path) == [*_WHOLE[:2], _WHOLE[3]]
+  assert _names(tmp_path) == [*_WHOLE[:3], _WHOLE[4]]
   for name, array in (
       ('features', values.astype(np.float16)),
       ('label', labels.astype(np.int32)),
+      ('checksum', np.array(crc32(values), np.uint32).reshape(count, 1)),
   ):
     expected = io.BytesIO()
     np.save(expected, array)
@@ -60,11 +67,11 @@ def test_the_space_of_a_shard_is_taken_when_it_is_opened(tmp_path):
   assert not _names(tmp_path)
 
 
-@pytest.mark.parametrize('later', [0, 1])
+@pytest.mark.parametrize('later', [0, 1, 2])
 def test_a_disk_without_room_is_named_before_anything_is_written(
     tmp_path, monkeypatch, later
 ):
-  """The disk is full at the first or second file; no file is left behind."""
+  """The disk is full at any of three files; no file is left behind."""
   reserve, done = os.posix_fallocate, []
 
   def full(*asked):
@@ -80,7 +87,7 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
   # 48128 and 4128 bytes.
   assert re.match(
       f'The disk of {tmp_path}/train is full, or your quota .* are free on it,'
-      ' and 52.3 kB are needed',
+      ' and 56.4 kB are needed',
       str(error.value),
   )
   assert not _names(tmp_path)
@@ -131,17 +138,17 @@ def test_a_full_disk_ends_no_program_and_keeps_no_part(
     monkeypatch.delattr(os, 'posix_fallocate')
   if noticed == 'written':  # As if another program had taken the space since.
     monkeypatch.setattr(files, 'require_space', lambda *_: None)
-  count = 30_000  # 1.56 MB.
+  count = 30_000  # 1.68 MB.
   values, labels = np.zeros((1000, 1, *caches.SHAPE)), np.zeros(1000, int)
   with (
-      pytest.raises(files.DiskFullError, match='1.0 MB are free, and 1.6 MB'),
+      pytest.raises(files.DiskFullError, match='1.0 MB are free, and 1.7 MB'),
       caches.open_writer(small_disk, count) as writer,
   ):
     assert noticed == 'written'
     for _ in range(count // 1000):
       writer.write(values, labels)
   assert not _names(small_disk)
-  _write(small_disk, 15_000)  # 0.78 MB.
+  _write(small_disk, 15_000)  # 0.84 MB.
   # There is no room for both, so this must remove the shard before.
   _write(small_disk, 15_000)
   assert _names(small_disk) == _WHOLE
@@ -163,6 +170,8 @@ def test_a_writer_replaces_its_own_shard_only(tmp_path):
   other = (folder / 'features-00000-of-00002.npy').read_bytes()
   with caches.open_writer(tmp_path, 4, 1, 2) as writer:
     assert _names(tmp_path) == [
+        'checksum-00000-of-00002.npy',
+        'checksum-00001-of-00002.npy.partial',
         'features-00000-of-00002.npy',
         'features-00001-of-00002.npy.partial',
         'label-00000-of-00002.npy',
@@ -183,7 +192,7 @@ def test_thousands_of_writers_may_wait_at_a_time(tmp_path):
     for shard in range(5):
       stack.enter_context(caches.open_writer(tmp_path, 5, shard, 5))
     assert len(os.listdir('/proc/self/fd')) == before
-    assert len(_names(tmp_path)) == 10
+    assert len(_names(tmp_path)) == 15
   assert not _names(tmp_path)
 
 
@@ -219,7 +228,7 @@ def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
     writer.close()
   records.finish(caches.split(tmp_path, 2))
   stored = features.Features(tmp_path, 'train')[1]['features']
-  assert stored[0, 0, 2, 3] == 65504
+  assert stored[0][0, 2, 3] == 65504
 
 
 def test_a_writer_refuses_other_shapes_and_surplus_examples(tmp_path):

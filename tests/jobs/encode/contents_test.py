@@ -68,14 +68,14 @@ def test_workers_change_no_byte(tmp_path):
     encode.encode(tiny.untrained_tokenizer(), data, str(out), views=2, seed=3)
     found.append(encoding.contents(out))
   assert found[0] == found[1]
-  assert len(found[0]) == 2 * 6
+  assert len(found[0]) == 2 * 7
 
 
 @pytest.mark.usefixtures('features_of_the_stand_in')
 def test_the_space_is_named_before_anything_is_encoded(tmp_path, capsys):
   encode.encode(encoding.stand_in(), encoding.data(), str(tmp_path))
-  row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 4
-  needs = (1797 * row + 4 * 128) / 1000
+  row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 8
+  needs = (1797 * row + 6 * 128) / 1000
   first = capsys.readouterr().out.splitlines()[0]
   assert first.startswith(f'The features take {needs:.1f} kB in {tmp_path};')
   assert first.endswith(' are free there.')

@@ -24,10 +24,12 @@ pytestmark = pytest.mark.usefixtures('features_of_the_stand_in')
 
 def test_shards_hold_all_examples_in_order(undisturbed, tmp_path):
   assert sorted(undisturbed) == [
+      'test/checksum-00000-of-00001.npy',
       'test/features-00000-of-00001.npy',
       'test/label-00000-of-00001.npy',
       'test/meta.json',
       'test/shard-00000-of-00001.json',
+      *[f'train/checksum-0000{s}-of-00004.npy' for s in range(4)],
       *[f'train/features-0000{s}-of-00004.npy' for s in range(4)],
       *[f'train/label-0000{s}-of-00004.npy' for s in range(4)],
       'train/meta.json',

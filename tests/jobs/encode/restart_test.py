@@ -109,6 +109,7 @@ def test_an_unfinished_cache_of_something_else_is_refused(
 def test_the_manifest_says_what_decides_the_bytes(unfinished):
   found = json.loads((unfinished / 'job.json').read_text())
   data = found.pop('data')
+  assert len(found.pop('hash')) == 32
   known = dict(source='digits', path=None, image_size=16, batch_size=400)
   assert data == data | known
   # The center does not depend on them.
@@ -130,7 +131,7 @@ def test_an_unfinished_cache_of_version_1_is_not_continued(unfinished):
   """Its shards have no records."""
   file = unfinished / 'job.json'
   described = json.loads(file.read_text())
-  for name in ('format_version', 'views'):
+  for name in ('format_version', 'views', 'hash'):
     del described[name]
   file.write_text(json.dumps(described))
   with pytest.raises(ValueError, match='begun with format_version=null, but'):
@@ -165,9 +166,9 @@ def test_no_shard_of_an_earlier_cache_is_taken_for_one_of_this(
 def test_the_room_for_all_missing_shards_is_checked_first(
     unfinished, monkeypatch
 ):
-  # 1438 of the examples are missing, in four shards, each with two headers.
-  row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 4
-  needs = 1438 * row + 4 * 2 * 128
+  # 1438 of the examples are missing, in four shards, each with three headers.
+  row = 2 * int(np.prod(tiny.untrained_tokenizer().model.features_shape)) + 8
+  needs = 1438 * row + 4 * 3 * 128
   before = encoding.contents(unfinished)
   monkeypatch.setattr(files, 'free_bytes', lambda _: needs - 1)
   with pytest.raises(files.DiskFullError) as error:

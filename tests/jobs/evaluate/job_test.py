@@ -122,17 +122,56 @@ def test_a_folder_with_results_of_something_else_is_refused(paths, tmp_path):
   assert not (tmp_path / 'out' / manifest.NAME).exists()
 
 
-def test_a_damaged_chunk_is_an_error_that_names_it(paths, tmp_path):
-  fakes.evaluate(tmp_path, *paths)
+def test_only_a_damaged_chunk_is_made_again(
+    paths, tmp_path, monkeypatch, capsys
+):
+  whole = fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)
   file = chunk_files.path(tmp_path, 3)
   arrays = chunk_files.read(file)
   arrays[f'{fakes.NETWORK}/pool'] = arrays[f'{fakes.NETWORK}/pool'] + 1
   comment = file.read_bytes()[-64:]
   chunk_files.write(file, arrays)
   file.write_bytes(file.read_bytes()[:-64] + comment)
-  (tmp_path / job.RESULTS).unlink()
-  with pytest.raises(ValueError, match='000003.npz is damaged.*Remove it'):
-    fakes.evaluate(tmp_path, *paths)
+  computed, colours = [], fakes.colours
+  monkeypatch.setattr(
+      fakes, 'colours', lambda x: computed.append(len(x)) or colours(x)
+  )
+  assert (fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)) == whole
+  assert computed == [16]
+  assert '1 file (features/000003.npz) is damaged' in capsys.readouterr().out
+
+
+def test_swapped_chunks_are_made_again(paths, tmp_path):
+  whole = fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)
+  first, second = (chunk_files.path(tmp_path, chunk) for chunk in (0, 1))
+  kept = first.read_bytes()
+  first.write_bytes(second.read_bytes())
+  second.write_bytes(kept)
+  with pytest.raises(ValueError, match='000001.npz is damaged.*Remove it'):
+    chunk_files.read(second)
+  assert (fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)) == whole
+
+
+def test_a_chunk_of_an_older_version_is_read(paths, tmp_path, monkeypatch):
+  """Its hash does not cover the name of the file."""
+  monkeypatch.setattr(
+      chunk_files, '_comment', lambda _, arrays: chunk_files._digest(arrays)
+  )
+  whole = fakes.evaluate(tmp_path, *paths)
+  monkeypatch.undo()
+  with fakes.networks_replaced(monkeypatch):
+    monkeypatch.setattr(fakes, 'colours', None)  # Nothing is computed again.
+    assert fakes.evaluate(tmp_path, *paths) == whole
+
+
+@pytest.mark.parametrize('name', [job.RESULTS, job.PAGE])
+def test_damaged_results_are_computed_again(name, paths, tmp_path):
+  whole = fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)
+  content = bytearray((tmp_path / name).read_bytes())
+  position = content.index(b'fid') + 1
+  content[position] ^= 1
+  (tmp_path / name).write_bytes(content)
+  assert (fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)) == whole
 
 
 def test_the_space_for_all_features_is_checked_first(

@@ -53,7 +53,7 @@ def test_each_format_holds_the_images_and_labels(undisturbed, tmp_path):
   images, labels = expected()
   files = generators.contents(out)
   assert files.pop('job.json')['num_images'] == 7
-  assert files.pop('grid.png')
+  assert files.pop('grid.png') and files.pop('hashes.json')
   if name == 'png':
     assert json.loads(files.pop('labels.json')) == labels.tolist()
     assert sorted(files) == [f'00000{i}.png' for i in range(7)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rq_jax
+from rq_jax import hashes
 from rq_jax.checkpoints import inference_copy
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import processes
@@ -35,7 +36,9 @@ def run(out, sampler, **fields):
 
 
 def test_it_tells_all_that_decides_the_bytes(out, sampler):
-  assert json.loads((out / 'job.json').read_text()) == {
+  found = json.loads((out / 'job.json').read_text())
+  assert len(found.pop('hash')) == 32
+  assert found == {
       'checkpoint': 'x',
       'step': 3,
       'ema': True,
@@ -133,7 +136,9 @@ def test_a_damaged_description_is_named(out, sampler):
 
 def test_a_field_that_this_version_does_not_know_is_refused(out, sampler):
   file = out / 'job.json'
-  file.write_text(json.dumps(json.loads(file.read_text()) | {'colour': 'red'}))
+  found = json.loads(file.read_text()) | {'colour': 'red'}
+  del found['hash']
+  file.write_text(json.dumps(hashes.seal(found)))
   with pytest.raises(
       ValueError, match='colour="red", but this job has colour=null'
   ):

@@ -11,10 +11,11 @@ from rq_jax.jobs.sample import layout
 from tests.jobs import generators
 from tests.jobs import kills
 
-# Two for each file: job.json, chunks or images, archives, labels, grid.png.
-MOMENTS = [('png', m) for m in range(0, 20, 3)]
-MOMENTS += [('shards', m) for m in range(18)]
-MOMENTS += [('npz', m) for m in range(12)]
+# Two for each file: job.json, chunks or images and their hashes, archives,
+# labels, grid.png, hashes.json.
+MOMENTS = [('png', m) for m in range(0, 28, 3)]
+MOMENTS += [('shards', m) for m in range(26)]
+MOMENTS += [('npz', m) for m in range(20)]
 
 
 @pytest.mark.parametrize(('name', 'moment'), MOMENTS)
