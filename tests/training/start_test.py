@@ -6,6 +6,7 @@ from PIL import Image
 import pytest
 
 from rq_jax.data.sources import image_folder
+from rq_jax.training import stage
 from tests import tiny
 from tests.training import toy
 
@@ -20,7 +21,7 @@ def write(folder, *paths):
 
 
 def open_splits(folder):
-  return toy.loop.Splits(
+  return stage.Splits(
       *(image_folder.ImageFolder(folder, split) for split in ('train', 'test'))
   )
 
