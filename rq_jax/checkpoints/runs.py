@@ -73,6 +73,8 @@ class Checkpoints:
       ValueError: If there are checkpoints, and none is whole.
     """
     self._workdir = epath.Path(workdir).resolve()
+    self._description = self._workdir / 'config.json'
+    self._described = self._description.exists()
     if steps.finished(workdir):
       self._set_aside_after(steps.find(workdir, None))
     folder = steps.folder(workdir)
@@ -97,7 +99,7 @@ class Checkpoints:
 
   def __enter__(self):
     self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(_without_tracebacks())
+    self._quiet.enter_context(_without_log())
     return self
 
   def __exit__(self, *_):
@@ -224,11 +226,18 @@ class Checkpoints:
       files.require_writable(steps.folder(self._workdir))
 
   def _remove_unfinished(self) -> None:
-    """Removes folders of saves that failed, where that is possible."""
-    with contextlib.suppress(OSError):
-      for path in steps.folder(self._workdir).iterdir():
+    """Removes folders of saves that failed, where that is possible.
+
+    If the run was removed meanwhile, Orbax has made its folders again.
+    """
+    folder = steps.folder(self._workdir)
+    with contextlib.suppress(OSError, ValueError):  # Not empty: ValueError.
+      for path in folder.iterdir():
         if path.name.endswith(_UNFINISHED):
           path.rmtree()
+      if self._described and not self._description.exists():
+        folder.rmdir()  # Only if it is empty.
+        self._workdir.rmdir()
 
   def _set_aside_after(self, step: int) -> None:
     if jax.process_index() == 0:
@@ -249,11 +258,11 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _without_tracebacks() -> Iterator[None]:
-  """Hides Orbax's log of errors, which are all raised as well."""
+def _without_log() -> Iterator[None]:
+  """Hides Orbax's log, whose errors are all raised as well."""
 
   def is_wanted(record: logging.LogRecord) -> bool:
-    return 'orbax' not in record.pathname or not record.exc_info
+    return 'orbax' not in record.pathname
 
   logger = logging.getLogger('absl')
   logger.addFilter(is_wanted)

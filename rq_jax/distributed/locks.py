@@ -53,6 +53,7 @@ class Held:
   def __init__(self, folder: epath.Path, flag: str):
     """Writes the first heartbeat; ignores failures."""
     self._folder, self._flag = folder, flag
+    self._locked = files.is_local(folder)  # Then it has a file `.lock`.
     self._file = folder / '.heartbeat'
     self._holder = {
         'host': socket.gethostname(),
@@ -96,7 +97,8 @@ class Held:
         return  # It belongs to another program by now.
       if files.is_local(self._folder) and holder:
         os.utime(self._file)  # Needs no room on the disk.
-      else:
+      elif not self._locked or (self._folder / '.lock').exists():
+        # Otherwise, the folder was removed, and another is in its place.
         beat = {'beat': time.time()}
         self._file.write_text(json.dumps(self._holder | beat))
       if not self._is_doubtful():  # Otherwise, only `require` knows.

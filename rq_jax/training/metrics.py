@@ -59,6 +59,7 @@ class MetricWriter:
     )
     with self._attempt('metrics.jsonl'):
       _keep_lines(self._lines.path, start_step, finished)
+    self._begun = self._lines.path.exists()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Writes the scalars of a step; numbers that are not finite become null."""
@@ -110,8 +111,8 @@ class MetricWriter:
 
   def _require_folder(self) -> None:
     """Keeps a folder that was removed from coming back without its run."""
-    if files.is_local(self._folder) and not self._folder.exists():
-      raise FileNotFoundError(f'{self._folder} no longer exists')
+    if self._begun and not self._lines.path.exists():
+      raise FileNotFoundError(f'{self._lines.path} was removed')
 
   @contextlib.contextmanager
   def _attempt(self, what: str) -> Iterator[None]:

@@ -62,11 +62,20 @@ class Saver:
       return
     if self._held is not None:
       processes.only_first(self._held.require_held)
-    self._attempt(self._saved_step, self.checkpoints.wait, final=False)
+    self._attempt(self._saved_step, self._wait, final=False)
     begun = self._attempt(
         step, lambda: self._begin(step, state, meta), final=final
     )
     self._saved_step = step if begun else self.checkpoints.latest_step()
+
+  def _wait(self) -> None:
+    """Waits for the save before; raises its failure."""
+    try:
+      self.checkpoints.wait()
+    except OSError:
+      if self._held is not None:
+        self._held.require_there()  # Its error names the cause.
+      raise
 
   def _begin(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
     if self._held is not None:

@@ -134,8 +134,7 @@ def test_a_row_of_failures_goes_on_after_a_restart(tmp_path):
 
 def test_the_learning_rate_moves_on_but_moments_do_not():
   """A schedule by step, beside Adam's own count of updates."""
-  schedule = lambda step: 0.5 + step
-  optimizer = optax.adam(schedule)
+  optimizer = optax.adam(lambda step: 0.5 + step)
   params = {'w': jnp.ones(2)}
   state = toy.State(
       step=jnp.int32(7),
