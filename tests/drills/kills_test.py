@@ -51,13 +51,14 @@ def kill_within(process, workdir, longest):
 
 def test_no_kill_changes_a_bit(whole, tmp_path):
   stage, folder = whole
-  workdir, killed_at, rounds = tmp_path / 'killed', [], 0
+  workdir, killed_at = tmp_path / 'killed', []
   while len(killed_at) < KILLS:
     process = resume_test.start(experiment(stage), workdir)
     killed_at.append(kill_within(process, workdir, 1.0))
+    print(f'stage {stage}: killed after step {killed_at[-1]}', flush=True)
     if killed_at[-1] >= STEPS - 4:  # Almost done: finish it, and start anew.
       finish(stage, workdir, folder)
-      workdir, rounds = tmp_path / f'killed{len(killed_at)}', rounds + 1
+      workdir = tmp_path / f'killed{len(killed_at)}'
   finish(stage, workdir, folder)
   print(f'stage {stage}: {KILLS} kills after the checkpoints {killed_at}')
 

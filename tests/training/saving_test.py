@@ -2,6 +2,7 @@
 
 import errno
 import re
+import time
 
 from orbax.checkpoint._src.path import atomicity
 import pytest
@@ -128,6 +129,8 @@ def vanishing(monkeypatch, workdir, come_back=None):
 
   def take(self, step, state, batch):
     if step == 2:
+      while come_back is None and not (workdir / 'checkpoints/1').exists():
+        time.sleep(0.01)  # It is saved in the background.
       workdir.rename(away)
     if step == come_back:
       away.rename(workdir)
