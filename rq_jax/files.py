@@ -224,20 +224,6 @@ def require_space(path: epath.PathLike, needs: int) -> None:
     raise DiskFullError(path, needs)
 
 
-def require_writable(folder: epath.PathLike) -> None:
-  """Checks that a folder exists and files can be made in it.
-
-  Remote folders always pass.
-
-  Raises:
-    OSError: If they cannot.
-  """
-  if is_local(folder):
-    probe = pathlib.Path(folder) / f'.{uuid.uuid4().hex}{PARTIAL}'
-    probe.write_bytes(b'')
-    probe.unlink()
-
-
 def free_bytes(path: epath.PathLike) -> int | None:
   """Free bytes on the disk where `path` is or will be; None if it is remote."""
   if not is_local(path):

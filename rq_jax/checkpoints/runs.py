@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import contextlib
 import logging
 from typing import Any
+import uuid
 
 from etils import epath
 import jax
@@ -223,7 +224,7 @@ class Checkpoints:
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     files.require_space(self._workdir, round(size * _COMPRESSED))
     with self._naming_failures():
-      files.require_writable(steps.folder(self._workdir))
+      _require_writable(steps.folder(self._workdir))
 
   def _remove_unfinished(self) -> None:
     """Removes folders of saves that failed, where that is possible.
@@ -255,6 +256,14 @@ class Checkpoints:
       raise
     except Exception as error:  # From many libraries and from threads.
       raise SaveFailedError(folder, steps.shown(error)) from error
+
+
+def _require_writable(folder: epath.Path) -> None:
+  """Makes and removes a file in a local folder; raises the error of this."""
+  if files.is_local(folder):
+    probe = folder / f'.{uuid.uuid4().hex}{files.PARTIAL}'
+    probe.write_bytes(b'')
+    probe.unlink()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ A number that changes in memory is found only if another device has a copy of
 it, or if it changes between the two computations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class _Hashes(NamedTuple):
     values: uint32[devices, arrays, 2], in the order of `mesh.devices.flat`.
   """
 
-  arrays: Sequence[tuple[str, tuple[int, ...], NamedSharding]]
+  arrays: list[tuple[str, tuple[int, ...], NamedSharding]]
   values: jax.Array
 
 
@@ -161,7 +161,8 @@ def _error(
     what: str, hashes: _Hashes, differs: np.ndarray, mesh: jax.sharding.Mesh
 ) -> WrongResultError:
   """The error about what differs, bool[devices, arrays]."""
-  names = [hashes.arrays[i][0] for i in np.flatnonzero(differs.any(axis=0))]
+  wrong = np.flatnonzero(differs.any(axis=0)).tolist()
+  names = [hashes.arrays[i][0] for i in wrong]
   more = f' and {len(names) - 1} more arrays' if len(names) > 1 else ''
   devices = [mesh.devices.flat[i] for i in np.flatnonzero(differs.any(axis=1))]
   shown = ', '.join(
@@ -174,5 +175,5 @@ def _error(
   )
 
 
-def _name(path: Sequence[Any]) -> str:
+def _name(path: tuple[Any, ...]) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='/')

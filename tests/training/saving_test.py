@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(
     assert folder.name == 'checkpoints'
     raise OSError(errno.EROFS, 'Read-only file system')
 
-  monkeypatch.setattr(files, 'require_writable', refuse)
+  monkeypatch.setattr(runs, '_require_writable', refuse)
   with pytest.raises(runs.SaveFailedError, match='Read-only file system'):
     toy.run(tmp_path, config=toy.experiment(checkpoint_steps=1))
   assert names(tmp_path / 'checkpoints') == []
