@@ -34,16 +34,18 @@ def whole(request, tmp_path_factory):
   return request.param, folder
 
 
-def kill_within(process, workdir, longest):
-  """Kills (-9) a run up to `longest` seconds after it begins or goes on."""
-  before = resume_test.newest(workdir)
-  moved = workdir / 'metrics.jsonl'
-  size = moved.stat().st_size if moved.exists() else 0
-  while process.poll() is None and resume_test.newest(workdir) == before:
-    if moved.exists() and moved.stat().st_size > size:
-      break
-    time.sleep(0.005)
-  time.sleep(random.uniform(0, longest))
+def kill(process, workdir, *, early):
+  """Kills (-9) a run; returns the step of its newest checkpoint.
+
+  Args:
+    process: The run.
+    workdir: Its folder.
+    early: Whether to kill it at any time of its first 20 seconds, most of which
+      it spends starting; otherwise around the save after the next.
+  """
+  if not early:
+    return resume_test.kill_after_progress(process, workdir)
+  time.sleep(random.uniform(0, 20))
   process.send_signal(signal.SIGKILL)
   process.communicate()
   return resume_test.newest(workdir)
@@ -54,7 +56,8 @@ def test_no_kill_changes_a_bit(whole, tmp_path):
   workdir, killed_at = tmp_path / 'killed', []
   while len(killed_at) < KILLS:
     process = resume_test.start(experiment(stage), workdir)
-    killed_at.append(kill_within(process, workdir, 1.0))
+    early = len(killed_at) % 4 == 3
+    killed_at.append(kill(process, workdir, early=early))
     print(f'stage {stage}: killed after step {killed_at[-1]}', flush=True)
     if killed_at[-1] >= STEPS - 4:  # Almost done: finish it, and start anew.
       finish(stage, workdir, folder)
