@@ -8,7 +8,9 @@ what both held when they were saved, see `manifests`.
 
 from collections.abc import Callable, Iterator
 import contextlib
+import logging
 from typing import Any
+import uuid
 
 from etils import epath
 import jax
@@ -30,8 +32,30 @@ _SLICED_FROM = 2**20
 _COMPRESSED = 0.9
 
 
+# The suffix of Orbax's folders that are not complete.
+_UNFINISHED = '.orbax-checkpoint-tmp'
+
+
 class SaveFailedError(OSError):
-  """A checkpoint could not be written; the message says where and why."""
+  """A checkpoint could not be written; the message says where and why.
+
+  Attributes:
+    reason: The part of the message that says why, as a sentence.
+  """
+
+  def __init__(self, folder: epath.Path, cause: str):
+    """Makes the message.
+
+    Args:
+      folder: Folder of the checkpoints.
+      cause: Why nothing could be written, without a full stop.
+    """
+    super().__init__(
+        f'A checkpoint could not be saved in {folder}: {cause}. Earlier'
+        ' checkpoints are unchanged. Run the same command again to resume from'
+        ' the newest.'
+    )
+    self.reason = f'{cause}.'
 
 
 class Checkpoints:
@@ -54,6 +78,8 @@ class Checkpoints:
     """
     self._workdir = epath.Path(workdir).resolve()
     self._around = manifests.surroundings(self._workdir)
+    self._description = self._workdir / 'config.json'
+    self._described = self._description.exists()
     if steps.finished(workdir):
       self._set_aside_after(steps.find(workdir, None))
     folder = steps.folder(workdir)
@@ -78,11 +104,19 @@ class Checkpoints:
     )
 
   def __enter__(self):
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(_without_log())
     return self
 
   def __exit__(self, *_):
-    with self._naming_failures():
-      self._manager.close()
+    with self._quiet:
+      try:
+        with self._naming_failures():
+          self._manager.close()
+      except OSError:
+        if jax.process_index() == 0:
+          self._remove_unfinished()
+        raise
 
   def steps(self) -> list[int]:
     """Steps of the checkpoints, in order, also of one that is being written."""
@@ -104,7 +138,7 @@ class Checkpoints:
       files.DiskFullError: If there is no room. Nothing is written.
       SaveFailedError: If this checkpoint or the one before cannot be written.
     """
-    self._require_space(state)
+    processes.only_first(lambda: self._require_room(state))
     state = jax.tree.map(_without_type, state)
     meta, manifest = manifests.make(step, state, meta, self._around)
     with self._naming_failures():
@@ -116,6 +150,24 @@ class Checkpoints:
               **{manifests.ITEM: ocp.args.JsonSave(manifest)},
           ),
       )
+
+  def wait(self) -> None:
+    """Waits for the save that is being written; raises its failure."""
+    with self._naming_failures():
+      self._manager.wait_until_finished()
+
+  def discard_failed(self) -> None:
+    """Removes what a failed save left, so that a later one can be tried.
+
+    All processes must call it.
+    """
+    with contextlib.suppress(OSError):  # The failure is known already.
+      self.wait()
+    if jax.process_index() == 0:
+      self._remove_unfinished()
+    processes.wait_for_all('discard a failed save')
+    with contextlib.suppress(OSError):  # The folder may have vanished.
+      self._manager.reload()
 
   def restore_newest(
       self, abstract: PyTree, shardings: PyTree
@@ -193,11 +245,29 @@ class Checkpoints:
       )
     return result
 
-  def _require_space(self, state: PyTree) -> None:
-    """Refuses a state that cannot fit: Orbax would fail in many threads."""
+  def _require_room(self, state: PyTree) -> None:
+    """Refuses a folder that cannot be written or is too small.
+
+    Orbax would fail later, in many threads, and create folders that vanished.
+    """
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    needs = round(size * _COMPRESSED)
-    processes.only_first(lambda: files.require_space(self._workdir, needs))
+    files.require_space(self._workdir, round(size * _COMPRESSED))
+    with self._naming_failures():
+      _require_writable(steps.folder(self._workdir))
+
+  def _remove_unfinished(self) -> None:
+    """Removes folders of saves that failed, where that is possible.
+
+    If the run was removed meanwhile, Orbax has made its folders again.
+    """
+    folder = steps.folder(self._workdir)
+    with contextlib.suppress(OSError, ValueError):  # Not empty: ValueError.
+      for path in folder.iterdir():
+        if path.name.endswith(_UNFINISHED):
+          path.rmtree()
+      if self._described and not self._description.exists():
+        folder.rmdir()  # Only if it is empty.
+        self._workdir.rmdir()
 
   def _set_aside_after(self, step: int) -> None:
     if jax.process_index() == 0:
@@ -214,11 +284,30 @@ class Checkpoints:
     except files.DiskFullError:
       raise
     except Exception as error:  # From many libraries and from threads.
-      raise SaveFailedError(
-          f'A checkpoint could not be saved in {folder}:'
-          f' {steps.shown(error)}. Earlier checkpoints are unchanged.'
-          ' Run the same command again to resume from the newest.'
-      ) from error
+      raise SaveFailedError(folder, steps.shown(error)) from error
+
+
+def _require_writable(folder: epath.Path) -> None:
+  """Makes and removes a file in a local folder; raises the error of this."""
+  if files.is_local(folder):
+    probe = folder / f'.{uuid.uuid4().hex}{files.PARTIAL}'
+    probe.write_bytes(b'')
+    probe.unlink()
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+  """Hides Orbax's log, whose errors are all raised as well."""
+
+  def is_wanted(record: logging.LogRecord) -> bool:
+    return 'orbax' not in record.pathname
+
+  logger = logging.getLogger('absl')
+  logger.addFilter(is_wanted)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_wanted)
 
 
 def _is_key(leaf) -> bool:

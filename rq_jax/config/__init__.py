@@ -3,7 +3,7 @@
 experiment    the experiments of both stages, composed of the sections below
 models        descriptions of the networks
 sizes         sizes of images: a number, or height and width
-sections      data, optimizer, length of a run, mesh, losses
+sections      data, optimizer, length of a run, mesh
 source_table  the table of data sources
 rules         the rules that an experiment must follow to be trained
 model_rules   the rules that a network must follow to be built

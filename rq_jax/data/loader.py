@@ -143,13 +143,36 @@ def train_batches(
   examples = grain.MapDataset.source(
       broken_examples.replaced(source, max_errors)
   )
-  examples = examples.seed(seed).shuffle().repeat(None)
+  examples = _in_order(examples, seed)
   if transform is not None:
     examples = examples.random_map(transform)
   batches = grain.MapDataset.source(
       batching.LocalBatches(examples, batch_size, process_index, process_count)
   )
   return batching.read(batches[step:], workers)
+
+
+def train_indices(
+    length: int, *, batch_size: int, seed: int, step: int
+) -> list[int]:
+  """Indices of the examples in a batch of `train_batches`.
+
+  Args:
+    length: Number of examples of the source.
+    batch_size: Examples of the global batch.
+    seed: Seed of the order.
+    step: Number of the batch, from 0.
+  """
+  import grain
+
+  indices = _in_order(grain.MapDataset.source(range(length)), seed)
+  start = step * batch_size
+  return [int(indices[i]) for i in range(start, start + batch_size)]
+
+
+def _in_order(examples: Any, seed: int) -> Any:
+  """All epochs of a Grain dataset, each in its own order."""
+  return examples.seed(seed).shuffle().repeat(None)
 
 
 def eval_batches(

@@ -223,6 +223,10 @@ def is_lost(error: BaseException) -> bool:
   return True
 
 
+class OtherFailedError(ValueError):
+  """An action failed in another process, which reports the reason."""
+
+
 def wait_for_all(point: str) -> None:
   """Blocks until all processes have reached this point of the program."""
   if jax.process_count() > 1:
@@ -240,8 +244,8 @@ def together(action: Callable[[], Any]) -> None:
     action: Function to run.
 
   Raises:
-    ValueError: In a process where the action succeeded, if it failed in another
-      one. Where it failed, its own error is raised.
+    OtherFailedError: In a process where the action succeeded, if it failed in
+      another one. Where it failed, its own error is raised.
   """
   error = None
   try:
@@ -255,7 +259,9 @@ def together(action: Callable[[], Any]) -> None:
     if error is None and failed.any():
       number = int(np.argmax(failed))
       which = f'Process {number}' if number else 'The first process'
-      raise ValueError(f'{which} has stopped. Its message gives the reason.')
+      raise OtherFailedError(
+          f'{which} has stopped. Its message gives the reason.'
+      )
   if error is not None:
     raise error
 
@@ -285,8 +291,8 @@ def only_first(action: Callable[[], Any]) -> None:
     action: Function to run.
 
   Raises:
-    ValueError: In the other processes, if the action failed in the first. In
-      the first process, the action's own error is raised.
+    OtherFailedError: In the other processes, if the action failed in the first.
+      In the first process, the action's own error is raised.
   """
 
   def act() -> None:

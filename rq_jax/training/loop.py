@@ -1,14 +1,13 @@
 """The training loop: restore or initialise, step, log, evaluate, save.
 
-The loop is the same for both stages. It calls the functions of a `Stage`.
+The loop is the same for both stages. It calls the functions of a
+`stages.Stage`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import contextlib
-import dataclasses
-import functools
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from etils import epath
 import jax
@@ -19,65 +18,35 @@ from rq_jax.checkpoints import runs
 from rq_jax.config import Experiment
 from rq_jax.data import batching
 from rq_jax.data import loader
-from rq_jax.data import sources
 from rq_jax.distributed import console
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.training import advice
 from rq_jax.training import batches as batches_lib
+from rq_jax.training import evaluating
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
+from rq_jax.training import saving
 from rq_jax.training import skipped
+from rq_jax.training import stages
 from rq_jax.training import start
+from rq_jax.training import stepping
 from rq_jax.training import update
 from rq_jax.training import watchdog
-from rq_jax.typing import Metrics, PyTree
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-  """The functions that the loop calls; each takes the task first.
-
-  Attributes:
-    init_state: (task, rng) -> state, with parameters boxed with logical axes.
-    train_step: (task, state, batch) -> (state, metrics).
-    eval_step: (task, state, batch) -> sums over the valid examples.
-    summarize: (task, sums of all batches) -> metrics.
-    advise: (config, metrics of training, metrics of the evaluation, number of
-      evaluated examples) -> warnings by kind; None is no warning.
-    preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, Y, X, 3], one column for each of the first examples.
-    weights: Fields of the state that `--config.init_from` loads.
-    judge: state -> more metrics of an evaluation.
-  """
-
-  init_state: Callable[..., PyTree]
-  train_step: Callable[..., tuple[PyTree, Metrics]]
-  eval_step: Callable[..., Metrics]
-  summarize: Callable[..., dict[str, float]]
-  advise: Callable[..., Mapping[str, str | None]]
-  preview: Callable[..., dict[str, jax.Array]]
-  weights: tuple[str, ...]
-  judge: Callable[..., dict[str, float]] = lambda _: {}
-
-
-class Splits(NamedTuple):
-  """Examples to train on and to evaluate on; each split is opened once."""
-
-  train: sources.Source
-  test: sources.Source
+from rq_jax.training import workdir as workdir_lib
 
 
 def run(
-    stage: Stage,
+    stage: stages.Stage,
     task: Any,
     config: Experiment,
     mesh: jax.sharding.Mesh,
     workdir: epath.PathLike,
     *,
-    splits: Splits,
+    splits: stages.Splits,
     total_steps: int,
+    held: workdir_lib.Workdir | None = None,
 ) -> dict[str, float]:
   """Trains to the last step, from the newest checkpoint if there is one.
 
@@ -89,6 +58,8 @@ def run(
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
     splits: The data.
     total_steps: Length of the run, in steps.
+    held: The same folder, if it is locked. Before each save, the run makes sure
+      that it still exists and belongs to this program.
 
   Returns:
     Metrics of the last evaluation.
@@ -97,39 +68,44 @@ def run(
     interrupts.Interrupted: If a signal asks the run to stop after its first
       step; a checkpoint is saved before. Until the first step there is nothing
       to save, and signals keep the handlers they had.
-    OSError: If a checkpoint could not be saved.
-    ValueError: If an image cannot be read, or more than `data.max_errors`.
-    FloatingPointError: If a step was not finite. That step is not applied, and
-      no checkpoint contains it.
+    OSError: If a checkpoint could not be saved, see `train.on_save_error`.
+    ValueError: If an image cannot be read, or more than `data.max_errors`; a
+      `locks.LostError` if another program has taken the folder.
+    FloatingPointError: If more than `train.max_skipped` steps in a row were not
+      finite. They are not applied, and no checkpoint contains them. A
+      `verification.WrongResultError` if a device computed a wrong number.
   """
   with (
       # Outermost, to keep signal handlers until the last checkpoint is on disk.
-      contextlib.ExitStack() as held,
+      contextlib.ExitStack() as signals,
       partitioning.activate(mesh),
       runs.Checkpoints(
           workdir, keep=config.train.keep_checkpoints
       ) as checkpoints,
   ):
+    saver = saving.Saver(
+        checkpoints, on_error=config.train.on_save_error, held=held
+    )
     return _Run(
-        stage, task, config, mesh, workdir, splits, total_steps, checkpoints
-    ).train(held)
+        stage, task, config, mesh, workdir, splits, total_steps, saver
+    ).train(signals)
 
 
 class _Run:
   """The steps of a run that this process takes."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, splits, total_steps, checkpoints
+      self, stage, task, config, mesh, workdir, splits, total_steps, saver
   ):
-    self._stage, self._task, self._config = stage, task, config
-    self._mesh, self._workdir, self._total = mesh, workdir, total_steps
-    self._splits, self._checkpoints = splits, checkpoints
-    self._state, self._shardings, meta = start.open_state(
+    self._stage, self._config, self._mesh = stage, config, mesh
+    self._workdir, self._total = workdir, total_steps
+    self._splits, self._saver = splits, saver
+    self._state, shardings, meta = start.open_state(
         stage,
         task,
         config,
         mesh=mesh,
-        checkpoints=checkpoints,
+        checkpoints=saver.checkpoints,
         train=splits.train,
     )
     self._first_step = int(self._state.step)
@@ -140,22 +116,22 @@ class _Run:
         mesh=mesh,
         meta=meta,
     )
-    self._saved_step = checkpoints.latest_step()
     self._writer = metrics_lib.MetricWriter(
         workdir,
         start_step=self._first_step,
         finished=self._first_step >= total_steps,
     )
-    self._step_fn = jax.jit(
+    self._stepper = stepping.Stepper(
         stage.train_step,
-        donate_argnums=1,
-        out_shardings=(self._shardings, partitioning.replicated(mesh)),
+        task,
+        config.train,
+        mesh=mesh,
+        shardings=shardings,
+        meta=meta,
     )
-    replicated = functools.partial(
-        jax.jit, out_shardings=partitioning.replicated(mesh)
+    self._evaluator = evaluating.Evaluator(
+        stage, task, config, splits.test, skipped=self._skipped, mesh=mesh
     )
-    self._eval_fn = replicated(stage.eval_step)
-    self._preview_fn = replicated(stage.preview)
     # Metrics that are still on the devices. They are logged when the next ones
     # are due, so that no step waits for them.
     self._pending: tuple[int, Mapping[str, jax.Array], float] | None = None
@@ -189,7 +165,7 @@ class _Run:
           batch, counts = self._skipped.counted(step, batch)
           first = signals is None
           with console.compiling('the training step', first=first):
-            self._state, metrics = self._step_fn(self._task, self._state, batch)
+            self._state, metrics = self._stepper.take(step, self._state, batch)
           if first:  # Rates and the time left do not count the compilation.
             bar.unpause()
             self._logged = (self._first_step, time.perf_counter())
@@ -203,7 +179,7 @@ class _Run:
             self._evaluate(step)
           stopping = signals.requested(step)
           if step % train.checkpoint_steps == 0 or last or stopping:
-            self._save(step, bar)
+            self._save(step, bar, final=last or stopping)
           if stopping and not last:
             raise interrupts.Interrupted(f'saved at step {step}')
         results = self._evaluate(max(self._first_step, self._total))
@@ -235,48 +211,47 @@ class _Run:
     self._skipped.check()
 
   def _check_finite(self) -> None:
-    if int(self._state.failed_step) != update.NO_STEP:
-      raise nonfinite.failure(
-          self._state,
-          workdir=self._workdir,
-          saved=self._checkpoints.steps(),
-          init_from=self._config.init_from,
-          mesh=self._mesh,
-      )
+    failed, steps = int(self._state.failed_step), self._stepper.skipped
+    if steps is not None:
+      steps.tell()
+    if failed == update.NO_STEP:
+      return
+    raise nonfinite.failure(
+        self._state,
+        workdir=self._workdir,
+        saved=self._saver.checkpoints.steps(),
+        init_from=self._config.init_from,
+        mesh=self._mesh,
+        examples=loader.train_indices(
+            len(self._splits.train),
+            batch_size=self._config.data.batch_size,
+            seed=self._config.seed,
+            step=failed,
+        ),
+        skipped=0 if steps is None else steps.in_a_row,
+    )
 
-  def _save(self, step: int, bar: tqdm.tqdm) -> None:
+  def _save(self, step: int, bar: tqdm.tqdm, *, final: bool) -> None:
     # A resumed run does not repeat this step, so write its metrics now.
     self._flush(bar)
     self._check_finite()
     self._skipped.check()
-    if step == self._saved_step:
-      return
     meta = {'step': step, **start.position(self._splits.train)}
     meta |= self._skipped.meta()
-    self._checkpoints.save(step, self._state, meta)
-    self._saved_step = step
+    if self._stepper.skipped is not None:
+      meta |= self._stepper.skipped.meta()
+    before = self._saver.failures
+    self._saver.save(step, self._state, meta, final=final)
+    if self._saver.failures > before:
+      self._writer.write(step, {saving.METRIC: self._saver.failures})
 
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on held-out examples; writes metrics and pictures."""
     console.tell(f'Evaluating after step {step} ...')
-    count = min(self._config.train.eval_images, len(self._splits.test))
-    sums, rows, counts = None, {}, {}
-    batches = batches_lib.held_out(self._splits.test, self._config, count=count)
-    with contextlib.closing(batches):
-      for batch in batches:
-        batch = partitioning.global_batch(batch, self._mesh)
-        batch, counts = self._skipped.summed(batch)
-        rows = rows or self._preview_fn(self._task, self._state, batch)
-        new = self._eval_fn(self._task, self._state, batch) | counts
-        sums = new if sums is None else jax.tree.map(jax.numpy.add, sums, new)
-    sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
-    summary = self._stage.summarize(self._task, sums)
-    summary |= self._stage.judge(self._state) | {n: sums[n] for n in counts}
-    results = {f'eval/{name}': float(x) for name, x in summary.items()}
+    results, rows = self._evaluator(self._state)
     self._writer.write(step, results)
     recent = self._advice.recent()
+    count = self._evaluator.count
     self._advice.tell(self._stage.advise(self._config, recent, results, count))
-    # Copies pad a first batch that is not full; they are not shown.
-    shown = {name: np.asarray(row)[:, :count] for name, row in rows.items()}
-    self._writer.write_images(step, shown)
+    self._writer.write_images(step, rows)
     return results

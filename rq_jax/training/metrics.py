@@ -59,6 +59,7 @@ class MetricWriter:
     )
     with self._attempt('metrics.jsonl'):
       _keep_lines(self._lines.path, start_step, finished)
+    self._begun = self._lines.path.exists()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Writes the scalars of a step; numbers that are not finite become null."""
@@ -69,8 +70,10 @@ class MetricWriter:
     finite = {n: v if math.isfinite(v) else None for n, v in values.items()}
     line = {'step': step, 'time': round(time.time(), 3), **finite}
     with self._attempt('metrics.jsonl'):
+      self._require_folder()
       self._lines.append(json.dumps(line))
     with self._attempt('tensorboard'):
+      self._require_folder()
       self._board.write_scalars(step, values)
 
   def write_images(self, step: int, rows: Mapping[str, np.ndarray]) -> None:
@@ -83,9 +86,11 @@ class MetricWriter:
           array.reshape(-1, *array.shape[2:]), columns=array.shape[1]
       )
       with self._attempt('images'):
+        self._require_folder()
         path = self._folder / 'images' / f'{name}_{step:08d}.png'
         pictures.write_png(path, grid)
       with self._attempt('tensorboard'):
+        self._require_folder()
         self._board.write_image(step, name, grid)
 
   def close(self) -> None:
@@ -103,6 +108,11 @@ class MetricWriter:
   def _require_open(self) -> None:
     if self._closed:
       raise ValueError('The metric writer is closed. Open a new one.')
+
+  def _require_folder(self) -> None:
+    """Keeps a folder that was removed from coming back without its run."""
+    if self._begun and not self._lines.path.exists():
+      raise FileNotFoundError(f'{self._lines.path} was removed')
 
   @contextlib.contextmanager
   def _attempt(self, what: str) -> Iterator[None]:

@@ -6,12 +6,14 @@ older checkpoints are finite too.
 """
 
 from collections.abc import Sequence
+import contextlib
 from typing import Any
 
 from etils import epath
 import jax
 import jax.numpy as jnp
 
+from rq_jax import files
 from rq_jax.distributed import partitioning
 
 _SMALLER_STEPS = (
@@ -19,6 +21,8 @@ _SMALLER_STEPS = (
     ' raise --config.optimizer.warmup_steps'
 )
 _ANEW = 'in another --workdir, or after removing this one'
+_SHOWN = 8  # Examples in the error; all others are in a file.
+_FILE = 'failed_batch.json'
 
 
 def failure(
@@ -28,6 +32,8 @@ def failure(
     saved: Sequence[int],
     init_from: str | None,
     mesh: jax.sharding.Mesh,
+    examples: Sequence[int],
+    skipped: int = 0,
 ) -> FloatingPointError:
   """Returns the error that ends a run, with advice that fits its state.
 
@@ -37,12 +43,23 @@ def failure(
     saved: Steps of the run's checkpoints, in order.
     init_from: Path of the weights that the run started from; None for none.
     mesh: Mesh of the devices that hold the state.
+    examples: Indices of the examples in the batch of the failed step.
+    skipped: Number of steps in a row before the failed one that were not finite
+      either, and were skipped.
   """
   failed = int(state.failed_step)  # The number of steps before it.
   what = (
       f'The loss or its gradient at step {failed + 1} was not finite. The step'
       ' was not applied, and no checkpoint contains it.'
   )
+  if skipped:
+    what = (
+        f'The loss or its gradient was not finite in {skipped + 1} steps in a'
+        f' row, up to step {failed + 1}. None of these steps was applied. To'
+        ' skip more, raise --config.train.max_skipped.'
+    )
+  what = f'{what} {_batch(examples, failed + 1, workdir)}'
+  failed -= skipped  # Now the number of steps before the first failure.
   if failed == 0:
     advice = _advice_at_once(init_from)
   elif not saved:
@@ -59,6 +76,20 @@ def failure(
   else:
     advice = _advice_on_ruins(workdir, saved)
   return FloatingPointError(f'{what} {advice}')
+
+
+def _batch(examples: Sequence[int], step: int, workdir: epath.PathLike) -> str:
+  """A sentence about the examples of a batch; writes long lists to a file."""
+  shown = ', '.join(map(str, examples[:_SHOWN]))
+  text = f'Its examples have the indices {shown}'
+  if len(examples) <= _SHOWN:
+    return f'{text} in the training split.'
+  file = epath.Path(workdir) / _FILE
+  if jax.process_index() == 0:
+    with contextlib.suppress(OSError):
+      files.write_json(file, {'step': step, 'examples': list(examples)})
+  more = len(examples) - _SHOWN
+  return f'{text} and {more} more in the training split: see {file}.'
 
 
 def _advice_at_once(init_from: str | None) -> str:

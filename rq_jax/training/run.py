@@ -26,6 +26,7 @@ from rq_jax.training import advice
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training import stages
 from rq_jax.training import start
 from rq_jax.training import temperature
 from rq_jax.training import workdir as workdir_lib
@@ -35,7 +36,7 @@ from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from rq_jax.training.stage2 import samples
 
 STAGES = {
-    1: loop.Stage(
+    1: stages.Stage(
         init_state=stage1.init_state,
         train_step=stage1.train_step,
         eval_step=stage1_evaluation.eval_step,
@@ -44,7 +45,7 @@ STAGES = {
         preview=stage1_evaluation.preview,
         weights=('params', 'codebook', 'disc_params', 'disc_stats'),
     ),
-    2: loop.Stage(
+    2: stages.Stage(
         init_state=stage2.init_state,
         train_step=stage2.train_step,
         eval_step=stage2_evaluation.eval_step,
@@ -71,9 +72,11 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       fit, or if another program trains in this folder. It is raised before any
       array is allocated.
     OSError: If a file cannot be saved; a `DiskFullError` if the disk is full.
+      With `train.on_save_error=continue`, only if it is the last checkpoint.
     interrupts.Interrupted: If a signal asks the run to stop; a checkpoint is
       saved before.
-    FloatingPointError: If a step was not finite.
+    FloatingPointError: If too many steps were not finite, or a device computed
+      a wrong number.
   """
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
@@ -111,12 +114,13 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
         held.folder,
         splits=splits,
         total_steps=total_steps,
+        held=held,
     )
 
 
-def _open_splits(config: Experiment) -> loop.Splits:
+def _open_splits(config: Experiment) -> stages.Splits:
   """Opens both splits, and prints what may surprise about them."""
-  splits = loop.Splits(
+  splits = stages.Splits(
       train=sources.open_source(config.data, 'train'),
       test=sources.open_source(config.data, 'test'),
   )

@@ -15,6 +15,10 @@ from rq_jax.distributed import locks
 from rq_jax.distributed import processes
 
 
+class VanishedError(OSError):
+  """The folder of a run, or the run in it, no longer exists."""
+
+
 class Workdir:
   """The folder of a run; a context manager that keeps other programs away.
 
@@ -30,7 +34,7 @@ class Workdir:
     """Names the folder, see `files.path`; no file is touched yet."""
     self.folder = epath.Path(files.path(path, 'workdir'))
     self._held = contextlib.ExitStack()
-    self._is_held = False
+    self._lock: locks.Held | None = None
 
   def __enter__(self):
     self._hold(make=False)
@@ -69,15 +73,34 @@ class Workdir:
 
     processes.only_first(record)
 
+  def require_held(self) -> None:
+    """Raises a LostError if another program has taken the folder.
+
+    Call it in the first process, before it writes.
+    """
+    if self._lock is not None:
+      self._lock.require()
+
+  def require_there(self) -> None:
+    """Raises a VanishedError if the folder or its run has been removed."""
+    if not self.has_run:
+      raise VanishedError(
+          f'--workdir={self.folder} no longer holds config.json, so its'
+          ' checkpoints would be useless: the folder was removed, moved or'
+          ' unmounted while the run wrote to it. Put it back, and run the same'
+          ' command again to resume from its newest checkpoint.'
+      )
+
   def _hold(self, *, make: bool) -> None:
     """Locks the folder, in the first process, if it exists or `make` is set."""
     processes.only_first(lambda: self._hold_here(make))
 
   def _hold_here(self, make: bool) -> None:
-    if self._is_held or not (make or self.folder.exists()):
+    if self._lock or not (make or self.folder.exists()):
       return
-    self._held.enter_context(locks.hold(self.folder, flag='--workdir'))
-    self._is_held = True
+    self._lock = self._held.enter_context(
+        locks.hold(self.folder, flag='--workdir')
+    )
 
 
 def with_stored(path: epath.PathLike, config: Experiment) -> Experiment:

@@ -8,6 +8,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -165,3 +166,64 @@ def test_a_folder_is_created_and_refused_if_it_cannot_be_written(tmp_path):
   for name in ('file', 'file/run', 'full'):
     with pytest.raises(ValueError, match=f'--workdir=.*{name} cannot be wri'):
       hold(tmp_path / name)
+
+
+def test_a_holder_goes_on_as_long_as_nobody_took_its_folder(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(locks, '_SETTLE_SECONDS', 0)
+  with locks.hold(tmp_path, flag='--workdir') as held:
+    held.require()
+    # It was suspended, and its clock went on.
+    later = locks._now() + 120
+    monkeypatch.setattr(locks, '_now', lambda: later)
+    os.utime(tmp_path / '.heartbeat', (0, 0))
+    held.require()
+    assert (tmp_path / '.heartbeat').stat().st_mtime > 0
+    (tmp_path / '.heartbeat').unlink()
+    held.require()
+
+
+def test_a_holder_that_lost_its_folder_stops_and_leaves_the_other_alone(
+    tmp_path,
+):
+  with locks.hold(tmp_path, flag='--workdir') as held:
+    heartbeat(tmp_path, age=30, token='theirs')
+    before = (tmp_path / '.heartbeat').stat().st_mtime
+    with pytest.raises(
+        locks.LostError,
+        match=f'--workdir={tmp_path} now belongs to process 42 on host far',
+    ):
+      held.require()
+    held.beat()  # Keeps no other program alive.
+    locks.release_all()
+  file = tmp_path / '.heartbeat'
+  assert file.stat().st_mtime == before
+  assert json.loads(file.read_text())['token'] == 'theirs'
+
+
+def test_after_a_pause_a_holder_waits_for_one_that_is_just_taking_over(
+    tmp_path, monkeypatch
+):
+  with locks.hold(tmp_path, flag='--workdir') as held:
+    later = locks._now() + locks.DEAD_AFTER_SECONDS
+    monkeypatch.setattr(locks, '_now', lambda: later)
+    # The beat of the other thread does not end the doubt.
+    held.beat()
+    monkeypatch.setattr(
+        locks.time, 'sleep', lambda _: heartbeat(tmp_path, token='theirs')
+    )
+    with pytest.raises(locks.LostError):
+      held.require()
+
+
+@pytest.mark.parametrize('shift', [-86_400, 86_400])
+def test_clocks_of_machines_may_differ(shift, tmp_path, monkeypatch):
+  """Only times of the file system count."""
+  real = time.time
+  monkeypatch.setattr(time, 'time', lambda: real() + shift)
+  heartbeat(tmp_path, age=30)
+  with pytest.raises(ValueError, match='process 42 on host far'):
+    hold(tmp_path)
+  heartbeat(tmp_path, age=70)
+  hold(tmp_path)

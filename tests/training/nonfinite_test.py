@@ -1,5 +1,7 @@
 """The advice after a step that was not finite."""
 
+import json
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,17 @@ class State:
   moments: jax.Array
 
 
-def advice(failed, saved=(), *, weight=1.0, moment=1.0, init_from=None):
+def advice(
+    failed,
+    saved=(),
+    *,
+    weight=1.0,
+    moment=1.0,
+    init_from=None,
+    examples=(4, 7),
+    workdir='runs/a',
+    **options,
+):
   """The error of a run whose state contains these two numbers."""
   state = State(
       failed_step=jnp.int32(failed),
@@ -28,13 +40,15 @@ def advice(failed, saved=(), *, weight=1.0, moment=1.0, init_from=None):
   )
   error = nonfinite.failure(
       state,
-      workdir='runs/a',
+      workdir=workdir,
       saved=saved,
       init_from=init_from,
       mesh=tiny.one_device(),
+      examples=examples,
+      **options,
   )
   sentence = f'at step {failed + 1} was not finite. The step was not applied'
-  assert sentence in str(error)
+  assert sentence in str(error) or 'skipped' in options
   return str(error)
 
 
@@ -86,3 +100,28 @@ def test_a_checkpoint_that_may_be_ruined_is_not_recommended(case):
   assert text.endswith(f'and set {FROM_THIS} in another --workdir.')
   # If it is the only checkpoint, there is nothing to start from.
   assert 'init_from' not in advice(saved=[4], **case)
+
+
+def test_the_examples_of_the_batch_are_named():
+  text = advice(3)
+  assert ' Its examples have the indices 4, 7 in the training split.' in text
+
+
+def test_examples_of_a_large_batch_are_in_a_file(tmp_path):
+  examples = list(range(30, 50))
+  text = advice(3, examples=examples, workdir=tmp_path)
+  assert 'the indices 30, 31, 32, 33, 34, 35, 36, 37 and 12 more' in text
+  file = tmp_path / 'failed_batch.json'
+  assert f'see {file}.' in text
+  assert json.loads(file.read_text()) == {'step': 4, 'examples': examples}
+
+
+def test_after_skipped_steps_the_advice_counts_from_the_first_of_them():
+  """Steps 5, 6 and 7 failed; step 7 ended the run."""
+  text = advice(6, [2, 5], skipped=2)
+  assert 'was not finite in 3 steps in a row, up to step 7. None of' in text
+  assert 'raise --config.train.max_skipped' in text
+  # Step 5 was saved after it had been skipped, so its weights are in doubt.
+  assert 'is of step 5. Its weights may cause the failure again' in text
+  assert 'and a finite step followed it' in advice(6, [2], skipped=2)
+  assert 'No parameter had moved yet' in advice(2, [1], skipped=2)

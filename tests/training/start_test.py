@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 from rq_jax.data.sources import image_folder
+from rq_jax.training import stages
 from tests import tiny
 from tests.training import toy
 
@@ -21,7 +22,7 @@ def write(folder, *paths):
 
 
 def open_splits(folder):
-  return toy.loop.Splits(
+  return stages.Splits(
       *(image_folder.ImageFolder(folder, split) for split in ('train', 'test'))
   )
 

@@ -10,6 +10,7 @@ from rq_jax.data import loader
 from rq_jax.data.sources import digits
 from rq_jax.distributed import partitioning
 from rq_jax.training import loop
+from rq_jax.training import stages
 from rq_jax.training import update
 from tests import folders
 from tests import tiny
@@ -28,7 +29,9 @@ class State:
 
 @flax.struct.dataclass
 class Task:
-  breaks_at: int = flax.struct.field(pytree_node=False, default=-1)
+  breaks_at: int | tuple[int, ...] = flax.struct.field(
+      pytree_node=False, default=-1
+  )
   ema: bool = flax.struct.field(pytree_node=False, default=True)
   on_summary: object = flax.struct.field(
       pytree_node=False, default=lambda: None
@@ -50,7 +53,8 @@ def train_step(task, state, batch):
   """Adds the mean of the images, and noise that depends on the step."""
   noise = jax.random.normal(jax.random.fold_in(state.rng, state.step), (4,))
   change = jnp.mean(batch['image']) + noise
-  change = jnp.where(state.step == task.breaks_at, jnp.nan, change)
+  broken = jnp.isin(state.step, jnp.array(task.breaks_at))
+  change = jnp.where(broken, jnp.nan, change)
   params = {'w': state.params['w'] + change}
   loss = jnp.sum(params['w'])
   new = state.replace(step=state.step + 1, params=params)
@@ -83,7 +87,7 @@ def preview(task, state, batch):
   return {'digits': jnp.round(pixels[None]).astype(jnp.uint8)}
 
 
-STAGE = loop.Stage(
+STAGE = stages.Stage(
     init_state=init_state,
     train_step=train_step,
     eval_step=eval_step,
@@ -117,7 +121,7 @@ def run(
 
 @functools.cache
 def digits_splits():
-  return loop.Splits(
+  return stages.Splits(
       train=digits.Digits('train', tiny.SIZE),
       test=digits.Digits('test', tiny.SIZE),
   )

@@ -136,7 +136,7 @@ def make(config: Experiment, devices: int) -> Plan:
       parameters=_by_part(state.params, config.stage),
       others={name: number for name, number in others.items() if number},
       arrays=_arrays(boxed, mesh),
-      memory=_memory(boxed, task, mesh),
+      memory=_memory(boxed, task, mesh, config.train.verify_every > 0),
       forward_flops=flops.count(problem.forward, task, state),
       step_flops=step,
       notes=problem.notes,
@@ -170,7 +170,7 @@ def _shard_bytes(leaf: jax.ShapeDtypeStruct, sharding) -> int:
   return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def _memory(state, task, mesh) -> dict[str, int]:
+def _memory(state, task, mesh, verifies: bool) -> dict[str, int]:
   """Bytes on each device by purpose, without purposes that need none."""
   trained = (state.params, getattr(state, 'disc_params', None))
   memory = {
@@ -181,6 +181,7 @@ def _memory(state, task, mesh) -> dict[str, int]:
       'codebook': getattr(state, 'codebook', None),
       'frozen tokenizer': getattr(task, 'tokenizer_variables', None),
       'perceptual network': getattr(task, 'perceptual_variables', None),
+      'copy for verify_every': state if verifies else None,
   }
   found = {name: _bytes(tree, mesh) for name, tree in memory.items()}
   return {name: number for name, number in found.items() if number}

@@ -83,6 +83,15 @@ def test_memory_is_what_the_state_takes_on_a_device(stage, planned):
     assert memory['codebook'] == on_first_device(state.codebook)
 
 
+def test_verified_steps_need_memory_for_another_state(planned):
+  verifies = tiny.changed(experiment(1), train=dict(verify_every=5))
+  memory = dict(estimate.make(verifies, 8).memory)
+  copied = memory.pop('copy for verify_every')
+  assert memory == planned[1].memory
+  # The step's number, the number of a failed one and the key.
+  assert copied == on_first_device(state_on_devices(1)) + 8
+
+
 @pytest.mark.parametrize('stage', [1, 2])
 def test_parameters_are_all_told_once(stage, planned):
   made = planned[stage]

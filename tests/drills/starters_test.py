@@ -1,0 +1,49 @@
+"""Two programs start in one workdir; the winner is killed at random.
+
+RQ_JAX_PAIRS sets the number of pairs; the default is 50.
+"""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests import tiny
+from tests.training import resume_test
+
+pytestmark = [pytest.mark.drill, pytest.mark.process]
+
+PAIRS = int(os.environ.get('RQ_JAX_PAIRS', '50'))
+
+
+def test_one_of_two_starters_is_refused_and_nothing_is_lost(tmp_path):
+  whole = tmp_path / 'whole'
+  experiment = tiny.changed(
+      tiny.run_config(1), train=dict(steps=400, checkpoint_steps=4)
+  )
+  workdir, newest = tmp_path / 'run', 0
+  for pair in range(PAIRS):
+    started = [resume_test.start(experiment, workdir) for _ in range(2)]
+    while all(process.poll() is None for process in started):
+      time.sleep(0.01)
+    ended = [process.poll() is not None for process in started]
+    assert sum(ended) == 1, pair
+    _, errors = started[ended.index(True)].communicate()
+    assert 'is in use: process' in errors, errors
+    winner = started[ended.index(False)]
+    time.sleep(random.uniform(0, 4))
+    winner.send_signal(signal.SIGKILL)
+    winner.communicate()
+    # No checkpoint is lost, and none is left half-written in its place.
+    assert resume_test.newest(workdir) >= newest, pair
+    newest = resume_test.newest(workdir)
+    if newest >= 300:
+      break
+  last = tiny.changed(experiment, train=dict(steps=newest + 8))
+  for folder in (workdir, whole):
+    _, errors = resume_test.start(last, folder).communicate()
+    assert not errors or 'Error' not in errors, errors
+  tiny.assert_trees_equal(tiny.saved_state(workdir), tiny.saved_state(whole))
+  print(f'{pair + 1} pairs, up to step {newest}')
