@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.checkpoints import retention
 from rq_jax.checkpoints import steps
 from rq_jax.distributed import processes
 from rq_jax.typing import PyTree
@@ -32,7 +33,13 @@ class SaveFailedError(OSError):
 
 
 class Checkpoints:
-  """The newest `keep` checkpoints of one run, written in the background.
+  """The checkpoints of one run, written in the background.
+
+  The newest `keep` stay, and those that `every` and `evaluations` name.
+
+  Attributes:
+    evaluations: Values of the metric that decides which checkpoint is the best.
+      Add new evaluations to them.
 
   Use it as a context manager: leaving it waits for unfinished writes. All
   processes of a program must take part. Failures in the background are raised
@@ -40,11 +47,24 @@ class Checkpoints:
   `files.DiskFullError`.
   """
 
-  def __init__(self, workdir: epath.PathLike, *, keep: int):
+  def __init__(
+      self,
+      workdir: epath.PathLike,
+      *,
+      keep: int,
+      every: int = 0,
+      evaluations: retention.Evaluations | None = None,
+  ):
     """Opens the checkpoints of a run, up to the newest one that is whole.
 
     Newer, damaged ones are reported and moved to `damaged_checkpoints/STEP`,
     because Orbax would refuse to save a step before them.
+
+    Args:
+      workdir: The folder of the run.
+      keep: How many of the newest are kept.
+      every: Steps that are multiples of this are kept; 0 for none.
+      evaluations: The best step by these is kept; None for none.
 
     Raises:
       ValueError: If there are checkpoints, and none is whole.
@@ -59,10 +79,17 @@ class Checkpoints:
     registry = ocp.type_handlers.create_type_handler_registry(
         (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
+    self.evaluations = evaluations or retention.Evaluations(None)
+    policy = retention.Policy(
+        keep,
+        every=every,
+        evaluations=self.evaluations,
+        existing=steps.finished(workdir),
+    )
     self._manager = ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
+            preservation_policy=policy, cleanup_tmp_directories=True
         ),
         item_handlers={
             'state': ocp.PyTreeCheckpointHandler(

@@ -10,6 +10,7 @@ import json
 from typing import Any, TypeAlias
 
 from rq_jax.config import fields
+from rq_jax.config import loss_sections
 from rq_jax.config import models
 from rq_jax.config import rules
 from rq_jax.config import schema
@@ -44,7 +45,7 @@ class RQVAEExperiment(_Shared):
 
   stage: int = fields.field(1, 'Trains an RQ-VAE.', choices=(1,))
   model: models.RQVAEConfig = schema.nested(models.RQVAEConfig)
-  loss: sections.RQVAELoss = schema.nested(sections.RQVAELoss)
+  loss: loss_sections.RQVAELoss = schema.nested(loss_sections.RQVAELoss)
   discriminator: models.DiscriminatorConfig = schema.nested(
       models.DiscriminatorConfig
   )
@@ -62,7 +63,9 @@ class RQTransformerExperiment(_Shared):
       path=True, resumable=True,
   )  # fmt: skip
   model: models.RQTransformerConfig = schema.nested(models.RQTransformerConfig)
-  loss: sections.RQTransformerLoss = schema.nested(sections.RQTransformerLoss)
+  loss: loss_sections.RQTransformerLoss = schema.nested(
+      loss_sections.RQTransformerLoss
+  )
 
 
 Experiment: TypeAlias = RQVAEExperiment | RQTransformerExperiment

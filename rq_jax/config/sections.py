@@ -1,4 +1,4 @@
-"""The sections of an experiment, except for its networks."""
+"""The sections of an experiment, except for its networks and losses."""
 
 import dataclasses
 
@@ -204,6 +204,20 @@ class Train(schema.Section, name='train'):
       2, 'How many of the newest checkpoints are kept.', above=0,
       resumable=True,
   )  # fmt: skip
+  keep_every: int = fields.field(
+      0,
+      'Checkpoints whose step is a multiple of this are never removed; 0 turns'
+      ' this off. It must be a multiple of `checkpoint_steps`.',
+      at_least=0, resumable=True,
+  )  # fmt: skip
+  keep_best: str | None = fields.field(
+      None,
+      "Metric of evaluations, such as 'eval/mse'; the checkpoint with the best"
+      ' value is kept, besides the newest ones. The newest evaluation at or'
+      ' before the step of a checkpoint counts for it, so let `eval_steps` be'
+      ' `checkpoint_steps` or a multiple of it.',
+      resumable=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,73 +237,4 @@ class Mesh(schema.Section, name='mesh'):
   model: int = fields.field(
       1, 'Devices that split each layer; -1 takes all remaining devices.',
       at_least=-1, resumable=True,
-  )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RQVAELoss(schema.Section, name='loss'):
-  """The losses of stage 1."""
-
-  reconstruction: str = fields.field(
-      'mse', 'Loss on the pixels: mean squared or mean absolute error.',
-      choices=('mse', 'l1'),
-  )  # fmt: skip
-  commitment_weight: float = fields.field(
-      0.25, 'Weight of the commitment loss.', at_least=0
-  )
-  perceptual_weight: float = fields.field(
-      0.0, 'Weight of the perceptual loss (LPIPS); 0 turns it off.', at_least=0
-  )
-  perceptual_path: str | None = fields.field(
-      None, 'Folder of the LPIPS weights that `convert --from=lpips` writes.',
-      path=True, resumable=True,
-  )  # fmt: skip
-  adversarial_weight: float = fields.field(
-      0.0, 'Weight of the adversarial loss; 0 trains no discriminator.',
-      at_least=0,
-  )  # fmt: skip
-  adversarial_start: int = fields.field(
-      0,
-      'Step at which the adversarial loss and the training of the discriminator'
-      ' start.',
-      at_least=0,
-  )
-  discriminator: str = fields.field(
-      'hinge', 'Loss of the discriminator: hinge loss, or cross entropy.',
-      choices=('hinge', 'vanilla'),
-  )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RQTransformerLoss(schema.Section, name='loss'):
-  """The losses of stage 2."""
-
-  temperature: float | str = fields.field(
-      0.5,
-      'Temperature of the soft targets and of stochastic codes, in squared'
-      " units of the features. 'auto' measures it once, when the run starts,"
-      ' and stores the number.',
-      above=0, words=('auto',),
-  )  # fmt: skip
-  stochastic_codes: bool = fields.field(
-      True,
-      'Whether to draw the training codes at random (stochastic codes) instead'
-      ' of taking the nearest codewords.',
-  )
-  soft_targets: bool = fields.field(
-      True,
-      'Whether to train on distributions over all codewords instead of single'
-      ' codes.',
-  )
-  condition_weight: float = fields.field(
-      0.0,
-      'Weight w of the loss on the text tokens; the loss on the codes has the'
-      ' weight 1 - w.',
-      at_least=0, at_most=1,
-  )  # fmt: skip
-  label_dropout: float = fields.field(
-      0.0,
-      'Probability that the null class replaces the condition of a training'
-      ' example.',
-      at_least=0, below=1, inherited=True,
   )  # fmt: skip

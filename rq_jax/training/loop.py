@@ -1,14 +1,14 @@
 """The training loop: restore or initialise, step, log, evaluate, save.
 
-The loop is the same for both stages. It calls the functions of a `Stage`.
+The loop is the same for both stages. It calls the functions of a
+`stages.Stage`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import contextlib
-import dataclasses
 import functools
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from etils import epath
 import jax
@@ -18,68 +18,33 @@ import tqdm
 from rq_jax.checkpoints import runs
 from rq_jax.config import Experiment
 from rq_jax.data import loader
-from rq_jax.data import sources
 from rq_jax.distributed import console
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.training import advice
+from rq_jax.training import best
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
+from rq_jax.training import profiling
 from rq_jax.training import skipped
+from rq_jax.training import stages
 from rq_jax.training import start
+from rq_jax.training import time_accounts
 from rq_jax.training import update
-from rq_jax.typing import Metrics, PyTree
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-  """The functions that the loop calls; each takes the task first.
-
-  Attributes:
-    init_state: (task, rng) -> state, with parameters boxed with logical axes.
-    train_step: (task, state, batch) -> (state, metrics).
-    eval_step: (task, state, batch) -> sums over the valid examples.
-    summarize: (task, sums of all batches) -> metrics.
-    advise: (config, metrics of training, metrics of the evaluation, number of
-      evaluated examples) -> warnings by kind; None is no warning.
-    preview: (task, state, batch) -> rows of images by name,
-      uint8[R, C, Y, X, 3], one column for each of the first examples.
-    weights: Fields of the state that `--config.init_from` loads.
-    judge: state -> more metrics of an evaluation.
-  """
-
-  init_state: Callable[..., PyTree]
-  train_step: Callable[..., tuple[PyTree, Metrics]]
-  eval_step: Callable[..., Metrics]
-  summarize: Callable[..., dict[str, float]]
-  advise: Callable[..., Mapping[str, str | None]]
-  preview: Callable[..., dict[str, jax.Array]]
-  weights: tuple[str, ...]
-  judge: Callable[..., dict[str, float]] = lambda _: {}
-
-
-class Splits(NamedTuple):
-  """The data of a run; each split is opened once.
-
-  Attributes:
-    train: Examples to train on.
-    test: Examples to evaluate on.
-  """
-
-  train: sources.Source
-  test: sources.Source
 
 
 def run(
-    stage: Stage,
+    stage: stages.Stage,
     task: Any,
     config: Experiment,
     mesh: jax.sharding.Mesh,
     workdir: epath.PathLike,
     *,
-    splits: Splits,
+    splits: stages.Splits,
     total_steps: int,
+    accounts: time_accounts.Accounts,
+    profile: int = 0,
 ) -> dict[str, float]:
   """Trains to the last step, from the newest checkpoint if there is one.
 
@@ -91,6 +56,8 @@ def run(
     workdir: Folder of checkpoints and metrics, see `workdir.Workdir`.
     splits: The data.
     total_steps: Length of the run, in steps.
+    accounts: Accounts of the time of the run.
+    profile: Number of steps to record a trace of.
 
   Returns:
     Metrics of the last evaluation.
@@ -109,31 +76,39 @@ def run(
       contextlib.ExitStack() as held,
       partitioning.activate(mesh),
       runs.Checkpoints(
-          workdir, keep=config.train.keep_checkpoints
+          workdir,
+          keep=config.train.keep_checkpoints,
+          every=config.train.keep_every,
+          evaluations=best.evaluations(config, workdir),
       ) as checkpoints,
   ):
     return _Run(
-        stage, task, config, mesh, workdir, splits, total_steps, checkpoints
-    ).train(held)
+        stage, task, config, mesh, workdir, splits, total_steps, checkpoints,
+        accounts,
+    ).train(held, profile)  # fmt: skip
 
 
 class _Run:
   """The steps of a run that this process takes."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, splits, total_steps, checkpoints
-  ):
+      self, stage, task, config, mesh, workdir, splits, total_steps,
+      checkpoints, accounts,
+  ):  # fmt: skip
     self._stage, self._task, self._config = stage, task, config
     self._mesh, self._workdir, self._total = mesh, workdir, total_steps
     self._splits, self._checkpoints = splits, checkpoints
-    self._state, self._shardings, meta = start.open_state(
-        stage,
-        task,
-        config,
-        mesh=mesh,
-        checkpoints=checkpoints,
-        train=splits.train,
-    )
+    self._accounts = accounts
+    new = checkpoints.latest_step() is None
+    with accounts.kind('start' if new else 'restore'):
+      self._state, self._shardings, meta = start.open_state(
+          stage,
+          task,
+          config,
+          mesh=mesh,
+          checkpoints=checkpoints,
+          train=splits.train,
+      )
     self._first_step = int(self._state.step)
     self._skipped = skipped.Skipped(
         limit=loader.error_limit(config.data),
@@ -147,6 +122,7 @@ class _Run:
         workdir,
         start_step=self._first_step,
         finished=self._first_step >= total_steps,
+        accounts=accounts,
     )
     self._step_fn = jax.jit(
         stage.train_step,
@@ -164,13 +140,22 @@ class _Run:
     self._logged = (self._first_step, time.perf_counter())
     self._advice = advice.Advice()
 
-  def train(self, held: contextlib.ExitStack) -> dict[str, float]:
+  def train(self, held: contextlib.ExitStack, profile: int) -> dict[str, float]:
     """Takes all remaining steps; evaluates and saves when due and at the end.
 
     Args:
-      held: Stack that holds the signal handlers, from the first step on.
+      held: Stack that holds the writer, and the signal handlers from the first
+        step on.
+      profile: Number of steps to record a trace of.
     """
     train, results, signals = self._config.train, None, None
+    held.enter_context(self._writer)
+    steps = profiling.traced(
+        range(self._first_step + 1, self._total + 1),
+        count=profile,
+        folder=self._workdir / 'profile',
+        wait=lambda: jax.block_until_ready(self._state),
+    )
     if self._first_step:
       console.tell(f'Resuming after step {self._first_step} of {self._total}.')
     bar = progress.bar(
@@ -183,12 +168,18 @@ class _Run:
       with (
           bar,
           contextlib.closing(self._open_batches(self._first_step)) as batches,
+          contextlib.closing(steps),
       ):
-        for step in range(self._first_step + 1, self._total + 1):
-          batch = partitioning.global_batch(next(batches), self._mesh)
+        self._accounts.switch('step')
+        for step in steps:
+          with self._accounts.kind('input'):
+            batch = partitioning.global_batch(next(batches), self._mesh)
           batch, counts = self._skipped.counted(step, batch)
           first = signals is None
-          with console.compiling('the training step', first=first):
+          with (
+              console.compiling('the training step', first=first),
+              self._accounts.kind('compile' if first else 'step'),
+          ):
             self._state, metrics = self._step_fn(self._task, self._state, batch)
           if first:  # Rates and the time left do not count the compilation.
             bar.unpause()
@@ -207,7 +198,7 @@ class _Run:
             raise interrupts.Interrupted(f'saved at step {step}')
         results = self._evaluate(max(self._first_step, self._total))
     finally:
-      self._writer.close()
+      self._accounts.switch('save')  # Leaving waits for the last checkpoint.
     return results
 
   def _open_batches(self, step: int):
@@ -269,12 +260,21 @@ class _Run:
       return
     meta = {'step': step, **start.position(self._splits.train)}
     meta |= self._skipped.meta()
-    self._checkpoints.save(step, self._state, meta)
+    with self._accounts.kind('save'):
+      self._checkpoints.save(step, self._state, meta)
     self._saved_step = step
+    self._writer.write(step, {})  # So that the time until here is not lost.
 
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on held-out examples; writes metrics and pictures."""
     console.tell(f'Evaluating after step {step} ...')
+    jax.block_until_ready(self._state)  # It is the time of steps.
+    with self._accounts.kind('evaluation'):
+      results = self._evaluated(step)
+    self._checkpoints.evaluations.add(step, results)
+    return results
+
+  def _evaluated(self, step: int) -> dict[str, float]:
     count = min(self._config.train.eval_images, len(self._splits.test))
     sums, rows, counts = None, {}, {}
     batches = loader.eval_batches(

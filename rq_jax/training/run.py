@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 from etils import epath
 
@@ -26,15 +27,17 @@ from rq_jax.training import advice
 from rq_jax.training import loop
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training import stages
 from rq_jax.training import start
 from rq_jax.training import temperature
+from rq_jax.training import time_accounts
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage2 import evaluation as stage2_evaluation
 from rq_jax.training.stage2 import samples
 
 STAGES = {
-    1: loop.Stage(
+    1: stages.Stage(
         init_state=stage1.init_state,
         train_step=stage1.train_step,
         eval_step=stage1_evaluation.eval_step,
@@ -43,7 +46,7 @@ STAGES = {
         preview=stage1_evaluation.preview,
         weights=('params', 'codebook', 'disc_params', 'disc_stats'),
     ),
-    2: loop.Stage(
+    2: stages.Stage(
         init_state=stage2.init_state,
         train_step=stage2.train_step,
         eval_step=stage2_evaluation.eval_step,
@@ -55,12 +58,21 @@ STAGES = {
 }
 
 
-def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
+def train(
+    config: Experiment,
+    workdir: epath.PathLike,
+    *,
+    profile: int = 0,
+    started: float | None = None,
+) -> dict[str, float]:
   """Trains the stage that `config` describes, or resumes its training.
 
   Args:
     config: A checked experiment.
     workdir: Folder of checkpoints and metrics.
+    profile: Number of steps to record a trace of, after the first one.
+    started: When the program started, in seconds since 1970, to account for its
+      time; None for now.
 
   Returns:
     Metrics of the last evaluation.
@@ -74,6 +86,13 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
       saved before.
     FloatingPointError: If a step was not finite.
   """
+  with time_accounts.Accounts(started=started) as accounts:
+    return _train(config, workdir, accounts=accounts, profile=profile)
+
+
+def _train(
+    config: Experiment, workdir: epath.PathLike, **watching: Any
+) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
   start.check_weights(config, workdir)
@@ -111,12 +130,13 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
         held.folder,
         splits=splits,
         total_steps=total_steps,
+        **watching,
     )
 
 
-def _open_splits(config: Experiment) -> loop.Splits:
+def _open_splits(config: Experiment) -> stages.Splits:
   """Opens both splits, and prints what may surprise about them."""
-  splits = loop.Splits(
+  splits = stages.Splits(
       train=sources.open_source(config.data, 'train'),
       test=sources.open_source(config.data, 'test'),
   )

@@ -59,7 +59,7 @@ def open_state(
   with the weights of `config.init_from` if it is set, and the meta is empty.
 
   Args:
-    stage: A `loop.Stage`.
+    stage: A `stages.Stage`.
     task: The first argument of the functions of `stage`.
     config: The experiment.
     mesh: Mesh of the devices to place the state on.

@@ -6,8 +6,8 @@ import pytest
 from rq_jax.data import image_files
 from rq_jax.data.sources import digits
 from rq_jax.distributed import partitioning
-from rq_jax.training import loop
 from rq_jax.training import skipped
+from rq_jax.training import stages
 from tests import tiny
 from tests.training import toy
 
@@ -75,7 +75,7 @@ def damaged_run(
     workdir, *, steps=toy.STEPS, broken=range(0, 1438, 100), **data
 ):
   config = tiny.changed(toy.experiment(), data=dict(on_error='skip') | data)
-  splits = loop.Splits(
+  splits = stages.Splits(
       train=Damaged('train', broken), test=Damaged('test', {3})
   )
   return toy.run(workdir, config=config, steps=steps, splits=splits)

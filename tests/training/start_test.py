@@ -20,7 +20,7 @@ def write(folder, *paths):
 
 
 def open_splits(folder):
-  return toy.loop.Splits(
+  return toy.stages.Splits(
       *(image_folder.ImageFolder(folder, split) for split in ('train', 'test'))
   )
 

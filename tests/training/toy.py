@@ -10,6 +10,8 @@ from rq_jax.data import loader
 from rq_jax.data.sources import digits
 from rq_jax.distributed import partitioning
 from rq_jax.training import loop
+from rq_jax.training import stages
+from rq_jax.training import time_accounts
 from rq_jax.training import update
 from tests import folders
 from tests import tiny
@@ -83,7 +85,7 @@ def preview(task, state, batch):
   return {'digits': jnp.round(pixels[None]).astype(jnp.uint8)}
 
 
-STAGE = loop.Stage(
+STAGE = stages.Stage(
     init_state=init_state,
     train_step=train_step,
     eval_step=eval_step,
@@ -112,12 +114,13 @@ def run(
       workdir,
       splits=splits or digits_splits(),
       total_steps=steps,
+      accounts=time_accounts.Accounts(),
   )
 
 
 @functools.cache
 def digits_splits():
-  return loop.Splits(
+  return stages.Splits(
       train=digits.Digits('train', tiny.SIZE),
       test=digits.Digits('test', tiny.SIZE),
   )
