@@ -86,6 +86,11 @@ class Checkpoints:
         evaluations=self.evaluations,
         existing=steps.finished(workdir),
     )
+    for step in policy.unknown:
+      steps.note(
+          f'Checkpoint {step} of {workdir} is kept: metrics.jsonl has no'
+          f' {self.evaluations.metric} for it, so it may be the best.'
+      )
     self._manager = ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
