@@ -104,7 +104,14 @@ def experiment(**train):
 
 
 def run(
-    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, splits=None
+    workdir,
+    task=None,
+    *,
+    steps=STEPS,
+    config=None,
+    stage=STAGE,
+    splits=None,
+    **watching,
 ):
   return loop.run(
       stage,
@@ -114,7 +121,7 @@ def run(
       workdir,
       splits=splits or digits_splits(),
       total_steps=steps,
-      accounts=time_accounts.Accounts(),
+      **({'accounts': time_accounts.Accounts()} | watching),
   )
 
 

@@ -10,7 +10,7 @@ from rq_jax.distributed import console
 from rq_jax.distributed import locks
 from rq_jax.jobs.checkpoint import described
 
-# Orbax does not count folders of this name, and removes them when it starts.
+# Orbax does not count folders of this name. It removes them at the next save.
 _REMOVED = '.orbax-checkpoint-tmp'
 
 
