@@ -155,6 +155,7 @@ def test_the_pages_show_every_command():
   }
   assert shown == {
       'benchmark',
+      'checkpoint',
       'convert',
       'encode',
       'evaluate',

@@ -70,7 +70,7 @@ def kept(
   found = {}
   for step in steps:
     reasons = ['newest'] if step in newer else []
-    if every and step % every == 0:
+    if _divides(every, step):
       reasons.append(f'every {every}')
     if step == best and evaluations:
       reasons.append(f'best {evaluations.metric}')
@@ -79,8 +79,16 @@ def kept(
   return found
 
 
+def _divides(every: int, step: int) -> bool:
+  return every > 0 and step % every == 0
+
+
 class Policy:
-  """A preservation policy of Orbax: what `kept` decides, after every save."""
+  """A preservation policy of Orbax: what `kept` decides, after every save.
+
+  Attributes:
+    unknown: Steps that may be the best, because their value is not known.
+  """
 
   def __init__(
       self,
@@ -102,11 +110,13 @@ class Policy:
     """
     self._newest, self._every = newest, every
     self._evaluations = evaluations
-    self.unknown = [
-        step
-        for step in existing[:-newest]
-        if evaluations and evaluations.metric and evaluations.of(step) is None
-    ]
+    self.unknown: list[int] = []
+    if evaluations is not None and evaluations.metric is not None:
+      self.unknown = [
+          step
+          for step in existing[:-newest]
+          if evaluations.of(step) is None and not _divides(every, step)
+      ]
 
   def should_preserve(
       self, checkpoints: Sequence[Any], *, context: Any

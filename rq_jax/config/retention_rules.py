@@ -22,7 +22,7 @@ def evaluated(experiment: 'Experiment') -> dict[str, bool]:
         'codebook_perplexity': True,
         'codebook_used': True,
     }
-    if experiment.loss.perceptual_weight:
+    if getattr(experiment.loss, 'perceptual_weight', 0):
       found['perceptual'] = False
   else:
     train = experiment.train

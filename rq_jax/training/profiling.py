@@ -1,6 +1,6 @@
 """Records a trace of some training steps."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 import itertools
 
 from etils import epath
@@ -15,7 +15,7 @@ def traced(
     count: int,
     folder: epath.PathLike,
     wait: Callable[[], object],
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
   """Yields all steps, and records a trace while some of them are taken.
 
   The first step is not recorded, because it compiles. Only the first process
@@ -40,7 +40,7 @@ def _recorded(
     steps: Iterable[int],
     folder: epath.PathLike,
     wait: Callable[[], object],
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
   """Yields steps; records until the last of them, or until it is closed."""
   taken = []
   jax.profiler.start_trace(folder)
