@@ -16,6 +16,7 @@ COMMANDS = {
     'sample': 'Draw images with a trained model.',
     'evaluate': 'Compute FID and other metrics of images or of a model.',
     'convert': 'Convert official checkpoints, or export to their format.',
+    'checkpoint': 'List, verify or remove the checkpoints of a run.',
     'benchmark': 'Time sampling, and compare it with the limits of the chip.',
     'quickstart': 'Train both stages on digits, and write a report.',
 }

@@ -134,7 +134,7 @@ def test_what_a_page_shows_runs(page, stand_ins, tmp_path, monkeypatch):
     (tmp_path / file.name).symlink_to(file)
   monkeypatch.chdir(tmp_path)
   # Training stops where it would begin: after all checks of the experiment.
-  monkeypatch.setattr(train, 'train', lambda *_: {})
+  monkeypatch.setattr(train, 'train', lambda *_, **__: {})
   monkeypatch.setattr(distributed_flags, 'join', lambda _: None)
   # One device, as a reader may have, and as it compiles fastest.
   monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
@@ -155,6 +155,7 @@ def test_the_pages_show_every_command():
   }
   assert shown == {
       'benchmark',
+      'checkpoint',
       'convert',
       'encode',
       'evaluate',

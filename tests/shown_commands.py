@@ -4,7 +4,8 @@ import re
 import shlex
 
 _COMMAND = re.compile(
-    r'^ *(?:\w+ )?(?:python -m )?rq_jax (\w+\s+(?:\w+\s+)?--.*)$'
+    r'^ *(?:\w+ )?(?:python -m )?rq_jax'
+    r' (\w+\s+(?:\w+\s+)?--.*|checkpoint\s+\w+\s+\S+/.*)$'
     # A launcher has flags of its own before the command.
     r'|^ *(?:bash|sbatch) (?:--\S+ )*launch/(?:local\.sh|slurm\.sbatch'
     r'|tpu_pod\.sh run|gke/jobset\.sh)(?: +--\S+)* +([a-z]+ +--.*)$'

@@ -275,10 +275,18 @@ def saved_state(workdir, step=None):
 
 
 def metric_lines(workdir):
-  """Lines of metrics.jsonl, without values that depend on the clock."""
+  """Lines of metrics.jsonl, without values that depend on the clock.
+
+  Lines that only account for time are left out.
+  """
   text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
   clocks = ('time', 'speed/images_per_second')
-  return [
-      {name: x for name, x in json.loads(line).items() if name not in clocks}
+  lines = [
+      {
+          name: x
+          for name, x in json.loads(line).items()
+          if name not in clocks and not name.startswith(('time/', 'run/'))
+      }
       for line in text.splitlines()
   ]
+  return [line for line in lines if line.keys() != {'step'}]

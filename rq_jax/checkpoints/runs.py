@@ -6,11 +6,9 @@ reads and writes, `meta` holds further facts about the step, and `manifest` says
 what both held when they were saved, see `manifests`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
-import logging
 from typing import Any
-import uuid
 
 from etils import epath
 import jax
@@ -19,8 +17,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rq_jax import files
+from rq_jax.checkpoints import failures
 from rq_jax.checkpoints import manifests
 from rq_jax.checkpoints import reading
+from rq_jax.checkpoints import retention
 from rq_jax.checkpoints import steps
 from rq_jax.distributed import processes
 from rq_jax.typing import PyTree
@@ -32,67 +32,71 @@ _SLICED_FROM = 2**20
 _COMPRESSED = 0.9
 
 
-# The suffix of Orbax's folders that are not complete.
-_UNFINISHED = '.orbax-checkpoint-tmp'
-
-
-class SaveFailedError(OSError):
-  """A checkpoint could not be written; the message says where and why.
-
-  Attributes:
-    reason: The part of the message that says why, as a sentence.
-  """
-
-  def __init__(self, folder: epath.Path, cause: str):
-    """Makes the message.
-
-    Args:
-      folder: Folder of the checkpoints.
-      cause: Why nothing could be written, without a full stop.
-    """
-    super().__init__(
-        f'A checkpoint could not be saved in {folder}: {cause}. Earlier'
-        ' checkpoints are unchanged. Run the same command again to resume from'
-        ' the newest.'
-    )
-    self.reason = f'{cause}.'
-
-
 class Checkpoints:
-  """The newest `keep` checkpoints of one run, written in the background.
+  """The checkpoints of one run, written in the background.
+
+  The newest `keep` stay, and those that `every` and `evaluations` name.
 
   Use it as a context manager: leaving it waits for unfinished writes. All
   processes of a program must take part. Failures in the background are raised
-  by the next method that is called, or on leaving, as a `SaveFailedError` or a
-  `files.DiskFullError`.
+  by the next method that is called, or on leaving, as a
+  `failures.SaveFailedError` or a `files.DiskFullError`.
+
+  Attributes:
+    evaluations: Values of the metric that decides which checkpoint is the best.
+      Add new evaluations to them.
   """
 
-  def __init__(self, workdir: epath.PathLike, *, keep: int):
+  def __init__(
+      self,
+      workdir: epath.PathLike,
+      *,
+      keep: int,
+      every: int = 0,
+      evaluations: retention.Evaluations | None = None,
+  ):
     """Opens the checkpoints of a run, up to the newest one that is whole.
 
     Newer, damaged ones are reported and moved to `damaged_checkpoints/STEP`,
     because Orbax would refuse to save a step before them.
+
+    Args:
+      workdir: The folder of the run.
+      keep: How many of the newest are kept.
+      every: Steps that are multiples of this are kept; 0 for none.
+      evaluations: The best step by these is kept; None for none.
 
     Raises:
       ValueError: If there are checkpoints, and none is whole.
     """
     self._workdir = epath.Path(workdir).resolve()
     self._around = manifests.surroundings(self._workdir)
-    self._description = self._workdir / 'config.json'
-    self._described = self._description.exists()
+    self._folder = steps.folder(workdir)
+    self._described = (self._workdir / 'config.json').exists()
     if steps.finished(workdir):
       self._set_aside_after(steps.find(workdir, None))
-    folder = steps.folder(workdir)
     arrays = ocp.type_handlers.ArrayHandler(
         min_slice_bytes_for_replica_parallel=_SLICED_FROM
     )
     registry = ocp.type_handlers.create_type_handler_registry(
         (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
+    self.evaluations = evaluations or retention.Evaluations(None)
+    policy = retention.Policy(
+        keep,
+        every=every,
+        evaluations=self.evaluations,
+        existing=steps.finished(workdir),
+    )
+    for step in policy.unknown:
+      steps.note(
+          f'Checkpoint {step} of {workdir} is kept: metrics.jsonl has no'
+          f' {self.evaluations.metric} for it, so it may be the best.'
+      )
     self._manager = ocp.CheckpointManager(
-        folder,
+        self._folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
+            preservation_policy=policy, cleanup_tmp_directories=True
         ),
         item_handlers={
             'state': ocp.PyTreeCheckpointHandler(
@@ -105,17 +109,17 @@ class Checkpoints:
 
   def __enter__(self):
     self._quiet = contextlib.ExitStack()
-    self._quiet.enter_context(_without_log())
+    self._quiet.enter_context(failures.without_log())
     return self
 
   def __exit__(self, *_):
     with self._quiet:
       try:
-        with self._naming_failures():
+        with failures.naming(self._folder):
           self._manager.close()
       except OSError:
         if jax.process_index() == 0:
-          self._remove_unfinished()
+          failures.remove_unfinished(self._folder, of_run=self._described)
         raise
 
   def steps(self) -> list[int]:
@@ -136,12 +140,13 @@ class Checkpoints:
 
     Raises:
       files.DiskFullError: If there is no room. Nothing is written.
-      SaveFailedError: If this checkpoint or the one before cannot be written.
+      failures.SaveFailedError: If this checkpoint or the one before cannot be
+        written.
     """
     processes.only_first(lambda: self._require_room(state))
     state = jax.tree.map(_without_type, state)
     meta, manifest = manifests.make(step, state, meta, self._around)
-    with self._naming_failures():
+    with failures.naming(self._folder):
       self._manager.save(
           step,
           args=ocp.args.Composite(
@@ -153,7 +158,7 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Waits for the save that is being written; raises its failure."""
-    with self._naming_failures():
+    with failures.naming(self._folder):
       self._manager.wait_until_finished()
 
   def discard_failed(self) -> None:
@@ -164,7 +169,7 @@ class Checkpoints:
     with contextlib.suppress(OSError):  # The failure is known already.
       self.wait()
     if jax.process_index() == 0:
-      self._remove_unfinished()
+      failures.remove_unfinished(self._folder, of_run=self._described)
     processes.wait_for_all('discard a failed save')
     with contextlib.suppress(OSError):  # The folder may have vanished.
       self._manager.reload()
@@ -252,62 +257,13 @@ class Checkpoints:
     """
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     files.require_space(self._workdir, round(size * _COMPRESSED))
-    with self._naming_failures():
-      _require_writable(steps.folder(self._workdir))
-
-  def _remove_unfinished(self) -> None:
-    """Removes folders of saves that failed, where that is possible.
-
-    If the run was removed meanwhile, Orbax has made its folders again.
-    """
-    folder = steps.folder(self._workdir)
-    with contextlib.suppress(OSError, ValueError):  # Not empty: ValueError.
-      for path in folder.iterdir():
-        if path.name.endswith(_UNFINISHED):
-          path.rmtree()
-      if self._described and not self._description.exists():
-        folder.rmdir()  # Only if it is empty.
-        self._workdir.rmdir()
+    with failures.naming(self._folder):
+      failures.require_writable(self._folder)
 
   def _set_aside_after(self, step: int) -> None:
     if jax.process_index() == 0:
       steps.set_aside(self._workdir, step)
     processes.wait_for_all('set aside')
-
-  @contextlib.contextmanager
-  def _naming_failures(self) -> Iterator[None]:
-    """Rewords errors of writing, from Orbax and from libraries below it."""
-    folder = steps.folder(self._workdir)
-    try:
-      with files.naming_a_full_disk(folder):
-        yield
-    except files.DiskFullError:
-      raise
-    except Exception as error:  # From many libraries and from threads.
-      raise SaveFailedError(folder, steps.shown(error)) from error
-
-
-def _require_writable(folder: epath.Path) -> None:
-  """Makes and removes a file in a local folder; raises the error of this."""
-  if files.is_local(folder):
-    probe = folder / f'.{uuid.uuid4().hex}{files.PARTIAL}'
-    probe.write_bytes(b'')
-    probe.unlink()
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-  """Hides Orbax's log, whose errors are all raised as well."""
-
-  def is_wanted(record: logging.LogRecord) -> bool:
-    return 'orbax' not in record.pathname
-
-  logger = logging.getLogger('absl')
-  logger.addFilter(is_wanted)
-  try:
-    yield
-  finally:
-    logger.removeFilter(is_wanted)
 
 
 def _is_key(leaf) -> bool:

@@ -52,6 +52,14 @@ def _define_flags() -> flags.FlagValues:
       lower_bound=1,
       flag_values=values,
   )
+  flags.DEFINE_integer(
+      'profile',
+      None,
+      'Records a trace of this many steps, after the first one, in'
+      ' WORKDIR/profile.',
+      lower_bound=1,
+      flag_values=values,
+  )
   return values
 
 
@@ -77,6 +85,7 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
     )
   if values.dry_run:
     distributed_flags.refuse(values)
+    command.refuse(values, 'profile', unless=False)
   from rq_jax.training import inherit
 
   raw = config_flag.read(values.config, changes)
@@ -88,10 +97,17 @@ def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   distributed_flags.join(values)
   from rq_jax.distributed import console
   from rq_jax.jobs import train
+  from rq_jax.training import time_accounts
 
   if taken:
     console.tell(taken)
-  for name, value in train.train(experiment, values.workdir).items():
+  results = train.train(
+      experiment,
+      values.workdir,
+      profile=values.profile or 0,
+      started=time_accounts.process_started(),
+  )
+  for name, value in results.items():
     console.tell(f'{name:32}{value:.5g}')
   return 0
 

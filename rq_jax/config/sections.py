@@ -228,6 +228,20 @@ class Train(schema.Section, name='train'):
       ' memory for a second copy of the state. 0 turns this off.',
       at_least=0, resumable=True,
   )  # fmt: skip
+  keep_every: int = fields.field(
+      0,
+      'Checkpoints whose step is a multiple of this are never removed; 0 turns'
+      ' this off. It must be a multiple of `checkpoint_steps`.',
+      at_least=0, resumable=True,
+  )  # fmt: skip
+  keep_best: str | None = fields.field(
+      None,
+      "Metric of evaluations, such as 'eval/mse'; the checkpoint with the best"
+      ' value is kept, besides the newest ones. The newest evaluation at or'
+      ' before the step of a checkpoint counts for it, so let `eval_steps` be'
+      ' `checkpoint_steps` or a multiple of it.',
+      resumable=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

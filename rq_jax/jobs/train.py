@@ -1,5 +1,7 @@
 """Trains an experiment, and keeps its compiled programs on disk."""
 
+from typing import Any
+
 from etils import epath
 import jax
 
@@ -8,7 +10,9 @@ from rq_jax.config import Experiment
 from rq_jax.training import run
 
 
-def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
+def train(
+    config: Experiment, workdir: epath.PathLike, **watching: Any
+) -> dict[str, float]:
   """Trains either stage, and keeps compiled programs for the next start.
 
   Several processes must find the same programs, or some would compile while
@@ -19,4 +23,4 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
   raises a ValueError.
   """
   compilation.keep(by_default=jax.process_count() == 1)
-  return run.train(config, workdir)
+  return run.train(config, workdir, **watching)

@@ -24,14 +24,17 @@ from rq_jax.distributed import partitioning
 from rq_jax.distributed import progress
 from rq_jax.training import advice
 from rq_jax.training import batches as batches_lib
+from rq_jax.training import best
 from rq_jax.training import evaluating
 from rq_jax.training import metrics as metrics_lib
 from rq_jax.training import nonfinite
+from rq_jax.training import profiling
 from rq_jax.training import saving
 from rq_jax.training import skipped
 from rq_jax.training import stages
 from rq_jax.training import start
 from rq_jax.training import stepping
+from rq_jax.training import time_accounts
 from rq_jax.training import update
 from rq_jax.training import watchdog
 from rq_jax.training import workdir as workdir_lib
@@ -47,6 +50,8 @@ def run(
     splits: stages.Splits,
     total_steps: int,
     held: workdir_lib.Workdir | None = None,
+    accounts: time_accounts.Accounts,
+    profile: int = 0,
 ) -> dict[str, float]:
   """Trains to the last step, from the newest checkpoint if there is one.
 
@@ -60,6 +65,8 @@ def run(
     total_steps: Length of the run, in steps.
     held: The same folder, if it is locked. Before each save, the run makes sure
       that it still exists and belongs to this program.
+    accounts: Accounts of the time of the run.
+    profile: Number of steps to record a trace of.
 
   Returns:
     Metrics of the last evaluation.
@@ -80,34 +87,40 @@ def run(
       contextlib.ExitStack() as signals,
       partitioning.activate(mesh),
       runs.Checkpoints(
-          workdir, keep=config.train.keep_checkpoints
+          workdir,
+          keep=config.train.keep_checkpoints,
+          every=config.train.keep_every,
+          evaluations=best.evaluations(config, workdir),
       ) as checkpoints,
   ):
     saver = saving.Saver(
         checkpoints, on_error=config.train.on_save_error, held=held
     )
     return _Run(
-        stage, task, config, mesh, workdir, splits, total_steps, saver
-    ).train(signals)
+        stage, task, config, mesh, workdir, splits, total_steps, saver, accounts
+    ).train(signals, profile)
 
 
 class _Run:
   """The steps of a run that this process takes."""
 
   def __init__(
-      self, stage, task, config, mesh, workdir, splits, total_steps, saver
-  ):
+      self, stage, task, config, mesh, workdir, splits, total_steps, saver,
+      accounts,
+  ):  # fmt: skip
     self._stage, self._config, self._mesh = stage, config, mesh
     self._workdir, self._total = workdir, total_steps
-    self._splits, self._saver = splits, saver
-    self._state, shardings, meta = start.open_state(
-        stage,
-        task,
-        config,
-        mesh=mesh,
-        checkpoints=saver.checkpoints,
-        train=splits.train,
-    )
+    self._splits, self._saver, self._accounts = splits, saver, accounts
+    new = saver.checkpoints.latest_step() is None
+    with accounts.kind('start' if new else 'restore'):
+      self._state, shardings, meta = start.open_state(
+          stage,
+          task,
+          config,
+          mesh=mesh,
+          checkpoints=saver.checkpoints,
+          train=splits.train,
+      )
     self._first_step = int(self._state.step)
     self._skipped = skipped.Skipped(
         limit=loader.error_limit(config.data),
@@ -120,6 +133,7 @@ class _Run:
         workdir,
         start_step=self._first_step,
         finished=self._first_step >= total_steps,
+        accounts=accounts,
     )
     self._stepper = stepping.Stepper(
         stage.train_step,
@@ -138,13 +152,22 @@ class _Run:
     self._logged = (self._first_step, time.perf_counter())
     self._advice = advice.Advice()
 
-  def train(self, held: contextlib.ExitStack) -> dict[str, float]:
+  def train(self, held: contextlib.ExitStack, profile: int) -> dict[str, float]:
     """Takes all remaining steps; evaluates and saves when due and at the end.
 
     Args:
-      held: Stack that holds the signal handlers, from the first step on.
+      held: Stack that holds the writer, and the signal handlers from the first
+        step on.
+      profile: Number of steps to record a trace of.
     """
     train, results, signals = self._config.train, None, None
+    held.enter_context(self._writer)
+    steps = profiling.traced(
+        range(self._first_step + 1, self._total + 1),
+        count=profile,
+        folder=self._workdir / 'profile',
+        wait=lambda: jax.block_until_ready(self._state),
+    )
     if self._first_step:
       console.tell(f'Resuming after step {self._first_step} of {self._total}.')
     bar = progress.bar(
@@ -157,14 +180,20 @@ class _Run:
       with (
           bar,
           contextlib.closing(self._open_batches(self._first_step)) as batches,
+          contextlib.closing(steps),
           watchdog.Watchdog() as watch,
       ):
-        for step in range(self._first_step + 1, self._total + 1):
+        self._accounts.switch('step')
+        for step in steps:
           watch.begin()
-          batch = partitioning.global_batch(next(batches), self._mesh)
+          with self._accounts.kind('input'):
+            batch = partitioning.global_batch(next(batches), self._mesh)
           batch, counts = self._skipped.counted(step, batch)
           first = signals is None
-          with console.compiling('the training step', first=first):
+          with (
+              console.compiling('the training step', first=first),
+              self._accounts.kind('compile' if first else 'step'),
+          ):
             self._state, metrics = self._stepper.take(step, self._state, batch)
           if first:  # Rates and the time left do not count the compilation.
             bar.unpause()
@@ -184,7 +213,7 @@ class _Run:
             raise interrupts.Interrupted(f'saved at step {step}')
         results = self._evaluate(max(self._first_step, self._total))
     finally:
-      self._writer.close()
+      self._accounts.switch('save')  # Leaving waits for the last checkpoint.
     return results
 
   def _open_batches(self, step: int) -> batching.Batches:
@@ -241,13 +270,24 @@ class _Run:
     if self._stepper.skipped is not None:
       meta |= self._stepper.skipped.meta()
     before = self._saver.failures
-    self._saver.save(step, self._state, meta, final=final)
-    if self._saver.failures > before:
-      self._writer.write(step, {saving.METRIC: self._saver.failures})
+    with self._accounts.kind('save'):
+      self._saver.save(step, self._state, meta, final=final)
+    failed = self._saver.failures > before
+    # Even without metrics, so that the time until here is not lost.
+    self._writer.write(
+        step, {saving.METRIC: self._saver.failures} if failed else {}
+    )
 
   def _evaluate(self, step: int) -> dict[str, float]:
     """Evaluates on held-out examples; writes metrics and pictures."""
     console.tell(f'Evaluating after step {step} ...')
+    jax.block_until_ready(self._state)  # It is the time of steps.
+    with self._accounts.kind('evaluation'):
+      results = self._evaluated(step)
+    self._saver.checkpoints.evaluations.add(step, results)
+    return results
+
+  def _evaluated(self, step: int) -> dict[str, float]:
     results, rows = self._evaluator(self._state)
     self._writer.write(step, results)
     recent = self._advice.recent()

@@ -18,6 +18,7 @@ from rq_jax import files
 from rq_jax.distributed import console
 from rq_jax.reports import pictures
 from rq_jax.training import tensorboard
+from rq_jax.training import time_accounts
 
 
 class MetricWriter:
@@ -38,6 +39,7 @@ class MetricWriter:
       *,
       start_step: int,
       finished: bool = False,
+      accounts: time_accounts.Accounts | None = None,
   ):
     """Opens the files.
 
@@ -46,32 +48,48 @@ class MetricWriter:
       start_step: Number of steps that the run has taken so far.
       finished: Whether the run has taken all its steps. It then only evaluates
         again, and the lines of its earlier last evaluation are removed.
+      accounts: Accounts of the run's time, which continue those of the lines
+        that are there. Their totals become part of every line.
     """
     self._active = jax.process_index() == 0
     self._closed = False
     if not self._active:
       return
     self._folder = epath.Path(workdir)
+    self._accounts, self._step = accounts, start_step
     self._reported: set[str] = set()
     self._lines = _Lines(self._folder / 'metrics.jsonl')
     self._board = tensorboard.Writer(
         self._folder / 'tensorboard', first_step=start_step + 1
     )
     with self._attempt('metrics.jsonl'):
-      _keep_lines(self._lines.path, start_step, finished)
+      if accounts is not None:
+        accounts.carry_on(read_metrics(workdir), start_step)
+      _keep_lines(
+          self._lines.path, start_step, finished, self._line(start_step, {})
+      )
     self._begun = self._lines.path.exists()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+    if self._active and not self._closed and self._accounts is not None:
+      ended = {} if error else {time_accounts.FINISHED: 1.0}
+      self.write(self._step, ended)
+    self.close()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Writes the scalars of a step; numbers that are not finite become null."""
     if not self._active:
       return
     self._require_open()
+    self._step = step
     values = {name: float(value) for name, value in scalars.items()}
     finite = {n: v if math.isfinite(v) else None for n, v in values.items()}
-    line = {'step': step, 'time': round(time.time(), 3), **finite}
     with self._attempt('metrics.jsonl'):
       self._require_folder()
-      self._lines.append(json.dumps(line))
+      self._lines.append(json.dumps(self._line(step, finite)))
     with self._attempt('tensorboard'):
       self._require_folder()
       self._board.write_scalars(step, values)
@@ -104,6 +122,10 @@ class MetricWriter:
       self._board.close()
     if lost := self._lines.waiting:
       console.warn(f'{lost} lines of {self._lines.path} could not be written.')
+
+  def _line(self, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    spent = self._accounts.totals() if self._accounts else {}
+    return {'step': step, 'time': round(time.time(), 3), **values, **spent}
 
   def _require_open(self) -> None:
     if self._closed:
@@ -191,8 +213,22 @@ def _parsed(text: bytes) -> list[dict[str, Any]]:
   return lines
 
 
-def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
-  """Removes lines of steps that will be repeated, and lines cut off."""
+def _keep_lines(
+    file: epath.Path,
+    start_step: int,
+    finished: bool,
+    first: Mapping[str, Any],
+) -> None:
+  """Removes lines of steps that will be repeated, and lines cut off.
+
+  Args:
+    file: The file.
+    start_step: Number of steps that the run has taken so far.
+    finished: See `MetricWriter`.
+    first: The first line of this program; it is only added if it holds totals
+      of time. They are not lost if the program is killed here, because the file
+      is replaced.
+  """
   text = file.read_bytes() if file.exists() else b''
   kept = [
       json.dumps(line)
@@ -200,6 +236,8 @@ def _keep_lines(file: epath.Path, start_step: int, finished: bool) -> None:
       if line['step'] <= start_step
       and not (finished and line['step'] == start_step and _evaluates(line))
   ]
+  if 'time/step' in first:
+    kept.append(json.dumps(first))
   rewritten = ''.join(line + '\n' for line in kept).encode()
   if rewritten == text and file.exists():
     return

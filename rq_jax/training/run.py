@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 from etils import epath
 
@@ -29,6 +30,7 @@ from rq_jax.training import stage2
 from rq_jax.training import stages
 from rq_jax.training import start
 from rq_jax.training import temperature
+from rq_jax.training import time_accounts
 from rq_jax.training import workdir as workdir_lib
 from rq_jax.training.stage1 import evaluation as stage1_evaluation
 from rq_jax.training.stage1 import rfid
@@ -57,12 +59,21 @@ STAGES = {
 }
 
 
-def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
+def train(
+    config: Experiment,
+    workdir: epath.PathLike,
+    *,
+    profile: int = 0,
+    started: float | None = None,
+) -> dict[str, float]:
   """Trains the stage that `config` describes, or resumes its training.
 
   Args:
     config: A checked experiment.
     workdir: Folder of checkpoints and metrics.
+    profile: Number of steps to record a trace of, after the first one.
+    started: When the program started, in seconds since 1970, to account for its
+      time; None for now.
 
   Returns:
     Metrics of the last evaluation.
@@ -78,6 +89,13 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
     FloatingPointError: If too many steps were not finite, or a device computed
       a wrong number.
   """
+  with time_accounts.Accounts(started=started) as accounts:
+    return _train(config, workdir, accounts=accounts, profile=profile)
+
+
+def _train(
+    config: Experiment, workdir: epath.PathLike, **watching: Any
+) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
   partitioning.check_batch(config.data.batch_size, mesh)
   start.check_weights(config, workdir)
@@ -115,6 +133,7 @@ def train(config: Experiment, workdir: epath.PathLike) -> dict[str, float]:
         splits=splits,
         total_steps=total_steps,
         held=held,
+        **watching,
     )
 
 

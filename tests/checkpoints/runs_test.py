@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from rq_jax import files
+from rq_jax.checkpoints import failures
 from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
@@ -87,7 +88,7 @@ def test_an_unfinished_checkpoint_does_not_count_and_is_overwritten(tmp_path):
         ),
         (
             OSError(errno.EIO, 'worn out'),
-            runs.SaveFailedError,
+            failures.SaveFailedError,
             'could not be saved in .*checkpoints: OSError: .* worn out',
         ),
     ],

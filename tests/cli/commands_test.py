@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax.cli import command
+from rq_jax.jobs import train
 
 RQVAE = 'configs/digits/rqvae.py'
 PRIOR = 'configs/digits/rqtransformer.py'
@@ -218,6 +220,22 @@ def test_dry_run_prints_the_resolved_experiment(capsys):
   resolved, _ = json.JSONDecoder().raw_decode(capsys.readouterr().out)
   assert resolved['optimizer']['peak_lr'] == 0.5
   assert resolved['model']['code_shape'] == [4, 4, 4]
+
+
+def test_train_records_a_trace_and_counts_the_time_of_imports(
+    monkeypatch, tmp_path, capsys
+):
+  calls = []
+  monkeypatch.setattr(
+      train, 'train', lambda *_, **more: calls.append(more) or {}
+  )
+  argv = ['train', f'--config={RQVAE}', f'--workdir={tmp_path}']
+  assert main_lib.main([*argv, '--profile=7']) == 0
+  assert main_lib.main(argv) == 0
+  assert [call['profile'] for call in calls] == [7, 0]
+  assert 0 < time.time() - calls[0]['started'] < 86400
+  assert main_lib.main([*argv, '--profile=7', '--dry_run']) == 1
+  assert '--profile=7 has no meaning here' in capsys.readouterr().err
 
 
 # The second has a loss that needs weights, which encoding does not need.

@@ -71,8 +71,13 @@ def test_several_processes_use_no_folder_that_only_one_host_may_have(
   monkeypatch.setattr(jax, 'process_count', lambda: count)
   monkeypatch.setattr(compilation, 'keep', lambda **how: calls.append(how))
   monkeypatch.setattr(
-      train.run, 'train', lambda *given: calls.append(given) or {'loss': 1.0}
+      train.run,
+      'train',
+      lambda *given, **more: calls.append((*given, more)) or {'loss': 1.0},
   )
-  assert train.train('experiment', 'workdir') == {'loss': 1.0}
+  assert train.train('experiment', 'workdir', profile=3) == {'loss': 1.0}
   # Before anything is compiled.
-  assert calls == [{'by_default': count == 1}, ('experiment', 'workdir')]
+  assert calls == [
+      {'by_default': count == 1},
+      ('experiment', 'workdir', {'profile': 3}),
+  ]

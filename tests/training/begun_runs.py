@@ -17,8 +17,8 @@ from tests.data import caches
 def begun(stage):
   """The folder of a run that has only saved its initial state."""
 
-  def save(stage, task, config, mesh, workdir, *, splits, total_steps):
-    del config, mesh, total_steps
+  def save(stage, task, config, mesh, workdir, *, splits, **_):
+    del config, mesh
     meta = {'step': 1, 'num_examples': len(splits.train)}
     with runs.Checkpoints(workdir, keep=1) as checkpoints:
       checkpoints.save(1, tiny.initial_state(stage, task), meta)

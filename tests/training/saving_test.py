@@ -8,7 +8,7 @@ from orbax.checkpoint._src.path import atomicity
 import pytest
 
 from rq_jax import files
-from rq_jax.checkpoints import runs
+from rq_jax.checkpoints import failures
 from rq_jax.training import run
 from rq_jax.training import workdir as workdir_lib
 from tests import tiny
@@ -71,14 +71,14 @@ def test_a_save_that_fails_in_the_background_is_told_and_the_run_goes_on(
 
 def test_by_default_it_ends_the_run_and_leaves_nothing(tmp_path, monkeypatch):
   fail_at(monkeypatch, [2], OSError(errno.EIO, 'worn out'))
-  with pytest.raises(runs.SaveFailedError, match='worn out'):
+  with pytest.raises(failures.SaveFailedError, match='worn out'):
     toy.run(tmp_path, config=toy.experiment(checkpoint_steps=1))
   assert names(tmp_path / 'checkpoints') == ['1']
 
 
 def test_the_last_checkpoint_must_be_saved(tmp_path, monkeypatch):
   fail_at(monkeypatch, [5], OSError(errno.EIO, 'worn out'))
-  with pytest.raises(runs.SaveFailedError, match='worn out'):
+  with pytest.raises(failures.SaveFailedError, match='worn out'):
     toy.run(tmp_path, config=toy.experiment(**CONTINUE))
   assert names(tmp_path / 'checkpoints') == ['3', '4']
 
@@ -116,8 +116,8 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(
     assert folder.name == 'checkpoints'
     raise OSError(errno.EROFS, 'Read-only file system')
 
-  monkeypatch.setattr(runs, '_require_writable', refuse)
-  with pytest.raises(runs.SaveFailedError, match='Read-only file system'):
+  monkeypatch.setattr(failures, 'require_writable', refuse)
+  with pytest.raises(failures.SaveFailedError, match='Read-only file system'):
     toy.run(tmp_path, config=toy.experiment(checkpoint_steps=1))
   assert names(tmp_path / 'checkpoints') == []
 

@@ -11,6 +11,7 @@ from rq_jax.data.sources import digits
 from rq_jax.distributed import partitioning
 from rq_jax.training import loop
 from rq_jax.training import stages
+from rq_jax.training import time_accounts
 from rq_jax.training import update
 from tests import folders
 from tests import tiny
@@ -106,7 +107,14 @@ def experiment(**train):
 
 
 def run(
-    workdir, task=None, *, steps=STEPS, config=None, stage=STAGE, splits=None
+    workdir,
+    task=None,
+    *,
+    steps=STEPS,
+    config=None,
+    stage=STAGE,
+    splits=None,
+    **watching,
 ):
   return loop.run(
       stage,
@@ -116,6 +124,7 @@ def run(
       workdir,
       splits=splits or digits_splits(),
       total_steps=steps,
+      **({'accounts': time_accounts.Accounts()} | watching),
   )
 
 

@@ -1,0 +1,1 @@
+"""Lists, verifies and removes the checkpoints of a run."""
