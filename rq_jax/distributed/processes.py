@@ -1,23 +1,16 @@
 """How the processes of a program find each other, and wait for each other."""
 
-from collections.abc import Callable, Mapping
-import importlib.util
+from collections.abc import Callable
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from rq_jax.distributed import console
+from rq_jax.distributed import launchers
 from rq_jax.distributed import peers
 
-_SLURM = (
-    'SLURM_JOB_ID',
-    'SLURM_STEP_NODELIST',
-    'SLURM_NTASKS',
-    'SLURM_PROCID',
-    'SLURM_LOCALID',
-)
 # In errors of Gloo, of NCCL and of JAX's coordination service.
 _LOST = (
     'Connection closed by peer',
@@ -27,13 +20,6 @@ _LOST = (
     'another task died',
     'heartbeat timeout',
 )
-
-
-class _Launcher(NamedTuple):
-  """A launcher of several processes, and JAX's method to detect it."""
-
-  name: str
-  method: str | None = None
 
 
 def initialize(
@@ -118,7 +104,7 @@ def _check(mode: str, given: dict[str, Any]) -> bool:
 
 def _join_announced() -> None:
   """Joins the processes that are announced, if there are any."""
-  launcher = _announced(os.environ)
+  launcher = launchers.announced(os.environ)
   if launcher is None:
     return
   try:
@@ -155,56 +141,6 @@ def _join(advice: str, **arguments: Any) -> None:
         f'The processes could not be joined ({error}). {advice}'
     ) from error
   peers.watch()
-
-
-def _announced(environment: Mapping[str, str]) -> _Launcher | None:
-  """Returns the launcher that announces several processes; None without one.
-
-  JAX's own detection would also start its service for a single task of Slurm,
-  fail in pods that are not part of a job, and wait for the tasks of an
-  allocation in which only a shell runs. So it is used only if there are several
-  processes.
-  """
-
-  def number(*names: str) -> int:
-    found = [environment[name] for name in names if name in environment]
-    return int(found[0]) if found and found[0].isdecimal() else 1
-
-  in_slurm = all(name in environment for name in _SLURM)
-  # An interactive step has one task, whatever the allocation has.
-  tasks = number('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS') if in_slurm else 1
-  # MPI comes first: within Slurm, `mpirun` starts its processes from one task
-  # per node. `srun` sets PMI_SIZE, too, to the number of tasks.
-  if number('OMPI_COMM_WORLD_SIZE') > 1 or number('PMI_SIZE') > tasks:
-    # Without it, JAX needs the package mpi4py.
-    known = 'OMPI_MCA_orte_hnp_uri' in environment
-    return _Launcher('MPI', 'ompi' if known else 'mpi4py')
-  if in_slurm:
-    return _Launcher('Slurm', 'slurm') if tasks > 1 else None
-  platforms = environment.get('JAX_PLATFORMS') or 'tpu'
-  if 'tpu' in platforms and _is_there('libtpu'):
-    hosts = environment.get('TPU_PROCESS_ADDRESSES')
-    hosts = hosts or environment.get('TPU_WORKER_HOSTNAMES')
-    if hosts:
-      several = len(hosts.split(',')) * number('MEGASCALE_NUM_SLICES') > 1
-      return _Launcher('GKE', 'gketpu') if several else None
-    # JAX sets this where there is no TPU. Elsewhere, the metadata server of
-    # Google Cloud knows the number of hosts.
-    if 'TPU_SKIP_MDS_QUERY' not in environment:
-      return _Launcher('Google Cloud', 'gcetpu')
-  if {'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'} <= {*environment}:
-    if _is_there('kubernetes'):
-      return _Launcher('Kubernetes')
-    console.warn(
-        'This pod belongs to an indexed job, but its other pods cannot be found'
-        ' without the package kubernetes. This process continues without them.'
-        ' Install jax[k8s], or give --coordinator, --processes and --process.'
-    )
-  return None
-
-
-def _is_there(package: str) -> bool:
-  return importlib.util.find_spec(package) is not None
 
 
 def is_lost(error: BaseException) -> bool:

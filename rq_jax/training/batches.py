@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from rq_jax.config import Experiment
 from rq_jax.data import batching
@@ -20,6 +21,18 @@ def training(
       step=step,
       workers=config.data.workers,
       **_reading(config, train=True),
+  )
+
+
+def indices(
+    source: sources.Source, config: Experiment, *, step: int
+) -> np.ndarray:
+  """Indices of the examples in the batch after `step`, of all processes."""
+  return loader.train_indices(
+      len(source),
+      batch_size=config.data.batch_size,
+      seed=config.seed,
+      step=step,
   )
 
 

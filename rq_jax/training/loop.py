@@ -179,22 +179,15 @@ class _Run:
     try:
       with (
           bar,
-          contextlib.closing(self._open_batches(self._first_step)) as batches,
+          contextlib.closing(self._open_batches()) as batches,
           contextlib.closing(steps),
           watchdog.Watchdog() as watch,
       ):
         self._accounts.switch('step')
         for step in steps:
           watch.begin()
-          with self._accounts.kind('input'):
-            batch = partitioning.global_batch(next(batches), self._mesh)
-          batch, counts = self._skipped.counted(step, batch)
           first = signals is None
-          with (
-              console.compiling('the training step', first=first),
-              self._accounts.kind('compile' if first else 'step'),
-          ):
-            self._state, metrics = self._stepper.take(step, self._state, batch)
+          metrics = self._take(step, batches, first=first)
           if first:  # Rates and the time left do not count the compilation.
             bar.unpause()
             self._logged = (self._first_step, time.perf_counter())
@@ -202,7 +195,7 @@ class _Run:
           bar.update()
           last = step == self._total
           if step % train.log_steps == 0 or last:
-            self._log(step, metrics | counts, bar)
+            self._log(step, metrics, bar)
           watch.end()
           if step % train.eval_steps == 0 and not last:
             self._evaluate(step)
@@ -216,8 +209,21 @@ class _Run:
       self._accounts.switch('save')  # Leaving waits for the last checkpoint.
     return results
 
-  def _open_batches(self, step: int) -> batching.Batches:
-    return batches_lib.training(self._splits.train, self._config, step=step)
+  def _open_batches(self) -> batching.Batches:
+    train, step = self._splits.train, self._first_step
+    return batches_lib.training(train, self._config, step=step)
+
+  def _take(self, step: int, batches: batching.Batches, *, first: bool):
+    """Takes a step; returns its metrics."""
+    with self._accounts.kind('input'):
+      batch = partitioning.global_batch(next(batches), self._mesh)
+    batch, counts = self._skipped.counted(step, batch)
+    with (
+        console.compiling('the training step', first=first),
+        self._accounts.kind('compile' if first else 'step'),
+    ):
+      self._state, metrics = self._stepper.take(step, self._state, batch)
+    return metrics | counts
 
   def _log(self, step: int, metrics, bar: tqdm.tqdm) -> None:
     self._flush(bar)
@@ -251,11 +257,8 @@ class _Run:
         saved=self._saver.checkpoints.steps(),
         init_from=self._config.init_from,
         mesh=self._mesh,
-        examples=loader.train_indices(
-            len(self._splits.train),
-            batch_size=self._config.data.batch_size,
-            seed=self._config.seed,
-            step=failed,
+        examples=batches_lib.indices(
+            self._splits.train, self._config, step=failed
         ),
         skipped=0 if steps is None else steps.in_a_row,
     )

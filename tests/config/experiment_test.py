@@ -60,7 +60,8 @@ def test_a_misspelt_field_is_refused_and_the_right_one_offered(
 
 def test_a_field_like_no_other_gets_the_list_of_those_there_are():
   assert refused(1, {'mesh.zzz': 1}) == (
-      'Unknown field config.mesh.zzz. Possible fields are data, fsdp, model.'
+      'Unknown field config.mesh.zzz. Possible fields are data, fsdp, model,'
+      ' slices.'
   )
 
 

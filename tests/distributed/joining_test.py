@@ -6,6 +6,7 @@ import sys
 import jax
 import pytest
 
+from rq_jax.distributed import launchers
 from rq_jax.distributed import processes
 
 SLURM = {
@@ -39,7 +40,7 @@ def surroundings(monkeypatch):
 
   def be(environment, packages=ALL):
     monkeypatch.setattr(processes.os, 'environ', environment)
-    monkeypatch.setattr(processes, '_is_there', packages.__contains__)
+    monkeypatch.setattr(launchers, '_is_there', packages.__contains__)
 
   return be
 
