@@ -60,6 +60,8 @@ def write(
       fingerprint=inference_copy.fingerprint(variables),
   )
   raw = dataclasses.asdict(described)
+  epath.Path(folder).mkdir(parents=True, exist_ok=True)
+  # Written first, so that the manifest of the copy covers it.
   files.write_json(epath.Path(folder) / NAME, raw)
   inference_copy.write(folder, None, variables)
   return described

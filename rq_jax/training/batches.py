@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import numpy as np
 
 from rq_jax.config import Experiment
 from rq_jax.data import batching
@@ -26,7 +25,7 @@ def training(
 
 def indices(
     source: sources.Source, config: Experiment, *, step: int
-) -> np.ndarray:
+) -> list[int]:
   """Indices of the examples in the batch after `step`, of all processes."""
   return loader.train_indices(
       len(source),

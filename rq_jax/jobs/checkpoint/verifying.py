@@ -21,6 +21,8 @@ def run(path: epath.PathLike) -> None:
       all of them.
   """
   found = described.read(path)
+  if found.config is None and (found.path / 'config.json').exists():
+    stored.read_config(found.path)  # Raises what is wrong with it.
   damaged, sound = [], []
   for step in found.steps:
     size = files.readable(described.size(found.path, step))
@@ -37,8 +39,7 @@ def run(path: epath.PathLike) -> None:
     rest = f'Sound: {sound}.' if sound else 'None is sound.'
     raise ValueError(
         f'{len(damaged)} of {len(found.steps)} checkpoints of {found.path} are'
-        f' damaged: {damaged}. {rest} Remove damaged ones with'
-        ' `checkpoint prune --step`, or restore them from a copy.'
+        f' damaged: {damaged}. {rest} The lines above say what has changed.'
+        ' Restore it from a copy, or remove these steps with `checkpoint prune'
+        ' --step`.'
     )
-  if found.config is None and (found.path / 'config.json').exists():
-    stored.read_config(found.path)  # Raises what is wrong with it.
