@@ -7,8 +7,10 @@ reads what they print, and ends this process, whatever other threads wait for.
 
 import atexit
 import contextlib
+import ctypes
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -104,9 +106,23 @@ def watch() -> None:
     host = (state.coordinator_address or '').rpartition(':')[0].strip('[]')
     helper = _start(index, token, host, given or port)
   _watch = _Watch(helper, index)
+  _delay_aborts()
   interrupts.before_exit(finish)
   # JAX waits for the other processes at the end; one may be lost even then.
   atexit.register(_leave)
+
+
+def _delay_aborts() -> None:
+  """Lets a thread that aborts this process sleep for 6 seconds first.
+
+  If the first process is gone, JAX aborts the others at once, perhaps before
+  they have read the reason. The handler of the signal is the C function
+  `sleep`. Its argument is the number of the signal, which is 6.
+  """
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  libc.signal.restype = ctypes.c_void_p
+  libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
 
 def _start(index: int, token: str, host: str, port: str) -> subprocess.Popen:

@@ -66,7 +66,8 @@ def test_a_process_that_is_killed_ends_the_other_which_can_be_resumed(tmp_path):
   (_, _, _), (code, _, error) = processes.end(started)
   assert time.monotonic() - start < 35
   assert code == 75
-  assert errors(error) == [
+  # JAX may write about the end of the first process, too.
+  assert [x for x in errors(error) if x.startswith('Error')] == [
       'Error: The first process has been killed or has crashed. Run the same'
       ' command again, in all processes, to resume.'
   ]

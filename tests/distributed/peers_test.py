@@ -8,6 +8,7 @@ import pytest
 
 from rq_jax.distributed import interrupts
 from rq_jax.distributed import peers
+from tests import processes
 
 
 class Ended(BaseException):
@@ -75,3 +76,19 @@ def test_a_process_that_ends_says_only_its_own_reason(listening, monkeypatch):
 def test_only_a_warning_follows_where_heartbeats_cannot_come(listening, caplog):
   assert not listening('unreachable')
   assert 'set the environment variable RQ_JAX_HEARTBEAT_PORT' in caplog.text
+
+
+@pytest.mark.process
+def test_an_abort_waits_until_the_process_ends_in_its_own_way():
+  program = """
+import ctypes, os, threading, time
+from rq_jax.distributed import peers
+from tests import processes
+
+peers._delay_aborts()
+threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
+time.sleep(1)
+os._exit(75)
+"""
+  ((code, _, _),) = processes.end([processes.start(program)])
+  assert code == 75
