@@ -1,7 +1,6 @@
 """Signals to stop: a save, exit code 75, and the same command resumes."""
 
 import contextlib
-import json
 import os
 import pathlib
 import pty
@@ -13,6 +12,7 @@ import time
 
 import pytest
 
+from tests import tiny
 from tests import tiny_flags
 from tests.signals import not_ignored  # noqa: F401 (a fixture)
 
@@ -56,8 +56,8 @@ def start(workdir, program=('-m', 'rq_jax')):
 
 def logged_steps(workdir):
   file = workdir / 'metrics.jsonl'
-  lines = file.read_text().splitlines() if file.exists() else []
-  return [json.loads(line)['step'] for line in lines]
+  lines = tiny.metric_lines(workdir) if file.exists() else []
+  return [line['step'] for line in lines]
 
 
 def after_steps(count, workdir, process):

@@ -193,7 +193,7 @@ def test_ctrl_c_saves_a_run_of_two_processes(tmp_path):
   )
   metrics = workdir / 'metrics.jsonl'
   while started.poll() is None and not (
-      metrics.exists() and metrics.read_text()
+      metrics.exists() and 'train/loss' in metrics.read_text()
   ):
     time.sleep(0.1)
   started.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ from rq_jax.data.sources import digits
 from rq_jax.data.sources import features
 from rq_jax.jobs.quickstart import job
 from rq_jax.tokenizer import Tokenizer
+from tests import tiny
 
 pytestmark = pytest.mark.slow
 
@@ -158,8 +159,7 @@ def test_the_page_shows_digits_of_each_class_depth_by_depth(
 
 
 def test_finishing_again_trains_nothing(folder):
-  lines = (folder / 'rqvae' / 'metrics.jsonl').read_text().splitlines()
-  steps = [json.loads(line)['step'] for line in lines]
+  steps = [line['step'] for line in tiny.metric_lines(folder / 'rqvae')]
   assert steps == [1, 2, 2, 3, 4, 4]  # Twice where it evaluates.
 
 
