@@ -71,7 +71,9 @@ def kill(started, workdir, rng):
   del workdir
   victim = int(rng.integers(2))
   started[victim].kill()
-  return end([started[1 - victim]], {75})
+  ended = end([started[1 - victim]], {75})
+  processes.end([started[victim]])
+  return ended
 
 
 def kill_both(started, workdir, rng):
@@ -90,7 +92,7 @@ def stop(started, workdir, rng):
   begun = time.monotonic()
   ended = end([started[1 - victim]], {75})
   assert time.monotonic() - begun < 35
-  started[victim].kill()
+  processes.end([started[victim]], signal.SIGKILL)
   return ended
 
 

@@ -96,7 +96,7 @@ def test_the_others_leave_and_a_relaunch_ends_bit_identical(
     proxy.cut()
   ended = processes.end(others)
   seconds = time.monotonic() - begun
-  started[victim].kill()
+  processes.end([started[victim]], signal.SIGKILL)
   record_property('seconds', seconds)
   print(
       f'{how}, process {victim} of {count}: others left after {seconds:.1f} s'
