@@ -18,9 +18,16 @@ MOMENTS = {
 # Seconds from the signal to the end, beyond the step under way.
 LIMIT = 5
 
+# It handles signals before it imports JAX.
+STARTING = """
+import sys
+from rq_jax import __main__
+print('started', flush=True)
+sys.argv[0] = 'rq_jax'
+__main__.program()
+"""
 PROGRAM = """
 import sys, time
-print('started', flush=True)
 from rq_jax import __main__
 from rq_jax.checkpoints import runs
 from rq_jax.training import evaluating
@@ -42,7 +49,7 @@ __main__.program()
 """
 
 
-def start(folder, count):
+def start(folder, count, program=PROGRAM):
   """Starts a run in several processes that work together."""
   file = folder / 'config.json'
   if not file.exists():
@@ -54,7 +61,7 @@ def start(folder, count):
     file.write_text(config_lib.to_json(experiment))
   flags = [f'--config={folder}', f'--workdir={folder / "run"}']
   return [
-      processes.start(PROGRAM, 'train', *flags, *joining)
+      processes.start(program, 'train', *flags, *joining)
       for joining in processes.joining(count)
   ]
 
@@ -75,8 +82,12 @@ def check(folder, *, count, names, moment):
     names: Names of the signals, half a second apart.
     moment: When to send them, a key of `MOMENTS`.
   """
-  started = start(folder, count)
-  wait_for(started[0], MOMENTS[moment])
+  starting = moment == 'start'
+  started = start(folder, count, STARTING if starting else PROGRAM)
+  for process in started if starting else started[:1]:
+    wait_for(process, MOMENTS[moment])
+  if starting:
+    time.sleep(0.5)
   since = time.monotonic()
   for name in names:
     for process in started:
@@ -95,5 +106,5 @@ def check(folder, *, count, names, moment):
   print(f'{count} processes, {names} at {moment}: {took:.1f} s')
   resumed = processes.end(start(folder, count))
   assert [code for code, _, _ in resumed] == [0] * count, resumed
-  if moment != 'start':
+  if not starting:
     assert 'Resuming after step' in resumed[0][1]
