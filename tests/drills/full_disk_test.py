@@ -12,8 +12,8 @@ from tests.training import resume_test
 
 pytestmark = [pytest.mark.drill, pytest.mark.process]
 
-# Room for about three checkpoints, which have 0.4 MB each.
-SIZE = '3m'
+# Room for three checkpoints of 0.6 MB, and for pictures and logs.
+SIZE = '8m'
 
 
 @pytest.fixture
