@@ -5,17 +5,22 @@ one core per GB, and does not depend on the instructions of a processor. JSON
 objects hold their own hash in the field 'hash'.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 import hashlib
 import json
 import os
+import threading
 from typing import Any
 
 from etils import epath
 
+from rq_jax import files
+from rq_jax.distributed import progress
+
 _BYTES = 16
 _BLOCK = 2**20  # Bytes that are read at a time.
+_SHOWN_AFTER_S = 3
 _FIELD = 'hash'
 
 
@@ -24,23 +29,67 @@ def new(content: bytes = b'') -> hashlib.blake2b:
   return hashlib.blake2b(content, digest_size=_BYTES)
 
 
-def of_file(path: epath.PathLike) -> str:
+def of_file(
+    path: epath.PathLike,
+    begin: Callable[[], Any] = new,
+    seen: Callable[[int], Any] = lambda count: None,
+) -> str:
   """The hash of the contents of a file.
+
+  Args:
+    path: The file.
+    begin: Begins a hash, such as `hashlib.sha256`.
+    seen: Called with the number of bytes of each block that was read.
 
   Raises:
     OSError: If it cannot be read.
   """
-  hashed = new()
+  hashed = begin()
   with epath.Path(path).open('rb') as stream:
     while block := stream.read(_BLOCK):
       hashed.update(block)
+      seen(len(block))
   return hashed.hexdigest()
 
 
-def of_files(paths: Iterable[epath.PathLike]) -> list[str | None]:
-  """The hashes of files, computed in threads; None where one cannot be read."""
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    return list(pool.map(_of_file_if_readable, paths))
+def of_files(
+    paths: Iterable[epath.PathLike], begin: Callable[[], Any] = new
+) -> list[str | None]:
+  """The hashes of files, computed in threads; None for missing files.
+
+  A bar shows progress if it takes more than 3 seconds.
+
+  Args:
+    paths: The files.
+    begin: Begins a hash, such as `hashlib.sha256`.
+
+  Raises:
+    OSError: If a file exists but cannot be read. It may be sound: its disk or
+      network may fail only for a while.
+  """
+  paths, lock = list(paths), threading.Lock()
+  with (
+      progress.bar(
+          total=_total_bytes(paths),
+          desc='comparing hashes',
+          unit='B',
+          unit_scale=True,
+          delay=_SHOWN_AFTER_S,
+      ) as bar,
+      futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+  ):
+
+    def seen(count: int) -> None:
+      with lock:
+        bar.update(count)
+
+    def found(path: epath.PathLike) -> str | None:
+      try:
+        return of_file(path, begin, seen)
+      except FileNotFoundError:
+        return None
+
+    return list(pool.map(found, paths))
 
 
 def of_value(value: Any) -> str:
@@ -77,8 +126,8 @@ def unsealed(value: Mapping[str, Any], path: epath.PathLike) -> dict[str, Any]:
   return rest
 
 
-def _of_file_if_readable(path: epath.PathLike) -> str | None:
-  try:
-    return of_file(path)
-  except OSError:
-    return None
+def _total_bytes(paths: Iterable[epath.PathLike]) -> int | None:
+  """The size of local files together; None if some are remote."""
+  if not all(files.is_local(path) for path in paths):
+    return None  # Asking for each size would take long.
+  return sum(os.stat(path).st_size for path in paths if os.path.exists(path))
