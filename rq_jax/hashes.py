@@ -94,7 +94,8 @@ def of_files(
 
 def of_value(value: Any) -> str:
   """The hash of a value of JSON; the order of fields does not matter."""
-  return new(json.dumps(value, sort_keys=True).encode()).hexdigest()
+  plain = json.loads(json.dumps(value))  # With the keys that reading gives.
+  return new(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +108,11 @@ def is_sealed(value: Mapping[str, Any]) -> bool:
   return _FIELD in value
 
 
+def is_intact(value: Mapping[str, Any]) -> bool:
+  """Whether a JSON object has its own hash, and the right one."""
+  return is_sealed(value) and value[_FIELD] == of_value(_rest(value))
+
+
 def unsealed(value: Mapping[str, Any], path: epath.PathLike) -> dict[str, Any]:
   """A JSON object without its hash, which must be right if there is one.
 
@@ -117,13 +123,16 @@ def unsealed(value: Mapping[str, Any], path: epath.PathLike) -> dict[str, Any]:
   Raises:
     ValueError: If the object does not have the hash that it holds.
   """
-  rest = {name: item for name, item in value.items() if name != _FIELD}
-  if is_sealed(value) and value[_FIELD] != of_value(rest):
+  if is_sealed(value) and not is_intact(value):
     raise ValueError(
         f'{path} is damaged: its contents do not have the hash that they'
         ' record. Restore the file from a copy, or write it again.'
     )
-  return rest
+  return _rest(value)
+
+
+def _rest(value: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: item for name, item in value.items() if name != _FIELD}
 
 
 def _total_bytes(paths: Iterable[epath.PathLike]) -> int | None:

@@ -20,6 +20,7 @@ def test_hashes_are_those_of_the_standard_library(tmp_path):
   found = hashes.of_files([tmp_path / 'x'], hashlib.sha256)
   assert found == [hashlib.sha256(b'content').hexdigest()]
   assert hashes.of_value({'b': 1, 'a': [2]}) == blake(b'{"a": [2], "b": 1}')
+  assert hashes.of_value({2: 0, 10: 0}) == hashes.of_value({'10': 0, '2': 0})
 
 
 def test_a_file_that_cannot_be_read_is_an_error_and_not_missing(tmp_path):
@@ -47,6 +48,7 @@ def test_a_sealed_object_is_what_it_was():
   text = json.dumps(value, sort_keys=True)
   assert sealed == value | {'hash': blake(text.encode())}
   assert hashes.is_sealed(sealed) and not hashes.is_sealed(value)
+  assert hashes.is_intact(sealed) and not hashes.is_intact(value)
   assert hashes.unsealed(sealed, 'x.json') == value
   assert hashes.unsealed(value, 'x.json') == value  # Of an older version.
 
@@ -54,5 +56,6 @@ def test_a_sealed_object_is_what_it_was():
 @pytest.mark.parametrize('change', [{'b': 2}, {'hash': '0' * 32}, {'c': 1}])
 def test_a_changed_object_is_refused(change):
   sealed = hashes.seal({'b': 1}) | change
+  assert not hashes.is_intact(sealed)
   with pytest.raises(ValueError, match=r'^x\.json is damaged: its contents do'):
     hashes.unsealed(sealed, 'x.json')

@@ -199,8 +199,6 @@ def _recorded_in(record: epath.Path) -> dict[str, str] | None:
   """The hashes in a JSON file; None if it is damaged or another file."""
   try:
     value = files.read_json_object(record)
-    if hashes.is_sealed(value):
-      return hashes.unsealed(value, record).get('files')
   except ValueError:
-    pass
-  return None
+    return None
+  return value.get('files') if hashes.is_intact(value) else None
