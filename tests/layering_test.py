@@ -15,8 +15,8 @@ LAYERS = (
     {'evaluation', 'sampling'},
     {'tokenizer'},
     {'checkpoints', 'compilation', 'conversion'},
-    {'data', 'distributed', 'models', 'reports', 'text'},
-    {'config', 'hashes'},
+    {'data', 'distributed', 'hashes', 'models', 'reports', 'text'},
+    {'config'},
     {'files', 'typing'},
 )
 

@@ -8,7 +8,7 @@ are committed together. It records
   config    the values in the folder's `config.json`
   beside    the hashes of other files of the folder that decide results
   rq_jax    the version of this package
-  sha256    the hash of all of the above
+  hash      of all of the above; see `hashes`
 
 `meta` has the entry 'manifest', so a manifest cannot disappear unnoticed.
 Checkpoints of older versions have neither.
@@ -16,8 +16,6 @@ Checkpoints of older versions have neither.
 
 from collections.abc import Mapping
 import dataclasses
-import hashlib
-import json
 import sys
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ import orbax.checkpoint as ocp
 
 from rq_jax import config as config_lib
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.checkpoints import digests
 from rq_jax.typing import PyTree
 
@@ -99,7 +98,7 @@ def surroundings(folder: epath.PathLike) -> Surroundings:
   folder, beside = epath.Path(folder), {}
   for name in _BESIDE:
     if (folder / name).exists():
-      beside[name] = _sha256(files.read_json(folder / name))
+      beside[name] = hashes.of_value(files.read_json(folder / name))
   own = folder / _TOKENIZER / 'checkpoints' / '0' / 'meta' / 'metadata'
   if own.exists():
     beside[_TOKENIZER] = files.read_json_object(own).get('fingerprint')
@@ -123,20 +122,20 @@ def make(
     Plain values to save as `meta` and as `manifest`.
   """
   arrays = flat(state)
-  hashes = jax.device_get(digests.of_arrays(arrays))
+  found = jax.device_get(digests.of_arrays(arrays))
   meta = {**meta, ITEM: VERSION}
   values = {
       'step': step,
       'rq_jax': sys.modules[__name__.partition('.')[0]].__version__,
       'arrays': {
-          name: [list(x.shape), str(x.dtype), digests.text(hashes[name])]
+          name: [list(x.shape), str(x.dtype), digests.text(found[name])]
           for name, x in arrays.items()
       },
-      'meta': _sha256(meta),
+      'meta': hashes.of_value(meta),
       'config': around.config,
       'beside': around.beside,
   }
-  return meta, values | {'sha256': _sha256(values)}
+  return meta, hashes.seal(values)
 
 
 def read(step: epath.Path, meta: Mapping[str, Any]) -> Manifest | None:
@@ -159,9 +158,9 @@ def read(step: epath.Path, meta: Mapping[str, Any]) -> Manifest | None:
   if not (where / 'metadata').is_file():
     raise ChangedError('its manifest is missing')
   raw = files.read_json_object(where / 'metadata')
-  if raw.pop('sha256', None) != _sha256(raw):
+  if not hashes.is_intact(raw):
     raise ChangedError('its manifest is damaged')
-  if raw['meta'] != _sha256(meta):
+  if raw['meta'] != hashes.of_value(meta):
     raise ChangedError('its meta has changed since it was saved')
   if meta[ITEM] > VERSION:
     raise ChangedError(
@@ -288,10 +287,3 @@ def num_bytes(manifest: Manifest) -> int:
       * jax.numpy.dtype(array.dtype).itemsize
       for array in manifest.arrays.values()
   )
-
-
-def _sha256(value: Any) -> str:
-  """Hash of plain values, which does not depend on how JSON is formatted."""
-  plain = json.loads(json.dumps(value))
-  text = json.dumps(plain, sort_keys=True, separators=(',', ':'))
-  return hashlib.sha256(text.encode()).hexdigest()

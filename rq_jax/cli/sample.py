@@ -112,6 +112,7 @@ def _sample(values: flags.FlagValues) -> None:
   command.refuse(values, 'classifier', unless=values.accept is not None)
   command.refuse(values, 'classifier_classes', unless=values.accept is not None)
   from rq_jax.distributed import console
+  from rq_jax.jobs import manifest
   from rq_jax.jobs.sample import drawing
   from rq_jax.jobs.sample import job
   from rq_jax.sampling import selection
@@ -121,6 +122,7 @@ def _sample(values: flags.FlagValues) -> None:
     command.require(values, 'classifier')
     selection.check_rate(values.accept, '--accept')
   distributed_flags.join(values)
+  manifest.check_writable(values.out, given=f'--out={values.out}')
   chunk_size = values.chunk_size
   if chunk_size is None:
     chunk_size = drawing.default_chunk_size(values.model_parallel)

@@ -49,7 +49,7 @@ class FileHashes:
     """
     found = of_final_files(self.folder)
     for record in self._records():
-      found |= _recorded_in(record)
+      found |= _recorded_in(record) or {}
     return found
 
   def are_finished(
@@ -65,13 +65,20 @@ class FileHashes:
     file = folder / f'{chunk:06d}.json'
     files.write_json(file, hashes.seal({'files': dict(found)}))
 
-  def finish(self, names: Collection[str]) -> None:
+  def finish(
+      self, names: Collection[str], *, written: Collection[str] = ()
+  ) -> None:
     """Records final files; hashes those that have no recorded hash.
+
+    Args:
+      names: Names of all final files.
+      written: Those that were just written. They are hashed in any case,
+        because an earlier file of the same name may have had other bytes.
 
     Raises:
       OSError: If a file cannot be read.
     """
-    recorded = self.read()
+    recorded = {n: h for n, h in self.read().items() if n not in written}
     found = {
         name: recorded.get(name) or hashes.of_file(self.folder / name)
         for name in names
@@ -95,13 +102,14 @@ class FileHashes:
 
     Raises:
       ValueError: If `hashes.json` is damaged.
+      OSError: If a file cannot be read; no file is removed then.
     """
     recorded, final = self.read(), of_final_files(self.folder)
     found = hashes.of_files([self.folder / name for name in recorded])
     sound = {n for n, hash in zip(recorded, found) if hash == recorded[n]}
     wrong = [n for n in recorded.keys() - sound if (self.folder / n).exists()]
     for record in self._records():
-      if not _recorded_in(record):
+      if _recorded_in(record) is None:
         wrong.append(f'{record.parent.name}/{record.name}')
     for name in wrong:
       (self.folder / name).unlink()
@@ -145,7 +153,7 @@ def of_final_files(folder: epath.PathLike) -> dict[str, str]:
   file = epath.Path(folder) / NAME
   if not file.exists():
     return {}
-  if found := _recorded_in(file):
+  if (found := _recorded_in(file)) is not None:
     return found
   raise ValueError(
       f'{file} is damaged, so nothing shows whether the other files in its'
@@ -187,12 +195,10 @@ def described(names: Collection[str]) -> str:
   return f'{len(names)} {what} ({shown}{more}) {"is" if one else "are"}'
 
 
-def _recorded_in(record: epath.Path) -> dict[str, str]:
-  """The hashes in a JSON file; none if it is damaged or another file."""
+def _recorded_in(record: epath.Path) -> dict[str, str] | None:
+  """The hashes in a JSON file; None if it is damaged or another file."""
   try:
     value = files.read_json_object(record)
-    if hashes.is_sealed(value):
-      return hashes.unsealed(value, record).get('files', {})
-  except (ValueError, OSError):
-    pass
-  return {}
+  except ValueError:
+    return None
+  return value.get('files') if hashes.is_intact(value) else None

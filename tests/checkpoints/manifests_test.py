@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rq_jax import config as config_lib
+from rq_jax import hashes
 from rq_jax.checkpoints import class_names
 from rq_jax.checkpoints import digests
 from rq_jax.checkpoints import inference_copy
@@ -191,9 +192,9 @@ def test_a_manifest_of_a_newer_version_says_so(run):
   values = json.loads(
       (run / 'checkpoints' / '4' / 'manifest' / 'metadata').read_text()
   )
-  del values['sha256']
-  values |= {'meta': manifests._sha256(meta), 'rq_jax': '7.0'}
-  values |= {'sha256': manifests._sha256(values)}
+  del values['hash']
+  values |= {'meta': hashes.of_value(meta), 'rq_jax': '7.0'}
+  values = hashes.seal(values)
   step = run / 'checkpoints' / '4'
   (step / 'manifest' / 'metadata').write_text(json.dumps(values))
   with pytest.raises(ValueError, match=r'a newer version .* \(7.0\)'):

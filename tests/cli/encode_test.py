@@ -41,6 +41,18 @@ def command(*flags):
   return main_lib.main(['encode', *flags])
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(
+    run, capsys, monkeypatch
+):
+  (run / 'file').write_text('')
+  monkeypatch.setattr(stored, 'read_rqvae', None)
+  assert command(f'--tokenizer={run}', f'--out={run}/file/cache') == 1
+  assert (
+      f'--out={run}/file/cache cannot be written: {run}/file is not a folder.'
+      in capsys.readouterr().err
+  )
+
+
 def test_data_and_seed_are_those_of_the_tokenizer(run, asked, capsys):
   flags = [f'--tokenizer={run}', '--out=cache']
   assert command(*flags) == 0

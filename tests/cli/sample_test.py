@@ -10,6 +10,7 @@ from rq_jax import __main__ as main_lib
 from rq_jax.checkpoints import class_names
 from rq_jax.cli import drawing_flags
 from rq_jax.cli import sample as sample_command
+from rq_jax.jobs.sample import drawing
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from tests.jobs import generators
@@ -39,6 +40,19 @@ def test_options_are_passed_on_where_they_are_set():
       'guidance': [2.0, 1.5],
       'guidance_schedule': 'cosine',
   }
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_model_is_read(
+    tmp_path, capsys, monkeypatch
+):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setattr(drawing, 'restore', None)
+  out = tmp_path / 'file' / 'images'
+  assert main_lib.main(['sample', '--checkpoint=x', f'--out={out}']) == 1
+  assert (
+      f'--out={out} cannot be written: {out.parent} is not a folder. Choose'
+      ' another --out' in capsys.readouterr().err
+  )
 
 
 @pytest.mark.parametrize(

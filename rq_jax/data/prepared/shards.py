@@ -123,7 +123,7 @@ class Writer:
         examples=found.count,
         content_bytes=found.size,
         file_bytes=size,
-        sha256=sha256(self._partial),
+        sha256=hashes.of_file(self._partial, hashlib.sha256),
         ends=hash_of_ends(self._partial),
     )
 
@@ -163,12 +163,6 @@ def writing(
       if isinstance(error, RuntimeError) and str(partial) in str(error):
         raise OSError(errno.EIO, str(error), str(path)) from error
       raise
-
-
-def sha256(path: pathlib.Path) -> str:
-  """The SHA-256 of a file."""
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def hash_of_ends(path: epath.PathLike) -> str:

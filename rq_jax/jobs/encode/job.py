@@ -63,6 +63,7 @@ def run(
   """
   compilation.keep()
   out = files.path(out, 'out')
+  manifest.check_writable(out, given=f'--out={out}')
   size = stored.read_rqvae(tokenizer).image_size
   opened = shards_lib.open_splits(data, image_size=size, views=views)
   restored = Tokenizer.restore(tokenizer)

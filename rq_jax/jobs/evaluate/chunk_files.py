@@ -9,6 +9,7 @@ files.
 from collections.abc import Mapping
 from concurrent import futures
 import hashlib
+import io
 import os
 import zipfile
 
@@ -16,8 +17,11 @@ from etils import epath
 import numpy as np
 
 from rq_jax import files
+from rq_jax.distributed import progress
 
 FOLDER = 'features'
+
+_SHOWN_AFTER_S = 3
 
 
 def path(folder: epath.PathLike, chunk: int) -> epath.Path:
@@ -59,9 +63,11 @@ def read(file: epath.Path) -> dict[str, np.ndarray]:
 
   Raises:
     ValueError: If the file is damaged.
+    OSError: If it is missing or cannot be read.
   """
+  content = io.BytesIO(file.read_bytes())
   try:
-    with file.open('rb') as stream, np.load(stream) as archive:
+    with np.load(content) as archive:
       arrays = {name: archive[name] for name in archive.files}
       found = archive.zip.comment
   except Exception as error:  # NumPy raises many types for damaged files.
@@ -75,6 +81,9 @@ def remove_damaged(folder: epath.PathLike) -> list[str]:
   """Removes damaged files of a job; returns their names.
 
   Call it in one process. It reads all files, in threads.
+
+  Raises:
+    OSError: If a file cannot be read.
   """
 
   def is_damaged(file: epath.Path) -> bool:
@@ -85,8 +94,19 @@ def remove_damaged(folder: epath.PathLike) -> list[str]:
     return False
 
   there = [path(folder, chunk) for chunk in sorted(finished(folder))]
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    damaged = list(pool.map(is_damaged, there))
+  with (
+      progress.bar(
+          total=len(there),
+          desc='comparing hashes',
+          unit=' files',
+          delay=_SHOWN_AFTER_S,
+      ) as bar,
+      futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+  ):
+    damaged = []
+    for is_wrong in pool.map(is_damaged, there):
+      damaged.append(is_wrong)
+      bar.update()
   wrong = [file for file, is_wrong in zip(there, damaged) if is_wrong]
   for file in wrong:
     file.unlink()

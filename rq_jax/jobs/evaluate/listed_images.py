@@ -19,11 +19,12 @@ from rq_jax.data.image_tree import entries
 from rq_jax.data.image_tree import index as index_lib
 from rq_jax.data.sources import splits
 from rq_jax.distributed import progress
+from rq_jax.jobs.sample import layout
 
 _MEASURED_AT_ONCE = 4096
 _SHOWN_AFTER_S = 3
 # Pictures that `sample` writes beside its images.
-_NOT_IMAGES = frozenset({'grid.png'})
+_NOT_IMAGES = frozenset({layout.GRID})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from rq_jax.config import sizes
 from rq_jax.data import sources
 from rq_jax.data.image_tree import arrangement
 from rq_jax.data.sources import splits
+from rq_jax.distributed import processes
 from rq_jax.evaluation import references
 from rq_jax.jobs import file_hashes
 from rq_jax.jobs import manifest
@@ -19,6 +20,7 @@ from rq_jax.jobs.evaluate import array_images
 from rq_jax.jobs.evaluate import image_sets
 from rq_jax.jobs.evaluate import listed_images
 from rq_jax.jobs.inspect import detection
+from rq_jax.jobs.sample import layout
 
 _FORMS = (
     'Give a .npz file with arr_0, a folder that `python -m rq_jax sample`'
@@ -90,10 +92,10 @@ def _open_folder(
     folder: epath.Path, named: str, image_size: sizes.ImageSize | None
 ) -> image_sets.ImageSet:
   drawn = (folder / manifest.NAME).exists()
-  if drawn and not (folder / 'grid.png').exists():
+  if drawn and not (folder / layout.GRID).exists():
     raise ValueError(
-        f'{named} is unfinished: it has a {manifest.NAME}, but no grid.png.'
-        ' Run the command that wrote it again.'
+        f'{named} is unfinished: it has a {manifest.NAME}, but no'
+        f' {layout.GRID}. Run the command that wrote it again.'
     )
   if not drawn and (folder / file_hashes.NAME).exists():
     raise ValueError(
@@ -101,7 +103,7 @@ def _open_folder(
         f' {manifest.NAME}. Copy the whole folder.'
     )
   if drawn:
-    file_hashes.require_complete(folder)
+    processes.only_first(lambda: file_hashes.require_complete(folder))
   archives = sorted(p for p in folder.iterdir() if p.suffix == '.npz')
   if archives:
     return array_images.Arrays(archives, flag=named, image_size=image_size)
@@ -113,7 +115,7 @@ def _open_folder(
         f' {named}:{splits.SPLITS[-1]}.'
     )
   listed = listed_images.of_folder(folder, flag=named, image_size=image_size)
-  labels = folder / 'labels.json'
+  labels = folder / layout.LABELS
   if not drawn or not labels.exists():
     return listed
   found = np.asarray(files.read_json(labels))

@@ -5,10 +5,9 @@ shards are finished, these descriptions move to `manifest.json`.
 """
 
 from collections.abc import Iterable, Mapping
-from concurrent import futures
 import dataclasses
+import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -93,8 +92,7 @@ def remove_damaged(
     folder: Folder of the dataset.
     found: The finished shards by name, from `read`.
   """
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    hashed = list(pool.map(lambda name: shards.sha256(folder / name), found))
+  hashed = hashes.of_files([folder / name for name in found], hashlib.sha256)
   wrong = [n for n, sha in zip(found, hashed) if sha != found[n].written.sha256]
   for name in wrong:
     (folder / name).unlink()

@@ -131,7 +131,8 @@ class Draws:
       }
       with files.whole(self.folder / ACCEPTED) as file:
         file.write(json.dumps(described).encode())
-      self.hashes.finish((ACCEPTED, CODES))
+      names = (ACCEPTED, CODES)
+      self.hashes.finish(names, written=names)
     (self.folder / FOLDER).rmtree(missing_ok=True)
 
   def accepted(self) -> tuple[dict[str, Any], np.ndarray]:

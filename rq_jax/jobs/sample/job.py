@@ -89,7 +89,7 @@ def _remove_damaged(folder: epath.Path) -> None:
   hashes = file_hashes.FileHashes(folder, (layout.PARTS, draws.FOLDER))
   if wrong := hashes.remove_damaged():
     console.tell(
-        f'{folder}: {file_hashes.described(wrong)} damaged, and made' ' again.'
+        f'{folder}: {file_hashes.described(wrong)} damaged, and made again.'
     )
 
 
@@ -158,7 +158,7 @@ def _devices(sampler: Sampler) -> str:
 
 def _check_free(folder: epath.Path) -> None:
   """Refuses a folder whose files would be taken for finished images."""
-  own = {layout.PARTS, 'labels.json', file_hashes.NAME}
+  own = {layout.PARTS, layout.LABELS, file_hashes.NAME}
   own |= {draws.FOLDER, draws.ACCEPTED, draws.CODES}
   for path in folder.iterdir():
     if path.name in own or path.suffix in ('.png', '.npz'):

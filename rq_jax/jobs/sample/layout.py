@@ -37,6 +37,8 @@ from rq_jax.reports import pictures
 
 FORMATS = ('png', 'shards', 'npz')
 PARTS = 'parts'
+GRID = 'grid.png'
+LABELS = 'labels.json'
 
 _ON_GRID = 100
 
@@ -151,12 +153,12 @@ class Files:
         if not self._file(number).exists():
           self._join(number, check)
     elif self.labels is not None:
-      with files.whole(self.folder / 'labels.json') as file:
+      with files.whole(self.folder / LABELS) as file:
         file.write(json.dumps(self.labels.tolist()).encode())
     first = self._first(min(self.num_images, _ON_GRID))
     grid = pictures.grid(first, math.ceil(math.sqrt(len(first))))
-    pictures.write_png(self.folder / 'grid.png', grid)
-    self.hashes.finish(self._final_names())
+    pictures.write_png(self.folder / GRID, grid)
+    self.hashes.finish(self._final_names(), written=(GRID, LABELS))
     (self.folder / PARTS).rmtree(missing_ok=True)
     # Unfinished files of processes that were killed.
     for partial in self.folder.glob(f'*{files.PARTIAL}'):
@@ -198,8 +200,8 @@ class Files:
     """Names of all files of a complete job, except for JSON about the job."""
     names = [self._name(number) for number in range(self._num_files)]
     if self.format == 'png' and self.labels is not None:
-      names.append('labels.json')
-    return [*names, 'grid.png']
+      names.append(LABELS)
+    return [*names, GRID]
 
   def _name(self, number: int) -> str:
     shard = f'shard-{number:05d}-of-{self._num_files:05d}.npz'

@@ -1,5 +1,7 @@
 """An evaluation of images in files: features, results, restarts."""
 
+import errno
+import os
 import re
 
 import numpy as np
@@ -139,6 +141,21 @@ def test_only_a_damaged_chunk_is_made_again(
   assert (fakes.evaluate(tmp_path, *paths), fakes.contents(tmp_path)) == whole
   assert computed == [16]
   assert '1 file (features/000003.npz) is damaged' in capsys.readouterr().out
+
+
+def test_features_that_cannot_be_read_are_not_removed(
+    paths, tmp_path, monkeypatch
+):
+  fakes.evaluate(tmp_path, *paths)
+  there = chunk_files.finished(tmp_path)
+
+  def fail(file):
+    raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+  monkeypatch.setattr(chunk_files, 'read', fail)
+  with pytest.raises(OSError, match=r'features/00000\d\.npz'):
+    fakes.evaluate(tmp_path, *paths)
+  assert chunk_files.finished(tmp_path) == there
 
 
 def test_swapped_chunks_are_made_again(paths, tmp_path):

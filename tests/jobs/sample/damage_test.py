@@ -1,13 +1,17 @@
 """A sampling job notices damaged files, and makes exactly these again."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
+from rq_jax import hashes
 from rq_jax.jobs import file_hashes
 from rq_jax.jobs.evaluate import opening
 from rq_jax.jobs.sample import layout
+from rq_jax.reports import pictures
 from tests.jobs import generators
 from tests.jobs import kills
 from tests.jobs import rejection
@@ -54,6 +58,45 @@ def test_only_damaged_images_are_drawn_again(
   drawn.clear()
   assert 'already' in generators.run_labels(tmp_path, format=name)
   assert not drawn
+
+
+@pytest.mark.parametrize('name', layout.FORMATS)
+def test_all_files_may_be_lost_but_the_description(name, tmp_path):
+  generators.run_labels(tmp_path, format=name)
+  whole = generators.contents(tmp_path)
+  for file in tmp_path.iterdir():
+    if file.name not in ('job.json', 'hashes.json'):
+      file.unlink()
+  generators.run_labels(tmp_path, format=name)
+  assert generators.contents(tmp_path) == whole
+
+
+def test_the_grid_of_redrawn_images_has_its_own_hash(tmp_path, monkeypatch):
+  generators.run_labels(tmp_path)
+  grid = (tmp_path / 'grid.png').read_bytes()
+  (tmp_path / '000003.png').unlink()
+  # Other devices may round differently.
+  make = pictures.grid
+  monkeypatch.setattr(pictures, 'grid', lambda *args: 255 - make(*args))
+  generators.run_labels(tmp_path)
+  assert (tmp_path / 'grid.png').read_bytes() != grid
+  file_hashes.require_complete(tmp_path)
+
+
+def test_an_unreadable_image_is_not_removed(tmp_path, monkeypatch):
+  generators.run_labels(tmp_path)
+  whole = generators.contents(tmp_path)
+  of_file = hashes.of_file
+
+  def fail(path, *args):
+    if path.name == '000003.png':
+      raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+    return of_file(path, *args)
+
+  monkeypatch.setattr(hashes, 'of_file', fail)
+  with pytest.raises(OSError, match=r'000003\.png'):
+    generators.run_labels(tmp_path)
+  assert generators.contents(tmp_path) == whole
 
 
 @pytest.mark.parametrize('name', ['grid.png', 'labels.json'])
