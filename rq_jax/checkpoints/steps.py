@@ -18,8 +18,16 @@ from rq_jax.distributed import console
 from rq_jax.typing import PyTree
 
 # Errors of reading a damaged checkpoint. Other errors, such as those about
-# memory or permissions, do not mean that it is damaged.
-_DAMAGE = (ValueError, KeyError, FileNotFoundError, EOFError)
+# memory or permissions, do not mean that it is damaged. Orbax raises those of
+# types and attributes for JSON that is valid, but has other contents.
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    FileNotFoundError,
+    EOFError,
+)
 # Words in tensorstore's errors that are not about damage.
 _NO_DAMAGE = (
     'PERMISSION_DENIED',
