@@ -20,6 +20,7 @@ is closed without it, the process has been killed. The helper prints the last
 three messages about other processes to its standard output, and also:
 
     port PORT           it listens
+    refused REASON      it cannot listen
     here INDEX          the helper of this process has connected
     unreachable         it could not connect for `LOST_SECONDS`
 """
@@ -41,6 +42,7 @@ _PAUSE_SECONDS = 6
 # How long the first process waits for the others to read why it ends.
 _FAREWELL_SECONDS = 10
 _MAX_LINE = 200
+_BACKLOG = 1024  # All processes may connect at the same time.
 
 
 class Helper:
@@ -80,7 +82,6 @@ class Helper:
       now = time.monotonic()
       if now - last > _PAUSE_SECONDS or self._is_stopped():
         self._heard = dict.fromkeys(self._heard, now)  # Judges nobody.
-      last = now
       for key, _ in ready:
         if key.fileobj is self._listener:
           self._accept()
@@ -94,6 +95,7 @@ class Helper:
         self._announce(f'gone {self._index}')
         return self._part()
       self._connect(now)
+      last = time.monotonic()  # A try to connect may take long.
       self._beat(now)
       self._judge(now)
 
@@ -121,7 +123,6 @@ class Helper:
     self._selector.unregister(link)
     self._texts.pop(link.fileno(), None)
     del self._links[link]
-    self._tried = 0.0
     link.close()
 
   def _connect(self, now: float) -> None:
@@ -228,7 +229,8 @@ class Helper:
     until = time.monotonic() + _FAREWELL_SECONDS
     self._selector.unregister(0)
     while self._listener and time.monotonic() < until:
-      if self._ended.issuperset(self._links.values()):
+      others = {i for i in self._links.values() if i is not None}
+      if others <= self._ended:
         return
       for key, _ in self._selector.select(timeout=0.1):
         if key.fileobj is not self._listener:
@@ -240,9 +242,12 @@ def _listen(port: int) -> socket.socket:
   if socket.has_dualstack_ipv6():
     with contextlib.suppress(OSError):  # The kernel may lack IPv6.
       return socket.create_server(
-          ('', port), family=socket.AF_INET6, dualstack_ipv6=True
+          ('', port),
+          family=socket.AF_INET6,
+          dualstack_ipv6=True,
+          backlog=_BACKLOG,
       )
-  return socket.create_server(('', port))
+  return socket.create_server(('', port), backlog=_BACKLOG)
 
 
 def _tell(message: str) -> None:
@@ -259,7 +264,11 @@ def main() -> None:
   index, host, port = sys.argv[1:]
   with open(0, 'rb', buffering=0, closefd=False) as given:
     token = given.readline().decode().strip()
-  Helper(int(index), token, host=host, port=int(port)).run()
+  try:
+    helper = Helper(int(index), token, host=host, port=int(port))
+  except OSError as error:
+    return _tell(f'refused {error.strerror}')
+  return helper.run()
 
 
 if __name__ == '__main__':

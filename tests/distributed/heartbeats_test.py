@@ -148,3 +148,14 @@ def test_strangers_are_not_heard(three):
       assert stranger.recv(10) in (b'', b'beat')
   three.do(2, 'end 1')
   assert three.heard(0, 1) == ['end 2 1'] * 2
+
+
+def test_nobody_waits_for_a_stranger(three):
+  with socket.create_connection(('localhost', three.port)):
+    time.sleep(0.5)  # Until it is accepted.
+    three.do(1, 'end 0')
+    three.do(2, 'end 0')
+    start = time.monotonic()
+    three.do(0, 'end 0')
+    three.all[0].wait(timeout=30)
+    assert time.monotonic() - start < 5
