@@ -28,6 +28,7 @@ three messages about other processes to its standard output, and also:
 import contextlib
 import hmac
 import os
+import resource
 import selectors
 import socket
 import sys
@@ -250,6 +251,13 @@ def _listen(port: int) -> socket.socket:
   return socket.create_server(('', port), backlog=_BACKLOG)
 
 
+def _allow_many_files() -> None:
+  """Raises the limit of open files, which is often 1024: one per process."""
+  _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+  with contextlib.suppress(OSError, ValueError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _tell(message: str) -> None:
   """Sends a message to the own process, through the standard output."""
   with contextlib.suppress(OSError):
@@ -264,6 +272,7 @@ def main() -> None:
   index, host, port = sys.argv[1:]
   with open(0, 'rb', buffering=0, closefd=False) as given:
     token = given.readline().decode().strip()
+  _allow_many_files()
   try:
     helper = Helper(int(index), token, host=host, port=int(port))
   except OSError as error:

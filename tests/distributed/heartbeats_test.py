@@ -1,5 +1,7 @@
 """A process learns what happened to another one, and waits for a busy one."""
 
+import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import time
 
 import pytest
 
+from rq_jax.distributed import heartbeats
 from tests import processes
 from tests import tcp_proxy
 
@@ -159,3 +162,34 @@ def test_nobody_waits_for_a_stranger(three):
     three.do(0, 'end 0')
     three.all[0].wait(timeout=30)
     assert time.monotonic() - start < 5
+
+
+def test_many_processes_may_connect_at_the_same_time():
+  count, limit = 300, 256
+
+  def lower():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+  with (
+      subprocess.Popen(
+          [sys.executable, heartbeats.__file__, '0', '', '0'],
+          stdin=subprocess.PIPE,
+          stdout=subprocess.PIPE,
+          text=True,
+          bufsize=1,
+          preexec_fn=lower,
+      ) as helper,
+      contextlib.ExitStack() as links,
+  ):
+    helper.stdin.write('secret\n')
+    port = int(helper.stdout.readline().split()[1])
+    for i in range(1, count):
+      link = links.enter_context(socket.socket())
+      link.setblocking(False)
+      link.connect_ex(('127.0.0.1', port))
+      link.setblocking(True)
+      link.sendall(f'hello secret {i}\n'.encode())
+    heard = {helper.stdout.readline().strip() for _ in range(1, count)}
+    assert heard == {f'here {i}' for i in range(1, count)}
+    helper.kill()
