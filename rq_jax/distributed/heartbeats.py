@@ -78,6 +78,7 @@ class Helper:
   def run(self) -> None:
     """Works until the process ends."""
     last = time.monotonic()
+    self._connect(last)  # At once: this process may end soon.
     while True:
       ready = self._selector.select(timeout=BEAT_SECONDS / 2)
       now = time.monotonic()
