@@ -42,6 +42,8 @@ LOST_SECONDS = 20
 _PAUSE_SECONDS = 6
 # How long the first process waits for the others to read why it ends.
 _FAREWELL_SECONDS = 10
+# How long other helpers may take to connect after they have started.
+_CONNECT_SECONDS = 3
 _MAX_LINE = 200
 _BACKLOG = 1024  # All processes may connect at the same time.
 
@@ -68,6 +70,7 @@ class Helper:
     self._listener: socket.socket | None = None
     self._begun, self._tried, self._next_beat = time.monotonic(), 0.0, 0.0
     self._is_known = False  # Whether there has been a connection.
+    self._farewell = ''  # The message about the end of the own process.
     if index == 0:
       self._listener, self._is_known = _listen(port), True
       self._selector.register(self._listener, selectors.EVENT_READ)
@@ -89,13 +92,11 @@ class Helper:
           self._accept()
         elif key.fileobj == 0:
           if (ending := self._read_own()) is not None:
-            self._announce(ending)
-            return self._part()
+            return self._part(ending)
         else:
           self._read(key.fileobj)
       if os.getppid() != self._parent:  # A child of it may hold the input.
-        self._announce(f'gone {self._index}')
-        return self._part()
+        return self._part(f'gone {self._index}')
       self._connect(now)
       last = time.monotonic()  # A try to connect may take long.
       self._beat(now)
@@ -215,6 +216,9 @@ class Helper:
       self._links[link] = index = int(words[2])
       if index not in self._heard:
         _tell(f'here {index}')
+      if self._farewell:
+        self._send(link, self._farewell)
+        return link in self._links
     elif words[0] in ('end', 'gone', 'lost'):
       self._announce(' '.join(words))
     index = self._links[link]
@@ -222,20 +226,27 @@ class Helper:
       self._heard[index], self._is_known = time.monotonic(), True
     return True
 
-  def _part(self) -> None:
+  def _part(self, message: str) -> None:
     """Lets the others read the last message before the first process ends.
 
     When the first process ends, JAX ends the others with a trace of C++. This
     gives them the time to end in their own way.
     """
+    self._announce(message)
+    self._farewell = message
     until = time.monotonic() + _FAREWELL_SECONDS
+    # The others may still be connecting. An end without an error is no news.
+    is_news = message != f'end {self._index} 0'
+    earliest = self._begun + _CONNECT_SECONDS if is_news else 0
     self._selector.unregister(0)
     while self._listener and time.monotonic() < until:
       others = {i for i in self._links.values() if i is not None}
-      if others <= self._ended:
+      if others <= self._ended and time.monotonic() > earliest:
         return
       for key, _ in self._selector.select(timeout=0.1):
-        if key.fileobj is not self._listener:
+        if key.fileobj is self._listener:
+          self._accept()
+        else:
           self._read(key.fileobj)
 
 

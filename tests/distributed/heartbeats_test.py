@@ -193,3 +193,25 @@ def test_many_processes_may_connect_at_the_same_time():
     heard = {helper.stdout.readline().strip() for _ in range(1, count)}
     assert heard == {f'here {i}' for i in range(1, count)}
     helper.kill()
+
+
+@pytest.mark.parametrize(('code', 'is_told'), [(1, True), (0, False)])
+def test_who_connects_late_learns_of_an_error(code, is_told):
+  with subprocess.Popen(
+      [sys.executable, heartbeats.__file__, '0', '', '0'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      bufsize=1,
+  ) as helper:
+    helper.stdin.write(f'secret\nend {code}\n')
+    port = int(helper.stdout.readline().split()[1])
+    if not is_told:
+      assert helper.wait(timeout=2) == 0
+      return
+    time.sleep(0.5)
+    with socket.create_connection(('localhost', port)) as link:
+      link.sendall(b'hello secret 1\n')
+      assert link.recv(100) == b'end 0 1\n'
+      link.sendall(b'end 1 1\n')
+    assert helper.wait(timeout=5) == 0
