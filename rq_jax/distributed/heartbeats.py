@@ -20,6 +20,7 @@ is closed without it, the process has been killed. The helper prints the last
 three messages about other processes to its standard output, and also:
 
     port PORT           it listens
+    refused REASON      it cannot listen
     here INDEX          the helper of this process has connected
     unreachable         it could not connect for `LOST_SECONDS`
 """
@@ -27,6 +28,7 @@ three messages about other processes to its standard output, and also:
 import contextlib
 import hmac
 import os
+import resource
 import selectors
 import socket
 import sys
@@ -40,7 +42,10 @@ LOST_SECONDS = 20
 _PAUSE_SECONDS = 6
 # How long the first process waits for the others to read why it ends.
 _FAREWELL_SECONDS = 10
+# How long other helpers may take to connect after they have started.
+_CONNECT_SECONDS = 3
 _MAX_LINE = 200
+_BACKLOG = 1024  # All processes may connect at the same time.
 
 
 class Helper:
@@ -65,6 +70,7 @@ class Helper:
     self._listener: socket.socket | None = None
     self._begun, self._tried, self._next_beat = time.monotonic(), 0.0, 0.0
     self._is_known = False  # Whether there has been a connection.
+    self._farewell = ''  # The message about the end of the own process.
     if index == 0:
       self._listener, self._is_known = _listen(port), True
       self._selector.register(self._listener, selectors.EVENT_READ)
@@ -75,25 +81,24 @@ class Helper:
   def run(self) -> None:
     """Works until the process ends."""
     last = time.monotonic()
+    self._connect(last)  # At once: this process may end soon.
     while True:
       ready = self._selector.select(timeout=BEAT_SECONDS / 2)
       now = time.monotonic()
       if now - last > _PAUSE_SECONDS or self._is_stopped():
         self._heard = dict.fromkeys(self._heard, now)  # Judges nobody.
-      last = now
       for key, _ in ready:
         if key.fileobj is self._listener:
           self._accept()
         elif key.fileobj == 0:
           if (ending := self._read_own()) is not None:
-            self._announce(ending)
-            return self._part()
+            return self._part(ending)
         else:
           self._read(key.fileobj)
       if os.getppid() != self._parent:  # A child of it may hold the input.
-        self._announce(f'gone {self._index}')
-        return self._part()
+        return self._part(f'gone {self._index}')
       self._connect(now)
+      last = time.monotonic()  # A try to connect may take long.
       self._beat(now)
       self._judge(now)
 
@@ -121,7 +126,6 @@ class Helper:
     self._selector.unregister(link)
     self._texts.pop(link.fileno(), None)
     del self._links[link]
-    self._tried = 0.0
     link.close()
 
   def _connect(self, now: float) -> None:
@@ -212,6 +216,9 @@ class Helper:
       self._links[link] = index = int(words[2])
       if index not in self._heard:
         _tell(f'here {index}')
+      if self._farewell:
+        self._send(link, self._farewell)
+        return link in self._links
     elif words[0] in ('end', 'gone', 'lost'):
       self._announce(' '.join(words))
     index = self._links[link]
@@ -219,19 +226,27 @@ class Helper:
       self._heard[index], self._is_known = time.monotonic(), True
     return True
 
-  def _part(self) -> None:
+  def _part(self, message: str) -> None:
     """Lets the others read the last message before the first process ends.
 
     When the first process ends, JAX ends the others with a trace of C++. This
     gives them the time to end in their own way.
     """
+    self._announce(message)
+    self._farewell = message
     until = time.monotonic() + _FAREWELL_SECONDS
+    # The others may still be connecting. An end without an error is no news.
+    is_news = message != f'end {self._index} 0'
+    earliest = self._begun + _CONNECT_SECONDS if is_news else 0
     self._selector.unregister(0)
     while self._listener and time.monotonic() < until:
-      if self._ended.issuperset(self._links.values()):
+      others = {i for i in self._links.values() if i is not None}
+      if others <= self._ended and time.monotonic() > earliest:
         return
       for key, _ in self._selector.select(timeout=0.1):
-        if key.fileobj is not self._listener:
+        if key.fileobj is self._listener:
+          self._accept()
+        else:
           self._read(key.fileobj)
 
 
@@ -240,9 +255,19 @@ def _listen(port: int) -> socket.socket:
   if socket.has_dualstack_ipv6():
     with contextlib.suppress(OSError):  # The kernel may lack IPv6.
       return socket.create_server(
-          ('', port), family=socket.AF_INET6, dualstack_ipv6=True
+          ('', port),
+          family=socket.AF_INET6,
+          dualstack_ipv6=True,
+          backlog=_BACKLOG,
       )
-  return socket.create_server(('', port))
+  return socket.create_server(('', port), backlog=_BACKLOG)
+
+
+def _allow_many_files() -> None:
+  """Raises the limit of open files, which is often 1024: one per process."""
+  _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+  with contextlib.suppress(OSError, ValueError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tell(message: str) -> None:
@@ -259,7 +284,12 @@ def main() -> None:
   index, host, port = sys.argv[1:]
   with open(0, 'rb', buffering=0, closefd=False) as given:
     token = given.readline().decode().strip()
-  Helper(int(index), token, host=host, port=int(port)).run()
+  _allow_many_files()
+  try:
+    helper = Helper(int(index), token, host=host, port=int(port))
+  except OSError as error:
+    return _tell(f'refused {error.strerror}')
+  return helper.run()
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -29,6 +29,9 @@ _KEY = 'rq_jax/heartbeats'
 _RESUMABLE = 75
 # How long this process may take to end by itself after an error of another.
 _GRACE_SECONDS = 8
+_LATE = 'If a process is lost, the others may notice it only after 100 s.'
+# In place of the port, if the first process has no helper or has stopped.
+_NONE, _FAILED = 'none', 'failed'
 _RESUME = 'Run the same command again, in all processes, to resume.'
 
 
@@ -51,7 +54,11 @@ class _Watch:
     for line in self.helper.stdout or ():
       kind, *values = line.split()
       if kind == 'unreachable':
-        _warn_unreachable()
+        console.warn(
+            f'The first process cannot be reached for heartbeats. {_LATE} Open'
+            ' a port between the machines, and set the environment variable'
+            f' {PORT} to it, in all processes.'
+        )
       elif (end := _judge(self._index, kind, *values)) is not None:
         if end.code != _RESUMABLE:
           self.blocked.wait(_GRACE_SECONDS)
@@ -60,6 +67,8 @@ class _Watch:
         _leaving.set()
         interrupts.say(f'\nError: {end.sentence}')
         interrupts.end_at_once(end.code)
+    if not _leaving.is_set():
+      _warn_helpless('it has ended')
 
   def finish(self, code: int) -> None:
     """Says to the other processes that this one ends."""
@@ -91,20 +100,12 @@ def watch() -> None:
         ' 65535. Change it, or leave it out for any port that is free.'
     )
   if index == 0:
-    token = secrets.token_hex(16)
-    helper = _start(0, token, '', given or '0')
-    words = helper.stdout.readline().split() if helper.stdout else []
-    if not words:
-      raise ValueError(
-          f'The environment variable {PORT}={given or 0} names a port that'
-          ' cannot be opened. Choose another port.'
-      )
-    client.key_value_set(_KEY, f'{words[1]} {token}')
+    helper = _start_first(client, given)
   else:
-    text = client.blocking_key_value_get(_KEY, 300_000)
-    port, token = text.split()
     host = (state.coordinator_address or '').rpartition(':')[0].strip('[]')
-    helper = _start(index, token, host, given or port)
+    helper = _start_other(client, index, host, given)
+  if helper is None:
+    return
   _watch = _Watch(helper, index)
   _delay_aborts()
   interrupts.before_exit(finish)
@@ -125,19 +126,66 @@ def _delay_aborts() -> None:
   libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
 
-def _start(index: int, token: str, host: str, port: str) -> subprocess.Popen:
-  helper = subprocess.Popen(
-      # Without the site's packages, it starts in a few hundredths of a second.
-      [sys.executable, '-I', '-S', heartbeats.__file__, str(index), host, port],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-      bufsize=1,
-      start_new_session=True,  # Ctrl-C must not reach it.
-  )
+def _start_first(client: Any, given: str) -> subprocess.Popen | None:
+  """Starts the helper that listens, and publishes its port."""
+  token = secrets.token_hex(16)
+  helper = _start(0, token, '', given or '0')
+  answer = helper.stdout.readline() if helper and helper.stdout else ''
+  kind, _, value = answer.strip().partition(' ')
+  if kind == 'port':
+    client.key_value_set(_KEY, f'{value} {token}')
+    return helper
+  if helper is not None:
+    helper.communicate()  # It has ended.
+  if given and kind == 'refused':
+    client.key_value_set(_KEY, _FAILED)
+    raise ValueError(
+        f'The environment variable {PORT}={given} names a port that cannot be'
+        f' opened: {value}. Choose another port.'
+    )
+  client.key_value_set(_KEY, _NONE)
+  if helper is not None:
+    _warn_helpless(value or 'it has ended')
+  return None
+
+
+def _start_other(
+    client: Any, index: int, host: str, given: str
+) -> subprocess.Popen | None:
+  """Starts a helper that connects to that of the first process."""
+  text = client.blocking_key_value_get(_KEY, 300_000)
+  if text == _FAILED:
+    raise ValueError(
+        'The first process has stopped. Its message gives the reason.'
+    )
+  if text == _NONE:
+    return None  # The first process has printed a warning.
+  port, token = text.split()
+  return _start(index, token, host, given or port)
+
+
+def _start(
+    index: int, token: str, host: str, port: str
+) -> subprocess.Popen | None:
+  """Starts a helper; warns and returns None if that is impossible."""
+  # Without the site's packages, it starts in a few hundredths of a second.
+  program = [sys.executable or '', '-I', '-S', heartbeats.__file__]
+  try:
+    helper = subprocess.Popen(
+        [*program, str(index), host, port],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+        start_new_session=True,  # Ctrl-C must not reach it.
+    )
+  except OSError as error:
+    _warn_helpless(str(error))
+    return None
   assert helper.stdin is not None
-  helper.stdin.write(f'{token}\n')
+  with contextlib.suppress(OSError):  # If it has ended, so does its output.
+    helper.stdin.write(f'{token}\n')
   return helper
 
 
@@ -162,11 +210,10 @@ def _judge(own: int, kind: str, index: str, code: str = '') -> _End | None:
   )
 
 
-def _warn_unreachable() -> None:
+def _warn_helpless(reason: str) -> None:
   console.warn(
-      'The first process cannot be reached for heartbeats. If a process is'
-      ' lost, the others notice it only after 100 s. Open a port between the'
-      f' machines, and set the environment variable {PORT} to it.'
+      'The helper program of this process, which sends its heartbeats, does not'
+      f' run: {reason}. {_LATE}'
   )
 
 

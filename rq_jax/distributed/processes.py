@@ -147,11 +147,15 @@ def is_lost(error: BaseException) -> bool:
   """Whether JAX reports by an error that another process has stopped.
 
   The error appears in the next operation that all processes take part in, or is
-  the cause of one of ours.
+  the cause of one of ours. JAX raises a `RuntimeError`. Errors of storage, such
+  as a `ConnectionResetError`, may have the same words.
   """
   if not jax.distributed.is_initialized() or jax.process_count() == 1:
     return False
-  while not any(words in str(error) for words in _LOST):
+  while not (
+      isinstance(error, RuntimeError)
+      and any(words in str(error) for words in _LOST)
+  ):
     before = error.__cause__ or error.__context__
     if before is None:
       return False

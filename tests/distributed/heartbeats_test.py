@@ -1,5 +1,7 @@
 """A process learns what happened to another one, and waits for a busy one."""
 
+import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import time
 
 import pytest
 
+from rq_jax.distributed import heartbeats
 from tests import processes
 from tests import tcp_proxy
 
@@ -148,3 +151,67 @@ def test_strangers_are_not_heard(three):
       assert stranger.recv(10) in (b'', b'beat')
   three.do(2, 'end 1')
   assert three.heard(0, 1) == ['end 2 1'] * 2
+
+
+def test_nobody_waits_for_a_stranger(three):
+  with socket.create_connection(('localhost', three.port)):
+    time.sleep(0.5)  # Until it is accepted.
+    three.do(1, 'end 0')
+    three.do(2, 'end 0')
+    start = time.monotonic()
+    three.do(0, 'end 0')
+    three.all[0].wait(timeout=30)
+    assert time.monotonic() - start < 5
+
+
+def test_many_processes_may_connect_at_the_same_time():
+  count, limit = 300, 256
+
+  def lower():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+  with (
+      subprocess.Popen(
+          [sys.executable, heartbeats.__file__, '0', '', '0'],
+          stdin=subprocess.PIPE,
+          stdout=subprocess.PIPE,
+          text=True,
+          bufsize=1,
+          preexec_fn=lower,
+      ) as helper,
+      contextlib.ExitStack() as links,
+  ):
+    helper.stdin.write('secret\n')
+    port = int(helper.stdout.readline().split()[1])
+    for i in range(1, count):
+      link = links.enter_context(socket.socket())
+      link.setblocking(False)
+      link.connect_ex(('127.0.0.1', port))
+      link.setblocking(True)
+      link.sendall(f'hello secret {i}\n'.encode())
+    heard = {helper.stdout.readline().strip() for _ in range(1, count)}
+    assert heard == {f'here {i}' for i in range(1, count)}
+    helper.kill()
+
+
+@pytest.mark.parametrize(('code', 'is_told'), [(1, True), (0, False)])
+def test_who_connects_late_learns_of_an_error(code, is_told):
+  with subprocess.Popen(
+      [sys.executable, heartbeats.__file__, '0', '', '0'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      bufsize=1,
+  ) as helper:
+    helper.stdin.write(f'secret\nend {code}\n')
+    port = int(helper.stdout.readline().split()[1])
+    if not is_told:
+      assert helper.wait(timeout=2) == 0
+      return
+    time.sleep(0.5)
+    with socket.create_connection(('localhost', port)) as link:
+      link.sendall(b'hello secret 1\n')
+      assert link.recv(100) == b'end 0 1\n'
+      link.sendall(b'end 1 1\n')
+    assert helper.wait(timeout=5) == 0

@@ -1,6 +1,7 @@
 """What a process says and does when another one has stopped."""
 
 import io
+import socket
 import threading
 import types
 
@@ -76,6 +77,52 @@ def test_a_process_that_ends_says_only_its_own_reason(listening, monkeypatch):
 def test_only_a_warning_follows_where_heartbeats_cannot_come(listening, caplog):
   assert not listening('unreachable')
   assert 'set the environment variable RQ_JAX_HEARTBEAT_PORT' in caplog.text
+
+
+def test_only_a_warning_follows_when_the_helper_ends(listening, caplog):
+  assert not listening('here 2')
+  assert 'does not run: it has ended' in caplog.text
+
+
+@pytest.fixture
+def joined(monkeypatch):
+  """Returns what the first process publishes, and the index to join with."""
+  values = {}
+  state = types.SimpleNamespace(
+      process_id=0,
+      num_processes=2,
+      coordinator_address='localhost:1',
+      client=types.SimpleNamespace(
+          key_value_set=values.__setitem__,
+          blocking_key_value_get=lambda key, _: values[key],
+      ),
+  )
+  monkeypatch.setattr('jax._src.distributed.global_state', state)
+  return values, state
+
+
+@pytest.mark.process
+def test_without_helpers_processes_only_warn(joined, monkeypatch, caplog):
+  monkeypatch.setattr(peers.sys, 'executable', '/nowhere/python')
+  peers.watch()
+  assert caplog.text.count('does not run') == 1
+  assert '/nowhere/python' in caplog.text
+  joined[1].process_id = 1
+  peers.watch()  # It tries nothing.
+  assert caplog.text.count('does not run') == 1
+  assert peers._watch is None
+
+
+@pytest.mark.process
+def test_a_port_that_cannot_be_opened_stops_all_processes(joined, monkeypatch):
+  with socket.create_server(('', 0)) as server:
+    port = server.getsockname()[1]
+    monkeypatch.setenv(peers.PORT, str(port))
+    with pytest.raises(ValueError, match=f'PORT={port} .* Address already in'):
+      peers.watch()
+  joined[1].process_id = 1
+  with pytest.raises(ValueError, match='The first process has stopped'):
+    peers.watch()
 
 
 @pytest.mark.process

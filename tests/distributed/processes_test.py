@@ -83,6 +83,8 @@ def test_errors_of_jax_reveal_that_another_process_has_stopped(monkeypatch):
   monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
   assert processes.is_lost(lost)
   assert not processes.is_lost(RuntimeError('RESOURCE_EXHAUSTED: Out of me'))
+  # Of a bucket, for example.
+  assert not processes.is_lost(OSError(104, 'Connection reset by peer'))
   # The error of a save may have it as its cause.
   failed = OSError('A checkpoint could not be saved.')
   assert not processes.is_lost(failed)
