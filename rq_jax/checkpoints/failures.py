@@ -10,8 +10,9 @@ from etils import epath
 from rq_jax import files
 from rq_jax.checkpoints import steps
 
-# The suffix of Orbax's folders that are not complete.
-_UNFINISHED = '.orbax-checkpoint-tmp'
+# The suffix of folders that are not complete. Orbax does not count them, and
+# removes them when it opens the checkpoints of a run.
+UNFINISHED = '.orbax-checkpoint-tmp'
 
 
 class SaveFailedError(OSError):
@@ -74,7 +75,7 @@ def remove_unfinished(folder: epath.Path, *, of_run: bool) -> None:
   """
   with contextlib.suppress(OSError, ValueError):  # Not empty: ValueError.
     for path in folder.iterdir():
-      if path.name.endswith(_UNFINISHED):
+      if path.name.endswith(UNFINISHED):
         path.rmtree()
     if of_run and not (folder.parent / 'config.json').exists():
       folder.rmdir()  # Only if it is empty.

@@ -24,6 +24,8 @@ def evaluated(experiment: 'Experiment') -> dict[str, bool]:
     }
     if getattr(experiment.loss, 'perceptual_weight', 0):
       found['perceptual'] = False
+    if experiment.train.eval_samples:
+      found['rfid'] = False
   else:
     train = experiment.train
     found = {'loss': False}

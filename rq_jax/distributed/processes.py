@@ -164,7 +164,17 @@ def is_lost(error: BaseException) -> bool:
 
 
 class OtherFailedError(ValueError):
-  """An action failed in another process, which reports the reason."""
+  """An action failed in another process, which reports the reason.
+
+  Attributes:
+    reason: The message if this program goes on nevertheless.
+  """
+
+  def __init__(self, number: int):
+    """Makes the message; `number` is the process where the action failed."""
+    which = f'Process {number}' if number else 'The first process'
+    super().__init__(f'{which} has stopped. Its message gives the reason.')
+    self.reason = f'{which} could not do its part. Its message says why.'
 
 
 def wait_for_all(point: str) -> None:
@@ -197,11 +207,7 @@ def together(action: Callable[[], Any]) -> None:
 
     failed = multihost_utils.process_allgather(np.array(error is not None))
     if error is None and failed.any():
-      number = int(np.argmax(failed))
-      which = f'Process {number}' if number else 'The first process'
-      raise OtherFailedError(
-          f'{which} has stopped. Its message gives the reason.'
-      )
+      raise OtherFailedError(int(np.argmax(failed)))
   if error is not None:
     raise error
 

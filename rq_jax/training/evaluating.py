@@ -13,6 +13,7 @@ from rq_jax.data import sources
 from rq_jax.distributed import partitioning
 from rq_jax.training import batches as batches_lib
 from rq_jax.training import skipped as skipped_lib
+from rq_jax.training import stages
 from rq_jax.typing import PyTree
 
 
@@ -25,7 +26,7 @@ class Evaluator:
 
   def __init__(
       self,
-      stage: Any,
+      stage: stages.Stage,
       task: Any,
       config: Experiment,
       test: sources.Source,
@@ -36,7 +37,7 @@ class Evaluator:
     """Prepares the evaluation; it is compiled when it is first used.
 
     Args:
-      stage: A `stages.Stage`.
+      stage: The functions of the stage.
       task: The first argument of the functions of `stage`.
       config: The checked experiment.
       test: The examples; at most `train.eval_images` are evaluated.

@@ -165,7 +165,7 @@ class _Run:
     steps = profiling.traced(
         range(self._first_step + 1, self._total + 1),
         count=profile,
-        folder=self._workdir / 'profile',
+        folder=epath.Path(self._workdir) / 'profile',
         wait=lambda: jax.block_until_ready(self._state),
     )
     if self._first_step:
@@ -269,9 +269,7 @@ class _Run:
     self._check_finite()
     self._skipped.check()
     meta = {'step': step, **start.position(self._splits.train)}
-    meta |= self._skipped.meta()
-    if self._stepper.skipped is not None:
-      meta |= self._stepper.skipped.meta()
+    meta |= self._skipped.meta() | self._stepper.meta()
     before = self._saver.failures
     with self._accounts.kind('save'):
       self._saver.save(step, self._state, meta, final=final)

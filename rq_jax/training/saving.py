@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from rq_jax.checkpoints import runs
 from rq_jax.distributed import console
 from rq_jax.distributed import processes
@@ -38,15 +40,13 @@ class Saver:
       held: The run's folder, if it is locked.
     """
     self.checkpoints, self._on_error, self._held = checkpoints, on_error, held
-    self._saved_step = checkpoints.latest_step()
+    self._writing: int | None = None  # The step of the last save.
     self.failures = 0
 
   def save(
       self, step: int, state: PyTree, meta: dict[str, Any], *, final: bool
   ) -> None:
     """Starts to save a step; `state` may be donated right afterwards.
-
-    Nothing happens if the step is saved already.
 
     Args:
       step: Number of the step.
@@ -58,15 +58,14 @@ class Saver:
       OSError: If the save cannot begin, or the one before has failed.
       locks.LostError: If another program has taken the folder.
     """
-    if step == self._saved_step:
-      return
     if self._held is not None:
       processes.only_first(self._held.require_held)
-    self._attempt(self._saved_step, self._wait, final=False)
+    if self._writing is not None:
+      self._attempt(self._writing, self._wait, final=False)
     begun = self._attempt(
         step, lambda: self._begin(step, state, meta), final=final
     )
-    self._saved_step = step if begun else self.checkpoints.latest_step()
+    self._writing = step if begun else None
 
   def _wait(self) -> None:
     """Waits for the save before; raises its failure."""
@@ -83,7 +82,7 @@ class Saver:
     self.checkpoints.save(step, state, meta)
 
   def _attempt(
-      self, step: int | None, action: Callable[[], None], *, final: bool
+      self, step: int, action: Callable[[], None], *, final: bool
   ) -> bool:
     """Runs a part of a save in all processes; returns whether it succeeded."""
     try:
@@ -93,11 +92,17 @@ class Saver:
       if final or self._on_error == 'stop':
         raise
       self.failures += 1
-      console.tell(
-          f'Warning: the checkpoint of step {step} was not saved:'
-          f' {getattr(error, "reason", error)} Training continues, because'
-          ' --config.train.on_save_error=continue, and tries again at the next'
-          ' checkpoint.'
-      )
+      self._report(step, error)
       return False
     return True
+
+  def _report(self, step: int, error: Exception) -> None:
+    reason = getattr(error, 'reason', error)
+    what = f'the checkpoint of step {step} was not saved: {reason}'
+    if jax.process_index() and isinstance(error, OSError):
+      console.warn(what)  # Only this process knows the reason.
+    console.tell(
+        f'Warning: {what} Training continues, because'
+        ' --config.train.on_save_error=continue, and tries again at the next'
+        ' checkpoint.'
+    )

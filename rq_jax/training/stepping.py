@@ -11,6 +11,8 @@ from rq_jax.training import skipped_steps
 from rq_jax.training import verification
 from rq_jax.typing import Batch, Metrics, PyTree
 
+_META = 'verified_step'
+
 
 class Stepper:
   """The compiled training step of a run; all processes must take part.
@@ -41,6 +43,8 @@ class Stepper:
     """
     self._task, self._mesh = task, mesh
     self._verify_every = train.verify_every
+    # The newest verified step of the run, also by earlier programs.
+    self._verified: int | None = meta.get(_META)
     self.skipped = None
     outputs = [shardings, partitioning.replicated(mesh)]
     if limit := train.max_skipped:
@@ -76,10 +80,18 @@ class Stepper:
       return self._step_fn(self._task, state, batch, *counts)
 
     if self._verify_every and step % self._verify_every == 0:
-      results = verification.verified(take, state, step=step, mesh=self._mesh)
+      results = verification.verified(
+          take, state, step=step, mesh=self._mesh, before=self._verified
+      )
+      self._verified = step
     else:
       results = take(state)
     state, metrics, *counts = results
     if self.skipped is not None:
       (self.skipped.counts,) = counts
     return state, metrics
+
+  def meta(self) -> dict[str, Any]:
+    """Skipped and verified steps, as a checkpoint stores them."""
+    found = {} if self._verified is None else {_META: self._verified}
+    return found | (self.skipped.meta() if self.skipped is not None else {})

@@ -44,6 +44,7 @@ def verified(
     *,
     step: int,
     mesh: jax.sharding.Mesh,
+    before: int | None = None,
 ) -> PyTree:
   """Takes a step twice; returns its results once they are found to be equal.
 
@@ -54,17 +55,22 @@ def verified(
     state: The state before the step; arrays on the mesh.
     step: Number of the step, for errors.
     mesh: Mesh of the devices.
+    before: The step that was verified before, for errors; None if none was.
 
   Raises:
     WrongResultError: If two results or two copies differ.
   """
-  before = _hashes(state, mesh)
+  start = _hashes(state, mesh)
   first = _hashes(take(_copy(state)), mesh)
   results = take(state)
   second = _hashes(results, mesh)
-  _compare_copies(before, f'before step {step}', mesh)
-  _compare_results(first, second, step, mesh)
-  _compare_copies(second, f'after step {step}', mesh)
+  found = (
+      _different_copies(start, f'before step {step}', mesh)
+      or _different_results(first, second, step, mesh)
+      or _different_copies(second, f'after step {step}', mesh)
+  )
+  if found is not None:
+    raise WrongResultError(f'{found} {_advice(step, before)}')
   return results
 
 
@@ -111,25 +117,26 @@ def _hashing_program(
   return jax.jit(hash_parts, out_shardings=partitioning.replicated(mesh))
 
 
-def _compare_results(
+def _different_results(
     first: _Hashes, second: _Hashes, step: int, mesh: jax.sharding.Mesh
-) -> None:
+) -> str | None:
+  """A sentence about results that differ; None if there are none."""
   differs = np.any(
       np.asarray(first.values) != np.asarray(second.values), axis=-1
   )  # [devices, arrays]
-  if differs.any():
-    raise _error(
-        f'Step {step} was computed twice from the same state and batch, and the'
-        ' results differ',
-        second,
-        differs,
-        mesh,
-    )
+  if not differs.any():
+    return None
+  what = (
+      f'Step {step} was computed twice from the same state and batch, and the'
+      ' results differ'
+  )
+  return _named(what, second, differs, mesh)
 
 
-def _compare_copies(
+def _different_copies(
     hashes: _Hashes, when: str, mesh: jax.sharding.Mesh
-) -> None:
+) -> str | None:
+  """A sentence about copies that differ; None if there are none."""
   values = np.asarray(hashes.values)
   differs = np.zeros(values.shape[:2], bool)  # [devices, arrays]
   for i, (_, shape, sharding) in enumerate(hashes.arrays):
@@ -141,8 +148,9 @@ def _compare_copies(
         doubtful = [found.count(x) < most or most == 1 for x in found]
         doubtful = doubtful if any(doubtful) else [True] * len(group)
         differs[group, i] = doubtful
-  if differs.any():
-    raise _error(f'Copies of one array differ {when}', hashes, differs, mesh)
+  if not differs.any():
+    return None
+  return _named(f'Copies of one array differ {when}', hashes, differs, mesh)
 
 
 @functools.cache
@@ -157,10 +165,10 @@ def _copies(
   return [group for group in groups.values() if len(group) > 1]
 
 
-def _error(
+def _named(
     what: str, hashes: _Hashes, differs: np.ndarray, mesh: jax.sharding.Mesh
-) -> WrongResultError:
-  """The error about what differs, bool[devices, arrays]."""
+) -> str:
+  """Names the arrays and devices of what differs, bool[devices, arrays]."""
   wrong = np.flatnonzero(differs.any(axis=0)).tolist()
   names = [hashes.arrays[i][0] for i in wrong]
   more = f' and {len(names) - 1} more arrays' if len(names) > 1 else ''
@@ -168,10 +176,32 @@ def _error(
   shown = ', '.join(
       f'{d.device_kind} {d.id} of process {d.process_index}' for d in devices
   )
-  return WrongResultError(
+  return (
       f'{what}: {names[0]}{more}, on {shown}. A device or its memory may be'
-      ' faulty. No checkpoint contains this step. Run the same command again,'
-      ' without these devices, to resume from the newest checkpoint.'
+      ' faulty.'
+  )
+
+
+def _advice(step: int, before: int | None) -> str:
+  """Which checkpoints are sound, and how to resume from one of them."""
+  resume = (
+      'un the same command again, without these devices, to resume from the'
+  )
+  if before == step - 1:
+    return (
+        f'No checkpoint contains step {step}, and step {before} was verified.'
+        f' R{resume} newest checkpoint.'
+    )
+  if before is None:
+    return (
+        f'No checkpoint contains step {step}. No earlier step was verified, so'
+        f' any checkpoint may hold wrong numbers. R{resume} newest checkpoint,'
+        ' or start again in another --workdir.'
+    )
+  return (
+      f'No checkpoint contains step {step}. Step {before} was verified, and'
+      ' checkpoints of later steps may hold wrong numbers: remove them with'
+      f' `checkpoint prune --step`. Then r{resume} newest checkpoint.'
   )
 
 

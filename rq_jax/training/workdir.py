@@ -16,7 +16,23 @@ from rq_jax.distributed import processes
 
 
 class VanishedError(OSError):
-  """The folder of a run, or the run in it, no longer exists."""
+  """The folder of a run, or the run in it, no longer exists.
+
+  Attributes:
+    reason: The message without the advice for a run that has ended.
+  """
+
+  def __init__(self, folder: epath.Path):
+    """Makes the message about the folder of a run."""
+    self.reason = (
+        f'--workdir={folder} no longer holds config.json, so its checkpoints'
+        ' would be useless: the folder was removed, moved or unmounted while'
+        ' the run wrote to it. Put it back.'
+    )
+    super().__init__(
+        f'{self.reason} Then run the same command again to resume from its'
+        ' newest checkpoint.'
+    )
 
 
 class Workdir:
@@ -84,12 +100,7 @@ class Workdir:
   def require_there(self) -> None:
     """Raises a VanishedError if the folder or its run has been removed."""
     if not self.has_run:
-      raise VanishedError(
-          f'--workdir={self.folder} no longer holds config.json, so its'
-          ' checkpoints would be useless: the folder was removed, moved or'
-          ' unmounted while the run wrote to it. Put it back, and run the same'
-          ' command again to resume from its newest checkpoint.'
-      )
+      raise VanishedError(self.folder)
 
   def _hold(self, *, make: bool) -> None:
     """Locks the folder, in the first process, if it exists or `make` is set."""

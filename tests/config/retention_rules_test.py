@@ -63,6 +63,14 @@ def test_better_is_lower_except_where_more_is_better():
   assert found['eval/accuracy_depth2'] and not found['eval/loss_depth2']
 
 
+def test_stage_1_may_keep_the_best_rfid():
+  images = dict(eval_samples=10, eval_inception='a')
+  config_of_best = tiny.changed(
+      tiny.run_config(1), train=images | dict(keep_best='eval/rfid')
+  )
+  assert retention_rules.evaluated(config_of_best)['eval/rfid'] is False
+
+
 def test_a_perceptual_loss_adds_its_metric():
   raw = config.to_dict(tiny.run_config(1))
   raw['loss']['perceptual_weight'] = 1.0

@@ -1,7 +1,9 @@
 """A checkpoint that cannot be saved ends a run, or the run goes on."""
 
 import errno
+import json
 import re
+import shutil
 import time
 
 from orbax.checkpoint._src.path import atomicity
@@ -9,6 +11,7 @@ import pytest
 
 from rq_jax import files
 from rq_jax.checkpoints import failures
+from rq_jax.checkpoints import manifests
 from rq_jax.training import run
 from rq_jax.training import workdir as workdir_lib
 from tests import tiny
@@ -122,6 +125,25 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(
   assert names(tmp_path / 'checkpoints') == []
 
 
+def test_a_step_that_was_damaged_is_saved_again(tmp_path, capsys):
+  """Only reading the arrays shows this damage."""
+  folder, results = toy.finished()
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  file = tmp_path / 'checkpoints/5/manifest/metadata'
+  manifest = json.loads(file.read_text())
+  manifest['arrays']['params.w'][-1] = '0' * 16
+  del manifest['sha256']
+  manifest['sha256'] = manifests._sha256(manifest)
+  file.write_text(json.dumps(manifest))
+  assert toy.run(tmp_path, config=toy.experiment(eval_steps=3)) == results
+  assert 'the array params.w has changed' in capsys.readouterr().out
+  assert names(tmp_path / 'damaged_checkpoints') == ['5']
+  assert names(tmp_path / 'checkpoints') == ['4', '5']
+  tiny.assert_trees_equal(
+      tiny.saved_state(tmp_path, 5), tiny.saved_state(folder, 5)
+  )
+
+
 def vanishing(monkeypatch, workdir, come_back=None):
   """Removes the folder of a run after its first step, or moves it away."""
   real, taken = run.loop.stepping.Stepper.take, []
@@ -142,18 +164,25 @@ def vanishing(monkeypatch, workdir, come_back=None):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(('policy', 'last'), [('stop', 2), ('continue', 6)])
 def test_a_workdir_that_vanishes_ends_the_run_and_does_not_come_back(
-    tmp_path, monkeypatch
+    policy, last, tmp_path, monkeypatch, capsys
 ):
   taken, away = vanishing(monkeypatch, tmp_path / 'run')
   config = tiny.changed(
-      tiny.run_config(1), train=dict(steps=6, checkpoint_steps=1, eval_steps=2)
+      tiny.run_config(1),
+      train=dict(
+          steps=6, checkpoint_steps=1, eval_steps=2, on_save_error=policy
+      ),
   )
   with pytest.raises(
       workdir_lib.VanishedError, match='run no longer holds config.json'
   ):
     run.train(config, tmp_path / 'run')
-  assert taken == [1, 2]
+  assert taken == list(range(1, last + 1))
+  # Those who continue are not asked to run the command again.
+  out = capsys.readouterr().out
+  assert out.count('Put it back. Training continues') == last - 2
   left = [str(path) for path in tmp_path.rglob('*')]
   assert not [path for path in left if '/run' in path], left
   assert names(away / 'checkpoints') == ['1']

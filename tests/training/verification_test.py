@@ -140,8 +140,47 @@ def test_a_bit_flipped_on_one_of_eight_devices_is_found_within_n_steps(
   ) as error:
     toy.run(tmp_path, config=config)
   found_at = flipped_after // 2 * 2 + 2
+  assert {
+      2: 'No earlier step was verified, so any checkpoint may hold wrong',
+      4: 'Step 2 was verified, and checkpoints of later steps may hold wrong',
+  }[found_at] in str(error.value)
   assert f'before step {found_at}:' in str(error.value)
   assert max(toy.saved(tmp_path)) == found_at - 1
+
+
+def broken_at(monkeypatch, step):
+  """Flips a bit of a copy before a step."""
+  real = stepping.Stepper.take
+
+  def take(self, number, state, batch):
+    if number == step:
+      broken = flipped(state.params['w'], jax.devices()[6])
+      state = state.replace(params={'w': broken})
+    return real(self, number, state, batch)
+
+  monkeypatch.setattr(stepping.Stepper, 'take', take)
+
+
+def test_if_every_step_is_verified_all_checkpoints_are_sound(
+    tmp_path, monkeypatch
+):
+  broken_at(monkeypatch, 3)
+  with pytest.raises(
+      verification.WrongResultError,
+      match='No checkpoint contains step 3, and step 2 was verified. Run the',
+  ):
+    toy.run(tmp_path, config=toy.experiment(verify_every=1))
+
+
+def test_a_resumed_run_knows_which_step_was_verified(tmp_path, monkeypatch):
+  toy.run(tmp_path, steps=3, config=toy.experiment(verify_every=2))
+  # Verification may be off for a while.
+  toy.run(tmp_path, steps=4, config=toy.experiment())
+  broken_at(monkeypatch, 5)
+  with pytest.raises(
+      verification.WrongResultError, match='Step 2 was verified, and checkpoi'
+  ):
+    toy.run(tmp_path, config=toy.experiment(verify_every=5))
 
 
 @pytest.mark.parametrize('limit', [0, 2])

@@ -18,6 +18,7 @@ from rq_jax.training import metrics
 
 # The value that shows best how far a stage has come.
 _MAIN = {1: 'eval/mse', 2: 'eval/loss'}
+_SETS = ('eval/rfid', 'eval/fid')  # Of reconstructions, and of samples.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def _evaluations(
 ) -> list[retention.Evaluations]:
   lines = metrics.read_metrics(folder)
   higher = retention_rules.evaluated(config)
-  names = [_MAIN[config.stage], 'eval/fid', config.train.keep_best]
+  names = [_MAIN[config.stage], *_SETS, config.train.keep_best]
   every = [
       retention.Evaluations(name, higher=higher[name], lines=lines)
       for name in dict.fromkeys(names)

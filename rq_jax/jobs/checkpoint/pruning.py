@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from etils import epath
 
 from rq_jax import files
+from rq_jax.checkpoints import failures
 from rq_jax.checkpoints import steps
 from rq_jax.distributed import console
 from rq_jax.distributed import locks
 from rq_jax.jobs.checkpoint import described
-
-# Orbax does not count folders of this name. It removes them at the next save.
-_REMOVED = '.orbax-checkpoint-tmp'
 
 
 def run(
@@ -93,7 +91,7 @@ def _listed(kept: dict[int, list[str]]) -> str:
 def _remove(path: epath.Path, step: int) -> None:
   """Removes a checkpoint, so that no killed program leaves half of it."""
   folder = steps.folder(path)
-  removed = folder / f'{step}{_REMOVED}'
+  removed = folder / f'{step}{failures.UNFINISHED}'
   removed.rmtree(missing_ok=True)
   (folder / str(step)).rename(removed)
   removed.rmtree()
