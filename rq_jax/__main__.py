@@ -40,19 +40,32 @@ def main(argv: list[str] | None = None) -> int:
 def program() -> NoReturn:
   """Runs a command as a program, and exits.
 
-  After an error it exits at once. Otherwise, a thread that waits for the failed
-  work, such as the rest of a save, would keep the process alive.
+  After an error or a failed save it exits at once. Otherwise, a thread that
+  waits for the failed work, such as the rest of a save, would keep the process
+  alive.
   """
   try:
     code = main()
   except Exception:  # A bug. The interpreter would wait for threads, too.
     traceback.print_exc()
     code = 1
-  if code == 1:
+  if code == 1 or _has_failed_saves():
     from rq_jax.distributed import interrupts
 
     interrupts.end_at_once(code)
   sys.exit(code)
+
+
+def _has_failed_saves() -> bool:
+  """Whether saves have failed; other processes may leave then."""
+  failures = sys.modules.get('rq_jax.checkpoints.failures')
+  if failures is None or not failures.seen():
+    return False
+  import jax
+
+  if jax.distributed.is_initialized():
+    jax.distributed.shutdown()
+  return True
 
 
 def _usage() -> str:

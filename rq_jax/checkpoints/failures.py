@@ -14,6 +14,8 @@ from rq_jax.checkpoints import steps
 # removes them when it opens the checkpoints of a run.
 UNFINISHED = '.orbax-checkpoint-tmp'
 
+_SEEN: list[Exception] = []
+
 
 class SaveFailedError(OSError):
   """A checkpoint could not be written; the message says where and why.
@@ -51,10 +53,20 @@ def naming(folder: epath.Path) -> Iterator[None]:
   try:
     with files.naming_a_full_disk(folder):
       yield
-  except files.DiskFullError:
+  except files.DiskFullError as error:
+    _SEEN.append(error)
     raise
   except Exception as error:  # From many libraries and from threads.
+    _SEEN.append(error)
     raise SaveFailedError(folder, steps.shown(error)) from error
+
+
+def seen() -> bool:
+  """Whether a save of this program has failed.
+
+  Threads of Orbax may then wait for the rest of the save, for minutes.
+  """
+  return bool(_SEEN)
 
 
 def require_writable(folder: epath.Path) -> None:

@@ -181,7 +181,7 @@ class _Run:
           bar,
           contextlib.closing(self._open_batches()) as batches,
           contextlib.closing(steps),
-          watchdog.Watchdog() as watch,
+          watchdog.Watchdog(train.log_steps) as watch,
       ):
         self._accounts.switch('step')
         for step in steps:

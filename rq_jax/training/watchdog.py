@@ -11,7 +11,7 @@ from rq_jax.distributed import interrupts
 
 FACTOR = 20
 LEAST_SECONDS = 30
-# Steps that the median is of, and those before the first judgement.
+# Steps that the mean is of, at least, and those before the first judgement.
 _RECENT, _ENOUGH = 50, 5
 
 
@@ -19,17 +19,30 @@ class Watchdog:
   """A context manager that prints the stacks of all threads, at most once.
 
   It only prints: a step may be slow for a good reason, and continues.
+
+  Most steps are only handed to the devices. One that logs may wait for all
+  steps since the last log, so a step may take as long as two logs are apart.
   """
 
-  def __init__(self, *, factor: float = FACTOR, least: float = LEAST_SECONDS):
+  def __init__(
+      self,
+      log_steps: int,
+      *,
+      factor: float = FACTOR,
+      least: float = LEAST_SECONDS,
+  ):
     """Prepares to watch steps.
 
     Args:
-      factor: How many times the median of recent steps a step may take.
+      log_steps: Number of steps between two logs.
+      factor: How many times the mean of recent steps a step may take.
       least: Time that any step may take, in seconds.
     """
-    self._factor, self._least = factor, least
-    self._recent: collections.deque[float] = collections.deque(maxlen=_RECENT)
+    self._log_steps, self._factor, self._least = log_steps, factor, least
+    self._recent: collections.deque[float] = collections.deque(
+        maxlen=max(_RECENT, 2 * log_steps)
+    )
+    self._compiled = False
     self._begun: float | None = None
     self._stopped = threading.Event()
     self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -48,16 +61,17 @@ class Watchdog:
 
   def end(self) -> None:
     """Notes that the step has ended; evaluations and saves are not watched."""
-    if self._begun is not None:
+    if self._begun is not None and self._compiled:
       self._recent.append(time.monotonic() - self._begun)
-    self._begun = None
+    self._begun, self._compiled = None, True
 
   def _limit(self) -> float | None:
     """How long a step may take, in seconds; None as long as it is unknown."""
     recent = list(self._recent)
-    if len(recent) < _ENOUGH:
+    if len(recent) < max(_ENOUGH, self._log_steps):
       return None
-    return max(self._least, self._factor * statistics.median(recent))
+    steps = max(self._factor, 2 * self._log_steps)
+    return max(self._least, steps * statistics.mean(recent))
 
   def _watch(self) -> None:
     while not self._stopped.wait(self._least / 10):

@@ -10,8 +10,8 @@ from orbax.checkpoint._src.path import atomicity
 import pytest
 
 from rq_jax import files
+from rq_jax import hashes
 from rq_jax.checkpoints import failures
-from rq_jax.checkpoints import manifests
 from rq_jax.training import run
 from rq_jax.training import workdir as workdir_lib
 from tests import tiny
@@ -130,11 +130,9 @@ def test_a_step_that_was_damaged_is_saved_again(tmp_path, capsys):
   folder, results = toy.finished()
   shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
   file = tmp_path / 'checkpoints/5/manifest/metadata'
-  manifest = json.loads(file.read_text())
+  manifest = hashes.unsealed(json.loads(file.read_text()), file)
   manifest['arrays']['params.w'][-1] = '0' * 16
-  del manifest['sha256']
-  manifest['sha256'] = manifests._sha256(manifest)
-  file.write_text(json.dumps(manifest))
+  file.write_text(json.dumps(hashes.seal(manifest)))
   assert toy.run(tmp_path, config=toy.experiment(eval_steps=3)) == results
   assert 'the array params.w has changed' in capsys.readouterr().out
   assert names(tmp_path / 'damaged_checkpoints') == ['5']
