@@ -45,12 +45,12 @@ def start(program, *arguments, devices=1, variables=()):
   )
 
 
-def end(started, number=None):
+def end(started, number=None, timeout=300):
   """Sends a signal, if any; returns exit codes, outputs and errors."""
   try:
     for process in started if number else ():
       process.send_signal(number)
-    texts = [process.communicate(timeout=300) for process in started]
+    texts = [process.communicate(timeout=timeout) for process in started]
   finally:
     for process in started:
       process.kill()
