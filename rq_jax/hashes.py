@@ -20,7 +20,6 @@ from rq_jax.distributed import progress
 
 _BYTES = 16
 _BLOCK = 2**20  # Bytes that are read at a time.
-_SHOWN_AFTER_S = 3
 _FIELD = 'hash'
 
 
@@ -74,7 +73,7 @@ def of_files(
           desc='comparing hashes',
           unit='B',
           unit_scale=True,
-          delay=_SHOWN_AFTER_S,
+          delay=progress.SHOWN_AFTER_S,
       ) as bar,
       futures.ThreadPoolExecutor(os.cpu_count()) as pool,
   ):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from rq_jax import hashes
+from rq_jax.distributed import progress
 
 
 def blake(content):
@@ -36,7 +37,7 @@ def test_a_bar_counts_the_bytes_of_all_files_if_it_takes_long(
     file.write_bytes(bytes(3 * 2**20))
   hashes.of_files(files)
   assert not capsys.readouterr().err
-  monkeypatch.setattr(hashes, '_SHOWN_AFTER_S', 0)
+  monkeypatch.setattr(progress, 'SHOWN_AFTER_S', 0)
   hashes.of_files([*files, tmp_path / 'missing'])
   shown = capsys.readouterr().err
   assert 'comparing hashes: 100%' in shown and '6.29M/6.29M' in shown

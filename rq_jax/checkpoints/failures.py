@@ -14,7 +14,7 @@ from rq_jax.checkpoints import steps
 # removes them when it opens the checkpoints of a run.
 UNFINISHED = '.orbax-checkpoint-tmp'
 
-_SEEN: list[Exception] = []
+_seen = False  # Not the errors: they would keep the arrays of their frames.
 
 
 class SaveFailedError(OSError):
@@ -50,14 +50,15 @@ def naming(folder: epath.Path) -> Iterator[None]:
     files.DiskFullError: If the disk is full.
     SaveFailedError: For every other error.
   """
+  global _seen
   try:
     with files.naming_a_full_disk(folder):
       yield
-  except files.DiskFullError as error:
-    _SEEN.append(error)
+  except files.DiskFullError:
+    _seen = True
     raise
   except Exception as error:  # From many libraries and from threads.
-    _SEEN.append(error)
+    _seen = True
     raise SaveFailedError(folder, steps.shown(error)) from error
 
 
@@ -66,7 +67,7 @@ def seen() -> bool:
 
   Threads of Orbax may then wait for the rest of the save, for minutes.
   """
-  return bool(_SEEN)
+  return _seen
 
 
 def require_writable(folder: epath.Path) -> None:

@@ -225,12 +225,12 @@ def check_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> None:
 
 def changed_arrays(manifest: Manifest, arrays: Mapping[str, Any]) -> list[str]:
   """Names of the arrays that differ from their hashes; see `check_arrays`."""
-  hashes = jax.device_get(digests.of_arrays(dict(arrays)))
+  found = jax.device_get(digests.of_arrays(dict(arrays)))
   return [
       name
       for name, array in arrays.items()
       if manifest.arrays[name]
-      != (tuple(array.shape), str(array.dtype), digests.text(hashes[name]))
+      != (tuple(array.shape), str(array.dtype), digests.text(found[name]))
   ]
 
 

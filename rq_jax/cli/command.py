@@ -10,8 +10,6 @@ from absl import flags
 from rq_jax import files
 from rq_jax.distributed import interrupts
 
-# EX_TEMPFAIL of sysexits.h. Slurm and Kubernetes can be set to try again then.
-INTERRUPTED = 75
 _NOTHING_TO_SAVE = (
     'Interrupted while there was nothing to save. Run the same command again.'
 )
@@ -81,9 +79,9 @@ def run(
     doc: First part of the text for `--help`.
     work: Does the work, given the parsed flags. It may return an exit code and,
       if the command is resumable, raise `interrupts.Interrupted`.
-    resumable: Whether a signal to stop ends the command with `INTERRUPTED`, so
-      that it can be run again. While there is nothing to save, such a command
-      exits at once.
+    resumable: Whether a signal to stop ends the command with the exit code
+      `interrupts.RESUMABLE`, so that it can be run again. While there is
+      nothing to save, such a command exits at once.
     more_help: Makes the last part of the text for `--help` from the parsed
       flags.
 
@@ -92,7 +90,7 @@ def run(
     message is printed in one line.
   """
   signals = (
-      interrupts.leaving_at_once(_NOTHING_TO_SAVE, INTERRUPTED)
+      interrupts.leaving_at_once(_NOTHING_TO_SAVE, interrupts.RESUMABLE)
       if resumable
       else interrupts.exiting()
   )
@@ -122,12 +120,12 @@ def _run(values, argv: list[str], doc: str | None, work, more_help) -> int:
     return work(values) or 0
   except interrupts.Interrupted as stopped:
     say(str(stopped))
-    return INTERRUPTED
+    return interrupts.RESUMABLE
   except Exception as error:
     if _has_lost_a_process(error):
       fail(_LOST)
       # The interpreter would wait for the lost process.
-      interrupts.end_at_once(INTERRUPTED)
+      interrupts.end_at_once(interrupts.RESUMABLE)
     if isinstance(
         error, (ValueError, FloatingPointError, ImportError, OSError)
     ):

@@ -17,6 +17,10 @@ from typing import Any, NoReturn
 
 from rq_jax.distributed import locks
 
+# Exit code of a process that can be resumed: EX_TEMPFAIL of sysexits.h. Slurm
+# and Kubernetes can be set to try again then.
+RESUMABLE = 75
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _BEFORE_EXIT: list[Callable[[int], None]] = []
 _STILL = '\nStill finishing; please wait. SIGKILL would lose unsaved work.'

@@ -25,8 +25,6 @@ from rq_jax.distributed import interrupts
 
 PORT = 'RQ_JAX_HEARTBEAT_PORT'
 _KEY = 'rq_jax/heartbeats'
-# Exit code of a process that can be resumed, as after an interruption.
-_RESUMABLE = 75
 # How long this process may take to end by itself after an error of another.
 _GRACE_SECONDS = 8
 _LATE = 'If a process is lost, the others may notice it only after 100 s.'
@@ -60,7 +58,7 @@ class _Watch:
             f' {PORT} to it, in all processes.'
         )
       elif (end := _judge(self._index, kind, *values)) is not None:
-        if end.code != _RESUMABLE:
+        if end.code != interrupts.RESUMABLE:
           self.blocked.wait(_GRACE_SECONDS)
         if _leaving.is_set():
           return  # The main thread has said why.
@@ -197,12 +195,14 @@ def _judge(own: int, kind: str, index: str, code: str = '') -> _End | None:
     return _End(
         f'{who} has sent no heartbeat for {heartbeats.LOST_SECONDS} s: it'
         f' is stopped, hangs, or cannot be reached. {_RESUME}',
-        _RESUMABLE,
+        interrupts.RESUMABLE,
     )
   if kind == 'gone':
-    return _End(f'{who} has been killed or has crashed. {_RESUME}', _RESUMABLE)
-  if code == str(_RESUMABLE):
-    return _End(f'{who} has been interrupted. {_RESUME}', _RESUMABLE)
+    return _End(
+        f'{who} has been killed or has crashed. {_RESUME}', interrupts.RESUMABLE
+    )
+  if code == str(interrupts.RESUMABLE):
+    return _End(f'{who} has been interrupted. {_RESUME}', interrupts.RESUMABLE)
   if kind == 'here' or code == '0':
     return None
   return _End(

@@ -185,24 +185,23 @@ def _named(
 def _advice(step: int, before: int | None) -> str:
   """Which checkpoints are sound, and how to resume from one of them."""
   resume = (
-      'un the same command again, without these devices, to resume from the'
+      'Run the same command again, without these devices, to resume from the'
+      ' newest checkpoint'
   )
   if before == step - 1:
-    return (
-        f'No checkpoint contains step {step}, and step {before} was verified.'
-        f' R{resume} newest checkpoint.'
+    sound = f'Step {before} was verified. {resume}.'
+  elif before is None:
+    sound = (
+        'No earlier step was verified, so any checkpoint may hold wrong'
+        f' numbers. {resume}, or start again in another --workdir.'
     )
-  if before is None:
-    return (
-        f'No checkpoint contains step {step}. No earlier step was verified, so'
-        f' any checkpoint may hold wrong numbers. R{resume} newest checkpoint,'
-        ' or start again in another --workdir.'
+  else:
+    sound = (
+        f'Step {before} was verified, and checkpoints of later steps may hold'
+        ' wrong numbers: remove them with `checkpoint prune --step`.'
+        f' {resume}.'
     )
-  return (
-      f'No checkpoint contains step {step}. Step {before} was verified, and'
-      ' checkpoints of later steps may hold wrong numbers: remove them with'
-      f' `checkpoint prune --step`. Then r{resume} newest checkpoint.'
-  )
+  return f'No checkpoint contains step {step}. {sound}'
 
 
 def _name(path: tuple[Any, ...]) -> str:

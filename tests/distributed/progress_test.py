@@ -50,3 +50,17 @@ def test_a_bar_outlives_its_reader(error, monkeypatch):
     bar.update(3)
     bar.set_postfix_str('loss 1')
     assert bar.n == 3
+
+
+@pytest.mark.parametrize('at_once', [3, 100])
+def test_threads_give_results_in_order_and_a_bar_counts_them(
+    at_once, monkeypatch, capsys
+):
+  monkeypatch.setattr(progress, '_AT_ONCE', at_once)
+  given = dict(desc='sizes', unit=' images')
+  squares = progress.in_threads(lambda x: x * x, range(8), **given)
+  assert list(squares) == [x * x for x in range(8)]
+  assert not capsys.readouterr().err  # It was quick.
+  monkeypatch.setattr(progress, 'SHOWN_AFTER_S', 0)
+  list(progress.in_threads(lambda x: x, range(8), **given))
+  assert 'sizes: 100%' in capsys.readouterr().err

@@ -167,7 +167,7 @@ def test_if_every_step_is_verified_all_checkpoints_are_sound(
   broken_at(monkeypatch, 3)
   with pytest.raises(
       verification.WrongResultError,
-      match='No checkpoint contains step 3, and step 2 was verified. Run the',
+      match='No checkpoint contains step 3. Step 2 was verified. Run the',
   ):
     toy.run(tmp_path, config=toy.experiment(verify_every=1))
 

@@ -117,15 +117,20 @@ def remove_damaged(split: layout.Split) -> list[str]:
   Returns:
     The names of the damaged files.
   """
-  wrong = []
-  for shard in sorted(finished(split)):
-    stored = stored_of(split, shard)
-    found = hashes.of_files([split.folder / name for name in stored])
-    damaged = [n for n, h in zip(stored, found) if h != stored[n].hash]
-    if damaged:
-      split.record(shard).unlink()
-    wrong += damaged
-  return wrong
+  recorded = [  # The shard, name and hash of each file.
+      (shard, name, file.hash)
+      for shard in sorted(finished(split))
+      for name, file in stored_of(split, shard).items()
+  ]
+  found = hashes.of_files([split.folder / name for _, name, _ in recorded])
+  wrong = [
+      (shard, name)
+      for (shard, name, hash), now in zip(recorded, found)
+      if now != hash
+  ]
+  for shard in {shard for shard, _ in wrong}:
+    split.record(shard).unlink()
+  return [name for _, name in wrong]
 
 
 def finish(split: layout.Split) -> None:

@@ -7,10 +7,8 @@ files.
 """
 
 from collections.abc import Mapping
-from concurrent import futures
 import hashlib
 import io
-import os
 import zipfile
 
 from etils import epath
@@ -20,8 +18,6 @@ from rq_jax import files
 from rq_jax.distributed import progress
 
 FOLDER = 'features'
-
-_SHOWN_AFTER_S = 3
 
 
 def path(folder: epath.PathLike, chunk: int) -> epath.Path:
@@ -94,19 +90,9 @@ def remove_damaged(folder: epath.PathLike) -> list[str]:
     return False
 
   there = [path(folder, chunk) for chunk in sorted(finished(folder))]
-  with (
-      progress.bar(
-          total=len(there),
-          desc='comparing hashes',
-          unit=' files',
-          delay=_SHOWN_AFTER_S,
-      ) as bar,
-      futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-  ):
-    damaged = []
-    for is_wrong in pool.map(is_damaged, there):
-      damaged.append(is_wrong)
-      bar.update()
+  damaged = progress.in_threads(
+      is_damaged, there, desc='comparing hashes', unit=' files'
+  )
   wrong = [file for file, is_wrong in zip(there, damaged) if is_wrong]
   for file in wrong:
     file.unlink()

@@ -21,8 +21,6 @@ from rq_jax.data.sources import splits
 from rq_jax.distributed import progress
 from rq_jax.jobs.sample import layout
 
-_MEASURED_AT_ONCE = 4096
-_SHOWN_AFTER_S = 3
 # Pictures that `sample` writes beside its images.
 _NOT_IMAGES = frozenset({layout.GRID})
 
@@ -79,15 +77,11 @@ class Listed:
     if self.image_size is not None:
       return
     first = self.measure(0)
-    bar = progress.bar(
-        total=len(self), desc='sizes', unit=' images', delay=_SHOWN_AFTER_S
+    found = progress.in_threads(
+        self.measure, range(len(self)), desc='sizes', unit=' images'
     )
-    with bar, futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      for start in range(0, len(self), _MEASURED_AT_ONCE):
-        part = range(start, min(start + _MEASURED_AT_ONCE, len(self)))
-        for index, size in zip(part, pool.map(self.measure, part), strict=True):
-          self._require(size, index, first)
-        bar.update(len(part))
+    for index, size in enumerate(found):
+      self._require(size, index, first)
 
   def described(self) -> dict[str, Any]:
     """All values that decide the images."""

@@ -14,19 +14,7 @@ from rq_jax.jobs.evaluate import job
 from tests.jobs import kills
 from tests.jobs.evaluate import fakes
 
-
-@pytest.fixture(autouse=True)
-def fake_networks(monkeypatch):
-  with fakes.networks_replaced(monkeypatch):
-    yield
-
-
-@pytest.fixture
-def paths(tmp_path):
-  return (
-      fakes.write(tmp_path / 'a.npz', 100),
-      fakes.write(tmp_path / 'b.npz', 90, seed=1),
-  )
+pytestmark = pytest.mark.usefixtures('fake_networks')
 
 
 def test_the_results_are_those_of_all_images(paths, tmp_path):

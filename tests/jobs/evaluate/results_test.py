@@ -18,19 +18,7 @@ from rq_jax.jobs.evaluate import request as request_lib
 from rq_jax.jobs.evaluate import restoring
 from tests.jobs.evaluate import fakes
 
-
-@pytest.fixture(autouse=True)
-def fake_networks(monkeypatch):
-  with fakes.networks_replaced(monkeypatch):
-    yield
-
-
-@pytest.fixture
-def paths(tmp_path):
-  return (
-      fakes.write(tmp_path / 'a.npz', 100),
-      fakes.write(tmp_path / 'b.npz', 90, seed=1),
-  )
+pytestmark = pytest.mark.usefixtures('fake_networks')
 
 
 def test_saved_statistics_give_the_same_distance(paths, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from rq_jax.config import sections
 from rq_jax.data import image_files
+from rq_jax.distributed import progress
 from rq_jax.jobs import manifest
 from rq_jax.jobs.evaluate import job
 from rq_jax.jobs.evaluate import listed_images
@@ -49,7 +50,7 @@ FORMS = {'folder': write_folder, 'tar': write_tar, 'split': write_split}
 def test_headers_show_the_image_of_another_size(
     form, at_once, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(listed_images, '_MEASURED_AT_ONCE', at_once)
+  monkeypatch.setattr(progress, '_AT_ONCE', at_once)
   monkeypatch.setattr(image_files.Reader, '_pixels', None)  # None is decoded.
   mixed = FORMS[form](tmp_path / 'mixed')
   images = opening.open_images(mixed, flag='--samples')
