@@ -2,9 +2,10 @@
 
 import difflib
 import importlib
+import os
 import sys
 import traceback
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from rq_jax.cli import command
 
@@ -53,7 +54,20 @@ def program() -> NoReturn:
     from rq_jax.distributed import interrupts
 
     interrupts.end_at_once(code)
+  _discard_unwritable(sys.stderr)
+  if code:  # Otherwise Python reports that results could not be written.
+    _discard_unwritable(sys.stdout)
   sys.exit(code)
+
+
+def _discard_unwritable(stream: TextIO | None) -> None:
+  """Discards text for a closed terminal, or Python would exit with 120."""
+  if stream is None or stream.closed:
+    return
+  try:
+    stream.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _has_failed_saves() -> bool:

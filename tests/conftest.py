@@ -36,6 +36,8 @@ os.environ.setdefault(
 os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+# Programs hold back output until they flush it, as they do for most users.
+os.environ.pop('PYTHONUNBUFFERED', None)
 
 from absl import flags
 import jax

@@ -1,9 +1,9 @@
 """Signals to stop: a save, exit code 75, and the same command resumes."""
 
-import contextlib
 import os
 import pathlib
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -103,19 +103,23 @@ def test_a_terminal_that_is_closed_saves_like_any_signal(tmp_path):
       start_new_session=True,
   )
   os.close(theirs)
-  reader = threading.Thread(target=read_all, args=(ours,), daemon=True)
+  closing = threading.Event()
+  reader = threading.Thread(target=read_all, args=(ours, closing))
   reader.start()
   after_steps(3, tmp_path, process)
-  process.send_signal(signal.SIGHUP)
+  closing.set()
+  reader.join()
   os.close(ours)
+  process.send_signal(signal.SIGHUP)
   assert process.wait(timeout=120) == 75
   assert len(list((tmp_path / 'checkpoints').iterdir())) == 1
 
 
-def read_all(descriptor):
-  with contextlib.suppress(OSError):
-    while os.read(descriptor, 1000):
-      pass
+def read_all(descriptor, closing):
+  """Reads a terminal until it is about to be closed."""
+  while not closing.is_set():
+    if select.select([descriptor], [], [], 0.1)[0]:
+      os.read(descriptor, 1000)
 
 
 @pytest.mark.parametrize('number', SIGNALS)
