@@ -56,7 +56,7 @@ def describe(
   _check_stage(config, what)
   found = targets.find(target)
   devices = found.devices
-  with _uncached():
+  with uncached():
     if what == 'train':
       program = programs.train(config, devices)
     elif what == 'sample':
@@ -71,8 +71,12 @@ def describe(
 
 
 @contextlib.contextmanager
-def _uncached() -> Iterator[None]:
-  """Compiles everything anew, so that the time is that of the compiler."""
+def uncached() -> Iterator[None]:
+  """Compiles everything anew.
+
+  The time is then that of the compiler. The names of operations, which are no
+  part of the cache's keys, are those of this code.
+  """
   # JAX adds its options when it is imported, unseen by type checkers.
   kept = cast(Any, jax.config).jax_enable_compilation_cache
   jax.config.update('jax_enable_compilation_cache', False)

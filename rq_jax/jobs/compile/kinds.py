@@ -36,7 +36,7 @@ _ATTENTION = re.compile(r'attention')
 _PROJECTIONS = re.compile(
     r'/(?:query_key_value|query|key|value|out|proj\w*)(?:/|$)'
 )
-_DRAWS = re.compile(r'/(?:draws|soft_codes|filters)(?:/|$)')
+_DRAWS = re.compile(r'/(?:draws|soft_codes)(?:/|$)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _is_kernel(one: hlo.Instruction) -> bool:
 def _kernel(module: hlo.Module, each: execution.Executed) -> Kernel:
   one, place = each.instruction, each.computation
   found = tuple(products.find(module, place, one))
-  kind = _kind(module, one, found)
+  kind = _kind(module, place, one, found)
   largest = max(found, key=lambda product: product.flops, default=None)
   if largest is None:
     flops, extra = traffic.operations(module, one), {}
@@ -113,6 +113,7 @@ def _kernel(module: hlo.Module, each: execution.Executed) -> Kernel:
 
 def _kind(
     module: hlo.Module,
+    place: hlo.Computation,
     one: hlo.Instruction,
     found: tuple[products.Product, ...],
 ) -> str:
@@ -122,7 +123,7 @@ def _kind(
   if 'sort' in opcodes or 'Sort' in one.target or 'TopK' in one.target:
     return 'sorts'
   if found:
-    return _kind_of_product(found)
+    return _kind_of_product(place, one, found)
   if one.opcode in ('copy-start', 'slice-start'):
     return 'prefetches'
   if any(map(_RANDOM.search, names)) or 'rng-bit-generator' in opcodes:
@@ -135,10 +136,20 @@ def _kind(
   return kind or ('reductions' if _reduces(module, one) else 'elementwise')
 
 
-def _kind_of_product(found: tuple[products.Product, ...]) -> str:
+def _kind_of_product(
+    place: hlo.Computation,
+    one: hlo.Instruction,
+    found: tuple[products.Product, ...],
+) -> str:
   largest = max(found, key=lambda product: product.flops)
-  scope = largest.op_name
-  if _ATTENTION.search(scope) and not _PROJECTIONS.search(scope):
+  names = [largest.op_name]
+  if not names[0]:  # Compilers drop the names of products that they rewrite.
+    neighbours = (*place.operands(one), *place.users[one.name])
+    names = [each.op_name for each in neighbours]
+  if any(
+      _ATTENTION.search(name) and not _PROJECTIONS.search(name)
+      for name in names
+  ):
     return 'attention'
   return largest.kind
 

@@ -94,12 +94,16 @@ def _tpus(name: str, shape: str, slices: int) -> list[Device]:
   if all(side == '1' for side in shape.split('x')):  # Smaller than a machine.
     options['chips_per_host_bounds'] = (1, 1, 1)
   devices = _topology(name, 'tpu', name.partition('*')[0], options)
+  _check_chips(name, devices, slices)
+  return devices
+
+
+def _check_chips(name: str, devices: list[Any], slices: int) -> None:
   if len({tuple(device.coords) for device in devices}) * slices < len(devices):
     raise ValueError(
         f'--target={name} has two devices on each chip, which rq_jax does not'
         ' support. Choose another TPU, such as v5p.'
     )
-  return devices
 
 
 def _gpus(name: str, kind: str, count: int) -> list[Device]:
