@@ -54,7 +54,7 @@ class RQTransformer(module.Module):
     dropout: Dropout rate after each attention and MLP.
     attention_dropout: Dropout rate on the attention weights.
     embedding_dropout: Dropout rate on the inputs of the spatial transformer.
-    remat: Whether training recomputes blocks in the backward pass.
+    remat: What the backward pass recomputes; see `remat.block`.
     dtype: Dtype of the computation; logits, softmax and statistics are float32.
   """
 
@@ -81,7 +81,7 @@ class RQTransformer(module.Module):
   dropout: float = 0.1
   attention_dropout: float = 0.0
   embedding_dropout: float = 0.0
-  remat: bool = False
+  remat: str = 'none'
   dtype: str = 'float32'
 
   def setup(self) -> None:

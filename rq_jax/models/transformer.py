@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 from rq_jax.models import linear
+from rq_jax.models import remat
 from rq_jax.typing import PyTree
 
 # Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
@@ -197,12 +198,13 @@ class Stack(nn.Module):
   Attributes:
     layers: Number of blocks, L.
     block: Fields of `Block`, as pairs (name, value).
-    remat: Whether training recomputes each block in the backward pass.
+    remat: What training recomputes of each block in the backward pass; see
+      `remat.block`.
   """
 
   layers: int
   block: BlockFields
-  remat: bool = False
+  remat: str = 'none'
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -210,13 +212,8 @@ class Stack(nn.Module):
     if self.layers == 0:
       return x
     block = Block
-    if self.remat and train:
-      block = nn.remat(
-          block,
-          prevent_cse=False,
-          static_argnums=(2,),
-          policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-      )
+    if train:
+      block = remat.block(block, self.remat, scanned=True)
     scanned = nn.scan(
         block,
         variable_axes={'params': 0},
