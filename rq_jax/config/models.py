@@ -254,6 +254,12 @@ class RQTransformerConfig(schema.Section, name='model'):
   )  # fmt: skip
   remat: str = _remat(once_true='products')
   dtype: str = _dtype()
+  gradient_dtype: str | None = fields.field(
+      None,
+      'Data type of the gradients of both transformers, in which devices add'
+      ' them up; None uses `dtype`.',
+      choices=('float32',),
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()

@@ -35,6 +35,7 @@ class Attention(nn.Module):
     use_bias: Whether all four projections have biases.
     dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; the softmax is float32.
+    gradient_dtype: See `linear.Projection`.
   """
 
   width: int
@@ -43,22 +44,26 @@ class Attention(nn.Module):
   use_bias: bool = True
   dropout: float = 0.0
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   def setup(self) -> None:
     """Builds one projection to queries, keys and values, and one to outputs."""
     head_dim = self.width // self.heads
+    options: dict[str, Any] = dict(
+        use_bias=self.use_bias,
+        dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
+    )
     self.query_key_value = linear.Projection(
         (self.width, 3, self.heads, head_dim),
         ('embed', None, 'heads', None),
-        use_bias=self.use_bias,
-        dtype=self.dtype,
+        **options,
     )
     self.out = linear.Projection(
         (self.heads, head_dim, self.width),
         ('heads', None, 'embed'),
         summed=2,
-        use_bias=self.use_bias,
-        dtype=self.dtype,
+        **options,
     )
     self.drop = blocks.Dropout(self.dropout)
 
@@ -135,6 +140,7 @@ class Block(nn.Module):
     dropout: Dropout rate after the attention and after the MLP.
     attention_dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; statistics and softmax are float32.
+    gradient_dtype: See `linear.Projection`.
   """
 
   width: int
@@ -147,6 +153,7 @@ class Block(nn.Module):
   dropout: float = 0.0
   attention_dropout: float = 0.0
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   def setup(self) -> None:
     """Builds the attention and the MLP, with a norm before each."""
@@ -158,10 +165,15 @@ class Block(nn.Module):
         use_bias=self.attention_bias,
         dropout=self.attention_dropout,
         dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
     )
     self.norm2 = layer_norm(self.dtype)
     hidden = self.mlp_width or 4 * self.width
-    options: dict[str, Any] = dict(use_bias=self.mlp_bias, dtype=self.dtype)
+    options: dict[str, Any] = dict(
+        use_bias=self.mlp_bias,
+        dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
+    )
     self.mlp_in = linear.Projection(
         (self.width, hidden), ('embed', 'mlp'), **options
     )

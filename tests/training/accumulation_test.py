@@ -16,6 +16,7 @@ from rq_jax.training import accumulation
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
+from tests.training import on_mesh
 
 BATCH, PIECES = 64, 4
 # Norm of a difference, in norms of what is compared.
@@ -85,33 +86,13 @@ def batch_of(case):
 
 @functools.cache
 def step_of(case, pieces, devices=1):
-  """The state and the metrics after a step; the codebook starts in use."""
+  """The state and the metrics after a step."""
   stage, _ = CASES[case]
-  task = task_of(case, pieces)
+  state = tiny.initial_state(stage, task_of(case, 1))
   mesh = partitioning.make_mesh(
       dict(fsdp=devices), devices=jax.devices()[:devices]
   )
-  state = tiny.initial_state(stage, task_of(case, 1))
-  with partitioning.activate(mesh):
-    shardings = partitioning.state_sharding(
-        jax.eval_shape(
-            functools.partial(stage.init_state, task), jax.random.key(0)
-        ),
-        mesh,
-    )
-    replicated = partitioning.replicated(mesh)
-    frozen = (
-        'perceptual_variables' if stage is stage1 else 'tokenizer_variables'
-    )
-    task = task.replace(
-        **{frozen: jax.device_put(getattr(task, frozen), replicated)}
-    )
-    step = jax.jit(stage.train_step, out_shardings=(shardings, replicated))
-    return step(
-        task,
-        jax.device_put(state, shardings),
-        partitioning.global_batch(batch_of(case), mesh),
-    )
+  return on_mesh.step(stage, task_of(case, pieces), state, batch_of(case), mesh)
 
 
 def assert_close(actual, expected):

@@ -17,6 +17,7 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.distributed import partitioning
 from rq_jax.models import build as build_lib
+from rq_jax.models import code_layers
 from rq_jax.models import losses
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
@@ -218,6 +219,8 @@ def losses_by_code(
   )
   quantizer = task.tokenizer.make_quantizer()
   variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
+  classifier = code_layers.gathered(params['classifier'])
+  params = {**params, 'classifier': classifier}
 
   def of_positions(hidden, codes, residuals):
     logits = task.model.apply({'params': params}, hidden, method='classify')
