@@ -76,7 +76,9 @@ def train(config: Experiment, devices: Sequence[Device]) -> Program:
     ValueError: If the mesh or the batch does not fit the devices.
   """
   mesh = partitioning.make_mesh(vars(config.mesh), devices=list(devices))
-  partitioning.check_batch(config.data.batch_size, mesh)
+  partitioning.check_batch(
+      config.data.batch_size, mesh, pieces=config.train.accumulate
+  )
   problem = problem_lib.problem(config, mesh)
   with partitioning.activate(mesh):
     shardings = partitioning.state_sharding(problem.state, mesh)
