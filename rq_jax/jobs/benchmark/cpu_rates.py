@@ -57,6 +57,31 @@ def measure(repeats: int, *, scale: int = 1) -> estimate.Rates:
   )
 
 
+def described(rates: estimate.Rates) -> list[tuple[str, float, str]]:
+  """The rates as rows of a table: name, value and unit."""
+  peak = rates.peak['float32']
+  products = [
+      (f'products, rows {rows}, weights {layout}', share * peak)
+      for layout, curve in (
+          ('[K, N]', rates.products),
+          ('[N, K]', rates.products_by_output),
+      )
+      for rows, share in curve
+  ]
+  flops = [
+      ('large product', peak),
+      *products,
+      ('convolution', rates.convolutions * peak),
+      ('weight gradient of a convolution', rates.weight_gradients * peak),
+      ('elementwise operations', rates.elementwise),
+  ]
+  return [
+      ('copy', rates.bytes_per_second / 1e9, 'GB per CPU second'),
+      ('gap', 1e6 * rates.gap_seconds, 'CPU us'),
+      *((name, rate / 1e9, 'GFLOP per CPU second') for name, rate in flops),
+  ]
+
+
 def _product_rate(seconds, side: int) -> float:
   square = jnp.ones((side, side), jnp.float32)
   multiply = jax.jit(jnp.matmul)

@@ -99,7 +99,7 @@ def _convolution(computation: hlo.Computation, one: hlo.Instruction) -> Product:
   rows = sizes[0]['b'] // groups[0]
   terms = rows * sizes[1]['i'] * sizes[1]['o'] * valid
   spatial = [int(result[d]) for d in sorted(set(inputs) - set('bf'))]
-  is_product = 'conv_general_dilated' not in one.op_name
+  is_product = 'dot_general' in one.op_name  # TPUs have no other products.
   grown = spatial and all(size[0] > side for size, side in zip(window, spatial))
   kind = 'weight gradients' if grown else 'convolutions'
   columns = max(1, min(sizes[1]['o'], sizes[1]['i']))
@@ -125,7 +125,7 @@ def _window(one: hlo.Instruction, count: int) -> list[tuple[int, ...]]:
   fields = dict(part.split('=') for part in text.split() if '=' in part)
 
   def read(name, default):
-    return fields.get(name, 'x'.join([default] * count)).split('x')
+    return fields[name].split('x') if name in fields else [default] * count
 
   return [
       (int(size), int(stride), int(pad.split('_')[0]), int(left), int(right))

@@ -118,6 +118,13 @@ def test_a_product_whose_sum_is_split_is_not_one_of_a_batch():
             'products',
             2 * 2 * 64 * 3 * 5,
         ),
+        # Without a window.
+        (
+            'f32[2,5]{1,0} convolution(%m, %n), dim_labels=bf_io->bf,'
+            ' metadata={op_name="a/dot_general"}',
+            'products',
+            2 * 2 * 7 * 5,
+        ),
         # A batch of 8 products of [2, 3] and [3, 5], as TPUs write it.
         (
             'f32[8,2,5]{2,1,0} convolution(%l, %r), window={size=8 stride=7'
