@@ -95,8 +95,10 @@ def move(
 
   Args:
     codebook: The codebook to move.
-    vectors: The vectors that were quantized, float32[N, C].
-    codes: The codeword that each vector chose, int32[N].
+    vectors: The vectors that were quantized, float32[..., C]. If devices split
+      a dimension of them, merging it with others would gather all vectors on
+      every device.
+    codes: The codeword that each vector chose, int32[...].
     decay: Decay of the moving averages.
     rng: Key that draws the vectors that replace unused codewords; None to
       replace none.
@@ -107,8 +109,8 @@ def move(
     The moved codebook.
   """
   size = len(codebook.count)
-  hits = jax.ops.segment_sum(jnp.ones(codes.shape, jnp.float32), codes, size)
-  sums = jax.ops.segment_sum(vectors, codes, size)
+  hits = jnp.zeros((size,), jnp.float32).at[codes].add(1.0)
+  sums = jnp.zeros_like(codebook.total).at[codes].add(vectors)
   count = decay * codebook.count + (1 - decay) * hits
   total = decay * codebook.total + (1 - decay) * sums
   if rng is not None:
@@ -157,16 +159,19 @@ def _row(values: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _draw_vectors(rng: jax.Array, vectors: jax.Array, size: int) -> jax.Array:
-  """Draws rows without replacement; if too few, repeats them with noise."""
+  """Draws vectors without replacement; repeats too few of them with noise."""
   rng_order, rng_noise = jax.random.split(rng)
-  count, channels = vectors.shape
+  *shape, channels = vectors.shape
+  count = math.prod(shape)
   if count < size:
-    vectors = jnp.tile(vectors, (math.ceil(size / count), 1))
+    repeats = math.ceil(size / count)
+    vectors = jnp.tile(vectors.reshape(-1, channels), (repeats, 1))
     noise = jax.random.uniform(rng_noise, vectors.shape, jnp.float32)
     vectors = vectors + noise * (0.01 / math.sqrt(channels))
-  rows = jnp.arange(len(vectors), dtype=jnp.int32)
+  shape = vectors.shape[:-1]
+  rows = jnp.arange(math.prod(shape), dtype=jnp.int32)
   order = jax.random.permutation(rng_order, rows)
-  return vectors[order[:size]]
+  return vectors[jnp.unravel_index(order[:size], shape)]
 
 
 def _smoothed(count: jax.Array, eps: float = 1e-5) -> jax.Array:

@@ -224,8 +224,8 @@ class ResidualQuantizer(module.Module):
     decay = self.decay
     book.value = codebook_lib.move(
         book.value,
-        jnp.stack(residuals).reshape(-1, self.codeword_channels),
-        jnp.stack(codes).reshape(-1),
+        jnp.stack(residuals),
+        jnp.stack(codes),
         decay=decay[depths[0]] if isinstance(decay, Sequence) else decay,
         rng=None if self.restart == 'off' else self.make_rng('codebook'),
         threshold=self.restart_threshold,
