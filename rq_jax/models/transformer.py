@@ -1,4 +1,4 @@
-"""Transformer stacks, for whole sequences or, if causal, step by step.
+"""Transformer stacks for whole sequences; see `incremental` for single steps.
 
 Pre-LayerNorm blocks as in GPT-2; no normalization follows the last block.
 """
@@ -14,8 +14,6 @@ from rq_jax.models import linear
 from rq_jax.models import remat
 from rq_jax.typing import PyTree
 
-# Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
-Cache = tuple[jax.Array, jax.Array]
 BlockFields = tuple[tuple[str, Any], ...]  # By name.
 
 GELUS = {
@@ -31,7 +29,7 @@ class Attention(nn.Module):
     width: Width of the model, E.
     heads: Number of attention heads, N.
     causal: Whether a position sees only itself and those before it. If not,
-      every position sees all positions, and `extend` cannot be used.
+      every position sees all positions, and `incremental` cannot be used.
     use_bias: Whether all four projections have biases.
     dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; the softmax is float32.
@@ -69,58 +67,31 @@ class Attention(nn.Module):
 
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Attends within whole sequences: [B, S, E] -> [B, S, E]."""
-    q, k, v = self._split(x)
+    projected = self.project(x)
+    q, k, v = (projected[:, :, i] for i in range(3))
     position = jnp.arange(x.shape[1], dtype=jnp.int32)
     visible = position[None, :] <= position[:, None]
     if not self.causal:
       visible = jnp.ones_like(visible)
-    scores = _scores('bqnh,bknh->bnqk', q, k * self._scale)
-    weights = self.drop(_softmax(scores, visible), train=train)
+    scores = score('bqnh,bknh->bnqk', q, k * self._scale)
+    weights = self.drop(weigh(scores, visible), train=train)
     return self.out(jnp.einsum('bnqk,bknh->bqnh', weights.astype(v.dtype), v))
 
-  def extend(
-      self, x: jax.Array, cache: Cache, start: jax.Array | int
-  ) -> tuple[jax.Array, Cache]:
-    """Adds new positions from `start` on; each attends to all up to itself.
-
-    Args:
-      x: The new positions, [B, S', E].
-      cache: Keys and values of the sequence, each [B, N, S, E/N].
-      start: Index of the first new position. If it is an int, known when the
-        program is compiled, the cache behind the new positions is not read.
-
-    Returns:
-      The output, [B, S', E], and the cache with the new positions added.
-    """
-    q, *new = (jnp.swapaxes(part, 1, 2) for part in self._split(x))
-    all_k, all_v = (
-        jax.lax.dynamic_update_slice_in_dim(old, part, start, axis=2)
-        for old, part in zip(cache, new, strict=True)
-    )
-    stop = start + x.shape[1] if isinstance(start, int) else None
-    k, v = all_k[:, :, :stop], all_v[:, :, :stop]
-    queries = start + jnp.arange(x.shape[1], dtype=jnp.int32)[:, None]
-    keys = jnp.arange(k.shape[2], dtype=jnp.int32)[None, :]
-    visible = keys <= queries  # [S', S]
-    scores = _scores('bnqh,bnkh->bnqk', q * self._scale, k)
-    weights = _softmax(scores, visible).astype(v.dtype)
-    return self.out(jnp.einsum('bnqk,bnkh->bqnh', weights, v)), (all_k, all_v)
-
-  def _split(self, x: jax.Array) -> list[jax.Array]:
-    projected = self.query_key_value(x)  # [B, S, 3, N, E/N]
-    return [projected[:, :, i] for i in range(3)]
+  def project(self, x: jax.Array) -> jax.Array:
+    """Queries, keys and values of positions: [B, S, E] -> [B, S, 3, N, E/N]."""
+    return self.query_key_value(x)
 
   @property
   def _scale(self) -> float:
     return (self.width // self.heads) ** -0.5
 
 
-def _scores(product: str, q: jax.Array, k: jax.Array) -> jax.Array:
+def score(product: str, q: jax.Array, k: jax.Array) -> jax.Array:
   """Products of queries and keys, in float32 for inputs of any dtype."""
   return jnp.einsum(product, q, k, preferred_element_type=jnp.float32)
 
 
-def _softmax(scores: jax.Array, visible: jax.Array) -> jax.Array:
+def weigh(scores: jax.Array, visible: jax.Array) -> jax.Array:
   """Attention weights from scores float32[B, N, S', S] and bool[S', S]."""
   lowest = jnp.finfo(jnp.float32).min
   return nn.softmax(jnp.where(visible, scores, lowest))
@@ -188,20 +159,20 @@ class Block(nn.Module):
     """Refines whole sequences: [B, S, E] -> [B, S, E], and None for `scan`."""
     attended = self.attention(self.norm1(x), train)
     x = x + self.drop(attended, train=train)
-    x = x + self.drop(self._mlp(x), train=train)
+    x = x + self.drop(self.mlp(x), train=train)
     x = nn.spmd.with_logical_constraint(x, ('batch', 'position', 'activation'))
     return x, None
 
-  def extend(
-      self, x: jax.Array, cache: Cache, start: jax.Array | int
-  ) -> tuple[jax.Array, Cache]:
-    """Refines new positions of sequences; see `Attention.extend`."""
-    attended, cache = self.attention.extend(self.norm1(x), cache, start)
-    x = x + attended
-    return x + self._mlp(x), cache
+  def mlp(self, x: jax.Array, gelu_dtype: str | None = None) -> jax.Array:
+    """The MLP with the norm before it: [B, S, E] -> [B, S, E].
 
-  def _mlp(self, x: jax.Array) -> jax.Array:
-    return self.mlp_out(GELUS[self.gelu](self.mlp_in(self.norm2(x))))
+    Args:
+      x: Its inputs.
+      gelu_dtype: Dtype in which to compute the activation; `dtype` if None.
+    """
+    hidden = self.mlp_in(self.norm2(x))
+    activated = GELUS[self.gelu](hidden.astype(gelu_dtype or self.dtype))
+    return self.mlp_out(activated)  # It casts its inputs.
 
 
 class Stack(nn.Module):
@@ -237,49 +208,12 @@ class Stack(nn.Module):
     x, _ = scanned(**dict(self.block), name='layers')(x, train)
     return x
 
-  @nn.nowrap
-  def empty_caches(self, batch: int, length: int) -> list[Cache]:
-    """Empty caches for sequences of `length` positions, one per layer."""
-    block = Block(**dict(self.block))
-    shape = (batch, block.heads, length, block.width // block.heads)
-    zeros = jnp.zeros(shape, jnp.dtype(block.dtype))
-    return [(zeros, zeros) for _ in range(self.layers)]
-
 
 def unstack(params: PyTree, layers: int) -> list[PyTree]:
   """Splits the parameters of a `Stack` into those of each block."""
   return [
       jax.tree.map(lambda p, i=i: p[i], params['layers']) for i in range(layers)
   ]
-
-
-def extend(
-    stack: Stack,
-    params: list[PyTree],
-    x: jax.Array,
-    caches: list[Cache],
-    start: jax.Array | int,
-) -> tuple[jax.Array, list[Cache]]:
-  """Runs new positions through all blocks; see `Attention.extend`.
-
-  Args:
-    stack: The stack.
-    params: Parameters of each block, from `unstack`.
-    x: The new positions, [B, S', E].
-    caches: The cache of each block.
-    start: Index of the first new position.
-
-  Returns:
-    The output, [B, S', E], and the caches with the new positions added.
-  """
-  block = Block(**dict(stack.block))
-  extended = []
-  for block_params, cache in zip(params, caches, strict=True):
-    x, cache = block.apply(
-        {'params': block_params}, x, cache, start, method='extend'
-    )
-    extended.append(cache)
-  return x, extended
 
 
 def layer_norm(dtype: str) -> nn.LayerNorm:

@@ -15,8 +15,8 @@ import numpy as np
 from rq_jax.distributed import partitioning
 from rq_jax.models import categorical
 from rq_jax.models import code_layers
+from rq_jax.models import incremental
 from rq_jax.models import rqtransformer
-from rq_jax.models import transformer
 from rq_jax.sampling import filtering
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
@@ -31,11 +31,11 @@ class Progress:
 
   Attributes:
     inputs: Next input of the spatial transformer, [B or 2 B, 1, E].
-    caches: Keys and values of the spatial transformer, one pair per layer.
+    caches: Keys and values of the spatial transformer.
   """
 
   inputs: jax.Array
-  caches: list[transformer.Cache]
+  caches: incremental.Caches
 
 
 @functools.partial(
@@ -95,14 +95,19 @@ def start(
   )
   inputs = _cast(prior, inputs)
   known = prior.condition_length - 1
-  caches = stack.empty_caches(len(condition), known + prior.positions)
+  caches = incremental.empty_caches(
+      stack, len(condition), known + prior.positions, joint=weights.joint_cache
+  )
   if mesh is not None:
+    leading = 2 if weights.joint_cache else 0  # Layers; keys and values.
     split = partitioning.axes_sharding(
-        ('batch', 'heads'), (len(condition), prior.heads), mesh
+        (None,) * leading + ('batch', 'heads'),
+        (1,) * leading + (len(condition), prior.heads),
+        mesh,
     )
     caches = jax.lax.with_sharding_constraint(caches, split)
   if known:
-    _, caches = transformer.extend(
+    _, caches = incremental.extend(
         stack, weights.spatial_blocks, inputs[:, :known], caches, 0
     )
   return Progress(inputs=inputs[:, known:], caches=caches)
@@ -141,7 +146,7 @@ def advance(
 
   def step(progress, position):
     index, numbers, given, keep, scales, embedded = position
-    context, caches = transformer.extend(
+    context, caches = incremental.extend(
         stack,
         weights.spatial_blocks,
         progress.inputs,
@@ -178,12 +183,13 @@ def _draw_stack(
   `context` is [B or 2 B, E], `scales` [D]; the other arrays are [B, D].
   """
   stack = prior.make_depth_stack()
-  caches = stack.empty_caches(len(context), prior.depth)
+  earlier = []
   codes, all_logits = [], []
   contributed = context.astype(jnp.float32)
   for d in range(prior.depth):
     x = _cast(prior, contributed + weights.depth_offsets[None, d])[:, None]
-    x, caches = transformer.extend(stack, weights.depth_blocks, x, caches, d)
+    x, new = incremental.append(stack, weights.depth_blocks, x, earlier)
+    earlier.append(new)
     logits = prior.apply(
         {'params': weights.params}, x[:, 0], d, method='classify_at'
     )

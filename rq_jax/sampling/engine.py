@@ -10,7 +10,7 @@ import numpy as np
 
 from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
@@ -38,7 +38,7 @@ class Engine:
       request: Which code maps to draw, and how.
     """
     placed, uniforms = self._place(key, request)
-    codes, _ = decode.draw_maps(
+    codes, _ = self._programs.draw_maps(
         self.prior, self.weights, placed, uniforms, mesh=self.mesh
     )
     return codes[: len(request.condition)]
@@ -50,7 +50,7 @@ class Engine:
 
   def _rows(self, request, uniforms, count: int) -> Iterator[jax.Array]:
     rows, columns, _ = self.prior.code_shape
-    progress = _start(
+    progress = self._programs.start(
         self.prior,
         self.weights,
         request.condition,
@@ -59,7 +59,7 @@ class Engine:
     )
     codes = jnp.full((count, *self.prior.code_shape), -1, jnp.int32)
     for row in range(rows):
-      progress, drawn, _ = _advance(
+      progress, drawn, _ = self._programs.advance(
           self.prior,
           self.weights,
           request,
@@ -70,6 +70,10 @@ class Engine:
       )
       codes = codes.at[:, row].set(drawn[:count])
       yield codes
+
+  @property
+  def _programs(self) -> programs.Programs:
+    return programs.of(jax.default_backend())
 
   def _place(
       self, key: jax.Array, request: Request
@@ -89,14 +93,3 @@ class Engine:
       )
       request, uniforms = request.map_images(place), place(uniforms)
     return request, uniforms
-
-
-_start = jax.jit(
-    decode.start, static_argnums=0, static_argnames=('guided', 'mesh')
-)
-_advance = functools.partial(
-    jax.jit,
-    static_argnums=0,
-    static_argnames='positions',
-    donate_argnames='progress',
-)(decode.advance)

@@ -1,9 +1,18 @@
-"""Top-k and top-p filters by threshold search, without sorting."""
+"""Top-k and top-p filters, which find the key of the last code that is kept.
+
+GPUs sort, which is one kernel. Other devices search bit by bit, which moves
+less and needs no second array.
+"""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from rq_jax.models import categorical
+
+_SIGN = np.uint32(1 << 31)  # The sign bit of a float32.
 
 
 @jax.named_scope('draws')
@@ -12,13 +21,12 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
 
   Keeps all logits that equal the k-th largest, as the official sampler does.
   """
+  k = jnp.minimum(jnp.int32(k), logits.shape[-1])
   keys = _ordered_keys(logits)
-
-  def enough(threshold):
-    count = jnp.sum(keys >= threshold, -1, jnp.int32, keepdims=True)
-    return count >= jnp.minimum(k, logits.shape[-1])
-
-  return jnp.where(keys >= _largest(enough, keys), logits, -jnp.inf)
+  last = jax.lax.platform_dependent(
+      keys, k, cuda=_sorted_kth, default=_searched_kth
+  )
+  return jnp.where(keys >= last, logits, -jnp.inf)
 
 
 @jax.named_scope('draws')
@@ -33,7 +41,42 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
     logits: float32[B, K]; codes with -inf are never kept.
     p: In (0, 1].
   """
+  p = jnp.asarray(p, jnp.float32)
   keys = _ordered_keys(logits)
+  last = jax.lax.platform_dependent(
+      keys, p, cuda=_sorted_pth, default=_searched_pth
+  )
+  return jnp.where((keys >= last) | (p >= 1), logits, -jnp.inf)
+
+
+def _sorted_kth(keys: jax.Array, k: jax.Array) -> jax.Array:
+  """The k-th largest key: uint32[B, K] -> uint32[B, 1]."""
+  return jax.lax.dynamic_slice_in_dim(_descending(keys), k - 1, 1, axis=-1)
+
+
+def _searched_kth(keys: jax.Array, k: jax.Array) -> jax.Array:
+  """The k-th largest key: uint32[B, K] -> uint32[B, 1]."""
+
+  def enough(threshold):
+    count = jnp.sum(keys >= threshold, -1, jnp.int32, keepdims=True)
+    return count >= k
+
+  return _largest(enough, keys)
+
+
+def _sorted_pth(keys: jax.Array, p: jax.Array) -> jax.Array:
+  """The key at which the mass reaches p: uint32[B, K] -> uint32[B, 1]."""
+  ordered = _descending(keys)
+  # The first code at which the sum exceeds the number just below p.
+  below = jnp.broadcast_to(jnp.nextafter(p, 0.0), len(keys))
+  logits = _values(ordered)
+  index = categorical.invert(logits, logits[:, 0], below)
+  return jnp.take_along_axis(ordered, index[:, None], axis=-1)
+
+
+def _searched_pth(keys: jax.Array, p: jax.Array) -> jax.Array:
+  """The key at which the mass reaches p: uint32[B, K] -> uint32[B, 1]."""
+  logits = _values(keys)
   mass = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
   total = jnp.sum(mass, axis=-1, keepdims=True)
 
@@ -41,8 +84,12 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
     kept = jnp.sum(jnp.where(keys >= threshold, mass, 0), -1, keepdims=True)
     return kept >= p * total
 
-  kept = (keys >= _largest(enough, keys)) | (p >= 1)
-  return jnp.where(kept, logits, -jnp.inf)
+  return _largest(enough, keys)
+
+
+def _descending(keys: jax.Array) -> jax.Array:
+  # Unstable and of integers, so that XLA calls the GPU's own radix sort.
+  return ~jax.lax.sort(~keys, dimension=1, is_stable=False)
 
 
 def _largest(
@@ -69,5 +116,10 @@ def _ordered_keys(values: jax.Array) -> jax.Array:
   """Integers in the same order as the floats: float32[...] -> uint32[...]."""
   values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are equal.
   bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
-  sign = jnp.uint32(1) << jnp.uint32(31)
-  return jnp.where(bits >= sign, ~bits, bits | sign)
+  return jnp.where(bits >= _SIGN, ~bits, bits | _SIGN)
+
+
+def _values(keys: jax.Array) -> jax.Array:
+  """The floats of `_ordered_keys`: uint32[...] -> float32[...]."""
+  bits = jnp.where(keys >= _SIGN, keys ^ _SIGN, ~keys)
+  return jax.lax.bitcast_convert_type(bits, jnp.float32)

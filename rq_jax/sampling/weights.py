@@ -26,6 +26,7 @@ class Weights:
       `RQTransformer.tables`.
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
     depth_offsets: See `RQTransformer.depth_offsets`.
+    joint_cache: Whether all layers share a cache, see `incremental.Caches`.
   """
 
   params: PyTree
@@ -34,13 +35,15 @@ class Weights:
   spatial_tables: tuple[jax.Array, ...]
   depth_tables: tuple[jax.Array, ...]
   depth_offsets: jax.Array
+  joint_cache: bool = flax.struct.field(pytree_node=False)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def prepare(
     prior: rqtransformer.RQTransformer,
     params: PyTree,
     codebooks: Sequence[jax.Array],
+    *,
+    platform: str | None = None,
 ) -> Weights:
   """Lays out weights for the decode loop, once, before the first draw.
 
@@ -48,7 +51,20 @@ def prepare(
     prior: The RQ-Transformer.
     params: Its parameters.
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
+    platform: Platform that draws: 'cpu', 'gpu' or 'tpu'; the default one if
+      None.
   """
+  platform = platform or jax.default_backend()
+  return _prepare(prior, platform, params, codebooks)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _prepare(
+    prior: rqtransformer.RQTransformer,
+    platform: str,
+    params: PyTree,
+    codebooks: Sequence[jax.Array],
+) -> Weights:
   # Only kernels are cast; other parameters stay float32 until they are used.
   dtype = jnp.dtype(prior.dtype)
   params = jax.tree_util.tree_map_with_path(
@@ -67,4 +83,5 @@ def prepare(
       spatial_tables=spatial_tables,
       depth_tables=depth_tables,
       depth_offsets=run(codebooks, method='depth_offsets'),
+      joint_cache=platform == 'gpu',
   )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rq_jax.distributed import partitioning
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models
@@ -54,7 +54,8 @@ def test_a_batch_is_filled_up_with_its_last_image_and_split(monkeypatch):
     requested.append((request, uniforms))
     return request.given, None
 
-  monkeypatch.setattr(decode, 'draw_maps', draw_maps)
+  stand_in = programs.of('cpu')._replace(draw_maps=draw_maps)
+  monkeypatch.setattr(programs, 'of', lambda platform: stand_in)
   drawn = spread.codes(_KEY, labels=_LABELS, first_index=3)
   assert len(drawn) == 5
   ((request, uniforms),) = requested

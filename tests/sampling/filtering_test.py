@@ -64,6 +64,35 @@ def test_top_p_keeps_the_most_likely_that_reach_p_and_ties(kind, p):
   assert actual.dtype == jnp.float32
 
 
+@pytest.mark.parametrize('kind', _KINDS)
+def test_sorting_finds_the_keys_that_the_search_finds(kind):
+  keys = filtering._ordered_keys(_logits(kind))
+  for k in (1, 7, _K):
+    np.testing.assert_array_equal(
+        filtering._sorted_kth(keys, k), filtering._searched_kth(keys, k)
+    )
+  for p in np.float32([1e-6, 0.0501, 0.3003, 0.9007, 0.99901]):
+    np.testing.assert_array_equal(
+        filtering._sorted_pth(keys, p), filtering._searched_pth(keys, p)
+    )
+
+
+def test_sorting_finds_p_among_many_blocks_of_codes():
+  rng = np.random.default_rng(4)
+  logits = rng.normal(scale=2, size=(5, 1000)).astype(np.float32)
+  keys = filtering._ordered_keys(logits)
+  last = filtering._sorted_pth(keys, np.float32(0.9007))
+  kept = np.where(keys >= last, logits, -np.inf)
+  np.testing.assert_array_equal(kept, reference.top_p(logits, 0.9007))
+
+
+def test_keys_keep_the_order_of_floats_and_can_be_undone():
+  values = np.float32([-np.inf, -3e38, -1.5, -1e-40, 0, 1e-40, 2, np.inf])
+  keys = filtering._ordered_keys(values)
+  assert (np.diff(np.asarray(keys, np.int64)) > 0).all()
+  np.testing.assert_array_equal(filtering._values(keys), values)
+
+
 def test_the_code_that_reaches_p_exactly_is_the_last():
   # Powers of two, whose sums are exact.
   logits = np.log(np.float32([[0.5, 0.125, 0.25, 0.125]]))

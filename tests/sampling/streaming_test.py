@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rq_jax.distributed import partitioning
-from rq_jax.sampling import engine
+from rq_jax.sampling import programs
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models
 
@@ -79,12 +79,13 @@ def test_what_is_wrong_is_told_at_once():
 
 
 def test_caches_are_handed_on_and_not_copied(monkeypatch):
-  advance, given = engine._advance, []
+  compiled, given = programs.of('cpu'), []
 
   def noting(*args, **kwargs):
     given.extend(jax.tree.leaves(args[4].caches))
-    return advance(*args, **kwargs)
+    return compiled.advance(*args, **kwargs)
 
-  monkeypatch.setattr(engine, '_advance', noting)
+  noted = compiled._replace(advance=noting)
+  monkeypatch.setattr(programs, 'of', lambda platform: noted)
   list(models.sampler().stream(_KEY, labels=_LABELS))
   assert len(given) == 4 and all(cache.is_deleted() for cache in given)
