@@ -6,6 +6,7 @@ shardings and donated arguments.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from rq_jax.jobs.plan import problem as problem_lib
 from rq_jax.jobs.sample import drawing
 from rq_jax.models import build
 from rq_jax.sampling import Sampling
-from rq_jax.sampling import decode as decode_lib
+from rq_jax.sampling import programs as programs_lib
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights as weights_lib
 from rq_jax.training import stepping
@@ -120,7 +121,8 @@ def sample(
   request = requests.ask(prior, asked, sampling=options.sampling)
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
   by_image = _by_image(mesh, devices)
-  lowered = decode_lib.draw_maps.lower(
+  draw_maps = programs_lib.of(devices[0].platform).draw_maps
+  lowered = draw_maps.lower(
       prior,
       _weights(config, prior, devices, mesh, options),
       request.map_images(lambda x: _placed(x, by_image)),
@@ -141,17 +143,18 @@ def _weights(config, prior, devices, mesh, options: Options) -> PyTree:
       lambda variables: model.apply(variables, method='codebooks'),
       partitioning.unbox(build.rqvae_variables(model)),
   )
+  prepare = functools.partial(
+      weights_lib.prepare, prior, platform=devices[0].platform
+  )
   if mesh is None:
     only = jax.sharding.SingleDeviceSharding(devices[0])
-    laid_out = jax.eval_shape(
-        lambda *arrays: weights_lib.prepare(prior, *arrays), params, books
-    )
+    laid_out = jax.eval_shape(prepare, params, books)
     return _all_placed(laid_out, only)
   shardings = partitioning.state_sharding(boxed, mesh)
   params = jax.tree.map(_placed, params, shardings)
   books = _all_placed(books, partitioning.replicated(mesh))
   # The compiler chooses how to split what it lays out.
-  lowered = weights_lib.prepare.lower(prior, params, books)
+  lowered = jax.jit(prepare).lower(params, books)
   laid_out = lowered.out_info
   return jax.tree.map(_placed, laid_out, lowered.compile().output_shardings)
 
