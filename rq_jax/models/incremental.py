@@ -45,6 +45,8 @@ def extend(
     x: jax.Array,
     caches: Caches,
     start: jax.Array | int,
+    *,
+    length: int | None = None,
 ) -> tuple[jax.Array, Caches]:
   """Runs new positions through all blocks; each attends to all up to itself.
 
@@ -54,24 +56,49 @@ def extend(
     x: The new positions, [B, S', E].
     caches: From `empty_caches`, or from the call for the positions before.
     start: Index of the first new position.
+    length: Number of positions that may be read, from the first one on, if it
+      is known when the program is compiled; else all of them.
 
   Returns:
     The output, [B, S', E], and the caches with the new positions added.
   """
-  joint = isinstance(caches, jax.Array)
+  if isinstance(caches, jax.Array):
+    return _extend_jointly(stack, params, x, caches, start, length)
+  extended = []
+  for block_params, cache in zip(params, caches, strict=True):
+
+    def attend(projected, cache=cache):
+      q, *new = _by_head(projected)
+      k, v = (_written(old, one, start) for old, one in zip(cache, new))
+      return _attend(q, k[:, :, :length], v[:, :, :length], start), (k, v)
+
+    x, cache = _refine(stack, block_params, x, attend)
+    extended.append(cache)
+  return x, extended
+
+
+def _extend_jointly(
+    stack: transformer.Stack,
+    params: list[PyTree],
+    x: jax.Array,
+    caches: jax.Array,
+    start: jax.Array | int,
+    length: int | None,
+) -> tuple[jax.Array, jax.Array]:
+  """Does what `extend` does with one array for all layers."""
+  place = _replaced if x.shape[1] == 1 else _written
   kept = []
   for i, block_params in enumerate(params):
 
-    def attend(projected, old=caches[i]):
+    def attend(projected, i=i):
       q, *new = _by_head(projected)
-      place = _replaced if joint and q.shape[2] == 1 else _written
-      k, v = (place(old[n], new[n], start) for n in range(2))
-      return _attend(q, k, v, start), projected if joint else (k, v)
+      k, v = (
+          place(caches[i, n, :, :, :length], new[n], start) for n in range(2)
+      )
+      return _attend(q, k, v, start), projected
 
-    x, one = _refine(stack, block_params, x, attend)
-    kept.append(one)
-  if not joint:
-    return x, kept
+    x, projected = _refine(stack, block_params, x, attend)
+    kept.append(projected)
   # Without this barrier, XLA could not know that all layers have been read.
   x, kept = jax.lax.optimization_barrier((x, kept))
   new = jnp.stack([jnp.stack(_by_head(projected)[1:]) for projected in kept])

@@ -67,13 +67,41 @@ def draw_maps(
   progress = start(
       prior, weights, request.condition, guided=request.guided, mesh=mesh
   )
-  _, codes, logits = advance(
-      prior, weights, request, uniforms, progress, 0, keep_logits=keep_logits
-  )
+  drawn = []
+  for positions in np.array_split(
+      np.arange(prior.positions), _pieces(weights, progress.caches)
+  ):
+    progress, codes, logits = advance(
+        prior,
+        weights,
+        request,
+        uniforms,
+        progress,
+        int(positions[0]),
+        positions=len(positions),
+        length=prior.condition_length + int(positions[-1]),
+        keep_logits=keep_logits,
+    )
+    drawn.append((codes, logits))
+  codes, logits = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *drawn)
   shape = (len(codes), *prior.code_shape)
   if logits is not None:
     logits = logits.reshape(*shape, -1)
   return codes.reshape(shape), logits
+
+
+def _pieces(weights: Weights, caches: incremental.Caches) -> int:
+  """Number of loops, each of which reads the caches up to its last position."""
+  if not weights.joint_cache:  # A CPU would copy what it reads.
+    return 1
+  blocks = jax.tree.leaves((weights.spatial_blocks, weights.depth_blocks))
+  # Where the caches are most of the memory traffic, two loops read a quarter
+  # less of them. Each further loop takes as long to compile as the first.
+  return 2 if _nbytes([caches]) > _nbytes(blocks) else 1
+
+
+def _nbytes(arrays) -> int:
+  return sum(array.size * array.dtype.itemsize for array in arrays)
 
 
 def start(
@@ -122,6 +150,7 @@ def advance(
     first: jax.Array | int,
     *,
     positions: int | None = None,
+    length: int | None = None,
     keep_logits: bool = False,
 ) -> tuple[Progress, jax.Array, jax.Array | None]:
   """Draws the codes of consecutive positions.
@@ -134,6 +163,8 @@ def advance(
     progress: From `start`, or from the call for the positions before.
     first: Index of the first position.
     positions: Number of positions, t; all if None.
+    length: Number of positions that the caches hold at the end, if it is known
+      when the program is compiled; they are read only up to there.
     keep_logits: Whether to return logits as well.
 
   Returns:
@@ -152,6 +183,7 @@ def advance(
         progress.inputs,
         progress.caches,
         known + index,
+        length=length,
     )
     codes, logits = _draw_stack(
         prior, weights, request, scales, context[:, 0], numbers, given, keep

@@ -53,6 +53,22 @@ def test_a_joint_cache_is_read_only_before_the_new_position():
   np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize('joint', [False, True], ids=['pairs', 'joint'])
+def test_behind_the_length_caches_are_kept_but_not_read(joint):
+  x = stacks.inputs()[:, :1]
+  expected, written = incremental.extend(
+      stacks.STACK, _BLOCKS, x, _empty(joint), 2
+  )
+  stale = jax.tree.map(lambda x: x.at[..., 4:, :].set(jnp.nan), _empty(joint))
+  actual, caches = incremental.extend(
+      stacks.STACK, _BLOCKS, x, stale, 2, length=4
+  )
+  stacks.assert_close(actual, expected)
+  for old, new in zip(jax.tree.leaves(written), jax.tree.leaves(caches)):
+    stacks.assert_close(new[..., :4, :], old[..., :4, :])
+    assert np.isnan(new[..., 4:, :]).all()
+
+
 def test_appending_one_by_one_equals_the_whole_sequence():
   @jax.jit
   def append(x, earlier):

@@ -63,6 +63,24 @@ def test_the_layout_of_gpus_draws_the_same_codes(options):
   np.testing.assert_allclose(logits_gpu, logits, rtol=1e-5, atol=1e-5)
 
 
+def test_where_caches_are_larger_than_weights_two_loops_draw_the_same():
+  prior = _prior(num_classes=5)
+  laid_out = weights.prepare(prior, _params(prior), (_WORDS,), platform='gpu')
+
+  def drawn(batch):
+    labels = np.arange(batch)[:, None] % 5
+    request = requests.make(prior, labels, Sampling())
+    numbers = requests.uniforms(jax.random.key(3), request.indices, 6, 3)
+    args = prior, laid_out, request, numbers
+    loops = str(jax.make_jaxpr(decode.draw_maps, static_argnums=0)(*args))
+    return decode.draw_maps(*args)[0], loops.count('= scan[')
+
+  few, one = drawn(3)
+  many, two = drawn(40)
+  assert (one, two) == (1, 2)
+  np.testing.assert_array_equal(many[:3], few)
+
+
 @pytest.mark.parametrize('shape', [dict(data=8), dict(fsdp=4, model=2)])
 def test_on_a_mesh_the_layout_of_gpus_draws_the_codes_of_one_device(shape):
   prior, mesh = _prior(num_classes=5), partitioning.make_mesh(shape)
