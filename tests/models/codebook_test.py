@@ -2,9 +2,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
+from rq_jax.distributed import partitioning
 from rq_jax.models import codebook
 
 SIZE, CHANNELS = 10, 4
@@ -185,3 +187,36 @@ def test_perplexity_counts_the_codewords_in_use():
   # Two thirds and a third: exp(log 3 - 2/3 log 2).
   halves = jnp.asarray([2 / 3, 0, 1 / 3])
   assert_close(codebook.perplexity(halves), 3 / 2 ** (2 / 3))
+
+
+def test_vectors_may_have_several_dimensions():
+  vectors, book = normal(2, 8, 3, CHANNELS), some_book()
+  codes = np.random.default_rng(3).integers(SIZE, size=(2, 8, 3))
+  # Some codewords restart at drawn vectors.
+  options = dict(rng=jax.random.key(0), threshold=0.9)
+  found = move(book, vectors, codes, **options)
+  flat = vectors.reshape(-1, CHANNELS), codes.reshape(-1)
+  expected = move(book, *flat, **options)
+  assert (found.embedding == expected.embedding).all()
+  assert (found.total == expected.total).all()
+  rows = {tuple(row) for row in np.round(flat[0], 4)}
+  drawn = np.round(np.asarray(found.total / found.count[:, None]), 4)
+  restarted = [tuple(row) in rows for row in drawn]
+  assert any(restarted) and not all(restarted)
+
+
+def test_no_device_gathers_the_vectors_of_the_others():
+  mesh = partitioning.make_mesh(dict(data=8))
+  batch = NamedSharding(mesh, PartitionSpec(None, 'data'))
+  vectors = jax.device_put(normal(2, 8, 3, CHANNELS), batch)
+  codes = jax.device_put(np.zeros((2, 8, 3), np.int32), batch)
+  run = jax.jit(
+      functools.partial(codebook.move, threshold=0.1, relative=True),
+      out_shardings=partitioning.replicated(mesh),
+  )
+  program = run.lower(
+      some_book(), vectors, codes, decay=0.9, rng=jax.random.key(0)
+  ).compile()
+  text = program.as_text()
+  assert 'all-reduce' in text and 'all-gather' not in text
+  assert 'f32[2,8,3,' not in text and 'f32[48,' not in text
