@@ -11,8 +11,14 @@ from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import execution
 from rq_jax.jobs.compile import hlo
 from rq_jax.jobs.compile import kinds
+from rq_jax.jobs.compile import traffic
 
-_MESH = re.compile(r'mesh\[([^\]]*)\]\s*\{([^}]*)\}')
+# Sizes of axes, the order of the devices if it is not 0, 1, 2, ..., and the
+# axes of the groups.
+_MESH = re.compile(
+    r'replica_groups=mesh\[([^\]]*)\]'
+    r'(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))?\s*\{([^}]*)\}'
+)
 _IOTA = re.compile(r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?')
 _LIST = re.compile(r'\{([\d,\s]+)\}')
 
@@ -27,12 +33,15 @@ class Collective:
     axes: The mesh axes over which its devices differ, such as 'fsdp' or
       'data+fsdp'; '' for one device.
     shapes: The arrays of its result, without those of its operand.
+    gathered: For each array, whether it is gathered. TPUs also gather by a sum,
+      to which each device adds its part of the array, among zeros.
   """
 
   executed: execution.Executed
   counted: estimate.Collective
   axes: str
   shapes: tuple[hlo.Shape, ...]
+  gathered: tuple[bool, ...]
 
   @property
   def dtype(self) -> str:
@@ -70,7 +79,21 @@ def find(module: hlo.Module, mesh: Mapping[str, int]) -> Iterator[Collective]:
         ),
         axes=_axes(groups, mesh),
         shapes=shapes,
+        gathered=tuple(
+            kind == 'all-gather' or _is_part(module, each.computation, name)
+            for name in one.operands
+        ),
     )
+
+
+def _is_part(
+    module: hlo.Module, computation: hlo.Computation, name: str
+) -> bool:
+  """Whether a result is a part that is written into a larger array."""
+  one = computation.instructions[name]
+  while one.opcode in ('bitcast', 'copy', 'copy-start', 'copy-done'):
+    one = computation.operands(one)[0]
+  return traffic.writes_slices(module, one)
 
 
 def _results(
@@ -88,15 +111,12 @@ def _groups(one: hlo.Instruction, devices: int) -> Sequence[Sequence[int]]:
   if pairs := one.attribute('source_target_pairs'):
     found = [_numbers(text) for text in _LIST.findall(pairs)]
     return [pair for pair in found if pair[0] != pair[1]] or found
-  text = one.attribute('replica_groups')
-  if match := _MESH.search(text):
+  if match := _MESH.search(one.attributes):
     return _of_mesh(match)
+  text = one.attribute('replica_groups')
   if match := _IOTA.search(text):
-    shape, order, turned = (_numbers(part or '') for part in match.groups())
-    numbers = np.arange(math.prod(order)).reshape(order)
-    if turned:
-      numbers = numbers.transpose(turned)
-    return numbers.reshape(shape).tolist()
+    shape, order, turned = match.groups()
+    return _ordered(order, turned).reshape(_numbers(shape)).tolist()
   found = [_numbers(group) for group in _LIST.findall(text)]
   return found or [range(devices)]
 
@@ -106,14 +126,22 @@ def _of_mesh(match: re.Match[str]) -> Sequence[Sequence[int]]:
   sizes = dict(
       part.strip().replace("'", '').split('=') for part in match[1].split(',')
   )
-  named = [name.strip().strip("'") for name in match[2].split(',')]
+  named = [name.strip().strip("'") for name in match[4].split(',')]
   names = list(sizes)
-  numbers = np.arange(math.prod(map(int, sizes.values())))
-  numbers = numbers.reshape([int(size) for size in sizes.values()])
+  shape = [int(size) for size in sizes.values()]
+  numbers = _ordered(match[2] or str(math.prod(shape)), match[3])
+  numbers = numbers.reshape(shape)
   kept = [i for i, name in enumerate(names) if name not in named]
   moved = [i for i, name in enumerate(names) if name in named]
   count = math.prod(int(sizes[names[i]]) for i in moved)
   return numbers.transpose(kept + moved).reshape(-1, count).tolist()
+
+
+def _ordered(shape: str, turned: str | None) -> np.ndarray:
+  """The numbers 0, 1, 2, ... in a shape, with its axes in another order."""
+  dims = _numbers(shape)
+  numbers = np.arange(math.prod(dims)).reshape(dims)
+  return numbers.transpose(_numbers(turned)) if turned else numbers
 
 
 def _numbers(text: str) -> list[int]:

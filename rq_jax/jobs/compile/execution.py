@@ -58,7 +58,7 @@ def _of(
       branches = [module.computations[name] for name in one.called]
       largest = max(branches, key=lambda branch: _length(module, branch))
       yield from _of(module, largest, times, loop)
-    elif one.opcode in ('call', 'async-start'):
+    elif one.opcode in ('call', 'call-start', 'async-start'):
       for name in one.called:
         yield from _of(module, module.computations[name], times, loop)
 

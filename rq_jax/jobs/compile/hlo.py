@@ -52,10 +52,9 @@ class Shape:
   @property
   def bytes(self) -> int:
     """Number of bytes, without padding."""
-    digits = re.search(r'\d+', self.dtype)
-    bits = _BITS.get(self.dtype) if self.dtype in _BITS else None
-    if bits is None:
-      bits = int(digits[0]) if digits else 0
+    bits = _BITS.get(self.dtype)
+    if bits is None:  # The first number of a name such as f32 or f8e4m3fn.
+      bits = int(re.findall(r'\d+', self.dtype)[0])
     return self.size * bits // 8
 
   def __str__(self) -> str:
@@ -264,13 +263,14 @@ def _instruction(match: re.Match[str], line: str) -> Instruction:
 def _until(text: str, end: str) -> str:
   """The text before the first `end` that is outside of any brackets."""
   depth, quoted = 0, False
-  for i, letter in enumerate(text):
-    if letter == '"' and text[i - 1 : i] != '\\':
+  for match in re.finditer(rf'\\.|[(){{}}\[\]"{end}]', text):
+    letter = match[0]
+    if letter == '"':
       quoted = not quoted
-    elif quoted:
+    elif quoted or letter[0] == '\\':
       continue
     elif letter == end and not depth:
-      return text[:i]
+      return text[: match.start()]
     elif letter in _OPENING:
       depth += 1
     elif letter in _CLOSING:

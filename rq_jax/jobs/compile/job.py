@@ -67,7 +67,7 @@ def describe(
       lower = programs.encode if what == 'encode' else programs.decode
       program = lower(config, devices, options)
     console.tell(f'Compiling for {target} ...')
-    return report.make(program, found, _rates(found))
+    return {'what': what, **report.make(program, found, _rates(found))}
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from rq_jax.jobs.compile import traffic
 
 # Instructions that run nothing, or whose parts are counted instead.
 _NO_KERNELS = frozenset({
-    'add-dependency', 'after-all', 'bitcast', 'call', 'conditional', 'constant',
+    'add-dependency', 'after-all', 'async-done', 'async-start', 'async-update',
+    'bitcast', 'call', 'call-done', 'call-start', 'conditional', 'constant',
     'copy-done', 'domain', 'get-tuple-element', 'iota', 'opt-barrier',
     'parameter', 'partition-id', 'replica-id', 'reshape', 'slice-done', 'tuple',
-    'while', 'async-start', 'async-update', 'async-done',
+    'while',
 })  # fmt: skip
 # Custom calls that only name memory.
 _NO_CALLS = ('AllocateBuffer', 'ConcatBitcast', 'Sharding', 'Bitcast')

@@ -154,13 +154,16 @@ def _resharding(
       ),
       (
           'An array that is no parameter is gathered on every device.',
-          lambda c: c.counted.kind == 'all-gather'
+          lambda c: all(c.gathered)
           and not any(_sorted(shape.dims) in known for shape in c.shapes),
       ),
       (
           'Devices add up gradients in bfloat16.',
           lambda c: c.counted.kind in ('all-reduce', 'reduce-scatter')
-          and c.dtype == 'bf16',
+          and any(
+              shape.dtype == 'bf16' and not gathered
+              for shape, gathered in zip(c.shapes, c.gathered)
+          ),
       ),
   ]
   for what, chosen in tests:

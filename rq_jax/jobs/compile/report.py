@@ -18,7 +18,7 @@ from rq_jax.jobs.compile import programs
 from rq_jax.jobs.compile import targets
 
 Record = dict[str, Any]
-_FATE = 'RESOURCE_EXHAUSTED'
+_TOO_LARGE = 'RESOURCE_EXHAUSTED'
 
 
 def make(
@@ -83,7 +83,7 @@ def _compile(
   try:
     return program.lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    if _FATE not in str(error):
+    if _TOO_LARGE not in str(error):
       raise
     reason = str(error).partition('\n\n')[0]
     raise ValueError(

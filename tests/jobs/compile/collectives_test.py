@@ -32,6 +32,9 @@ def found(line, mesh=MESH, devices=8):
         ("mesh['a'=2,'b'=4,'c'=1] {'a'}", 'data', 2),
         ("mesh['a'=2,'b'=4,'c'=1] {'a','b'}", 'data+fsdp', 8),
         ("mesh['a'=8,'b'=1] {'a','b'}", 'data+fsdp', 8),
+        # Devices in the order 0, 4, 1, 5, ...
+        ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}", 'fsdp', 4),
+        ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}", 'data', 2),
     ],
 )
 def test_groups_of_devices_are_mesh_axes(groups, axes, devices):
@@ -99,6 +102,21 @@ def test_a_permutation_has_the_axis_of_its_pairs():
   )
   assert one.counted.kind == 'collective-permute'
   assert (one.axes, one.counted.devices) == ('fsdp', 2)
+
+
+def test_parts_that_are_added_to_zeros_are_gathered():
+  """TPUs gather in this way: each device writes its part among zeros."""
+  added = (
+      '%z = bf16[100,8]{1,0} broadcast(%x), dimensions={}\n'
+      '%p = bf16[100,8]{1,0} dynamic-update-slice(%z, %h)\n'
+      '%s = (bf16[100,8]{1,0}, bf16[100,8]{1,0}, u32[]) copy-start(%p)\n'
+      '%d = bf16[100,8]{1,0} copy-done(%s)\n'
+      'ROOT %r = bf16[100,8]{1,0} all-reduce(%OPERAND), to_apply=%add'
+  )
+  for operand, gathered in (('d', True), ('p', True), ('z', False)):
+    (one,) = found(added.replace('OPERAND', operand))
+    assert one.gathered == (gathered,)
+  assert not findings(added.replace('OPERAND', 'd'), parameters=[(100, 8)])
 
 
 def findings(line, *, parameters=(), dtype='float32'):
