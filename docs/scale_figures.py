@@ -131,6 +131,7 @@ def _made(row: Row) -> dict:
           path=f'configs/{row.path}',
       ),
   )
+  del record['findings']  # They are long; `compile` prints them.
   record['name'] = row.name
   if row.examples:
     steps = config_lib.total_steps(config, row.examples)

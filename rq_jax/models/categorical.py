@@ -8,7 +8,7 @@ _BLOCK = 128  # Codes of a block; the search first finds the block.
 _BELOW_ONE = np.float32(1 - 2**-23)  # A product with it is always less.
 
 
-@jax.named_scope('draws')  # For who reads compiled programs.
+@jax.named_scope('draws')  # Names its kernels in compiled programs.
 def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   """Draws indices by inverting the distribution: [..., K], [...] -> [...].
 

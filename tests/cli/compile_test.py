@@ -48,6 +48,7 @@ def test_a_sampler_is_compiled_and_described(tmp_path, capsys):
   assert jax.config.jax_enable_compilation_cache
 
 
+@pytest.mark.slow
 def test_a_dry_run_for_a_target_also_compiles_the_step(capsys):
   argv = ['train', f'--config={PRIOR}', *SMALL, '--dry_run', '--target=cpu']
   assert main_lib.main(argv) == 0

@@ -50,6 +50,7 @@ def counted_flops(kernels):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'most'),
     # The compiler also sums biases and attends to 4 positions with products.
@@ -137,6 +138,7 @@ def _zeros(leaf):
   return np.zeros(leaf.shape, leaf.dtype)
 
 
+@pytest.mark.slow
 def test_gradients_are_added_up_over_the_axis_that_splits_the_batch():
   config = tiny.stage2_config(mesh=dict(data=4, fsdp=2))
   program = programs.train(config, jax.devices())
