@@ -144,7 +144,7 @@ def _table(records: list[dict]) -> str:
   lines = [
       '| program | target, mesh | GiB of a device: arguments, temporaries; '
       'of its memory | kernels | GB moved | collectives: number, GB | compile, '
-      's | estimate | chip-hours of the run, estimate |',
+      'CPU s | estimate | chip-hours of the run, estimate |',
       '|---|---|---|---|---|---|---|---|---|',
   ]
   return '\n'.join(lines + [_line(record) for record in records])
@@ -173,7 +173,7 @@ def _line(record: dict) -> str:
       f' {sum(row["bytes"] for row in exchanged) / 1e9:,.1f}'
       if exchanged
       else '-',
-      f'{record["compile_seconds"]:.0f}',
+      f'{record["compile_cpu_seconds"]:.0f}',
       f'{1e3 * estimated:,.1f} ms',
       f'{hours:,.0f}' if hours else '-',
   ]

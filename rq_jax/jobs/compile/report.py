@@ -35,16 +35,18 @@ def make(
 
   Returns:
     'target', 'device', 'devices', 'mesh', 'images', 'dtype', 'notes',
-    'compile_seconds', 'memory' (bytes of each device), 'kernels' (executions,
-    bytes and operations by kind), 'loops', 'collectives', 'findings',
-    'estimate' (seconds by kind, or None) and 'versions'.
+    'compile_seconds', 'compile_cpu_seconds' (over all threads), 'memory' (bytes
+    of each device), 'kernels' (executions, bytes and operations by kind),
+    'loops', 'collectives', 'findings', 'estimate' (seconds by kind, or None)
+    and 'versions'.
 
   Raises:
     ValueError: If the program does not fit into the memory of the target.
   """
-  start = time.perf_counter()
+  start, cpu_start = time.perf_counter(), time.process_time()
   compiled = _compile(program, target)
   seconds = time.perf_counter() - start
+  cpu_seconds = time.process_time() - cpu_start
   mesh = dict(program.mesh.shape) if program.mesh else {'data': 1}
   module = hlo.parse(compiled.as_text() or '')
   kernels = tuple(kinds.kernels(module))
@@ -67,6 +69,7 @@ def make(
       'dtype': program.dtype,
       'notes': notes,
       'compile_seconds': seconds,
+      'compile_cpu_seconds': cpu_seconds,
       'memory': _memory(compiled, target),
       'kernels': _kernels(kernels),
       'loops': _loops(module, kernels),

@@ -24,7 +24,8 @@ def _program(record: report.Record) -> Iterable[str]:
   axes = ', '.join(f'{axis} {size}' for axis, size in record['mesh'].items())
   yield (
       f'Compiled for {record["target"]} ({record["devices"]} x'
-      f' {record["device"]}) in {record["compile_seconds"]:.1f} s.'
+      f' {record["device"]}) in {record["compile_seconds"]:.1f} s,'
+      f' {record["compile_cpu_seconds"]:.1f} CPU s.'
   )
   yield (
       f'Mesh: {axes}. Images per execution: {record["images"]}. Compute dtype:'

@@ -87,6 +87,7 @@ def described(**changes):
       'dtype': 'bfloat16',
       'notes': ['A note.'],
       'compile_seconds': 12.34,
+      'compile_cpu_seconds': 20.01,
       'memory': {
           'arguments': 3 * 2**30,
           'outputs': 2**20,
@@ -110,6 +111,7 @@ def described(**changes):
 
 def test_the_numbers_stand_in_their_rows():
   lines = table.text(described()).splitlines()
+  assert 'Compiled for h200 (1 x NVIDIA H200) in 12.3 s, 20.0 CPU s.' in lines
   rows = {line[:28].strip(): line[28:].split() for line in lines}
   assert 'A note.' in lines
   assert rows['temporaries'] == ['1,024.0']
