@@ -1,6 +1,7 @@
 """The bytes that a kernel moves, and its elementwise operations."""
 
 from collections.abc import Iterable
+import re
 
 from rq_jax.jobs.compile import hlo
 
@@ -40,7 +41,8 @@ def moved_bytes(
   if one.opcode in _WRITTEN:
     return 2 * _main(operands[_WRITTEN[one.opcode]].shapes)
   if one.opcode != 'fusion':
-    return sum(_main(x.shapes) for x in operands) + _main(one.shapes)
+    written = _main(one.shapes) - _main(_in_place(one))
+    return sum(_main(x.shapes) for x in operands) + written
   fused = module.computations[one.called[0]]
   read = sum(
       min(_read(fused, parameter), _main(operand.shapes))
@@ -52,6 +54,16 @@ def moved_bytes(
 def _main(shapes: Iterable[hlo.Shape]) -> int:
   """Bytes of the arrays that are in the main memory of the device."""
   return sum(shape.bytes for shape in shapes if shape.space == 0)
+
+
+def _in_place(one: hlo.Instruction) -> list[hlo.Shape]:
+  """The results of a custom call, such as a Pallas kernel, that are operands.
+
+  It writes them in place; how much of them is unknown, and counts nothing.
+  """
+  pairs = one.attribute('output_to_operand_aliasing')
+  places = re.findall(r'\{(\d*)\}: \(\d+', pairs)
+  return [one.shapes[int(place or 0)] for place in places]
 
 
 def _read(fused: hlo.Computation, parameter: hlo.Instruction) -> int:

@@ -228,6 +228,29 @@ OPERANDS = """
             'draws',
             9600,
         ),
+        # Pallas kernels: one that returns new arrays, and one that writes its
+        # first two operands in place.
+        (
+            '(f32[100,8]{1,0}, f32[2,8]{1,0}) custom-call(%x, %u),'
+            ' custom_call_target="tpu_custom_call",'
+            ' metadata={op_name="a/draws/pallas_call"}',
+            'draws',
+            2 * (3200 + 64),
+        ),
+        (
+            '(f32[100,8]{1,0}, f32[2,8]{1,0}, f32[2,8]{1,0}) custom-call(%x,'
+            ' %u, %i), custom_call_target="tpu_custom_call",'
+            ' output_to_operand_aliasing={{0}: (0, {}), {1}: (1, {})},'
+            ' metadata={op_name="a/attention/pallas_call"}',
+            'attention',
+            3200 + 64 + 8 + 64,
+        ),
+        (
+            'f32[2,8]{1,0} custom-call(%x, %u), custom_call_target="f",'
+            ' output_to_operand_aliasing={{}: (1, {})}',
+            'elementwise',
+            3200 + 64,
+        ),
         (
             'u32[100,8]{1,0} xor(%x, %x), metadata={op_name="jit(_bernoulli)"}',
             'random numbers',
