@@ -162,6 +162,7 @@ def _line(record: dict) -> str:
   exchanged = record['collectives']
   estimated = record['estimate']['total']
   hours = record.get('chip_hours')
+  seconds = record.get('compile_cpu_seconds')
   cells = [
       f'{what}, {path.replace(".py", "")} {" ".join(more)}'.strip(),
       f'{target}{", " if mesh else ""}{mesh}',
@@ -173,7 +174,7 @@ def _line(record: dict) -> str:
       f' {sum(row["bytes"] for row in exchanged) / 1e9:,.1f}'
       if exchanged
       else '-',
-      f'{record["compile_cpu_seconds"]:.0f}',
+      f'{seconds:.0f}' if seconds else '-',
       f'{1e3 * estimated:,.1f} ms',
       f'{hours:,.0f}' if hours else '-',
   ]
