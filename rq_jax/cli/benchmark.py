@@ -167,13 +167,16 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import measured
   from rq_jax.jobs.benchmark import sampling_times
+  from rq_jax.sampling.kernels import choice
 
   options = measured.Options(
       batch_sizes=batch_sizes,
       sampling=sampling.Sampling(**drawing_flags.options(values)),
       repeats=values.repeats,
       decode=not values.skip_decoding,
+      kernels=values.kernels,
   )
+  choice.check_devices(options.kernels, None)
   dtype = values.dtype or sampling_times.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
   sampling_times.run(

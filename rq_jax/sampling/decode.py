@@ -18,6 +18,7 @@ from rq_jax.models import code_layers
 from rq_jax.models import rqtransformer
 from rq_jax.models import transformer
 from rq_jax.sampling import filtering
+from rq_jax.sampling.kernels import steps as kernel_steps
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
 
@@ -135,21 +136,17 @@ def advance(
     The new progress, codes int32[B, t, D], and the logits of each draw,
     float32[B, t, D, K], or None.
   """
-  stack = prior.make_spatial_stack()
+  run = steps(weights.kernels)
   count = prior.positions if positions is None else positions
   known = prior.condition_length - 1
 
   def step(progress, position):
     index, numbers, given, keep, scales, embedded = position
-    context, caches = transformer.extend(
-        stack,
-        weights.spatial_blocks,
-        progress.inputs,
-        progress.caches,
-        known + index,
+    context, caches = run.spatial(
+        prior, weights, progress.inputs, progress.caches, known + index
     )
     codes, logits = _draw_stack(
-        prior, weights, request, scales, context[:, 0], numbers, given, keep
+        prior, weights, request, scales, context, numbers, given, keep
     )
     rows = _per_row(codes, request.guided)
     contributed = code_layers.look_up(weights.spatial_tables, rows)
@@ -177,20 +174,17 @@ def _draw_stack(
 
   `context` is [B or 2 B, E], `scales` [D]; the other arrays are [B, D].
   """
-  stack = prior.make_depth_stack()
-  caches = stack.empty_caches(len(context), prior.depth)
+  run = steps(weights.kernels)
+  caches = run.depth_caches(prior, len(context))
   codes, all_logits = [], []
   contributed = context.astype(jnp.float32)
   for d in range(prior.depth):
-    x = _cast(prior, contributed + weights.depth_offsets[None, d])[:, None]
-    x, caches = transformer.extend(stack, weights.depth_blocks, x, caches, d)
-    logits = prior.apply(
-        {'params': weights.params}, x[:, 0], d, method='classify_at'
-    )
+    x = _cast(prior, contributed + weights.depth_offsets[None, d])
+    logits, caches = run.depth(prior, weights, x, caches, d)
     if request.guided:
       conditional, null = logits[::2], logits[1::2]
       logits = null + scales[d] * (conditional - null)
-    drawn = categorical.draw(filtered(logits, request, d), numbers[:, d])
+    drawn = run.draw(logits, numbers[:, d], request, d)
     code = jnp.where(keep[:, d], given[:, d], drawn)
     codes.append(code)
     all_logits.append(logits)
@@ -201,6 +195,42 @@ def _draw_stack(
     first_or_last = d == 0 or not prior.cumulative_depth_input
     contributed = row if first_or_last else contributed + row
   return jnp.stack(codes, axis=1), jnp.stack(all_logits, axis=1)
+
+
+def steps(kernels: str) -> kernel_steps.Steps:
+  """The functions of one position; for `kernels`, see `kernels.choice`."""
+  if kernels == 'xla':
+    return kernel_steps.Steps(
+        _spatial_step, _depth_caches, _depth_step, _filter_and_draw
+    )
+  return kernel_steps.pallas(interpret=kernels == 'interpret')
+
+
+def _spatial_step(prior, weights, inputs, caches, position):
+  x, caches = transformer.extend(
+      prior.make_spatial_stack(),
+      weights.spatial_blocks,
+      inputs,
+      caches,
+      position,
+  )
+  return x[:, 0], caches
+
+
+def _depth_caches(prior, batch):
+  return prior.make_depth_stack().empty_caches(batch, prior.depth)
+
+
+def _depth_step(prior, weights, x, caches, d):
+  x, caches = transformer.extend(
+      prior.make_depth_stack(), weights.depth_blocks, x[:, None], caches, d
+  )
+  params = {'params': weights.params}
+  return prior.apply(params, x[:, 0], d, method='classify_at'), caches
+
+
+def _filter_and_draw(logits, numbers, request, d):
+  return categorical.draw(filtered(logits, request, d), numbers)
 
 
 def filtered(logits: jax.Array, request: Request, d: int) -> jax.Array:

@@ -11,7 +11,7 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
 
   Keeps all logits that equal the k-th largest, as the official sampler does.
   """
-  keys = _ordered_keys(logits)
+  keys = ordered_keys(logits)
 
   def enough(threshold):
     count = jnp.sum(keys >= threshold, -1, jnp.int32, keepdims=True)
@@ -31,7 +31,7 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
     logits: float32[B, K]; codes with -inf are never kept.
     p: In (0, 1].
   """
-  keys = _ordered_keys(logits)
+  keys = ordered_keys(logits)
   mass = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
   total = jnp.sum(mass, axis=-1, keepdims=True)
 
@@ -63,7 +63,7 @@ def _largest(
   return threshold
 
 
-def _ordered_keys(values: jax.Array) -> jax.Array:
+def ordered_keys(values: jax.Array) -> jax.Array:
   """Integers in the same order as the floats: float32[...] -> uint32[...]."""
   values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are equal.
   bits = jax.lax.bitcast_convert_type(values, jnp.uint32)

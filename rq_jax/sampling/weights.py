@@ -26,6 +26,7 @@ class Weights:
       `RQTransformer.tables`.
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
     depth_offsets: See `RQTransformer.depth_offsets`.
+    kernels: What computes a step, see `kernels.choice`.
   """
 
   params: PyTree
@@ -34,13 +35,16 @@ class Weights:
   spatial_tables: tuple[jax.Array, ...]
   depth_tables: tuple[jax.Array, ...]
   depth_offsets: jax.Array
+  kernels: str = flax.struct.field(pytree_node=False, default='xla')
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, static_argnames='kernels')
 def prepare(
     prior: rqtransformer.RQTransformer,
     params: PyTree,
     codebooks: Sequence[jax.Array],
+    *,
+    kernels: str = 'xla',
 ) -> Weights:
   """Lays out weights for the decode loop, once, before the first draw.
 
@@ -48,6 +52,7 @@ def prepare(
     prior: The RQ-Transformer.
     params: Its parameters.
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
+    kernels: What computes a step, see `kernels.choice`.
   """
   # Only kernels are cast; other parameters stay float32 until they are used.
   dtype = jnp.dtype(prior.dtype)
@@ -67,4 +72,5 @@ def prepare(
       spatial_tables=spatial_tables,
       depth_tables=depth_tables,
       depth_offsets=run(codebooks, method='depth_offsets'),
+      kernels=kernels,
   )
