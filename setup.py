@@ -50,6 +50,8 @@ setuptools.setup(
     extras_require={
         'cuda13': ['jax[cuda13]'],
         'tpu': ['jax[tpu]'],
+        # Compilers for TPUs and GPUs, for `compile` on machines without them.
+        'aot': ['jax[tpu,cuda13-local]', 'nvidia-cuda-nvcc>=13.0'],
         'quickstart': ['scikit-learn>=1.6', 'tensorboard>=2.20'],
         'tensorboard': ['tensorboard>=2.20'],
         'text': ['tokenizers>=0.21'],

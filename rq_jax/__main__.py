@@ -18,6 +18,7 @@ COMMANDS = {
     'evaluate': 'Compute FID and other metrics of images or of a model.',
     'convert': 'Convert official checkpoints, or export to their format.',
     'checkpoint': 'List, verify or remove the checkpoints of a run.',
+    'compile': 'Compile a program for a TPU or GPU, and count what it does.',
     'benchmark': 'Time sampling, and compare it with the limits of the chip.',
     'quickstart': 'Train both stages on digits, and write a report.',
 }

@@ -16,7 +16,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import checks
 from rq_jax.models import rqvae
-from rq_jax.typing import Array, Variables
+from rq_jax.typing import Array, PyTree, Variables
 
 _DECODING_BUDGET = 2 * 2**30  # Bytes of activations at a time.
 _LIVE_MAPS = 4
@@ -183,13 +183,36 @@ def decode_known(
   device.
   """
   model = tokenizer.model
-  # Each device decodes its own part of a batch. The parts are unknown inside a
-  # jitted function.
+  parts = _parts(model, codes)
+  return _decode(model, depth, *parts, tokenizer.variables, codes)
+
+
+def lower_features(
+    model: rqvae.RQVAE, variables: PyTree, images: jax.ShapeDtypeStruct
+) -> jax.stages.Lowered:
+  """The program of `features_known`, for shapes: float32[B, Y, X, 3]."""
+  return _features.lower(model, variables, images)
+
+
+def lower_decode(
+    model: rqvae.RQVAE, variables: PyTree, codes: jax.ShapeDtypeStruct
+) -> jax.stages.Lowered:
+  """The program of `decode_known`, for shapes: int32[B, h, w, D]."""
+  return _decode.lower(model, None, *_parts(model, codes), variables, codes)
+
+
+def _parts(
+    model: rqvae.RQVAE, codes: jax.Array | jax.ShapeDtypeStruct
+) -> tuple[int, int]:
+  """Devices that split a batch of codes, and parts that each decodes in turn.
+
+  The devices are unknown inside a jitted function.
+  """
   sharding = getattr(codes, 'sharding', None)
-  own = sharding.shard_shape(codes.shape)[0] if sharding else len(codes)
-  split = len(codes) // max(own, 1)
+  count = codes.shape[0]
+  own = sharding.shard_shape(codes.shape)[0] if sharding else count
   chunks = max(1, math.ceil(own / _images_at_a_time(model)))
-  return _decode(model, depth, split, chunks, tokenizer.variables, codes)
+  return count // max(own, 1), chunks
 
 
 def _floats(images: jax.Array) -> jax.Array:

@@ -33,7 +33,8 @@ QUICKLY = {
 }
 # Too long for a test even with a stand-in: only their flags are parsed.
 ONLY_PARSED = re.compile(
-    r'^benchmark |^evaluate |^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
+    r'^benchmark |^compile |--target=|^evaluate '
+    r'|^(encode|sample) .*(imagenet|lsun_.*|ffhq)256|/50k'
     r'|^prepare --from=(lsun|webdataset)|downloads/ffhq|reproduced/'
     r'|^convert --from=(inception|vgg16|resnet|efficientnet_lite0|clip)'
 )
@@ -156,6 +157,7 @@ def test_the_pages_show_every_command():
   assert shown == {
       'benchmark',
       'checkpoint',
+      'compile',
       'convert',
       'encode',
       'evaluate',

@@ -18,7 +18,7 @@ v4.
 
 The authors train with 32 images per process; the batch of 128 here is that of
 four processes. They recompute blocks in the backward pass, which
---config.model.remat=True does here. They train in float32, as is the default
+--config.model.remat=full does here. They train in float32, as is the default
 here; you can choose --config.model.dtype=bfloat16 instead. Their codebook moves
 after every depth. Here, it moves once per step; for the authors' order, set
 --config.model.codebook_update=depth.

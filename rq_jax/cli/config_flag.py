@@ -88,4 +88,7 @@ def list_fields(changes: Changes, values: flags.FlagValues) -> str:
 def _is_bool(name: str) -> bool:
   kinds = experiment_lib.KINDS.values()
   found = [schema.walk(kind).get(name) for kind in kinds]
-  return any(known is not None and known.kind is bool for known in found)
+  return any(
+      known is not None and (known.kind is bool or known.declaration.bools)
+      for known in found
+  )

@@ -8,14 +8,17 @@ r"""Trains an RQ-VAE or an RQ-Transformer, or resumes its training.
   python -m rq_jax train --config=configs/digits/rqvae.py --help
 
 The third command prints only an estimate: parameters, how the devices split
-them, memory, and floating-point operations. The last command lists the fields
-of an experiment.
+them, memory, and floating-point operations. With --target=v5e:2x4 in place of
+--devices, it also compiles the training step for such devices, which takes
+minutes; see the command compile. The last command lists the fields of an
+experiment.
 
 To resume after an interruption, run the same command again. Exit codes: 0
 finished; 75 interrupted and resumable; 1 an error.
 """
 
 import functools
+import os
 
 from absl import flags
 
@@ -52,6 +55,13 @@ def _define_flags() -> flags.FlagValues:
       lower_bound=1,
       flag_values=values,
   )
+  flags.DEFINE_string(
+      'target',
+      None,
+      'With --dry_run: devices to plan and compile for, such as v5p:4x4x4 or'
+      ' h200:8; see `compile --help`.',
+      flag_values=values,
+  )
   flags.DEFINE_integer(
       'profile',
       None,
@@ -78,21 +88,29 @@ def main(argv: list[str]) -> int:
 
 def _train(changes: config_flag.Changes, values: flags.FlagValues) -> int:
   command.require(values, 'config', *([] if values.dry_run else ['workdir']))
-  if values.devices is not None and not values.dry_run:
-    raise ValueError(
-        f'--devices={values.devices} needs --dry_run, because training uses all'
-        ' devices. Add --dry_run, or leave out --devices.'
-    )
+  for name in ('devices', 'target'):
+    if values[name].value is not None and not values.dry_run:
+      raise ValueError(
+          f'--{name}={values[name].value} needs --dry_run, because training'
+          f' uses all devices. Add --dry_run, or leave out --{name}.'
+      )
   if values.dry_run:
     distributed_flags.refuse(values)
     command.refuse(values, 'profile', unless=False)
+    command.refuse(values, 'devices', unless=values.target is None)
+  if values.target is not None:
+    # Before JAX starts: nothing runs on a device of this machine.
+    os.environ['JAX_PLATFORMS'] = 'cpu'
   from rq_jax.training import inherit
 
   raw = config_flag.read(values.config, changes)
   raw, taken = inherit.complete(raw, with_data=not values.dry_run)
   experiment = config.check(raw, with_data=not values.dry_run)
   if values.dry_run:
-    _plan(experiment, values.devices)
+    if values.target is None:
+      _plan(experiment, values.devices)
+    else:
+      _compile(experiment, values.target)
     return 0
   distributed_flags.join(values)
   from rq_jax.distributed import console
@@ -122,3 +140,13 @@ def _plan(experiment: config.Experiment, devices: int | None) -> None:
 
   made = estimate.make(experiment, devices or jax.device_count())
   console.tell(f'{config.to_json(experiment)}\n\n{table.text(made)}')
+
+
+def _compile(experiment: config.Experiment, target: str) -> None:
+  """Prints the plan for a target, and what its compiled step contains."""
+  from rq_jax.jobs.compile import job
+  from rq_jax.jobs.compile import programs
+  from rq_jax.jobs.compile import targets
+
+  _plan(experiment, len(targets.find(target).devices))
+  job.run(experiment, what='train', target=target, options=programs.Options())

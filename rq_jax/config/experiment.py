@@ -159,9 +159,11 @@ def template(stage: int) -> Any:
       value = known.default
       if known.optional:
         value = config_dict.placeholder(known.kind)
-      elif known.declaration.words or (
-          known.single and known.length is not None
-      ):  # A number or a word, or a number or a tuple.
+      elif (
+          known.declaration.words
+          or known.declaration.bools
+          or (known.single and known.length is not None)
+      ):  # A value of one type or another.
         value = config_dict.FieldReference(value, field_type=object)
       values[name] = value
     inner = schema.sections(kind).items()

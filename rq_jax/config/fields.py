@@ -1,5 +1,6 @@
 """One field of a configuration: its declaration and the values it accepts."""
 
+from collections.abc import Mapping
 import dataclasses
 import math
 import types
@@ -33,6 +34,7 @@ class Declaration:
     legacy: The value for runs that were stored before the field existed; None
       for the default of the field.
     words: Strings that are possible besides numbers, such as 'auto'.
+    bools: Choices that True and False stand for, if the field was once a bool.
     inherited: Whether a configuration of stage 2 may set the field to None, to
       take it from the tokenizer or the data; see `training.inherit`.
   """
@@ -48,6 +50,7 @@ class Declaration:
   path: bool = False
   legacy: Any = None
   words: tuple[str, ...] = ()
+  bools: Mapping[bool, str] = dataclasses.field(default_factory=dict)
   inherited: bool = False
 
 
@@ -130,6 +133,8 @@ def checked(known: Field, value: Any) -> Any:
     return None
   if type(value) is str and value in known.declaration.words:
     return value
+  if type(value) is bool:
+    value = known.declaration.bools.get(value, value)
   if value is None and known.declaration.inherited:
     raise ValueError(
         f'config.{known.name}=None derives the value from the tokenizer and'

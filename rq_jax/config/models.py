@@ -34,11 +34,16 @@ def _codebook_size(**declared: Any) -> Any:
   )
 
 
-def _remat() -> Any:
+def _remat(once_true: str) -> Any:
   return fields.field(
-      False,
-      'Whether to recompute activations in the backward pass to save memory.',
-  )
+      'none',
+      'What the backward pass computes again to save memory: nothing;'
+      ' everything in a block except the results of convolutions and of'
+      f' products with kernels; or whole blocks. True stands for {once_true!r},'
+      " and False for 'none'.",
+      choices=('none', 'products', 'full'), resumable=True,
+      bools={True: once_true, False: 'none'},
+  )  # fmt: skip
 
 
 def _dtype() -> Any:
@@ -125,7 +130,7 @@ class RQVAEConfig(schema.Section, name='model'):
   dropout: float = fields.field(
       0.0, 'Dropout rate in the residual blocks.', at_least=0, below=1
   )
-  remat: bool = _remat()
+  remat: str = _remat(once_true='full')
   dtype: str = _dtype()
 
   def __post_init__(self) -> None:
@@ -247,8 +252,14 @@ class RQTransformerConfig(schema.Section, name='model'):
       0.0, 'Dropout rate of the inputs of the spatial transformer.',
       at_least=0, below=1,
   )  # fmt: skip
-  remat: bool = _remat()
+  remat: str = _remat(once_true='products')
   dtype: str = _dtype()
+  gradient_dtype: str | None = fields.field(
+      None,
+      'Data type of the gradients of both transformers, in which devices add'
+      ' them up; None uses `dtype`.',
+      choices=('float32',),
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()

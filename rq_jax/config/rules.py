@@ -8,6 +8,7 @@ import math
 import numbers
 from typing import TYPE_CHECKING
 
+from rq_jax.config import accumulation_rules
 from rq_jax.config import retention_rules
 from rq_jax.config import sample_rules
 from rq_jax.config import sections
@@ -44,7 +45,7 @@ def check(experiment: 'Experiment', *, with_data: bool = True) -> None:
   else:
     stage = [_label_dropout, _condition_weight]
     with_paths = [_paths, _texts, sample_rules.drawn]
-  stage.append(retention_rules.possible)
+  stage += [retention_rules.possible, accumulation_rules.possible]
   for rule in [*stage, *(with_paths if with_data else [])]:
     rule(experiment)
 

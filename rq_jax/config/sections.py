@@ -161,6 +161,13 @@ class Train(schema.Section, name='train'):
       ' datasets need more epochs than large ones.',
       at_least=0, resumable=True,
   )  # fmt: skip
+  accumulate: int = fields.field(
+      1,
+      'Pieces that a step computes one after the other, to save memory. A step'
+      ' takes one update with the mean gradient of the whole batch of'
+      ' `data.batch_size` examples. Must divide `data.batch_size`.',
+      above=0, resumable=True,
+  )  # fmt: skip
   log_steps: int = fields.field(
       100, 'Steps between two lines of metrics.', above=0, resumable=True
   )

@@ -29,6 +29,8 @@ def read(known: fields.Field, text: str) -> Any:
     return None
   if text.strip() in known.declaration.words:
     return text.strip()
+  if known.declaration.bools:
+    return _BOOLS.get(text.strip().lower(), text)
   if known.kind is str:
     return text
   try:

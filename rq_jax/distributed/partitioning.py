@@ -248,15 +248,32 @@ def batch_parallelism(mesh: jax.sharding.Mesh | AbstractMesh) -> int:
 
 
 def check_batch(
-    batch_size: int, mesh: jax.sharding.Mesh | AbstractMesh
+    batch_size: int,
+    mesh: jax.sharding.Mesh | AbstractMesh,
+    *,
+    pieces: int = 1,
 ) -> None:
-  """Raises a ValueError if a batch cannot be split evenly over the mesh."""
+  """Checks that a batch can be split evenly over the mesh.
+
+  Args:
+    batch_size: Examples of the batch.
+    mesh: The mesh.
+    pieces: Pieces that the batch is split into, each of which is split over the
+      mesh.
+
+  Raises:
+    ValueError: If it cannot.
+  """
   devices = batch_parallelism(mesh)
-  if batch_size % devices:
+  if batch_size % (devices * pieces):
+    times, change = '', ''
+    if pieces > 1:
+      times = f' times config.train.accumulate={pieces}'
+      change = ' or --config.train.accumulate'
     raise ValueError(
         f'config.data.batch_size={batch_size} must be a multiple of {devices},'
-        ' the number of devices along the mesh axes data and fsdp. Change'
-        ' --config.data.batch_size.'
+        f' the number of devices along the mesh axes data and fsdp{times}.'
+        f' Change --config.data.batch_size{change}.'
     )
 
 

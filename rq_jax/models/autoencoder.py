@@ -12,6 +12,7 @@ import jax
 
 from rq_jax.config import sizes
 from rq_jax.models import blocks
+from rq_jax.models import remat
 
 
 class _Network(nn.Module):
@@ -26,7 +27,8 @@ class _Network(nn.Module):
       used on.
     norm_groups: Groups of every group normalization.
     dropout: Dropout rate in the residual blocks.
-    remat: Whether to recompute residual blocks in the backward pass.
+    remat: What the backward pass recomputes of residual blocks; see
+      `remat.block`.
     dtype: Dtype of the computation.
   """
 
@@ -37,7 +39,7 @@ class _Network(nn.Module):
   attention_resolutions: Sequence[int] = ()
   norm_groups: int = 32
   dropout: float = 0.0
-  remat: bool = False
+  remat: str = 'none'
   dtype: str = 'float32'
 
   def _level_channels(self, level: int) -> int:
@@ -49,8 +51,8 @@ class _Network(nn.Module):
 
   def _res_block(self, x, level: int, name: str, train: bool) -> jax.Array:
     block = blocks.ResBlock
-    if self.remat and train:
-      block = nn.remat(block, static_argnums=(2,))
+    if train:
+      block = remat.block(block, self.remat, scanned=False)
     return block(
         self._level_channels(level),
         groups=self.norm_groups,

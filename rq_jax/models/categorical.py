@@ -6,6 +6,7 @@ import jax.numpy as jnp
 _BLOCK = 128  # Codes of a block; the search first finds the block.
 
 
+@jax.named_scope('draws')  # For who reads compiled programs.
 def draw(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   """Draws indices by inverting the distribution: [..., K], [...] -> [...].
 

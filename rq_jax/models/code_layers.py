@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rq_jax.models import blocks
 from rq_jax.models import linear
 from rq_jax.models import transformer
+from rq_jax.typing import PyTree
 
 # The logit of a code that is masked: its probability is 0 after a softmax.
 # Unlike -inf, it gives 0, not NaN, when multiplied by a target of 0.
@@ -110,10 +111,44 @@ def mask(
   return jnp.where(index < size, logits, _MASKED)
 
 
+def gathered(params: PyTree) -> PyTree:
+  """Parameters of a `CodeClassifier`, each device with the whole width.
+
+  A loop over chunks of positions would otherwise gather the kernel from the
+  devices, and scatter its gradient, in every chunk.
+  """
+  return {**params, 'kernel': _whole(params['kernel'])}
+
+
+@jax.custom_vjp
+def _whole(kernel: jax.Array) -> jax.Array:
+  axes = (*(None,) * (kernel.ndim - 1), 'vocab')
+  return nn.spmd.with_logical_constraint(kernel, axes)
+
+
+def _split_gradient(_, gradient: jax.Array) -> tuple[jax.Array]:
+  axes = (*(None,) * (gradient.ndim - 2), 'embed', 'vocab')
+  return (nn.spmd.with_logical_constraint(_whole(gradient), axes),)
+
+
+_whole.defvjp(lambda kernel: (_whole(kernel), None), _split_gradient)
+
+
 def look_up(tables: Sequence[jax.Array], stacks: jax.Array) -> jax.Array:
   """Looks codes up in tables [K, C] by depth: int32[..., D] -> [..., D, C]."""
   rows = [at_depth(tables, d)[stacks[..., d]] for d in range(stacks.shape[-1])]
   return jnp.stack(rows, axis=-2)
+
+
+def split_batch(inputs: jax.Array) -> jax.Array:
+  """Inputs [B, T, D, E], of which each device has its part of the batch.
+
+  Otherwise, the partitioner may split the width instead, and gather the
+  codewords of the whole batch on every device for the gradient of the kernel.
+  """
+  return nn.spmd.with_logical_constraint(
+      inputs, ('batch', 'position', None, 'activation')
+  )
 
 
 def at_depth(tables: Sequence[jax.Array], depth: int) -> jax.Array:
@@ -122,7 +157,11 @@ def at_depth(tables: Sequence[jax.Array], depth: int) -> jax.Array:
 
 
 def projection(
-    kind: str, embed_dim: int, width: int, dtype: str
+    kind: str,
+    embed_dim: int,
+    width: int,
+    dtype: str,
+    gradient_dtype: str | None = None,
 ) -> Callable[[jax.Array], jax.Array]:
   """Layer that turns codewords or learned embeddings into inputs [..., E].
 
@@ -132,10 +171,16 @@ def projection(
     embed_dim: Channels of a codeword, C.
     width: Width of the transformer, E.
     dtype: Dtype of the matrix product.
+    gradient_dtype: See `linear.Projection`.
   """
   if kind == 'learned':
     return lambda embedded: embedded
-  return linear.Projection((embed_dim, width), ('code', 'embed'), dtype=dtype)
+  return linear.Projection(
+      (embed_dim, width),
+      ('code', 'embed'),
+      dtype=dtype,
+      gradient_dtype=gradient_dtype,
+  )
 
 
 def embedding_init(scale: float) -> nn.initializers.Initializer:

@@ -1,6 +1,8 @@
 """The linear layer of the transformers."""
 
+import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,6 +20,8 @@ class Projection(nn.Module):
     summed: Number of leading axes that are summed over.
     use_bias: Whether to add a bias.
     dtype: Dtype of the computation.
+    gradient_dtype: 'float32' for gradients of the parameters that are float32
+      before devices add them up; None to compute and add them up in `dtype`.
   """
 
   shape: tuple[int, ...]
@@ -25,6 +29,7 @@ class Projection(nn.Module):
   summed: int = 1
   use_bias: bool = True
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -34,10 +39,66 @@ class Projection(nn.Module):
     init = nn.with_logical_partitioning(init, self.axes)
     # `unbox=True` is the default; written out, it types the result.
     kernel = self.param('kernel', init, self.shape, jnp.float32, unbox=True)
-    dtype = jnp.dtype(self.dtype)
-    y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), axes=self.summed)
+    dtype, of_float32 = jnp.dtype(self.dtype), self.gradient_dtype == 'float32'
+    product: Any = _product_of_float32 if of_float32 else _product
+    y = product(x.astype(dtype), kernel, self.summed)
     if self.use_bias:
       bias_init = blocks.torch_bias_init(math.prod(inputs))
       bias = self.param('bias', bias_init, outputs, jnp.float32)
-      y = y + bias.astype(dtype).reshape((1,) * (y.ndim - bias.ndim) + outputs)
+      add: Any = _sum_of_float32 if of_float32 else _sum
+      y = add(y, bias)
     return y
+
+
+def _product(x: jax.Array, kernel: jax.Array, summed: int) -> jax.Array:
+  return jnp.tensordot(x, kernel.astype(x.dtype), axes=summed)
+
+
+def _sum(y: jax.Array, bias: jax.Array) -> jax.Array:
+  shape = (1,) * (y.ndim - bias.ndim) + bias.shape
+  return y + bias.astype(y.dtype).reshape(shape)
+
+
+# The same, with gradients of the parameters that are never rounded to the dtype
+# of x.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product_of_float32(
+    x: jax.Array, kernel: jax.Array, summed: int
+) -> jax.Array:
+  return _product(x, kernel, summed)
+
+
+def _product_forward(x, kernel, summed):
+  return _product(x, kernel, summed), (x, kernel)
+
+
+def _product_backward(summed, saved, gradient):
+  x, kernel = saved
+  rows = list(range(x.ndim - summed))
+  outputs = kernel.ndim - summed
+  # From [inputs, outputs] to [outputs, inputs].
+  turned = jnp.moveaxis(kernel, range(summed), range(outputs, kernel.ndim))
+  return (
+      _product(gradient, turned, outputs),
+      jnp.tensordot(
+          x, gradient, axes=(rows, rows), preferred_element_type=kernel.dtype
+      ),
+  )
+
+
+_product_of_float32.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def _sum_of_float32(y: jax.Array, bias: jax.Array) -> jax.Array:
+  return _sum(y, bias)
+
+
+def _sum_backward(bias, gradient):
+  rows = tuple(range(gradient.ndim - bias.ndim))
+  return gradient, jnp.sum(gradient.astype(bias.dtype), axis=rows)
+
+
+_sum_of_float32.defvjp(lambda y, bias: (_sum(y, bias), bias), _sum_backward)

@@ -40,22 +40,21 @@ class RQTransformer(module.Module):
       "no condition"; guidance needs it.
     spatial_input: How a code enters the spatial transformer: 'codebook' for a
       projection of its codeword, 'learned' for a learned embedding.
-    depth_input: How a code enters the depth transformer: 'codebook' or
-      'learned'.
+    depth_input: The same for the depth transformer.
     shared_embedding: Whether all depths use one learned embedding.
-    cumulative_depth_input: Whether the input of the depth transformer is the
-      sum of the codewords so far; if not, it is only the last codeword.
+    cumulative_depth_input: Whether the depth transformer reads the sum of the
+      codewords so far; if not, it reads only the last codeword.
     shared_classifier: Whether all depths use one classifier.
     attention_bias: Whether the projections of the attention have biases.
     mlp_bias: Whether the layers of the MLPs have biases.
     gelu: 'exact' or 'sigmoid', see `transformer.Block`.
-    depth_gelu: 'exact' or 'sigmoid', in the depth transformer; None to use
-      `gelu`.
+    depth_gelu: `gelu` of the depth transformer; None to use the same.
     dropout: Dropout rate after each attention and MLP.
     attention_dropout: Dropout rate on the attention weights.
     embedding_dropout: Dropout rate on the inputs of the spatial transformer.
-    remat: Whether training recomputes blocks in the backward pass.
+    remat: What the backward pass recomputes; see `remat.block`.
     dtype: Dtype of the computation; logits, softmax and statistics are float32.
+    gradient_dtype: See `linear.Projection`.
   """
 
   code_shape: tuple[int, int, int] = (8, 8, 4)
@@ -81,8 +80,9 @@ class RQTransformer(module.Module):
   dropout: float = 0.1
   attention_dropout: float = 0.0
   embedding_dropout: float = 0.0
-  remat: bool = False
+  remat: str = 'none'
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   def setup(self) -> None:
     """Builds the tables of embeddings and both transformers."""
@@ -103,7 +103,7 @@ class RQTransformer(module.Module):
               for d, size in enumerate(self.sizes)
           )
       )
-    sizes = self.embed_dim, self.width, self.dtype
+    sizes = self.embed_dim, self.width, self.dtype, self.gradient_dtype
     self.spatial_projection = code_layers.projection(self.spatial_input, *sizes)
     self.depth_projection = code_layers.projection(self.depth_input, *sizes)
     self.spatial_stack = self.make_spatial_stack()
@@ -118,6 +118,7 @@ class RQTransformer(module.Module):
           (self.width, self.condition_size),
           ('embed', 'vocab'),
           dtype=self.dtype,
+          gradient_dtype=self.gradient_dtype,
       )
 
   @property
@@ -214,10 +215,9 @@ class RQTransformer(module.Module):
       earlier = self._depth_codes(codes[..., :-1], codebooks)
       earlier = earlier + self.depth_position[None, None, 1:]
       inputs = jnp.concatenate([inputs, earlier], axis=2)
-    inputs = inputs.astype(self.dtype)
-    stacks = inputs.reshape(-1, *inputs.shape[2:])  # [B * T, D, E]
-    outputs = self.depth_stack(stacks, train).reshape(inputs.shape)
-    return outputs, spatial[:, :known]
+    stacks = inputs.astype(self.dtype).reshape(-1, *inputs.shape[2:])
+    outputs = self.depth_stack(stacks, train)  # [B * T, D, E]
+    return outputs.reshape(inputs.shape), spatial[:, :known]
 
   def classify(self, hidden: jax.Array) -> jax.Array:
     """Logits of whole stacks: [B, T, D, E] -> float32[B, T, D, K]."""
@@ -275,7 +275,7 @@ class RQTransformer(module.Module):
     """Sums the inputs of the codes over depth: [B, T, D] -> [B, T, E]."""
     words = self._words(self.spatial_input, codebooks)
     embedded = self.spatial_projection(code_layers.look_up(words, stacks))
-    return jnp.sum(embedded, axis=-2)
+    return jnp.sum(code_layers.split_batch(embedded), axis=-2)
 
   def _depth_codes(self, stacks: jax.Array, codebooks) -> jax.Array:
     """Inputs after each code of a stack: [B, T, D'] -> [B, T, D', E]."""
@@ -283,7 +283,7 @@ class RQTransformer(module.Module):
     embedded = code_layers.look_up(words, stacks)
     if self.cumulative_depth_input:
       embedded = jnp.cumsum(embedded, axis=-2)
-    return self.depth_projection(embedded)
+    return code_layers.split_batch(self.depth_projection(embedded))
 
   def _table(self, name: str, rows: int, scale: float) -> jax.Array:
     init = code_layers.embedding_init(scale)
@@ -296,5 +296,5 @@ class RQTransformer(module.Module):
   @nn.nowrap
   def _block(self, gelu: str) -> transformer.BlockFields:
     shared = ('width', 'heads', 'attention_bias', 'mlp_bias')
-    shared += ('dropout', 'attention_dropout', 'dtype')
+    shared += ('dropout', 'attention_dropout', 'dtype', 'gradient_dtype')
     return ('gelu', gelu), *((name, getattr(self, name)) for name in shared)

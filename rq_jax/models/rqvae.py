@@ -51,7 +51,8 @@ class RQVAE(module.Module):
     restart_threshold: Usage below which a codeword is replaced.
     norm_groups: Groups of every group normalization.
     dropout: Dropout rate in the residual blocks.
-    remat: Whether to recompute residual blocks in the backward pass.
+    remat: What the backward pass recomputes of residual blocks; see
+      `remat.block`.
     dtype: Dtype of the convolutions; the quantizer always computes in float32.
   """
 
@@ -71,7 +72,7 @@ class RQVAE(module.Module):
   restart_threshold: float = 0.1
   norm_groups: int = 32
   dropout: float = 0.0
-  remat: bool = False
+  remat: str = 'none'
   dtype: str = 'float32'
 
   def setup(self) -> None:
@@ -124,15 +125,22 @@ class RQVAE(module.Module):
       self, images: jax.Array, *, train: bool = False
   ) -> Reconstruction:
     """Reconstructs images; in training, also moves the codebook."""
-    hidden, quantized = self.hidden(images, train=train)
+    hidden, quantized, _ = self.hidden(images, train=train)
     return Reconstruction(self.last_layer(hidden), quantized)
 
   def hidden(
       self, images: jax.Array, *, train: bool = False
-  ) -> tuple[jax.Array, Quantized]:
-    """Reconstructs images up to the input of `last_layer`."""
-    quantized = self.quantizer(self.features(images, train=train), train=train)
-    return self._decoder_trunk(quantized.features, train), quantized
+  ) -> tuple[jax.Array, Quantized, jax.Array]:
+    """Reconstructs images up to the input of `last_layer`.
+
+    Returns:
+      The input of `last_layer`, the quantized features, and the features before
+      quantization.
+    """
+    features = self.features(images, train=train)
+    quantized = self.quantizer(features, train=train)
+    hidden = self._decoder_trunk(quantized.features, train)
+    return hidden, quantized, features
 
   def last_layer(self, hidden: jax.Array) -> jax.Array:
     """The decoder's last convolution: [B, Y, X, C] -> float32[B, Y, X, 3]."""
@@ -144,9 +152,9 @@ class RQVAE(module.Module):
     features = self.to_features(self.encoder(images, train))
     return features.astype(jnp.float32)
 
-  def quantize(self, features: jax.Array) -> Quantized:
+  def quantize(self, features: jax.Array, *, train: bool = False) -> Quantized:
     """Quantizes features float32[B, H, W, C]; see `ResidualQuantizer`."""
-    return self.quantizer(features)
+    return self.quantizer(features, train=train)
 
   def decode(self, features: jax.Array) -> jax.Array:
     """Decodes features: float32[B, H, W, C] -> float32[B, Y, X, 3]."""

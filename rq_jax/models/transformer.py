@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 from rq_jax.models import linear
+from rq_jax.models import remat
 from rq_jax.typing import PyTree
 
 # Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
@@ -34,6 +35,7 @@ class Attention(nn.Module):
     use_bias: Whether all four projections have biases.
     dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; the softmax is float32.
+    gradient_dtype: See `linear.Projection`.
   """
 
   width: int
@@ -42,22 +44,26 @@ class Attention(nn.Module):
   use_bias: bool = True
   dropout: float = 0.0
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   def setup(self) -> None:
     """Builds one projection to queries, keys and values, and one to outputs."""
     head_dim = self.width // self.heads
+    options: dict[str, Any] = dict(
+        use_bias=self.use_bias,
+        dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
+    )
     self.query_key_value = linear.Projection(
         (self.width, 3, self.heads, head_dim),
         ('embed', None, 'heads', None),
-        use_bias=self.use_bias,
-        dtype=self.dtype,
+        **options,
     )
     self.out = linear.Projection(
         (self.heads, head_dim, self.width),
         ('heads', None, 'embed'),
         summed=2,
-        use_bias=self.use_bias,
-        dtype=self.dtype,
+        **options,
     )
     self.drop = blocks.Dropout(self.dropout)
 
@@ -134,6 +140,7 @@ class Block(nn.Module):
     dropout: Dropout rate after the attention and after the MLP.
     attention_dropout: Dropout rate on the attention weights.
     dtype: Dtype of the computation; statistics and softmax are float32.
+    gradient_dtype: See `linear.Projection`.
   """
 
   width: int
@@ -146,6 +153,7 @@ class Block(nn.Module):
   dropout: float = 0.0
   attention_dropout: float = 0.0
   dtype: str = 'float32'
+  gradient_dtype: str | None = None
 
   def setup(self) -> None:
     """Builds the attention and the MLP, with a norm before each."""
@@ -157,10 +165,15 @@ class Block(nn.Module):
         use_bias=self.attention_bias,
         dropout=self.attention_dropout,
         dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
     )
     self.norm2 = layer_norm(self.dtype)
     hidden = self.mlp_width or 4 * self.width
-    options: dict[str, Any] = dict(use_bias=self.mlp_bias, dtype=self.dtype)
+    options: dict[str, Any] = dict(
+        use_bias=self.mlp_bias,
+        dtype=self.dtype,
+        gradient_dtype=self.gradient_dtype,
+    )
     self.mlp_in = linear.Projection(
         (self.width, hidden), ('embed', 'mlp'), **options
     )
@@ -197,12 +210,13 @@ class Stack(nn.Module):
   Attributes:
     layers: Number of blocks, L.
     block: Fields of `Block`, as pairs (name, value).
-    remat: Whether training recomputes each block in the backward pass.
+    remat: What training recomputes of each block in the backward pass; see
+      `remat.block`.
   """
 
   layers: int
   block: BlockFields
-  remat: bool = False
+  remat: str = 'none'
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -210,13 +224,8 @@ class Stack(nn.Module):
     if self.layers == 0:
       return x
     block = Block
-    if self.remat and train:
-      block = nn.remat(
-          block,
-          prevent_cse=False,
-          static_argnums=(2,),
-          policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-      )
+    if train:
+      block = remat.block(block, self.remat, scanned=True)
     scanned = nn.scan(
         block,
         variable_axes={'params': 0},

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.named_scope('draws')
 def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   """Sets all but the k largest logits to -inf: float32[B, K] -> same.
 
@@ -20,6 +21,7 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   return jnp.where(keys >= _largest(enough, keys), logits, -jnp.inf)
 
 
+@jax.named_scope('draws')
 def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
   """Keeps the fewest, most likely codes whose mass reaches p; others get -inf.
 

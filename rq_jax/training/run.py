@@ -97,7 +97,9 @@ def _train(
     config: Experiment, workdir: epath.PathLike, **watching: Any
 ) -> dict[str, float]:
   mesh = partitioning.make_mesh(vars(config.mesh))
-  partitioning.check_batch(config.data.batch_size, mesh)
+  partitioning.check_batch(
+      config.data.batch_size, mesh, pieces=config.train.accumulate
+  )
   start.check_weights(config, workdir)
   config = workdir_lib.with_stored(workdir, config)
   splits = _open_splits(config)

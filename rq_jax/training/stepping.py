@@ -14,6 +14,31 @@ from rq_jax.typing import Batch, Metrics, PyTree
 _META = 'verified_step'
 
 
+def jitted(
+    train_step: Callable[..., tuple[PyTree, Metrics]],
+    train: sections.Train,
+    *,
+    mesh: jax.sharding.Mesh,
+    shardings: PyTree,
+) -> jax.stages.Wrapped:
+  """The step that a run compiles: (task, state, batch) -> (state, metrics).
+
+  It donates the state. If steps may be skipped, it has the counts of
+  `skipped_steps.SkippedSteps` as a last argument and a last result.
+
+  Args:
+    train_step: (task, state, batch) -> (state, metrics).
+    train: The section `train` of the experiment.
+    mesh: Mesh of the devices to train on.
+    shardings: Shardings of the state.
+  """
+  outputs = [shardings, partitioning.replicated(mesh)]
+  if limit := train.max_skipped:
+    train_step = skipped_steps.guarded(train_step, limit)
+    outputs.append(partitioning.replicated(mesh))
+  return jax.jit(train_step, donate_argnums=1, out_shardings=tuple(outputs))
+
+
 class Stepper:
   """The compiled training step of a run; all processes must take part.
 
@@ -46,16 +71,11 @@ class Stepper:
     # The newest verified step of the run, also by earlier programs.
     self._verified: int | None = meta.get(_META)
     self.skipped = None
-    outputs = [shardings, partitioning.replicated(mesh)]
     if limit := train.max_skipped:
       self.skipped = skipped_steps.SkippedSteps(
           limit=limit, mesh=mesh, meta=meta
       )
-      train_step = skipped_steps.guarded(train_step, limit)
-      outputs.append(partitioning.replicated(mesh))
-    self._step_fn = jax.jit(
-        train_step, donate_argnums=1, out_shardings=tuple(outputs)
-    )
+    self._step_fn = jitted(train_step, train, mesh=mesh, shardings=shardings)
 
   def take(
       self, step: int, state: PyTree, batch: Batch

@@ -28,7 +28,7 @@ def test_help_tells_the_flags_of(name, capsys):
   assert main_lib.main([name, '--help']) == 0
   text = capsys.readouterr().out
   assert f'python -m rq_jax {name}' in text
-  written = ('--out', '--workdir', '--dst', '--jsonl')
+  written = ('--out', '--workdir', '--dst', '--json')
   assert any(flag in text for flag in written)
 
 

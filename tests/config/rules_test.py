@@ -30,6 +30,20 @@ _RULES = [
         dict(train__steps=5),
     ),
     (
+        2,
+        dict(data__batch_size=64, train__accumulate=3),
+        ['accumulate=3', 'must divide config.data.batch_size=64'],
+        ['train.accumulate', 'data.batch_size'],
+        dict(data__batch_size=63, train__accumulate=3),
+    ),
+    (
+        1,
+        dict(train__accumulate=2, model__codebook_update='depth'),
+        ['accumulate=2', "codebook_update='depth'", 'is not possible'],
+        ["model.codebook_update to 'step'", 'train.accumulate to 1'],
+        dict(train__accumulate=1, model__codebook_update='depth'),
+    ),
+    (
         1,
         dict(data__image_size=128),
         ['data.image_size=128', 'must equal config.model.image_size=256'],

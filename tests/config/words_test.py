@@ -1,10 +1,12 @@
-"""Fields that accept words besides numbers, and fields that are inherited."""
+"""Fields that accept values of several types, and fields that are inherited."""
 
 import pytest
 
 from rq_jax import config
+from rq_jax.config import experiment as experiment_lib
 from rq_jax.config import fields
 from rq_jax.config import schema
+from rq_jax.config import texts
 from tests.config import experiments
 
 TEMPERATURE = schema.walk(config.RQTransformerExperiment)['loss.temperature']
@@ -33,6 +35,22 @@ def test_a_configuration_file_may_set_a_word():
   made.loss.temperature = 'auto'
   made.loss.temperature = 0.5
   assert made.to_dict()['loss']['temperature'] == 0.5
+
+
+@pytest.mark.parametrize(('stage', 'name'), [(1, 'full'), (2, 'products')])
+def test_what_was_a_bool_may_still_be_one(stage, name):
+  known = schema.walk(experiment_lib.KINDS[stage])['model.remat']
+  for value, text in ((True, 'True'), (False, 'False'), (name, name)):
+    expected = {True: name, False: 'none'}.get(value, value)
+    assert experiments.check(stage, model__remat=value).model.remat == expected
+    assert fields.checked(known, texts.read(known, text)) == expected
+    stored = config.parse_stored({'stage': stage, 'model': {'remat': value}})
+    assert stored.model.remat == expected
+  made = config.template(stage=stage)
+  made.model.remat = True
+  assert config.parse(made.to_dict()).model.remat == name
+  for wrong in ('some', 1):
+    assert 'model.remat' in experiments.refused(stage, model__remat=wrong)
 
 
 def test_inherited_fields_that_are_none_are_listed():

@@ -247,6 +247,18 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused():
     partitioning.check_batch(10, mesh)
 
 
+def test_each_piece_of_a_batch_is_split_evenly():
+  mesh = _mesh(2, 2, 2)
+  partitioning.check_batch(24, mesh, pieces=3)
+  with pytest.raises(ValueError) as error:
+    partitioning.check_batch(12, mesh, pieces=2)
+  assert str(error.value) == (
+      'config.data.batch_size=12 must be a multiple of 4, the number of devices'
+      ' along the mesh axes data and fsdp times config.train.accumulate=2.'
+      ' Change --config.data.batch_size or --config.train.accumulate.'
+  )
+
+
 @functools.cache
 def _published():
   """Shapes of the largest published models' parameters, with their axes."""

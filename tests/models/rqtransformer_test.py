@@ -254,12 +254,12 @@ def test_options_of_blocks_reach_both_stacks():
       attention_dropout=0.2,
       dtype='bfloat16',
   )
-  model = tiny(**options, depth_gelu='exact', remat=True, depth_layers=3)
+  model = tiny(**options, depth_gelu='exact', remat='full', depth_layers=3)
   spatial, depth = model.make_spatial_stack(), model.make_depth_stack()
   assert dict(spatial.block) == options
   assert dict(depth.block) == options | {'gelu': 'exact'}
   assert (spatial.layers, depth.layers) == (2, 3)
-  assert spatial.remat and depth.remat
+  assert spatial.remat == depth.remat == 'full'
   assert dict(tiny(**options).make_depth_stack().block) == options
 
 

@@ -147,7 +147,7 @@ def test_remat_recomputes_the_blocks_of_both_networks():
 
   # Two in the middle of each network, and one in each level of the decoder.
   assert recomputed(MODEL) == 0
-  assert recomputed(MODEL.clone(remat=True)) == 2 + (2 + 2)
+  assert recomputed(MODEL.clone(remat='full')) == 2 + (2 + 2)
 
 
 def test_options_of_the_quantizer_reach_it():

@@ -16,7 +16,8 @@ from tests import random_numbers
 from tests.models import stacks
 
 
-def test_recomputed_blocks_have_the_same_gradients():
+@pytest.mark.parametrize('policy', ['products', 'full'])
+def test_recomputed_blocks_have_the_same_gradients(policy):
   def gradients(remat):
     stack = transformer.Stack(
         stacks.LAYERS, (*stacks.BLOCK, ('dropout', 0.2)), remat
@@ -28,15 +29,15 @@ def test_recomputed_blocks_have_the_same_gradients():
       return jnp.sum(jnp.sin(out))
 
     text = str(jax.make_jaxpr(jax.grad(loss))(stacks.params(), stacks.inputs()))
-    assert ('remat' in text or 'checkpoint' in text) == remat
+    assert ('remat' in text or 'checkpoint' in text) == (remat != 'none')
     return jax.jit(jax.grad(loss))(stacks.params(), stacks.inputs())
 
-  jax.tree.map(stacks.assert_close, gradients(True), gradients(False))
+  jax.tree.map(stacks.assert_close, gradients(policy), gradients('none'))
 
 
-def test_recomputing_keeps_products_with_kernels_and_no_scores():
-  """Checks which values the forward pass stores for the backward pass."""
-  stack = transformer.Stack(stacks.LAYERS, stacks.BLOCK, remat=True)
+def _kept(policy):
+  """Shapes that the forward pass stores for the backward pass, sorted."""
+  stack = transformer.Stack(stacks.LAYERS, stacks.BLOCK, remat=policy)
 
   def loss(params, x):
     return jnp.sum(jnp.sin(stack.apply({'params': params}, x, True)))
@@ -48,8 +49,12 @@ def test_recomputing_keeps_products_with_kernels_and_no_scores():
       if equation.primitive.name == 'scan'
   )
   _, *kept = (value.aval.shape for value in forward.outvars)
+  return sorted(kept)
+
+
+def test_recomputing_keeps_products_with_kernels_and_no_scores():
   row = (stacks.LAYERS, *stacks.inputs().shape[:2])
-  assert sorted(kept) == sorted(
+  assert _kept('products') == sorted(
       [
           (*row, stacks.WIDTH),  # What each block is given.
           (
@@ -62,6 +67,11 @@ def test_recomputing_keeps_products_with_kernels_and_no_scores():
           (*row, 4 * stacks.WIDTH),  # The hidden layer, before its activation.
       ]
   )
+
+
+def test_recomputing_whole_blocks_keeps_only_their_inputs():
+  inputs = (stacks.LAYERS, *stacks.inputs().shape[:2], stacks.WIDTH)
+  assert _kept('full') == [inputs]
 
 
 def test_a_block_splits_its_result_over_the_devices_of_the_batch():

@@ -10,6 +10,7 @@ from rq_jax.distributed import partitioning
 from rq_jax.training import stage1
 from rq_jax.training import stage2
 from tests import tiny
+from tests.training import on_mesh
 
 pytestmark = pytest.mark.slow
 
@@ -54,25 +55,7 @@ def problem(stage):
 
 def step_on(stage, mesh):
   """The state after one step on a mesh, and its metrics."""
-  task, state, batch = problem(stage)
-  with partitioning.activate(mesh):
-    abstract = jax.eval_shape(
-        functools.partial(stage.init_state, task), jax.random.key(0)
-    )
-    shardings = partitioning.state_sharding(abstract, mesh)
-    if stage is stage2:
-      replicated = partitioning.replicated(mesh)
-      variables = jax.device_put(task.tokenizer_variables, replicated)
-      task = task.replace(tokenizer_variables=variables)
-    step = jax.jit(
-        stage.train_step,
-        out_shardings=(shardings, partitioning.replicated(mesh)),
-    )
-    return step(
-        task,
-        jax.device_put(state, shardings),
-        partitioning.global_batch(batch, mesh),
-    )
+  return on_mesh.step(stage, *problem(stage), mesh)
 
 
 @functools.cache

@@ -15,8 +15,8 @@ MOMENTS = {
     'save': 'saving 4',
     'evaluation': 'evaluating',
 }
-# Seconds from the signal to the end, beyond the step under way.
-LIMIT = 5
+# Seconds between two signals to a run.
+APART = 0.5
 
 # It handles signals before it imports JAX.
 STARTING = """
@@ -79,8 +79,11 @@ def check(folder, *, count, names, moment):
   Args:
     folder: An empty folder.
     count: Number of processes.
-    names: Names of the signals, half a second apart.
+    names: Names of the signals, which are sent one after the other.
     moment: When to send them, a key of `MOMENTS`.
+
+  Returns:
+    Seconds from the first signal to the end of all processes.
   """
   starting = moment == 'start'
   started = start(folder, count, STARTING if starting else PROGRAM)
@@ -93,7 +96,7 @@ def check(folder, *, count, names, moment):
     for process in started:
       if process.poll() is None:
         process.send_signal(getattr(signal, name))
-    time.sleep(0.5 if len(names) > 1 else 0)
+    time.sleep(APART if len(names) > 1 else 0)
   try:
     ended = [p.communicate(timeout=120) for p in started]
   finally:
@@ -104,7 +107,8 @@ def check(folder, *, count, names, moment):
   for _, errors in ended:
     assert 'Traceback' not in errors, errors
   print(f'{count} processes, {names} at {moment}: {took:.1f} s')
-  resumed = processes.end(start(folder, count))
+  resumed = processes.end(start(folder, count, STARTING))
   assert [code for code, _, _ in resumed] == [0] * count, resumed
   if not starting:
     assert 'Resuming after step' in resumed[0][1]
+  return took

@@ -115,7 +115,7 @@ def _write_stage1(
               'attn_resolutions': list(model.attention_resolutions),
               'dropout': model.dropout,
           },
-          'checkpointing': model.remat,
+          'checkpointing': model.remat != 'none',
       },
   }
   if discriminator:

@@ -1,7 +1,8 @@
 """Measures constants for predictions of the run time on an accelerator.
 
 These are the share of a chip's peak that kernels reach (products of the rows of
-a batch, convolutions, a sort) and the time from one kernel to the next.
+a batch, convolutions, a sort) and the time from one kernel to the next. For a
+CPU, the rates follow that estimates of compiled programs need; see `cpu_rates`.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rq_jax.jobs.benchmark import cpu_rates
 from rq_jax.jobs.benchmark import sampling_times
 from rq_jax.jobs.benchmark import timing
 
@@ -70,6 +72,8 @@ def run(dtype: str | None, repeats: int) -> list[Constant]:
           for name, gap in _gaps(repeats).items()
       ),
   ]
+  if jax.default_backend() == 'cpu':
+    found += cpu_rates.described(cpu_rates.measure(repeats))
   return [Constant(name=n, value=v, unit=unit) for n, v, unit in found]
 
 

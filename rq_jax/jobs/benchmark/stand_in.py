@@ -40,9 +40,9 @@ def sampler(
   prior = build.rqtransformer(prior_config, dtype)
   model = build.rqvae(tokenizer_config, dtype)
   abstract = build.rqtransformer_variables(prior)
-  params = _in_dtype(abstract['params'], dtype)
+  params = in_dtype(abstract['params'], dtype)
   pair = dict(build.rqvae_variables(model))
-  pair['params'] = _in_dtype(pair['params'], dtype)
+  pair['params'] = in_dtype(pair['params'], dtype)
   return Sampler(
       prior=prior,
       prior_variables={'params': draw(params, seed)},
@@ -147,7 +147,8 @@ def _of_prior(prior: RQTransformerConfig) -> dict[str, Any]:
   return {name: getattr(prior, name) for name in names}
 
 
-def _in_dtype(abstract: PyTree, dtype: str) -> PyTree:
+def in_dtype(abstract: PyTree, dtype: str) -> PyTree:
+  """The shapes of a tree in another dtype, without the boxes of its axes."""
   return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)),
       partitioning.unbox(abstract),

@@ -109,7 +109,9 @@ def make(config: Experiment, devices: int) -> Plan:
     ValueError: If the mesh or the batch does not fit the devices.
   """
   mesh = partitioning.abstract_mesh(vars(config.mesh), devices)
-  partitioning.check_batch(config.data.batch_size, mesh)
+  partitioning.check_batch(
+      config.data.batch_size, mesh, pieces=config.train.accumulate
+  )
   problem = problem_lib.problem(config, mesh)
   task, boxed = problem.task, problem.state
   state = partitioning.unbox(boxed)

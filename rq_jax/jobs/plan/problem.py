@@ -47,7 +47,9 @@ class Problem:
   notes: tuple[str, ...]
 
 
-def problem(config: Experiment, mesh: jax.sharding.AbstractMesh) -> Problem:
+def problem(
+    config: Experiment, mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh
+) -> Problem:
   """The training step of a checked experiment and its arguments on a mesh."""
   if isinstance(config, RQVAEExperiment):
     return _stage1(config, mesh)

@@ -1,7 +1,7 @@
 """Draws images in chunks of one size, on all devices of a process."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -23,6 +23,7 @@ from rq_jax.jobs.sample.conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.sampling.kernels import choice
+from rq_jax.typing import Device
 
 _Arrays = TypeVar('_Arrays')
 _ABOUT = 100  # Images in a chunk by default, before rounding up.
@@ -151,9 +152,16 @@ def one_ahead(
     yield under_way.popleft()
 
 
-def default_chunk_size(model_parallel: int) -> int:
-  """About a hundred images, which the devices of a process can split evenly."""
-  parallel = max(1, len(jax.local_devices()) // model_parallel)
+def default_chunk_size(
+    model_parallel: int, *, devices: int | None = None
+) -> int:
+  """About a hundred images, which devices can split evenly.
+
+  Args:
+    model_parallel: Devices that share the weights of one model.
+    devices: Number of devices; None for those of this process.
+  """
+  parallel = max(1, (devices or len(jax.local_devices())) // model_parallel)
   return -(-_ABOUT // parallel) * parallel
 
 
@@ -193,7 +201,7 @@ def restore(
     ValueError: If there is no such model, or it does not suit the devices.
   """
   compilation.keep()
-  mesh = _local_mesh(chunk_size, model_parallel)
+  mesh = mesh_of(jax.local_devices(), chunk_size, model_parallel)
   choice.check_devices(kernels, mesh)
   stored.read_config(checkpoint, stage=2)
   step, sampler = _newest_whole(
@@ -243,10 +251,14 @@ def _newest_whole(
   return step, restored[step]
 
 
-def _local_mesh(
-    chunk_size: int, model_parallel: int
+def mesh_of(
+    devices: Sequence[Device], chunk_size: int, model_parallel: int
 ) -> jax.sharding.Mesh | None:
-  devices = jax.local_devices()
+  """The mesh of devices that draw chunks together; None for one device.
+
+  Raises:
+    ValueError: If the devices cannot be divided, or cannot divide a chunk.
+  """
   if len(devices) % model_parallel:
     raise ValueError(
         f'--model_parallel={model_parallel} must divide the number of devices'
@@ -255,7 +267,7 @@ def _local_mesh(
   if len(devices) == 1:
     return None
   mesh = partitioning.make_mesh(
-      {'data': -1, 'model': model_parallel}, devices=devices
+      {'data': -1, 'model': model_parallel}, devices=list(devices)
   )
   parallel = partitioning.batch_parallelism(mesh)
   if chunk_size % parallel:

@@ -1,10 +1,10 @@
 """Stage 2: trains the RQ-Transformer on the codes of a frozen RQ-VAE."""
 
+from rq_jax.training.stage2.codes import draw as draw_codes
 from rq_jax.training.stage2.step import State
 from rq_jax.training.stage2.step import Task
 from rq_jax.training.stage2.step import build
 from rq_jax.training.stage2.step import condition_of
-from rq_jax.training.stage2.step import draw_codes
 from rq_jax.training.stage2.step import inference_variables
 from rq_jax.training.stage2.step import init_state
 from rq_jax.training.stage2.step import losses_by_code

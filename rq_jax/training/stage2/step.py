@@ -17,11 +17,14 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.distributed import partitioning
 from rq_jax.models import build as build_lib
+from rq_jax.models import code_layers
 from rq_jax.models import losses
 from rq_jax.models import rqtransformer
 from rq_jax.models import rqvae
+from rq_jax.training import accumulation
 from rq_jax.training import optim
 from rq_jax.training import update
+from rq_jax.training.stage2 import codes as codes_lib
 from rq_jax.typing import Batch, Metrics, PyTree, Variables
 
 
@@ -49,6 +52,7 @@ class Task:
     schedule: Learning rate by step.
     loss: The section `loss` of the experiment.
     ema_decay: Decay of the averaged parameters; 0 to keep no averages.
+    accumulate: Number of pieces that the batch is split into.
     chunks: Number of chunks of positions that the loss is computed in.
   """
 
@@ -59,6 +63,7 @@ class Task:
   schedule: optax.Schedule = flax.struct.field(pytree_node=False)
   loss: Mapping[str, Any] = flax.struct.field(pytree_node=False)
   ema_decay: float = flax.struct.field(pytree_node=False)
+  accumulate: int = flax.struct.field(pytree_node=False)
   chunks: int = flax.struct.field(pytree_node=False)
 
   @property
@@ -98,8 +103,10 @@ def build(
       schedule=optim.make_schedule(config.optimizer, total_steps),
       loss=flax.core.FrozenDict(vars(config.loss)),
       ema_decay=config.optimizer.ema_decay,
+      accumulate=config.train.accumulate,
       chunks=losses.num_position_chunks(
-          config.data.batch_size // partitioning.batch_parallelism(mesh),
+          config.data.batch_size
+          // (config.train.accumulate * partitioning.batch_parallelism(mesh)),
           model.positions,
           model.depth,
           max(model.sizes),
@@ -136,12 +143,37 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   rng_codes, rng_dropout, rng_drop = jax.random.split(
       jax.random.fold_in(state.rng, state.step), 3
   )
+  # Drawn for the whole batch, so they do not depend on the pieces.
   condition = _drop_labels(task, condition_of(task, batch), rng_drop)
-  codes, residuals = draw_codes(task, batch, rng_codes)
+  examples = (
+      batch,
+      condition,
+      codes_lib.uniforms(task, len(condition), rng_codes),
+  )
+
+  def of_piece(examples, rng):
+    return *_gradients(task, state.params, examples, rng), ()
+
+  if task.accumulate == 1:
+    grads, metrics, _ = of_piece(examples, rng_dropout)
+  else:
+    pieces = accumulation.split(examples, task.accumulate)
+    grads, metrics, _ = accumulation.mean_gradients(
+        of_piece, state.params, pieces, rng_dropout
+    )
+  return update.finish(task, state, grads, metrics)
+
+
+def _gradients(
+    task: Task, params: PyTree, examples: tuple, rng: jax.Array
+) -> tuple[PyTree, Metrics]:
+  """Gradients of the loss of a batch, and its metrics."""
+  batch, condition, uniforms = examples
+  codes, residuals = codes_lib.of_batch(task, batch, uniforms)
 
   def loss_fn(params):
     by_code, condition_loss = losses_by_code(
-        task, params, codes, residuals, condition, rng_dropout
+        task, params, codes, residuals, condition, rng
     )
     by_depth = jnp.mean(by_code['loss'], axis=(0, 1))
     loss = jnp.mean(by_depth)
@@ -152,46 +184,14 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
 
   (loss, (by_depth, condition_loss)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
-  )(state.params)
+  )(params)
   metrics = {
       'loss': loss,
       **{f'loss_depth{d}': x for d, x in enumerate(by_depth, 1)},
   }
   if task.loss['condition_weight']:
     metrics['loss_condition'] = condition_loss
-  return update.finish(task, state, grads, metrics)
-
-
-def draw_codes(
-    task: Task, batch: Batch, rng: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Draws codes int32[B, T, D]; also returns residuals, for soft targets."""
-  quantizer = task.tokenizer.make_quantizer()
-  variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
-  if 'features' in batch:
-    features = batch['features']
-  else:
-    features = task.tokenizer.apply(
-        task.tokenizer_variables, batch['image'], method='features'
-    )
-  vectors = quantizer.fold(features)
-  vectors = vectors.reshape(len(vectors), task.model.positions, -1)
-  uniforms = None
-  if task.loss['stochastic_codes']:
-    shape = (*vectors.shape[:2], task.model.depth)
-    uniforms = jax.random.uniform(rng, shape, jnp.float32)
-
-  def draw(vectors, uniforms=None):
-    return quantizer.apply(
-        variables,
-        vectors,
-        temperature=task.loss['temperature'],
-        uniforms=uniforms,
-        method='soft_codes',
-    )
-
-  arrays = (vectors,) if uniforms is None else (vectors, uniforms)
-  return losses.chunked_over_positions(draw, *arrays, num_chunks=task.chunks)
+  return grads, metrics
 
 
 def losses_by_code(
@@ -219,6 +219,8 @@ def losses_by_code(
   )
   quantizer = task.tokenizer.make_quantizer()
   variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
+  classifier = code_layers.gathered(params['classifier'])
+  params = {**params, 'classifier': classifier}
 
   def of_positions(hidden, codes, residuals):
     logits = task.model.apply({'params': params}, hidden, method='classify')

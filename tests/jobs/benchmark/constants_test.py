@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from rq_jax.jobs.benchmark import constants
+from rq_jax.jobs.benchmark import cpu_rates
 from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.plan import chips
 
+RATES = estimate.Rates(peak={'float32': 2e9}, bytes_per_second=5e9)
 CHIP = chips.Chip(name='x', bytes_per_second=3e9, flops16=8e12, flops32=2e12)
 
 
@@ -33,6 +36,7 @@ def measured(monkeypatch):
 def run(monkeypatch, backend, dtype):
   asked = []
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  monkeypatch.setattr(cpu_rates, 'measure', lambda repeats: RATES)
   monkeypatch.setattr(
       timing, 'calibrate', lambda dtype: asked.append(dtype) or CHIP
   )
@@ -44,6 +48,12 @@ def test_constants_are_shares_of_the_peaks_and_microseconds(
 ):
   asked, found = run(monkeypatch, 'cpu', None)
   assert asked == ['float32']
+  rates = [
+      constants.Constant(name=n, value=v, unit=unit)
+      for n, v, unit in cpu_rates.described(RATES)
+  ]
+  assert found[-len(rates) :] == rates
+  del found[-len(rates) :]
   assert len({c.name for c in found}) == len(found) == len(measured) + 2
   rows, width, codes, side, channels = 128, 384, 4096, 64, 32
   products = 200 * 2 * rows * width * (4 * width)

@@ -1,0 +1,1 @@
+"""Compiles the programs of an experiment for a chip, without running them."""

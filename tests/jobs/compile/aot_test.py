@@ -1,0 +1,95 @@
+"""Programs compiled for real TPUs and GPUs, where their compilers are."""
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+from rq_jax import config as config_lib
+from rq_jax.cli import config_flag
+from rq_jax.jobs.compile import job
+from rq_jax.jobs.compile import programs
+
+# The whole model has 42 spatial layers and 6 depth layers. The number of
+# kernels grows linearly with the layers.
+TWO_LAYERS = (
+    ('model.spatial_layers', '2'),
+    ('model.depth_layers', '1'),
+)
+LARGE = 'configs/imagenet256/rqtransformer.py:1.4b'
+
+
+def _missing(module):
+  try:
+    return importlib.util.find_spec(module) is None
+  except ImportError:
+    return True
+
+
+needs_tpu = pytest.mark.skipif(
+    _missing('libtpu'), reason='The extra aot is not installed: no libtpu.'
+)
+needs_gpu = pytest.mark.skipif(
+    _missing('jax_plugins.xla_cuda13')
+    or not (shutil.which('ptxas') or not _missing('nvidia.cu13')),
+    reason='The extra aot is not installed: no compiler of GPUs.',
+)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+  """Undoes what a target sets for its compiler."""
+  monkeypatch.setattr(os, 'environ', os.environ.copy())
+
+
+def described(path, *, what, target, changes=(), **options):
+  raw = config_flag.read(path, tuple(changes))
+  raw['tokenizer'] = raw.get('tokenizer') or 'unused'
+  return job.describe(
+      config_lib.check(raw, with_data=False),
+      what=what,
+      target=target,
+      options=programs.Options(path=path, **options),
+  )
+
+
+@needs_tpu
+@pytest.mark.slow
+def test_the_digits_train_on_eight_tpus():
+  record = described(
+      'configs/digits/rqtransformer.py', what='train', target='v5e:2x4'
+  )
+  assert record['device'] == 'TPU v5 lite'
+  assert record['devices'] == 8
+  # Two loops over four and two layers, forward and backward.
+  assert sorted(loop['passes'] for loop in record['loops']) == [2, 2, 4, 4]
+  assert {row['axes'] for row in record['collectives']} == {'data'}
+  assert record['memory']['total'] < 0.01 * record['memory']['chip']
+  assert 1e9 < record['kernels']['products']['flops'] < 4e9
+
+
+@needs_gpu
+@pytest.mark.slow
+def test_two_layers_of_the_large_model_sample_on_an_h200():
+  record = described(
+      LARGE,
+      what='sample',
+      target='h200',
+      changes=TWO_LAYERS,
+      batch=64,
+      dtype='bfloat16',
+  )
+  assert record['device'] == 'NVIDIA H200'
+  (loop,) = record['loops']
+  assert loop['passes'] == 64
+  # At most what it was when this was first counted.
+  assert 40 < loop['kernels'] <= 126
+  # At least the weights: 2 layers, 4 x 1 layers and 4 classifiers in bfloat16.
+  weights = 2 * (6 * 12 * 1536**2 + 4 * 1536 * 16384)
+  assert weights < loop['bytes'] < 3.2 * weights
+  flops = 2 * 64 * 64 * weights / 2
+  products = record['kernels']['products']['flops']
+  assert products == pytest.approx(flops, rel=0.01)
+  assert not record['collectives']
+  assert record['estimate']['total'] > 64 * weights / 4.3e12
