@@ -97,11 +97,11 @@ def define_kernels(values: flags.FlagValues) -> None:
   """Adds what computes the steps of the sampler."""
   flags.DEFINE_enum(
       'kernels',
-      'xla',
+      None,
       ['xla', 'pallas', 'interpret'],
-      'xla: kernels that XLA makes. pallas: our own kernels, on one NVIDIA'
-      ' GPU. interpret: the programs of these, run slowly on any device, to'
-      ' check them.',
+      'xla, the default: kernels that XLA makes. pallas: our own kernels, on'
+      ' one NVIDIA GPU. interpret: the programs of these, run slowly on any'
+      ' device, to check them.',
       flag_values=values,
   )
 
@@ -208,7 +208,7 @@ def restore(
       tokenizer=tokenizer,
       text_tokenizer=values.text_tokenizer,
       verify=values.verify,
-      kernels=values.kernels,
+      kernels=values.kernels or 'xla',
   )
   drawn = drawing.Drawing(
       sampler=sampler,

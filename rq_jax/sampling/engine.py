@@ -114,7 +114,8 @@ def prepare(
   Raises:
     ValueError: If the devices or the model cannot use the kernels.
   """
-  choice.check_devices(kernels, mesh)
+  devices = jax.local_devices()[:1] if mesh is None else [*mesh.devices.flat]
+  choice.check_devices(kernels, devices)
   choice.check_model(kernels, prior)
   with jax.ensure_compile_time_eval():  # Also where a caller jits.
     weights = weights_lib.prepare(prior, params, codebooks, kernels=kernels)

@@ -202,7 +202,7 @@ def restore(
   """
   compilation.keep()
   mesh = mesh_of(jax.local_devices(), chunk_size, model_parallel)
-  choice.check_devices(kernels, mesh)
+  choice.check_devices(kernels, jax.local_devices())
   stored.read_config(checkpoint, stage=2)
   step, sampler = _newest_whole(
       checkpoint,

@@ -13,6 +13,7 @@ from jax.experimental.pallas import triton
 import jax.numpy as jnp
 
 from rq_jax.models import transformer
+from rq_jax.sampling.kernels import costs
 from rq_jax.sampling.kernels import heads as heads_lib
 from rq_jax.sampling.kernels import norms
 from rq_jax.sampling.kernels import tiles
@@ -49,6 +50,8 @@ def attend(
   norm = norms.of(rows, params)
   cached = pl.BlockSpec((height, None, length, size), lambda i, n: (i, n, 0, 0))
   shape = jax.ShapeDtypeStruct(cache[0].shape, cache[0].dtype)
+  # On average over all positions, half of the keys are earlier ones.
+  more = cache[0].dtype.itemsize * batch * count * size * (length + 1)
   before = len(jax.tree.leaves((rows.x, norm, heads)))  # Cache.
   attended, keys, values = pl.pallas_call(
       functools.partial(_kernel, batch=batch, blocks=norm.means.shape[1]),
@@ -73,7 +76,13 @@ def attend(
           num_warps=heads_lib.WARPS, num_stages=heads_lib.STAGES
       ),
       interpret=interpret,
-      name='attend',
+      name='attention',
+      metadata=costs.describe(
+          rows.x,
+          (rows.x, norm, heads, rows.x),
+          flops=2 * batch * (heads.kernel.size + count * size * (length + 1)),
+          more_bytes=more,
+      ),
   )(rows.x, norm, heads, cache, position.reshape(1))
   return attended, (keys, values)
 

@@ -1,8 +1,9 @@
 """Which kernels compute the steps of the decode loop."""
 
-import jax
+from collections.abc import Sequence
 
 from rq_jax.models import rqtransformer
+from rq_jax.typing import Device
 
 # 'xla': the kernels that XLA makes. 'pallas': those of this package, which need
 # an NVIDIA GPU. 'interpret': the programs of these, run slowly by JAX on any
@@ -12,27 +13,27 @@ KINDS = ('xla', 'pallas', 'interpret')
 _SIDE = 16  # Of the smallest product that tensor cores compute.
 
 
-def check_devices(kernels: str, mesh: jax.sharding.Mesh | None) -> None:
+def check_devices(kernels: str, devices: Sequence[Device]) -> None:
   """Raises a ValueError if the devices cannot use the kernels.
 
   Args:
     kernels: One of `KINDS`.
-    mesh: Devices that share a batch; the first device if None.
+    devices: Devices that share a batch.
   """
   if kernels not in KINDS:
     raise ValueError(f'kernels={kernels} must be one of {", ".join(KINDS)}.')
   if kernels == 'xla':
     return
-  if mesh is not None and mesh.size > 1:
+  if len(devices) > 1:
     raise ValueError(
-        f'kernels={kernels} draws on one device, but there are {mesh.size}. Use'
-        ' one device, or kernels=xla.'
+        f'kernels={kernels} draws on one device, but there are {len(devices)}.'
+        ' Use one device, or kernels=xla.'
     )
-  device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
-  if kernels == 'pallas' and device.platform != 'gpu':
+  platform = devices[0].platform
+  if kernels == 'pallas' and platform not in ('gpu', 'cuda'):
     raise ValueError(
-        'kernels=pallas needs an NVIDIA GPU, but JAX draws on a device of the'
-        f' kind {device.platform}. Use kernels=xla.'
+        'kernels=pallas needs an NVIDIA GPU, but the device is of the kind'
+        f' {platform}. Use kernels=xla.'
     )
 
 

@@ -13,6 +13,7 @@ from jax.experimental.pallas import triton
 import jax.numpy as jnp
 
 from rq_jax.sampling.kernels import attention
+from rq_jax.sampling.kernels import costs
 from rq_jax.sampling.kernels import heads as heads_lib
 from rq_jax.sampling.kernels import norms
 from rq_jax.sampling.kernels import tiles
@@ -56,7 +57,12 @@ def attend(
           num_warps=heads_lib.WARPS, num_stages=heads_lib.STAGES
       ),
       interpret=interpret,
-      name='attend_depth',
+      name='depth_attention',
+      metadata=costs.describe(
+          rows.x,
+          (rows.x, norm, heads, list(earlier), [rows.x] * 3),
+          flops=2 * batch * heads.kernel.size,
+      ),
   )(rows.x, norm, heads, list(earlier))
   return attended, (key, value)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import categorical
 from rq_jax.sampling import filtering
+from rq_jax.sampling.kernels import costs
 from rq_jax.typing import Array
 
 _BLOCK = 128  # Codes of a block; the search first finds the block.
@@ -59,7 +60,8 @@ def draw(
       out_shape=jax.ShapeDtypeStruct((batch,), jnp.int32),
       compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=1),
       interpret=interpret,
-      name='draw',
+      name='draws',
+      metadata=costs.describe(logits, (logits, uniforms, uniforms)),
   )(logits, uniforms, *options)
 
 

@@ -13,6 +13,7 @@ from jax.experimental.pallas import triton
 import jax.numpy as jnp
 
 from rq_jax.models import transformer
+from rq_jax.sampling.kernels import costs
 from rq_jax.sampling.kernels import gelu as gelus
 from rq_jax.sampling.kernels import norms
 from rq_jax.sampling.kernels import tiles
@@ -191,7 +192,12 @@ def _run(
           num_warps=size.warps, num_stages=tiles.STAGES
       ),
       interpret=interpret,
-      name='project',
+      name='products',
+      metadata=costs.describe(
+          x,
+          (x, kernel, bias, norm, residual, shapes),
+          flops=2 * rows * kernel.size,
+      ),
   )(x, kernel, bias, norm, residual)
 
 
