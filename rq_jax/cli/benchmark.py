@@ -163,17 +163,22 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
   default = '100,200' if values.figure4 else '1,8,64'
   batch_sizes = _batch_sizes(values, default)
   prior = _prior(values.config, changes) if chosen == ['config'] else None
-  from rq_jax import sampling  # Slow, so it comes after the checks.
+  import jax  # Slow, so it comes after the checks.
+
+  from rq_jax import sampling
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import measured
   from rq_jax.jobs.benchmark import sampling_times
+  from rq_jax.sampling.kernels import choice
 
   options = measured.Options(
       batch_sizes=batch_sizes,
       sampling=sampling.Sampling(**drawing_flags.options(values)),
       repeats=values.repeats,
       decode=not values.skip_decoding,
+      kernels=values.kernels or 'xla',
   )
+  choice.check_devices(options.kernels, jax.local_devices()[:1])
   dtype = values.dtype or sampling_times.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
   sampling_times.run(

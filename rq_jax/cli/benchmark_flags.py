@@ -33,6 +33,7 @@ def define() -> flags.FlagValues:
       values,
   )
   drawing_flags.define(values)
+  drawing_flags.define_kernels(values)
   _define_measuring(values)
   return values
 

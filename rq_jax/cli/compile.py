@@ -39,7 +39,9 @@ _UNREAD = {
     'encode': ('model_parallel',),
     'decode': ('model_parallel',),
 }
-_DRAWS = ('temperature', 'top_k', 'top_p', 'guidance', 'guidance_schedule')
+_DRAWS = (
+    'temperature', 'top_k', 'top_p', 'guidance', 'guidance_schedule', 'kernels'
+)  # fmt: skip
 
 
 def _define_flags() -> flags.FlagValues:
@@ -80,6 +82,7 @@ def _define_flags() -> flags.FlagValues:
       flag_values=values,
   )
   drawing_flags.define(values)
+  drawing_flags.define_kernels(values)
   command.define_path(
       'json', None, 'File to which the description is written as JSON.', values
   )
@@ -123,6 +126,7 @@ def _compile(changes: config_flag.Changes, values: flags.FlagValues) -> None:
           sampling=Sampling(**drawing_flags.options(values)),
           dtype=values.dtype,
           model_parallel=values.model_parallel or 1,
+          kernels=values.kernels or 'xla',
           path=values.config,
       ),
       json_file=values.json,

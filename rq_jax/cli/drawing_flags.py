@@ -93,6 +93,19 @@ def define_conditions(values: flags.FlagValues) -> None:
                                flag_values=values)  # fmt: skip
 
 
+def define_kernels(values: flags.FlagValues) -> None:
+  """Adds what computes the steps of the sampler."""
+  flags.DEFINE_enum(
+      'kernels',
+      None,
+      ['xla', 'pallas', 'interpret'],
+      'xla, the default: kernels that XLA makes. pallas: our own kernels, on'
+      ' one NVIDIA GPU. interpret: the programs of these, run slowly on any'
+      ' device, to check them.',
+      flag_values=values,
+  )
+
+
 def define_model(values: flags.FlagValues) -> None:
   """Adds how to restore the model of --checkpoint."""
   flags.DEFINE_integer(
@@ -122,6 +135,7 @@ def define_model(values: flags.FlagValues) -> None:
       'Type of parameters and computation; by default the type of training.',
       flag_values=values,
   )
+  define_kernels(values)
   flags.DEFINE_bool(
       'verify',
       True,
@@ -194,6 +208,7 @@ def restore(
       tokenizer=tokenizer,
       text_tokenizer=values.text_tokenizer,
       verify=values.verify,
+      kernels=values.kernels or 'xla',
   )
   drawn = drawing.Drawing(
       sampler=sampler,

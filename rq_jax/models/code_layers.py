@@ -69,8 +69,9 @@ class CodeClassifier(nn.Module):
       ]
       logits = jnp.stack(by_depth, axis=2)
     bias = self.bias[None] if self.shared else self.bias  # [1 or D, K]
-    return self._mask(
+    return mask(
         logits + bias[None, None],
+        self.sizes,
         jnp.array(self.sizes, jnp.int32)[None, None, :, None],
     )
 
@@ -80,16 +81,7 @@ class CodeClassifier(nn.Module):
     if not self.shared:
       kernel, bias = kernel[depth], bias[depth]
     logits = self._product('be,ek->bk', hidden, kernel)
-    return self._mask(logits + bias[None], self.sizes[depth])
-
-  def _mask(self, logits: jax.Array, size: jax.Array | int) -> jax.Array:
-    """Masks the codes that a smaller codebook does not have."""
-    if len(set(self.sizes)) == 1:
-      return logits
-    index = jnp.arange(logits.shape[-1], dtype=jnp.int32).reshape(
-        (1,) * (logits.ndim - 1) + (-1,)
-    )
-    return jnp.where(index < size, logits, _MASKED)
+    return mask(logits + bias[None], self.sizes, self.sizes[depth])
 
   def _product(self, product: str, hidden, kernel) -> jax.Array:
     """Logits without the bias, in float32 for inputs of any dtype."""
@@ -99,6 +91,24 @@ class CodeClassifier(nn.Module):
         kernel.astype(jnp.dtype(self.dtype)),
         preferred_element_type=jnp.float32,
     )
+
+
+def mask(
+    logits: jax.Array, sizes: tuple[int, ...], size: jax.Array | int
+) -> jax.Array:
+  """Masks the codes that a smaller codebook does not have: [..., K] -> same.
+
+  Args:
+    logits: One row for each draw.
+    sizes: Number of codewords at each depth, D numbers.
+    size: Number of codewords at the depth of each row.
+  """
+  if len(set(sizes)) == 1:
+    return logits
+  index = jnp.arange(logits.shape[-1], dtype=jnp.int32).reshape(
+      (1,) * (logits.ndim - 1) + (-1,)
+  )
+  return jnp.where(index < size, logits, _MASKED)
 
 
 def gathered(params: PyTree) -> PyTree:

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from rq_jax.models import transformer
 from rq_jax.typing import PyTree
 
-# Keys and values, grouped by head: either a pair [B, N, S, E/N] for each layer,
-# or one array [L, 2, B, N, S, E/N], which a GPU writes in one kernel instead of
-# two for each layer. CPUs would copy the parts of one array.
-Caches = list[tuple[jax.Array, jax.Array]] | jax.Array
+# Keys and values of one layer, each [B, N, S, E/N]: grouped by head.
+Pair = tuple[jax.Array, jax.Array]
+# Those of all layers: a pair for each, or one array [L, 2, B, N, S, E/N], which
+# a GPU writes in one kernel instead of two for each layer. CPUs would copy the
+# parts of one array.
+Caches = list[Pair] | jax.Array
 
 
 def empty_caches(

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rq_jax.distributed import partitioning
-from rq_jax.models import categorical
 from rq_jax.models import code_layers
 from rq_jax.models import incremental
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import filtering
+from rq_jax.sampling import steps
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
 
@@ -171,22 +170,17 @@ def advance(
     The new progress, codes int32[B, t, D], and the logits of each draw,
     float32[B, t, D, K], or None.
   """
-  stack = prior.make_spatial_stack()
+  run = steps.of(weights.kernels)
   count = prior.positions if positions is None else positions
   known = prior.condition_length - 1
 
   def step(progress, position):
     index, numbers, given, keep, scales, embedded = position
-    context, caches = incremental.extend(
-        stack,
-        weights.spatial_blocks,
-        progress.inputs,
-        progress.caches,
-        known + index,
-        length=length,
+    context, caches = run.spatial(
+        prior, weights, progress.inputs, progress.caches, known + index, length
     )
     codes, logits = _draw_stack(
-        prior, weights, request, scales, context[:, 0], numbers, given, keep
+        prior, weights, request, scales, context, numbers, given, keep
     )
     rows = _per_row(codes, request.guided)
     contributed = code_layers.look_up(weights.spatial_tables, rows)
@@ -214,21 +208,18 @@ def _draw_stack(
 
   `context` is [B or 2 B, E], `scales` [D]; the other arrays are [B, D].
   """
-  stack = prior.make_depth_stack()
+  run = steps.of(weights.kernels)
   earlier = []
   codes, all_logits = [], []
   contributed = context.astype(jnp.float32)
   for d in range(prior.depth):
-    x = _cast(prior, contributed + weights.depth_offsets[None, d])[:, None]
-    x, new = incremental.append(stack, weights.depth_blocks, x, earlier)
+    x = _cast(prior, contributed + weights.depth_offsets[None, d])
+    logits, new = run.depth(prior, weights, x, earlier)
     earlier.append(new)
-    logits = prior.apply(
-        {'params': weights.params}, x[:, 0], d, method='classify_at'
-    )
     if request.guided:
       conditional, null = logits[::2], logits[1::2]
       logits = null + scales[d] * (conditional - null)
-    drawn = categorical.draw(filtered(logits, request, d), numbers[:, d])
+    drawn = run.draw(logits, numbers[:, d], request, d)
     code = jnp.where(keep[:, d], given[:, d], drawn)
     codes.append(code)
     all_logits.append(logits)
@@ -239,16 +230,6 @@ def _draw_stack(
     first_or_last = d == 0 or not prior.cumulative_depth_input
     contributed = row if first_or_last else contributed + row
   return jnp.stack(codes, axis=1), jnp.stack(all_logits, axis=1)
-
-
-def filtered(logits: jax.Array, request: Request, d: int) -> jax.Array:
-  """Applies the temperature and filters of depth d: float32[B, K] -> same."""
-  logits = logits / request.temperature[d]
-  if request.filters_k[d]:
-    logits = filtering.keep_top_k(logits, request.top_k[d])
-  if request.filters_p[d]:
-    logits = filtering.keep_top_p(logits, request.top_p[d])
-  return logits
 
 
 def _per_row(codes: jax.Array, guided: bool) -> jax.Array:

@@ -1,6 +1,6 @@
 """Runs the decode loop: places a batch and draws it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
 
@@ -12,8 +12,11 @@ from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import programs
 from rq_jax.sampling import requests
+from rq_jax.sampling import weights as weights_lib
+from rq_jax.sampling.kernels import choice
 from rq_jax.sampling.requests import Request
 from rq_jax.sampling.weights import Weights
+from rq_jax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,3 +96,31 @@ class Engine:
       )
       request, uniforms = request.map_images(place), place(uniforms)
     return request, uniforms
+
+
+def prepare(
+    prior: rqtransformer.RQTransformer,
+    params: PyTree,
+    codebooks: Sequence[jax.Array],
+    *,
+    mesh: jax.sharding.Mesh | None,
+    kernels: str,
+) -> Engine:
+  """Lays out weights for the decode loop.
+
+  Args:
+    prior: The RQ-Transformer.
+    params: Its parameters.
+    codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
+    mesh: Devices that share a batch; one device if None.
+    kernels: What computes a step, see `kernels.choice`.
+
+  Raises:
+    ValueError: If the devices or the model cannot use the kernels.
+  """
+  devices = jax.local_devices()[:1] if mesh is None else [*mesh.devices.flat]
+  choice.check_devices(kernels, devices)
+  choice.check_model(kernels, prior)
+  with jax.ensure_compile_time_eval():  # Also where a caller jits.
+    weights = weights_lib.prepare(prior, params, codebooks, kernels=kernels)
+  return Engine(prior=prior, weights=weights, mesh=mesh)

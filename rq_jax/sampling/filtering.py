@@ -22,7 +22,7 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   Keeps all logits that equal the k-th largest, as the official sampler does.
   """
   k = jnp.minimum(jnp.int32(k), logits.shape[-1])
-  keys = _ordered_keys(logits)
+  keys = ordered_keys(logits)
   last = jax.lax.platform_dependent(
       keys, k, cuda=_sorted_kth, default=_searched_kth
   )
@@ -42,7 +42,7 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
     p: In (0, 1].
   """
   p = jnp.asarray(p, jnp.float32)
-  keys = _ordered_keys(logits)
+  keys = ordered_keys(logits)
   last = jax.lax.platform_dependent(
       keys, p, cuda=_sorted_pth, default=_searched_pth
   )
@@ -112,7 +112,7 @@ def _largest(
   return threshold
 
 
-def _ordered_keys(values: jax.Array) -> jax.Array:
+def ordered_keys(values: jax.Array) -> jax.Array:
   """Integers in the same order as the floats: float32[...] -> uint32[...]."""
   values = jnp.where(values == 0, 0.0, values)  # -0 and 0 are equal.
   bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
@@ -120,6 +120,6 @@ def _ordered_keys(values: jax.Array) -> jax.Array:
 
 
 def _values(keys: jax.Array) -> jax.Array:
-  """The floats of `_ordered_keys`: uint32[...] -> float32[...]."""
+  """The floats of `ordered_keys`: uint32[...] -> float32[...]."""
   bits = jnp.where(keys >= _SIGN, keys ^ _SIGN, ~keys)
   return jax.lax.bitcast_convert_type(bits, jnp.float32)

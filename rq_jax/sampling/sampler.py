@@ -15,14 +15,13 @@ from rq_jax.distributed import console
 from rq_jax.models import checks
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import conditions
+from rq_jax.sampling import engine as engine_lib
 from rq_jax.sampling import likelihood
 from rq_jax.sampling import masks
 from rq_jax.sampling import memory
 from rq_jax.sampling import requests
 from rq_jax.sampling import restoring
 from rq_jax.sampling import selection
-from rq_jax.sampling import weights
-from rq_jax.sampling.engine import Engine
 from rq_jax.sampling.options import Sampling
 from rq_jax.sampling.requests import Asked
 from rq_jax.sampling.requests import AskedCondition
@@ -60,6 +59,7 @@ class Sampler:
     mesh: Devices that share a batch; one device if None.
     text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
     class_names: Names of the classes by label, which `labels` may contain.
+    kernels: 'xla', or 'pallas' for our own kernels on an NVIDIA GPU.
   """
 
   prior: rqtransformer.RQTransformer
@@ -69,6 +69,7 @@ class Sampler:
   mesh: jax.sharding.Mesh | None = None
   text_tokenizer: epath.PathLike | None = None
   class_names: tuple[str, ...] | None = None
+  kernels: str = 'xla'
 
   @classmethod
   def restore(
@@ -255,12 +256,11 @@ class Sampler:
     return f'Sampler({kind}, {size}, {self.tokenizer})'
 
   @functools.cached_property
-  def engine(self) -> Engine:
+  def engine(self) -> engine_lib.Engine:
     """The decode loop, with its own copy of the weights, laid out for it."""
-    params, codebooks = self.prior_variables['params'], self.tokenizer.codebooks
-    with jax.ensure_compile_time_eval():  # Also where a caller jits.
-      laid_out = weights.prepare(self.prior, params, codebooks)
-    return Engine(prior=self.prior, weights=laid_out, mesh=self.mesh)
+    arrays = self.prior_variables['params'], self.tokenizer.codebooks
+    options = {'mesh': self.mesh, 'kernels': self.kernels}
+    return engine_lib.prepare(self.prior, *arrays, **options)
 
   def _request(self, key, asked: Asked, count: int | None = None) -> Request:
     requests.check_key(key)

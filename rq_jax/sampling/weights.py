@@ -27,6 +27,7 @@ class Weights:
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
     depth_offsets: See `RQTransformer.depth_offsets`.
     joint_cache: Whether all layers share a cache, see `incremental.Caches`.
+    kernels: What computes a step, see `kernels.choice`.
   """
 
   params: PyTree
@@ -36,6 +37,7 @@ class Weights:
   depth_tables: tuple[jax.Array, ...]
   depth_offsets: jax.Array
   joint_cache: bool = flax.struct.field(pytree_node=False)
+  kernels: str = flax.struct.field(pytree_node=False)
 
 
 def prepare(
@@ -44,6 +46,7 @@ def prepare(
     codebooks: Sequence[jax.Array],
     *,
     platform: str | None = None,
+    kernels: str = 'xla',
 ) -> Weights:
   """Lays out weights for the decode loop, once, before the first draw.
 
@@ -53,15 +56,17 @@ def prepare(
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
     platform: Platform that draws: 'cpu', 'gpu' or 'tpu'; the default one if
       None.
+    kernels: What computes a step, see `kernels.choice`.
   """
   platform = platform or jax.default_backend()
-  return _prepare(prior, platform, params, codebooks)
+  return _prepare(prior, platform, kernels, params, codebooks)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _prepare(
     prior: rqtransformer.RQTransformer,
     platform: str,
+    kernels: str,
     params: PyTree,
     codebooks: Sequence[jax.Array],
 ) -> Weights:
@@ -83,5 +88,6 @@ def _prepare(
       spatial_tables=spatial_tables,
       depth_tables=depth_tables,
       depth_offsets=run(codebooks, method='depth_offsets'),
-      joint_cache=platform == 'gpu',
+      joint_cache=platform == 'gpu' and kernels == 'xla',
+      kernels=kernels,
   )

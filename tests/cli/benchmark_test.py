@@ -44,6 +44,7 @@ def asked(monkeypatch):
         (['sampling', PRIOR, '--batch_size=x'], '--batch_size=x must be'),
         (['sampling', PRIOR, '--top_p=0'], 'top_p=0.0 must be in (0, 1]'),
         (['sampling', PRIOR, '--repeats=0'], 'repeats'),
+        (['sampling', PRIOR, '--kernels=pallas'], 'needs an NVIDIA GPU'),
         (['sampling', PRIOR, '--num_images=9'], '--num_images=9 has no'),
         (['sampling', PRIOR, '--size=small'], '--size=small has no meaning'),
         (
@@ -108,11 +109,13 @@ def test_flags_reach_what_is_timed(asked):
       '--dtype=bfloat16',
       '--repeats=7',
   ]
-  flags += ['--skip_decoding', '--jsonl=x.jsonl', '--config.model.width=64']
+  flags += ['--kernels=interpret', '--skip_decoding', '--jsonl=x.jsonl']
+  flags += ['--config.model.width=64']
   assert main('sampling', PRIOR, *flags) == 0
   options = asked['options']
   assert list(options.batch_sizes) == [2, 3]
   assert options.repeats == 7 and not options.decode
+  assert options.kernels == 'interpret'
   drawing = options.sampling
   assert (drawing.temperature, drawing.top_k) == (2, 5)
   assert drawing.guidance == 3

@@ -10,9 +10,9 @@ import pytest
 
 from rq_jax.models import categorical
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
 from rq_jax.sampling import filtering
 from rq_jax.sampling import requests
+from rq_jax.sampling import steps
 from rq_jax.sampling.options import Sampling
 from tests import official
 from tests.sampling import reference
@@ -66,7 +66,7 @@ def test_top_p_keeps_the_most_likely_that_reach_p_and_ties(kind, p):
 
 @pytest.mark.parametrize('kind', _KINDS)
 def test_sorting_finds_the_keys_that_the_search_finds(kind):
-  keys = filtering._ordered_keys(_logits(kind))
+  keys = filtering.ordered_keys(_logits(kind))
   for k in (1, 7, _K):
     np.testing.assert_array_equal(
         filtering._sorted_kth(keys, k), filtering._searched_kth(keys, k)
@@ -80,7 +80,7 @@ def test_sorting_finds_the_keys_that_the_search_finds(kind):
 def test_sorting_finds_p_among_many_blocks_of_codes():
   rng = np.random.default_rng(4)
   logits = rng.normal(scale=2, size=(5, 1000)).astype(np.float32)
-  keys = filtering._ordered_keys(logits)
+  keys = filtering.ordered_keys(logits)
   last = filtering._sorted_pth(keys, np.float32(0.9007))
   kept = np.where(keys >= last, logits, -np.inf)
   np.testing.assert_array_equal(kept, reference.top_p(logits, 0.9007))
@@ -88,7 +88,7 @@ def test_sorting_finds_p_among_many_blocks_of_codes():
 
 def test_keys_keep_the_order_of_floats_and_can_be_undone():
   values = np.float32([-np.inf, -3e38, -1.5, -1e-40, 0, 1e-40, 2, np.inf])
-  keys = filtering._ordered_keys(values)
+  keys = filtering.ordered_keys(values)
   assert (np.diff(np.asarray(keys, np.int64)) > 0).all()
   np.testing.assert_array_equal(filtering._values(keys), values)
 
@@ -183,7 +183,7 @@ def test_frequencies_of_official_draws_fit_our_probabilities():
   assert (np.abs(recording['freq'] - expected) <= allowed).all()
 
 
-_filter = jax.jit(decode.filtered, static_argnums=2)
+_filter = jax.jit(steps.filtered, static_argnums=2)
 
 
 def _request(sampling, depth, size):
@@ -237,7 +237,7 @@ def test_each_depth_has_its_own_options():
 
 @jax.jit
 def _draw_filtered(logits, request, uniforms):
-  return categorical.draw(decode.filtered(logits, request, 0), uniforms)
+  return categorical.draw(steps.filtered(logits, request, 0), uniforms)
 
 
 def _draw(logits, sampling, uniforms):

@@ -28,12 +28,14 @@ class Options:
     sampling: Options of the draws.
     repeats: Number of timed calls, after one call that compiles.
     decode: Whether to time the decoder of the tokenizer, too.
+    kernels: What computes the steps, see `sampling.kernels.choice`.
   """
 
   batch_sizes: Sequence[int]
   sampling: Sampling = Sampling()
   repeats: int = 3
   decode: bool = True
+  kernels: str = 'xla'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ def of_sampling(
       'code_shape': list(prior.code_shape),
       'codebook_size': max(prior.sizes),
       'sampling': dataclasses.asdict(options.sampling),
+      'kernels': sampler.kernels,
       'layer_passes': roofline.layer_passes(prior),
       'ms_per_image': {'total': sum(parts_ms.values()), **parts_ms},
       'seconds': {part: _spread(times) for part, times in parts.items()},

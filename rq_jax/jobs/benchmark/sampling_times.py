@@ -1,6 +1,7 @@
 """Times the drawing of images, and prints the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
 from typing import Any
 
 import jax
@@ -69,7 +70,8 @@ def run(
   with jsonl_lib.writer(jsonl) as write:
     calibration = timing.calibrate(dtype)
     for name, make in models.items():
-      for found in sampling(name, make(), options, calibration):
+      sampler = dataclasses.replace(make(), kernels=options.kernels)
+      for found in sampling(name, sampler, options, calibration):
         if isinstance(found, ValueError):
           failures.append(found)
           continue

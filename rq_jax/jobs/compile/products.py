@@ -6,6 +6,7 @@ import math
 import re
 
 from rq_jax.jobs.compile import hlo
+from rq_jax.jobs.compile import pallas
 
 _DTYPES = {'bf16': 'bfloat16', 'f32': 'float32', 'f16': 'float16'}
 
@@ -157,6 +158,8 @@ def _custom(
     computation: hlo.Computation, one: hlo.Instruction
 ) -> Product | None:
   """The product of a library of the GPU; None for other custom calls."""
+  if found := pallas.described(one):
+    return _described(one, found) if found['flops'] != '0' else None
   shapes = [x.shapes[0] for x in computation.operands(one) if x.shapes]
   if 'cudnn$conv' in one.target:
     kernel = one.shapes[0] if 'Filter' in one.target else shapes[1]
@@ -184,3 +187,13 @@ def _custom(
         op_name=one.op_name,
     )
   return None
+
+
+def _described(one: hlo.Instruction, found: dict[str, str]) -> Product:
+  return Product(
+      kind='products',
+      flops=int(found['flops']),
+      dtype=found['dtype'],
+      smallest=int(found['rows']),
+      op_name=one.op_name,
+  )

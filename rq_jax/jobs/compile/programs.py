@@ -26,6 +26,7 @@ from rq_jax.sampling import Sampling
 from rq_jax.sampling import programs as programs_lib
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights as weights_lib
+from rq_jax.sampling.kernels import choice
 from rq_jax.training import stepping
 from rq_jax.typing import Device, PyTree
 
@@ -59,6 +60,8 @@ class Options:
     sampling: Options of the draws.
     dtype: Type of parameters and computation; None for that of training.
     model_parallel: Devices that share the weights of one model.
+    kernels: What computes the steps of the sampler, see
+      `sampling.kernels.choice`.
     path: Configuration file of the RQ-Transformer, beside which the RQ-VAE is
       looked for.
   """
@@ -67,6 +70,7 @@ class Options:
   sampling: Sampling = Sampling()
   dtype: str | None = None
   model_parallel: int = 1
+  kernels: str = 'xla'
   path: str | None = None
 
 
@@ -117,6 +121,8 @@ def sample(
   """
   prior = build.rqtransformer(config.model, options.dtype)
   batch, mesh = _chunk(devices, options)
+  choice.check_devices(options.kernels, devices)
+  choice.check_model(options.kernels, prior)
   asked = requests.Asked(**sampling_times.condition_of(prior, batch))
   request = requests.ask(prior, asked, sampling=options.sampling)
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
@@ -144,7 +150,10 @@ def _weights(config, prior, devices, mesh, options: Options) -> PyTree:
       partitioning.unbox(build.rqvae_variables(model)),
   )
   prepare = functools.partial(
-      weights_lib.prepare, prior, platform=devices[0].platform
+      weights_lib.prepare,
+      prior,
+      platform=devices[0].platform,
+      kernels=options.kernels,
   )
   if mesh is None:
     only = jax.sharding.SingleDeviceSharding(devices[0])

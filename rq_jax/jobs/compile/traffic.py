@@ -4,6 +4,7 @@ from collections.abc import Iterable
 import re
 
 from rq_jax.jobs.compile import hlo
+from rq_jax.jobs.compile import pallas
 
 # Read only the part of their first operand that they return.
 _SLICING = ('dynamic-slice', 'slice', 'gather')
@@ -31,6 +32,8 @@ def moved_bytes(
   Slices, and slices written in place, count only their own bytes.
   """
   operands = computation.operands(one)
+  if found := pallas.described(one):
+    return int(found['bytes'])
   if one.opcode in _SLICING:
     return 2 * _main(one.shapes)
   if one.opcode == 'slice-start':  # The result holds the operand, and a part.

@@ -22,6 +22,7 @@ from rq_jax.distributed import progress
 from rq_jax.jobs.sample.conditions import Conditions
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
+from rq_jax.sampling.kernels import choice
 from rq_jax.typing import Device
 
 _Arrays = TypeVar('_Arrays')
@@ -175,6 +176,7 @@ def restore(
     tokenizer: str | None = None,
     text_tokenizer: str | None = None,
     verify: bool = True,
+    kernels: str = 'xla',
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
@@ -190,6 +192,7 @@ def restore(
     tokenizer: Path of another copy of the tokenizer; None for the model's own.
     text_tokenizer: File for prompts; None for the file of the checkpoint.
     verify: Whether to compare files and arrays with their stored hashes.
+    kernels: What computes the steps, see `sampling.kernels.choice`.
 
   Returns:
     The sampler, and a description of its origin for the manifest.
@@ -199,6 +202,7 @@ def restore(
   """
   compilation.keep()
   mesh = mesh_of(jax.local_devices(), chunk_size, model_parallel)
+  choice.check_devices(kernels, jax.local_devices())
   stored.read_config(checkpoint, stage=2)
   step, sampler = _newest_whole(
       checkpoint,
@@ -217,12 +221,17 @@ def restore(
   ema = ema and stored.has_collection(
       checkpoint, 'ema_params', step=step, verify=verify
   )
-  return sampler, {
-      'checkpoint': str(checkpoint),
-      'step': step,
-      'ema': ema,
-      'dtype': sampler.prior.dtype,
-  }
+  origin = {'checkpoint': str(checkpoint), 'step': step, 'ema': ema}
+  sampler = dataclasses.replace(sampler, kernels=kernels)
+  return sampler, origin | _computation(sampler)
+
+
+def _computation(sampler: Sampler) -> dict[str, str]:
+  """What decides how numbers are rounded."""
+  found = {'dtype': sampler.prior.dtype}
+  if sampler.kernels != 'xla':  # Jobs of earlier versions do not name it.
+    found['kernels'] = sampler.kernels
+  return found
 
 
 def _newest_whole(

@@ -202,6 +202,20 @@ def test_all_batches_are_reported_before_one_that_has_no_room(
   assert '4/6' in capsys.readouterr().err
 
 
+def test_a_run_draws_with_the_kernels_of_its_options(monkeypatch):
+  used = []
+
+  def timed(name, sampler, options, calibration):
+    used.append((name, sampler.kernels))
+    return iter(())
+
+  monkeypatch.setattr(sampling_times, 'sampling', timed)
+  monkeypatch.setattr(timing, 'calibrate', lambda dtype: CHIP)
+  chosen = options(kernels='interpret')
+  sampling_times.run({'tiny': sampler}, chosen, dtype='float32')
+  assert used == [('tiny', 'interpret')]
+
+
 def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
   error = ValueError('tiny, batch 9: Too large.')
   found = [*records()[:1], error, *records()[1:]]

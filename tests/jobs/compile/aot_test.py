@@ -10,6 +10,7 @@ from rq_jax import config as config_lib
 from rq_jax.cli import config_flag
 from rq_jax.jobs.compile import job
 from rq_jax.jobs.compile import programs
+from rq_jax.sampling import Sampling
 
 # The whole model has 42 spatial layers and 6 depth layers. The number of
 # kernels grows linearly with the layers.
@@ -93,3 +94,32 @@ def test_two_layers_of_the_large_model_sample_on_an_h200():
   assert products == pytest.approx(flops, rel=0.01)
   assert not record['collectives']
   assert record['estimate']['total'] > 64 * weights / 4.3e12
+
+
+@needs_gpu
+@pytest.mark.slow
+def test_with_pallas_two_layers_are_half_as_many_kernels():
+  record = described(
+      LARGE,
+      what='sample',
+      target='h200',
+      changes=TWO_LAYERS,
+      batch=64,
+      dtype='bfloat16',
+      sampling=Sampling(top_p=0.92),
+      kernels='pallas',
+  )
+  (loop,) = record['loops']
+  # Four a layer, a classifier and a draw for each depth, and the inputs.
+  assert 4 * (2 + 4) + 2 * 4 < loop['kernels'] <= 48
+  weights = 2 * (6 * 12 * 1536**2 + 4 * 1536 * 16384)
+  assert weights < loop['bytes'] < 1.2 * weights
+  found = record['kernels']
+  assert found['draws']['executions'] == 64 * 4
+  assert found['attention']['executions'] == 64 * 6
+  flops = found['products']['flops'] + found['attention']['flops']
+  # Two layers attend to 32.5 positions on average.
+  attention = 2 * 2 * 2 * 1536 * 65 / 2
+  assert flops == pytest.approx(64 * 64 * (weights + attention), rel=0.01)
+  # The cache exists once: 64 x 64 positions of two layers.
+  assert record['memory']['temporaries'] < 2.5 * 64 * 64 * 2 * 2 * 1536 * 2

@@ -175,7 +175,11 @@ def test_a_step_whose_arrays_are_damaged_is_passed_over(tmp_path, monkeypatch):
 def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
   generators.export(tmp_path)
   monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices()[:1])
-  assert drawing_lib.restore(str(tmp_path), chunk_size=3)[0].mesh is None
+  restored, origin = drawing_lib.restore(
+      str(tmp_path), chunk_size=3, kernels='interpret'
+  )
+  assert restored.mesh is None
+  assert restored.kernels == origin['kernels'] == 'interpret'
 
 
 @pytest.mark.parametrize(
@@ -196,6 +200,10 @@ def test_a_chunk_is_a_hundred_that_devices_can_split(
         (
             dict(chunk_size=8, model_parallel=3),
             '3 must divide the number of .*, 8',
+        ),
+        (
+            dict(chunk_size=8, kernels='pallas'),
+            'kernels=pallas draws on one device, but there are 8.',
         ),
     ],
 )
