@@ -100,6 +100,7 @@ def _extend_jointly(
       return _attend(q, k, v, start), projected
 
     x, projected = _refine(stack, block_params, x, attend)
+    x = _stored(x, i)
     kept.append(projected)
   # Without this barrier, XLA could not know that all layers have been read.
   x, kept = jax.lax.optimization_barrier((x, kept))
@@ -137,6 +138,7 @@ def append(
       return _attend(q, k, v, len(known)), projected
 
     x, projected = _refine(stack, block_params, x, attend)
+    x = _stored(x, i)
     kept.append(projected)
   return x, kept
 
@@ -154,6 +156,13 @@ def _refine(
 
   block = transformer.Block(**dict(stack.block))
   return block.apply({'params': params}, x, method=run)
+
+
+def _stored(x: jax.Array, layer: int) -> jax.Array:
+  """The output of a layer, which every third layer stores."""
+  # XLA fuses the addition of residuals with the norms that read them, so that
+  # each norm would add up the outputs of many layers again.
+  return jax.lax.optimization_barrier(x) if layer % 3 == 2 else x
 
 
 def _by_head(projected: jax.Array) -> list[jax.Array]:
