@@ -26,7 +26,7 @@ def keep_top_k(logits: jax.Array, k: jax.Array | int) -> jax.Array:
   last = jax.lax.platform_dependent(
       keys, k, cuda=_sorted_kth, default=_searched_kth
   )
-  return jnp.where(keys >= last, logits, -jnp.inf)
+  return jnp.where(logits >= _values(last), logits, -jnp.inf)
 
 
 @jax.named_scope('draws')
@@ -46,7 +46,8 @@ def keep_top_p(logits: jax.Array, p: jax.Array | float) -> jax.Array:
   last = jax.lax.platform_dependent(
       keys, p, cuda=_sorted_pth, default=_searched_pth
   )
-  return jnp.where((keys >= last) | (p >= 1), logits, -jnp.inf)
+  lowest = jnp.where(p >= 1, -jnp.inf, _values(last))
+  return jnp.where(logits >= lowest, logits, -jnp.inf)
 
 
 def _sorted_kth(keys: jax.Array, k: jax.Array) -> jax.Array:
