@@ -188,17 +188,22 @@ def advance(
     progress = Progress(inputs=_cast(prior, inputs[:, None]), caches=caches)
     return progress, (codes, logits if keep_logits else None)
 
+  by_position = _by_position(prior, weights, request, uniforms)
+  xs = [jax.lax.dynamic_slice_in_dim(x, first, count) for x in by_position]
+  progress, drawn = jax.lax.scan(step, progress, xs)
+  codes, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), drawn)
+  return progress, codes, logits
+
+
+def _by_position(prior, weights, request, uniforms) -> tuple[jax.Array, ...]:
+  """What each position of the loop needs: arrays [T, ...]."""
   by_image = (uniforms, request.given, request.keep)
-  by_position = (
+  return (
       jnp.arange(prior.positions, dtype=jnp.int32),
       *(jnp.moveaxis(x, 1, 0) for x in by_image),
       request.guidance,
       weights.params['spatial_position'],
   )
-  xs = [jax.lax.dynamic_slice_in_dim(x, first, count) for x in by_position]
-  progress, drawn = jax.lax.scan(step, progress, xs)
-  codes, logits = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), drawn)
-  return progress, codes, logits
 
 
 def _draw_stack(
