@@ -56,12 +56,17 @@ _MAPPED = 30_000
 
 
 @pytest.hookimpl(tryfirst=True)  # Before marks are selected.
-def pytest_collection_modifyitems(items):
-  """Runs files with slow tests first, and of these the shortest first.
+def pytest_collection_modifyitems(config, items):
+  """Leaves out drills, unless `-m drill` asks for them, and sorts the tests.
 
+  Files with slow tests run first, and of these the shortest first.
   Otherwise, one worker would run a slow file at the end while others wait. The
   tests of files with few slow tests take longest.
   """
+  if 'drill' not in config.option.markexpr:
+    drills = [item for item in items if item.get_closest_marker('drill')]
+    config.hook.pytest_deselected(items=drills)
+    items[:] = [item for item in items if item not in drills]
   long = collections.Counter(item.path for item in items if _takes_long(item))
   items.sort(key=lambda i: (i.path not in long, long[i.path], i.path))
 

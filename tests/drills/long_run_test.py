@@ -1,7 +1,8 @@
 """Two processes train for an hour, and a fault happens every two minutes.
 
 RQ_JAX_DRILL_MINUTES sets the length, and RQ_JAX_DRILL_SEED the faults. In a
-shorter drill, they follow each other faster.
+shorter drill, they follow each other faster. A run that takes longer, on a busy
+machine, ends without further faults or pauses.
 """
 
 import os
@@ -136,9 +137,10 @@ def test_a_long_run_with_many_faults_ends_bit_identical(tmp_path):
   rng = np.random.default_rng(SEED)
   workdir, begun, faults = tmp_path / 'run', time.monotonic(), []
   while True:
-    started = start(workdir, pause=SECONDS_PER_STEP)
+    late = time.monotonic() - begun > 60 * MINUTES
+    started = start(workdir, pause=0 if late else SECONDS_PER_STEP)
     until = time.monotonic() + rng.uniform(0.5, 1.5) * SECONDS_BETWEEN
-    while time.monotonic() < until and started[0].poll() is None:
+    while (late or time.monotonic() < until) and started[0].poll() is None:
       time.sleep(0.1)
     if started[0].poll() is not None:
       ended = end(started, {0})
