@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import activations
 from rq_jax.models import blocks
 from rq_jax.models import linear
 from rq_jax.models import remat
@@ -17,7 +18,7 @@ from rq_jax.typing import PyTree
 BlockFields = tuple[tuple[str, Any], ...]  # By name.
 
 GELUS = {
-    'exact': lambda x: nn.gelu(x, approximate=False),
+    'exact': activations.gelu,
     'sigmoid': lambda x: x * nn.sigmoid(1.702 * x),
 }
 

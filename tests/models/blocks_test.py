@@ -61,6 +61,32 @@ def test_small_maps_are_normalized_with_the_official_epsilon():
   assert_close(apply(params, x), group_norm(params['norm'], x, 4), atol=1e-4)
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_gradients_of_a_normalization_are_those_of_its_formula(dtype):
+  def formula(params, x):
+    grouped = x.astype(jnp.float32).reshape(2, 5, 3, 2, 4)
+    mean = jnp.mean(grouped, (1, 2, 4), keepdims=True)
+    variance = jnp.var(grouped, (1, 2, 4), keepdims=True)
+    normed = (grouped - mean) / jnp.sqrt(variance + 1e-6)
+    scale, bias = (params[n].reshape(1, 1, 1, 8) for n in ('scale', 'bias'))
+    return normed.reshape(x.shape) * scale + bias
+
+  x, gradient = np.random.default_rng(1).normal(size=(2, 2, 5, 3, 8))
+  x, gradient = x.astype(dtype), gradient.astype(dtype)
+  module = blocks.GroupNorm(2, dtype)
+  params, _ = made(module, x)
+  out, pull = jax.vjp(lambda p, x: module.apply({'params': p}, x), params, x)
+  names = {name: params['norm'][name] for name in ('scale', 'bias')}
+  _, expected = jax.vjp(formula, names, x)
+  found, of_x = pull(gradient)
+  expected, expected_of_x = expected(gradient.astype(np.float32))
+  assert out.dtype == of_x.dtype == dtype
+  rounding = {'float32': 1e-5, 'bfloat16': 0.05}[dtype]
+  for name in names:
+    assert_close(found['norm'][name], expected[name], atol=10 * rounding)
+  assert_close(np.float32(of_x), np.float32(expected_of_x), atol=rounding)
+
+
 def test_a_residual_block_adds_to_its_input():
   module = blocks.ResBlock(8, groups=4)
   params, apply = made(module, maps())
