@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import bernoulli
+from rq_jax.models import upsampling
 
 
 def torch_kernel_init(summed: int, ndim: int) -> nn.initializers.Initializer:
@@ -48,6 +49,8 @@ class Conv(nn.Module):
     stride: Stride of the kernel.
     padding: Zeros before and after each axis of the map, or 'SAME'.
     dtype: Dtype of the computation; parameters are float32.
+    doubled: Whether to convolve the map at twice its resolution, by nearest
+      neighbours; only for kernels of side 3.
   """
 
   features: int
@@ -55,6 +58,7 @@ class Conv(nn.Module):
   stride: int = 1
   padding: str | tuple[int, int] = 'SAME'
   dtype: str = 'float32'
+  doubled: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -70,8 +74,13 @@ class Conv(nn.Module):
             torch_kernel_init(3, 4), (None, None, 'conv_in', 'conv_out')
         ),
         bias_init=torch_bias_init(x.shape[-1] * self.kernel_size**2),
+        conv_general_dilated=_convolve_doubled if self.doubled else None,
         name='conv',
     )(x)
+
+
+def _convolve_doubled(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+  return upsampling.convolve(x, kernel)
 
 
 class GroupNorm(nn.Module):
@@ -212,5 +221,5 @@ class Upsample(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Doubles a map: [B, H, W, C] -> [B, 2H, 2W, C]."""
-    x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-    return Conv(x.shape[-1], dtype=self.dtype, name='conv')(x)
+    conv = Conv(x.shape[-1], dtype=self.dtype, doubled=True, name='conv')
+    return conv(x)
