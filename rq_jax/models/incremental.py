@@ -197,6 +197,7 @@ def _positions(length: int) -> jax.Array:
   return jnp.arange(length, dtype=jnp.int32)[None, None, :, None]
 
 
+@jax.named_scope('attention')  # For who reads compiled programs.
 def _attend(
     q: jax.Array, k: jax.Array, v: jax.Array, start: jax.Array | int
 ) -> jax.Array:

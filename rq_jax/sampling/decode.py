@@ -135,7 +135,12 @@ def start(
     caches = jax.lax.with_sharding_constraint(caches, split)
   if known:
     _, caches = incremental.extend(
-        stack, weights.spatial_blocks, inputs[:, :known], caches, 0
+        stack,
+        weights.spatial_blocks,
+        inputs[:, :known],
+        caches,
+        0,
+        length=known,
     )
   return Progress(inputs=inputs[:, known:], caches=caches)
 

@@ -1,10 +1,10 @@
 """In bfloat16 models, scores and logits are computed in float32."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rq_jax.models import code_layers
+from rq_jax.models import incremental
 from rq_jax.models import transformer
 
 _BFLOAT16 = jnp.dtype('bfloat16')
@@ -37,14 +37,13 @@ def test_scores_of_attention_are_not_rounded():
   expected = mass / mass.sum(axis=1, keepdims=True) @ x[0]
 
   whole = attention.apply({'params': params}, x)
-  zeros = jnp.zeros((1, 1, 3, width), _BFLOAT16)
-  first, caches = attention.apply(
-      {'params': params}, x[:, :2], (zeros, zeros), 0, method='extend'
-  )
-  last, _ = attention.apply(
-      {'params': params}, x[:, 2:], caches, 2, method='extend'
-  )
-  for attended in (whole, jnp.concatenate([first, last], axis=1)):
+  heads = jnp.asarray(x[:, None], _BFLOAT16)  # [B, N, S, E/N]
+  steps = []
+  for start, stop in ((0, 2), (2, 3)):
+    known = heads[:, :, :stop]
+    q = heads[:, :, start:stop]
+    steps.append(incremental._attend(q, known, known, start))
+  for attended in (whole, jnp.concatenate(steps, axis=2)[:, 0]):
     assert attended.dtype == _BFLOAT16
     # The weights have eight bits, and so has the result.
     np.testing.assert_allclose(
@@ -94,18 +93,3 @@ def test_logits_are_not_rounded():
       assert logits.dtype == jnp.float32
       np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
       assert _rounds(logits).mean() > 0.9
-
-
-def test_what_lies_behind_new_positions_is_not_read():
-  """If `start` is an int, even NaN there has no effect."""
-  attention = transformer.Attention(width=8, heads=2)
-  rng = np.random.default_rng(1)
-  x = rng.normal(size=(2, 3, 8)).astype(np.float32)
-  variables = attention.init(jax.random.key(0), x)
-  caches = (np.full((2, 2, 5, 4), np.nan, np.float32),) * 2
-  attended, caches = attention.apply(variables, x, caches, 0, method='extend')
-  np.testing.assert_allclose(
-      attended, attention.apply(variables, x), rtol=1e-5, atol=1e-6
-  )
-  assert np.isnan(caches[0][:, :, 3:]).all()
-  assert np.isfinite(caches[0][:, :, :3]).all()

@@ -253,6 +253,7 @@ def test_options_of_blocks_reach_both_stacks():
       dropout=0.3,
       attention_dropout=0.2,
       dtype='bfloat16',
+      gradient_dtype='float32',
   )
   model = tiny(**options, depth_gelu='exact', remat='full', depth_layers=3)
   spatial, depth = model.make_spatial_stack(), model.make_depth_stack()

@@ -38,6 +38,8 @@ _PROJECTIONS = re.compile(
     r'/(?:query_key_value|query|key|value|out|proj\w*)(?:/|$)'
 )
 _DRAWS = re.compile(r'/(?:draws|soft_codes)(?:/|$)')
+# Of the products in the above, these only add up what is drawn from.
+_SUMS_OF_DRAWS = re.compile(r'/draws(?:/|$)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,8 @@ def _kind_of_product(
   if not names[0]:  # Compilers drop the names of products that they rewrite.
     neighbours = (*place.operands(one), *place.users[one.name])
     names = [each.op_name for each in neighbours]
+  if any(map(_SUMS_OF_DRAWS.search, names)):
+    return 'draws'
   if any(
       _ATTENTION.search(name) and not _PROJECTIONS.search(name)
       for name in names
