@@ -5,6 +5,7 @@ import contextlib
 from typing import Any, cast
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from rq_jax import files
 from rq_jax.config import Experiment
@@ -79,11 +80,16 @@ def uncached() -> Iterator[None]:
   """
   # JAX adds its options when it is imported, unseen by type checkers.
   kept = cast(Any, jax.config).jax_enable_compilation_cache
-  jax.config.update('jax_enable_compilation_cache', False)
+  _set_cache(False)
   try:
     yield
   finally:
-    jax.config.update('jax_enable_compilation_cache', kept)
+    _set_cache(kept)
+
+
+def _set_cache(enabled: bool) -> None:
+  jax.config.update('jax_enable_compilation_cache', enabled)
+  compilation_cache.reset_cache()  # JAX reads the above only once.
 
 
 def _check_stage(config: Experiment, what: str) -> None:

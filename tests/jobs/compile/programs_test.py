@@ -18,6 +18,7 @@ from rq_jax.jobs.compile import programs
 from rq_jax.jobs.plan import flops
 from rq_jax.jobs.plan import problem as problem_lib
 from rq_jax.models import build
+from rq_jax.models import upsampling
 from rq_jax.sampling import Sampling
 from rq_jax.training import run
 from rq_jax.training import stepping
@@ -56,7 +57,11 @@ def counted_flops(kernels):
     # The compiler also sums biases and attends to 4 positions with products.
     [(tiny.stage2_config(), 1.15), (tiny.stage1_config(), 1.15)],
 )
-def test_a_training_step_has_the_operations_of_its_jaxpr(config, most):
+def test_a_training_step_has_the_operations_of_its_jaxpr(
+    config, most, monkeypatch
+):
+  # On CPUs, upsampling has fewer products than are counted.
+  monkeypatch.setattr(upsampling, 'in_four', upsampling.after_repeating)
   program = programs.train(config, ONE)
   problem = problem_lib.problem(config, program.mesh)
   state = partitioning.unbox(problem.state)
