@@ -15,7 +15,7 @@ def define() -> flags.FlagValues:
   config_flag.define(
       values,
       'Configuration file of an RQ-Transformer, which gets random weights; for'
-      ' data, of any experiment. --config.FIELD=VALUE sets one of its fields.',
+      ' training and data, of any experiment. --config.FIELD=VALUE sets one of its fields.',
   )
   command.define_path(
       'checkpoint',
@@ -45,15 +45,16 @@ def _define_measuring(values: flags.FlagValues) -> None:
       None,
       ['float32', 'bfloat16'],
       'Type of weights and computation; by default float32 on CPUs and bfloat16'
-      ' on other devices.',
+      ' on other devices. For training: type of computation; by default that of'
+      ' --config.',
       flag_values=values,
   )
   flags.DEFINE_list(
       'batch_size',
       None,
       'Numbers of images drawn at once, such as 1,8,64; by default 1,8,64, or'
-      ' 100,200 with --figure4. For filters: numbers of rows of logits; by'
-      ' default 4.',
+      ' 100,200 with --figure4. For training: images of a step; by default that'
+      ' of --config. For filters: numbers of rows of logits; by default 4.',
       flag_values=values,
   )
   flags.DEFINE_integer(

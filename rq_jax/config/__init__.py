@@ -7,6 +7,7 @@ sections      data, optimizer, length of a run, mesh
 source_table  the table of data sources
 rules         the rules that an experiment must follow to be trained
 model_rules   the rules that a network must follow to be built
+plain         what stands in for a ConfigDict where it is not installed
 recipes       the settings that the experiments of the paper share
 reading       reads configuration files and the config.json of runs
 fields        how a field is declared, and which values it accepts

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from rq_jax.config import fields
 from rq_jax.config import losses
 from rq_jax.config import models
+from rq_jax.config import plain
 from rq_jax.config import rules
 from rq_jax.config import schema
 from rq_jax.config import sections
@@ -148,10 +149,14 @@ def check(raw: Mapping[str, Any], *, with_data: bool = True) -> Experiment:
 def template(stage: int) -> Any:
   """A locked ConfigDict of all fields with their defaults, to be filled in.
 
-  Optional fields, such as paths, hold placeholders of their type.
+  Optional fields, such as paths, hold placeholders of their type. Without
+  ml_collections, it is a `plain.PlainConfig`.
   """
   # Imported here, because code that only runs models does not need it.
-  from ml_collections import config_dict
+  try:
+    from ml_collections import config_dict
+  except ImportError:
+    return _plain(KINDS[stage])
 
   def of(kind: type) -> dict[str, Any]:
     values = {}
@@ -170,6 +175,12 @@ def template(stage: int) -> Any:
     return values | {name: of(section) for name, section in inner}
 
   return config_dict.ConfigDict(of(KINDS[stage])).lock()
+
+
+def _plain(kind: type) -> plain.PlainConfig:
+  values = {name: known.default for name, known in schema.table(kind).items()}
+  inner = {name: _plain(part) for name, part in schema.sections(kind).items()}
+  return plain.PlainConfig(values | inner)
 
 
 def to_dict(experiment: schema.Section) -> dict[str, Any]:

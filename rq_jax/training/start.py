@@ -1,6 +1,6 @@
 """The state that a run starts from: a checkpoint, other weights, or neither."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils import epath
@@ -83,16 +83,34 @@ def open_state(
   if config.init_from is not None:
     weights = _weights(config.init_from, stage.weights, abstract, shardings)
 
-  def init(task, rng):
-    return partitioning.unbox(stage.init_state(task, rng))
-
-  with console.compiling('the initialization'):
-    state = jax.jit(init, out_shardings=shardings)(task, rng)
+  state = initialize(stage.init_state, task, rng, shardings)
   state = state.replace(**weights)
   if weights and state.ema_params is not None:
     ema = jax.tree.map(lambda p: p.copy(), state.params)
     state = state.replace(ema_params=ema)
   return state, shardings, {}
+
+
+def initialize(
+    init_state: Callable[..., PyTree],
+    task: Any,
+    rng: jax.Array,
+    shardings: PyTree,
+) -> PyTree:
+  """A new state, unboxed, on the devices of its shardings.
+
+  Args:
+    init_state: (task, rng) -> state, boxed.
+    task: The first argument.
+    rng: The key of the whole run.
+    shardings: Shardings of the state.
+  """
+
+  def init(task, rng):
+    return partitioning.unbox(init_state(task, rng))
+
+  with console.compiling('the initialization'):
+    return jax.jit(init, out_shardings=shardings)(task, rng)
 
 
 def _weights(

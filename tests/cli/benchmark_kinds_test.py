@@ -1,4 +1,4 @@
-"""Flags of `benchmark filters`, `precision`, `constants` and `data`."""
+"""Flags of the benchmarks besides `benchmark sampling`."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from rq_jax.jobs.benchmark import constants
 from rq_jax.jobs.benchmark import filters
 from rq_jax.jobs.benchmark import loading
 from rq_jax.jobs.benchmark import precision
+from rq_jax.jobs.benchmark import training_steps
 from tests.jobs import generators
 
 
@@ -24,6 +25,7 @@ def asked(monkeypatch):
       (constants, 'run'),
       (precision, 'compare'),
       (loading, 'run'),
+      (training_steps, 'run'),
   ):
     monkeypatch.setattr(
         module, name, lambda *args, **kwargs: calls.append((args, kwargs))
@@ -71,9 +73,30 @@ def test_data_is_that_of_the_experiment(asked):
   assert two == {'workers': [0, 2], 'num_images': 9, 'repeats': 2, 'jsonl': 'x'}
 
 
+def test_training_is_timed_for_each_batch_in_the_dtype(asked):
+  config = 'configs/imagenet256/rqvae.py'
+  assert main('training', f'--config={config}') == 0
+  options = ['--batch_size=4,8', '--dtype=bfloat16', '--jsonl=x']
+  change = '--config.model.channels=64'
+  assert main('training', f'--config={config}', change, *options) == 0
+  ((path, (first,)), one), ((_, (small, large)), two) = asked
+  assert path == config
+  assert (first.data.batch_size, first.model.dtype) == (128, 'float32')
+  assert (small.data.batch_size, large.data.batch_size) == (4, 8)
+  assert small.model.dtype == large.model.dtype == 'bfloat16'
+  assert small.model.channels == 64
+  assert one == {'repeats': 3, 'jsonl': None}
+  assert two == {'repeats': 3, 'jsonl': 'x'}
+
+
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
+        (['training'], '--config must be given'),
+        (
+            ['training', '--config=configs/digits/rqvae.py', '--batch_size=0'],
+            '--batch_size=0 must be whole numbers of at least 1',
+        ),
         (['precision'], '--checkpoint must be given'),
         (['precision', '--num_images=0'], '--num_images=0'),
         (['filters', '--batch_size=0'], '--batch_size=0 must be whole'),

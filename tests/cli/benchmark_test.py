@@ -33,7 +33,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
-        ([PRIOR], 'No benchmark is given. Give one of sampling, filters'),
+        ([PRIOR], 'No benchmark is given. Give one of sampling, training'),
         (
             ['drawing', PRIOR],
             'There is no benchmark drawing. Give one of sampling',

@@ -95,7 +95,7 @@ def of_sampling(
       'kernels': sampler.kernels,
       'layer_passes': roofline.layer_passes(prior),
       'ms_per_image': {'total': sum(parts_ms.values()), **parts_ms},
-      'seconds': {part: _spread(times) for part, times in parts.items()},
+      'seconds': {part: spread(times) for part, times in parts.items()},
       'cpu_seconds': {part: times.cpu_median for part, times in parts.items()},
       'compile_seconds': {
           part: {'first_call': times.compilation, 'compiler': times.compiler}
@@ -112,7 +112,8 @@ def of_sampling(
   }
 
 
-def _spread(times: Timing) -> dict[str, float]:
+def spread(times: Timing) -> dict[str, float]:
+  """Median, least and largest seconds of a call."""
   return {
       'median': times.median,
       'min': min(times.seconds),
@@ -123,7 +124,7 @@ def _spread(times: Timing) -> dict[str, float]:
 def _beside(bare: Timing, autoregression: Timing) -> Record:
   """Times of only the products, and the autoregression's ratio to them."""
   return {
-      'seconds': _spread(bare),
+      'seconds': spread(bare),
       'cpu_seconds': bare.cpu_median,
       'ratio': autoregression.median / bare.median,
       # The more reliable ratio if other programs use the same CPUs.

@@ -13,6 +13,7 @@ from rq_jax.config import RQTransformerConfig
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
 from rq_jax.jobs.benchmark import bare_products
+from rq_jax.jobs.benchmark import failures as failures_lib
 from rq_jax.jobs.benchmark import jsonl as jsonl_lib
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import text_tables
@@ -27,9 +28,6 @@ from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 from rq_jax.sampling import requests
 from rq_jax.typing import PyTree
-
-# Errors of batches that need more memory than there is.
-_FAILURES = (ValueError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 def default_dtype() -> str:
@@ -106,8 +104,11 @@ def sampling(
     for batch in options.batch_sizes:
       try:
         timed.append(draw(sampler, batch, options))
-      except _FAILURES as error:
-        failures.append(ValueError(_why(name, batch, error)))
+      except failures_lib.FAILURES as error:
+        why = failures_lib.sentence(
+            name, batch, error, instead='a smaller --batch_size'
+        )
+        failures.append(ValueError(why))
       bar.update()
     weights = bare_products.weights(sampler.prior) if timed else None
     for found in timed:
@@ -160,11 +161,3 @@ def time_products(
   """Times only the matrix products of drawing, for a number of rows."""
   x = jnp.ones((rows, prior.width), jnp.dtype(prior.dtype))
   return timing.measure(lambda: bare_products.run(prior, weights, x), repeats)
-
-
-def _why(name: str, batch: int, error: Exception) -> str:
-  """The error text for a batch that could not be drawn."""
-  text = str(error)
-  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in text:
-    text = 'There is not enough memory. Give a smaller --batch_size.'
-  return f'{name}, batch {batch}: {text}'

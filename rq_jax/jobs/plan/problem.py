@@ -34,6 +34,7 @@ class Problem:
     task: Everything that stays fixed over a run.
     state: The initial state; parameters are boxed with their logical axes.
     batch: A training batch.
+    init_state: (task, rng) -> the initial state, boxed.
     train_step: (task, unboxed state, batch) -> (state, metrics).
     forward: (task, unboxed state) -> the model's output for one example.
     notes: Sentences about missing or uncounted parts.
@@ -42,6 +43,7 @@ class Problem:
   task: Any
   state: PyTree
   batch: Mapping[str, jax.ShapeDtypeStruct]
+  init_state: Callable[..., PyTree]
   train_step: Callable[..., Any]
   forward: Callable[..., jax.Array]
   notes: tuple[str, ...]
@@ -59,7 +61,13 @@ def problem(
 def _problem(stage: Any, task: Any, **fields: Any) -> Problem:
   rng = jax.eval_shape(lambda: jax.random.key(0))
   state = jax.eval_shape(stage.init_state, task, rng)
-  return Problem(task=task, state=state, train_step=stage.train_step, **fields)
+  return Problem(
+      task=task,
+      state=state,
+      init_state=stage.init_state,
+      train_step=stage.train_step,
+      **fields,
+  )
 
 
 def _stage1(config: RQVAEExperiment, mesh) -> Problem:
