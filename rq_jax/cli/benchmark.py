@@ -26,12 +26,10 @@ times at batch 200.
   python -m rq_jax benchmark training --batch_size=16,32 --dtype=bfloat16 \
       --config=configs/imagenet256/rqvae.py
 
-`training` takes steps of the experiment --config on all devices of this machine
-(see config.mesh), with random images, or features, and random networks: neither
-data nor weights need to exist. It is the step that `train` compiles. For each
-batch size it prints the seconds of a step, images per second, seconds to
-compile, peak memory, and the share of the chip's peak. --dtype sets
-config.model.dtype.
+`training` takes steps of the experiment --config on all devices of this
+machine, with random data and networks. It is the step that `train` compiles.
+For each batch size it prints the seconds of a step, images per second, seconds
+to compile, peak memory, and the share of the chip's peak.
 
   python -m rq_jax benchmark data --config=configs/imagenet256/rqvae.py \
       --config.data.path=data/imagenet --workers=0,2,4
@@ -44,11 +42,13 @@ consumes on several chips.
   python -m rq_jax benchmark filters
   python -m rq_jax benchmark precision --checkpoint=runs/digits/rqtransformer
   python -m rq_jax benchmark constants
+  python -m rq_jax benchmark device --out=device.json
 
 `filters` times top-k and top-p on 16384 codes against sorting. `precision`
 compares a generator in bfloat16 with itself in float32: divergence by depth,
 changed codes and changed pixels. `constants` measures how much of a device's
-peak is reached, to predict run times.
+peak is reached, to predict run times. `device` measures in one go what only a
+device can show: see launch/device_check.sh.
 """
 
 from collections.abc import Callable
@@ -63,15 +63,24 @@ from rq_jax.cli import config_flag
 from rq_jax.cli import drawing_flags
 from rq_jax.distributed import console
 
-KINDS = ('sampling', 'training', 'filters', 'precision', 'constants', 'data')
-# Flags that each benchmark reads. `sampling` reads all except --num_images and
-# --workers.
+KINDS = (
+    'sampling',
+    'training',
+    'filters',
+    'precision',
+    'constants',
+    'data',
+    'device',
+)
+# Flags that each benchmark reads. `sampling` reads all except _OTHERS.
+_OTHERS = {'num_images', 'workers', *benchmark_flags.DEVICE}
 _READ = {
     'data': {'config', 'workers', 'num_images', 'repeats', 'jsonl'},
     'training': {'config', 'batch_size', 'dtype', 'repeats', 'jsonl'},
     'filters': {'batch_size', 'repeats'},
     'precision': {'checkpoint', 'num_images'},
     'constants': {'dtype', 'repeats'},
+    'device': set(benchmark_flags.DEVICE),
 }
 # Benchmarks of an experiment.
 _CONFIGURED = ('sampling', 'training', 'data')
@@ -103,7 +112,7 @@ def _time(
         f'--config.{changes[0][0]} has no meaning here, because it sets a field'
         ' of --config, which is not used. Leave it out.'
     )
-  read = _READ.get(kind, set(values) - {'num_images', 'workers'})
+  read = _READ.get(kind, set(values) - _OTHERS)
   for name in values:
     if values[name].present and name not in read:
       command.refuse(values, name, unless=False)
@@ -114,6 +123,7 @@ def _time(
       'precision': _precision,
       'constants': _constants,
       'data': functools.partial(_data, changes),
+      'device': _device,
   }
   kinds[kind](values)
 
@@ -145,6 +155,13 @@ def _constants(values: flags.FlagValues) -> None:
   from rq_jax.jobs.benchmark import constants
 
   console.tell(constants.table(constants.run(values.dtype, values.repeats)))
+
+
+def _device(values: flags.FlagValues) -> None:
+  command.require(values, 'out')
+  from rq_jax.jobs.benchmark.device import job
+
+  job.run(values.out, small=values.small, minutes=values.minutes)
 
 
 def _data(changes: config_flag.Changes, values: flags.FlagValues) -> None:

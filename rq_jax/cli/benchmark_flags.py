@@ -6,6 +6,8 @@ from rq_jax.cli import command
 from rq_jax.cli import config_flag
 from rq_jax.cli import drawing_flags
 
+# Flags that only `benchmark device` reads.
+DEVICE = ('out', 'small', 'minutes')
 _SIZES = ('small', 'medium', 'large', 'huge')
 
 
@@ -15,7 +17,8 @@ def define() -> flags.FlagValues:
   config_flag.define(
       values,
       'Configuration file of an RQ-Transformer, which gets random weights; for'
-      ' training and data, of any experiment. --config.FIELD=VALUE sets one of its fields.',
+      ' training and data, of any experiment. --config.FIELD=VALUE sets one of'
+      ' its fields.',
   )
   command.define_path(
       'checkpoint',
@@ -107,5 +110,26 @@ def _define_output(values: flags.FlagValues) -> None:
       None,
       _SIZES,
       'With --figure4: size of the models; by default huge, as in the paper.',
+      flag_values=values,
+  )
+  _define_device(values)
+
+
+def _define_device(values: flags.FlagValues) -> None:
+  """Defines the flags of the device check; see `DEVICE`."""
+  command.define_path(
+      'out', None, 'For device: file of the results, of JSON.', values
+  )
+  flags.DEFINE_bool(
+      'small',
+      False,
+      'For device: try the check with tiny models, on any device.',
+      flag_values=values,
+  )
+  flags.DEFINE_float(
+      'minutes',
+      11.0,
+      'For device: time after which no long case starts.',
+      lower_bound=0.0,
       flag_values=values,
   )

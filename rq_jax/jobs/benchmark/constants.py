@@ -35,23 +35,32 @@ class Constant:
   unit: str
 
 
-def run(dtype: str | None, repeats: int) -> list[Constant]:
+def run(
+    dtype: str | None, repeats: int, *, scale: int | None = None
+) -> list[Constant]:
   """Measures all constants on the first device.
 
   Args:
     dtype: Type of products and convolutions; None for
       `sampling_times.default_dtype`.
     repeats: Number of timed calls of each function.
+    scale: Divides the sizes of arrays, for tests; None for the default of the
+      platform.
   """
   dtype = dtype or sampling_times.default_dtype()
-  chip = timing.calibrate(dtype)
+  sizes = dict(side=2048 // scale, copied=2**28 // scale**2) if scale else {}
+  chip = timing.calibrate(dtype, **sizes)
   peak, rate = chip.flops(dtype), chip.bytes_per_second
   # On accelerators, the shapes of the paper's model of 1.4 billion parameters.
-  scale = 4 if jax.default_backend() == 'cpu' else 1
+  on_cpu = jax.default_backend() == 'cpu'
+  less = {'scale': scale} if scale else {}
+  scale = scale or (4 if on_cpu else 1)
   rows, width, codes = 512 // scale, 1536 // scale, 16384 // scale
   side, channels = 256 // scale, 128 // scale
   chain = _chain_flops(rows, width, dtype, repeats)
-  convolution = _convolution_flops(16 // scale, side, channels, dtype, repeats)
+  convolution = _convolution_flops(
+      max(16 // scale, 1), side, channels, dtype, repeats
+  )
   passes = _sort_seconds(rows, codes, repeats) * rate / (16 * rows * codes)
   found = [
       ('peak of a large product', peak / 1e12, 'TFLOP/s'),
@@ -72,8 +81,8 @@ def run(dtype: str | None, repeats: int) -> list[Constant]:
           for name, gap in _gaps(repeats).items()
       ),
   ]
-  if jax.default_backend() == 'cpu':
-    found += cpu_rates.described(cpu_rates.measure(repeats))
+  if on_cpu:
+    found += cpu_rates.described(cpu_rates.measure(repeats, **less))
   return [Constant(name=n, value=v, unit=unit) for n, v, unit in found]
 
 

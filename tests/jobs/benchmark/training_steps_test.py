@@ -75,7 +75,7 @@ def test_a_record_has_the_times_of_a_step_and_its_share_of_the_peak(
   assert [
       row
       for row in text.splitlines()
-      if row.split()[:6] == '8 2 1 4 7 4'.split()
+      if row.split()[:6] == ['8', '2', '1', '4', '7', '4']
   ]
   assert json.dumps(record) in text
 
