@@ -47,8 +47,7 @@ consumes on several chips.
 `filters` times top-k and top-p on 16384 codes against sorting. `precision`
 compares a generator in bfloat16 with itself in float32: divergence by depth,
 changed codes and changed pixels. `constants` measures how much of a device's
-peak is reached, to predict run times. `device` measures in one go what only a
-device can show: see launch/device_check.sh.
+peak is reached, to predict run times. `device` is launch/device_check.sh.
 """
 
 from collections.abc import Callable

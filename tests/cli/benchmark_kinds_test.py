@@ -9,6 +9,7 @@ from rq_jax.jobs.benchmark import filters
 from rq_jax.jobs.benchmark import loading
 from rq_jax.jobs.benchmark import precision
 from rq_jax.jobs.benchmark import training_steps
+from rq_jax.jobs.benchmark.device import job
 from tests.jobs import generators
 
 
@@ -89,9 +90,25 @@ def test_training_is_timed_for_each_batch_in_the_dtype(asked):
   assert two == {'repeats': 3, 'jsonl': 'x'}
 
 
+def test_a_device_check_gets_its_file_and_time(monkeypatch):
+  calls = []
+  monkeypatch.setattr(
+      job, 'run', lambda path, **options: calls.append((path, options))
+  )
+  assert main('device', '--out=x.json') == 0
+  assert main('device', '--out=y.json', '--small', '--minutes=3') == 0
+  assert calls == [
+      ('x.json', {'small': False, 'minutes': 11.0}),
+      ('y.json', {'small': True, 'minutes': 3.0}),
+  ]
+
+
 @pytest.mark.parametrize(
     ('argv', 'words'),
     [
+        (['device'], '--out must be given'),
+        (['device', '--out=x', '--dtype=float32'], '--dtype=float32 has no'),
+        (['filters', '--out=x'], '--out=x has no meaning here'),
         (['training'], '--config must be given'),
         (
             ['training', '--config=configs/digits/rqvae.py', '--batch_size=0'],
