@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rq_jax import config as config_lib
 from rq_jax.config import RQTransformerConfig
@@ -20,6 +21,7 @@ from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import PyTree
 
 _PIXELS = 256  # Shorter side of the images.
+_SMALL = 2**20  # Numbers of a leaf that is made on the host.
 
 
 def sampler(
@@ -58,10 +60,11 @@ def draw(
     seed: int,
     scale: Callable[[jax.ShapeDtypeStruct], float] = lambda leaf: 0.02,
 ) -> PyTree:
-  """Normal numbers in the shapes and dtypes of a tree, made on the device.
+  """Normal numbers in the shapes and dtypes of a tree.
 
-  Leaves are made one at a time and directly in their dtype, so that this needs
-  little more memory than the tree itself.
+  Large leaves are made on the device, one at a time and directly in their
+  dtype, so that this needs little more memory than the tree itself. Small ones
+  are made on the host, because each shape would be one more program to compile.
 
   Raises:
     ValueError: If the seed is not in [0, 2**32).
@@ -69,8 +72,11 @@ def draw(
   config_lib.check_seed(seed)
   leaves, structure = jax.tree.flatten(abstract)
   keys = jax.random.split(jax.random.key(seed), len(leaves))
+  rng = np.random.default_rng(seed)
   drawn = [
       _normal(leaf.shape, leaf.dtype, scale(leaf), key)
+      if leaf.size > _SMALL
+      else jnp.asarray(rng.normal(0, scale(leaf), leaf.shape), leaf.dtype)
       for key, leaf in zip(keys, leaves)
   ]
   return jax.tree.unflatten(structure, drawn)

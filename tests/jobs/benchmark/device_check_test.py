@@ -19,6 +19,17 @@ from rq_jax.jobs.benchmark.device import sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
+_STEP = {
+    'batch_size': 4,
+    'accumulate': 2,
+    'dtype': 'float32',
+    'seconds': {'median': 2.0, 'min': 1.0, 'max': 3.0},
+    'images_per_second': 2.0,
+    'peak': {'share': 0.25},
+    'peak_memory': {'bytes': 2**31},
+    'compile_seconds': {'first_call': 9.0},
+}
+
 
 def _page():
   spec = importlib.util.spec_from_file_location(
@@ -31,7 +42,10 @@ def _page():
 
 @pytest.mark.slow
 def test_the_small_check_measures_every_part(tmp_path, monkeypatch):
-  # Their rates have tests of their own, and many programs.
+  # These have tests of their own, and many programs.
+  monkeypatch.setattr(
+      job.training_steps, 'measure', lambda name, config, repeats: _STEP
+  )
   monkeypatch.setattr(job.constants.cpu_rates, 'measure', lambda *_, **__: None)
   monkeypatch.setattr(job.constants.cpu_rates, 'described', lambda _: [])
   one = jax.local_devices()[:1]
@@ -62,6 +76,8 @@ def test_the_small_check_measures_every_part(tmp_path, monkeypatch):
   text = _page().tables(record)
   assert '| interpret | 16 | 100.00% | 100.00% | 100.0% |' in text
   assert text.count('\n| draw') == 2
+  row = '| stage 2 | 4 | 2 | float32 | 2 | 1 | 3 | 2 | 25.0% | 2.0 | 9 |'
+  assert row in text
 
 
 def test_the_full_check_is_of_the_published_models():
