@@ -191,7 +191,9 @@ def table(records: Sequence[measured.Record]) -> str:
     rows.append(
         (
             str(record['batch_size']),
-            *(f'{seconds[n]:.3g}' for n in ('median', 'min', 'max')),
+            f'{seconds["median"]:.3g}',
+            f'{seconds["min"]:.3g}',
+            f'{seconds["max"]:.3g}',
             f'{record["cpu_seconds"]:.3g}',
             f'{record["images_per_second"]:.3g}',
             f'{record["peak"]["share"]:.1%}',

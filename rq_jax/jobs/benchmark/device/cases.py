@@ -8,7 +8,9 @@ from typing import Any
 from rq_jax import config as config_lib
 from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerConfig
+from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEConfig
+from rq_jax.config import RQVAEExperiment
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[4] / 'configs/imagenet256'
 _STAGE1 = 'rqvae.py'
@@ -50,14 +52,18 @@ class Cases:
   repeats: int
 
   @property
-  def rqvae(self) -> Experiment:
+  def rqvae(self) -> RQVAEExperiment:
     """The experiment of stage 1."""
-    return _load(_STAGE1, self.stage1)
+    loaded = _load(_STAGE1, self.stage1)
+    assert isinstance(loaded, RQVAEExperiment)
+    return loaded
 
   @property
-  def rqtransformer(self) -> Experiment:
+  def rqtransformer(self) -> RQTransformerExperiment:
     """The experiment of stage 2."""
-    return _load(_STAGE2, self.stage2)
+    loaded = _load(_STAGE2, self.stage2)
+    assert isinstance(loaded, RQTransformerExperiment)
+    return loaded
 
   @property
   def greedy_prior(self) -> RQTransformerConfig:
@@ -69,7 +75,6 @@ class Cases:
   def tokenizer_of(self, prior: RQTransformerConfig) -> RQVAEConfig:
     """The RQ-VAE whose codes a prior models."""
     model = self.rqvae.model
-    assert isinstance(model, RQVAEConfig)
     return dataclasses.replace(model, codebook_size=prior.codebook_size)
 
 
