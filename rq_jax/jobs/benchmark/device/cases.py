@@ -68,7 +68,7 @@ class Cases:
   @property
   def greedy_prior(self) -> RQTransformerConfig:
     """The RQ-Transformer whose greedy codes are compared."""
-    model = _load(_STAGE2, self.stage2 | self.greedy).model
+    model = _load(_STAGE2, {**self.stage2, **self.greedy}).model
     assert isinstance(model, RQTransformerConfig)
     return model
 

@@ -133,12 +133,14 @@ def _attention(prior, rows, interpret) -> Compared:
   position = jnp.int32(prior.positions // 2)
 
   def kernel(rows, weights, cache):
+    norm, heads = weights
     return attention.attend(
-        rows, *weights, cache, position, interpret=interpret
+        rows, norm, heads, cache, position, interpret=interpret
     )
 
   def plain(rows, weights, cache):
-    return attention.plain(rows.x, *weights, cache, position)
+    norm, heads = weights
+    return attention.plain(rows.x, norm, heads, cache, position)
 
   return Compared(kernel, plain, norms.measure(x), _heads(prior), tuple(cache))
 
@@ -150,15 +152,15 @@ def _depth_attention(prior, rows, interpret) -> Compared:
   )
 
   def kernel(given, weights, state):
-    rows, earlier = given
-    return (
-        depth_attention.attend(rows, *weights, earlier, interpret=interpret),
-        state,
+    (rows, earlier), (norm, heads) = given, weights
+    attended = depth_attention.attend(
+        rows, norm, heads, earlier, interpret=interpret
     )
+    return attended, state
 
   def plain(given, weights, state):
-    rows, earlier = given
-    return depth_attention.plain(rows.x, *weights, earlier), state
+    (rows, earlier), (norm, heads) = given, weights
+    return depth_attention.plain(rows.x, norm, heads, earlier), state
 
   given = norms.measure(x), [tuple(pair) for pair in earlier]
   return Compared(kernel, plain, given, _heads(prior))
@@ -176,8 +178,8 @@ def _add(prior, rows, interpret, *, inputs: int) -> Compared:
   )
 
   def fused(given, weights, state):
-    x, residual = given
-    added = products.add(x, *weights, residual, interpret=interpret)
+    (x, residual), (kernel, bias) = given, weights
+    added = products.add(x, kernel, bias, residual, interpret=interpret)
     return added.x, state
 
   def plain(given, weights, state):
@@ -221,16 +223,18 @@ def _project(prior, rows, interpret, *, classifier: bool) -> Compared:
 def _draws(prior, rows, interpret, *, top_p: float | None) -> Compared:
   logits, _ = _draw((rows, max(prior.sizes)), (1,), dtype='float32')
   uniforms = jax.random.uniform(jax.random.key(1), (rows,), jnp.float32)
-  options = jnp.ones(prior.depth, jnp.float32), None
+  options: dict[str, Any] = {'temperature': jnp.ones(prior.depth, jnp.float32)}
   if top_p is not None:
-    options += (jnp.full(prior.depth, top_p, jnp.float32),)
+    options['top_p'] = jnp.full(prior.depth, top_p, jnp.float32)
 
   def fused(uniforms, logits, state):
-    codes = draws.draw(logits, uniforms, *options, depth=0, interpret=interpret)
+    codes = draws.draw(
+        logits, uniforms, **options, depth=0, interpret=interpret
+    )
     return codes, state
 
   def plain(uniforms, logits, state):
-    return draws.plain(logits, uniforms, *options, depth=0), state
+    return draws.plain(logits, uniforms, **options, depth=0), state
 
   return Compared(fused, plain, uniforms, logits)
 
