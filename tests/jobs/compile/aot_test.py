@@ -39,9 +39,13 @@ needs_gpu = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-  """Undoes what a target sets for its compiler."""
-  monkeypatch.setattr(os, 'environ', os.environ.copy())
+def _environment():
+  """Undoes what a target sets for its compiler, which reads the real one."""
+  before = dict(os.environ)
+  yield
+  for name in set(os.environ) - set(before):
+    del os.environ[name]
+  os.environ.update(before)
 
 
 def described(path, *, what, target, changes=(), **options):
