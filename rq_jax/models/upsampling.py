@@ -57,7 +57,8 @@ def in_four(x: jax.Array, kernel: jax.Array) -> jax.Array:
     ]
     rows.append(jnp.stack(pixels, axis=3))  # [B, H, W, 2, F]
   batch, height, width, _ = x.shape
-  return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)
+  shape = (batch, 2 * height, 2 * width, kernel.shape[-1])
+  return jnp.stack(rows, axis=2).reshape(shape)
 
 
 def _backward(saved, gradient):

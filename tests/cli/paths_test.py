@@ -21,7 +21,8 @@ from rq_jax.training import workdir
 # Flags that take any text, but are no paths. A --config may have an argument
 # after its path, which `config.reading` splits off. Lists have other parsers.
 TEXTS = {
-    *((name, 'config') for name in ('benchmark', 'encode', 'train')),
+    *((name, 'config') for name in ('benchmark', 'compile', 'encode', 'train')),
+    *((name, 'target') for name in ('compile', 'train')),
     *(
         (name, 'coordinator')
         for name in ('encode', 'evaluate', 'prepare', 'sample', 'train')
