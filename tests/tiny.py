@@ -20,6 +20,7 @@ from rq_jax.models import build
 from rq_jax.training import run
 from rq_jax.training import stage1
 from rq_jax.training import stage2
+from rq_jax.training.stage2 import codes as codes_lib
 from tests import folders
 from tests import official
 from tests import random_numbers
@@ -179,6 +180,13 @@ def stage2_task(checked, mesh=None):
       tokenizer=untrained_tokenizer(),
   )
   return task.replace(optimizer=optax.chain(record_gradients(), task.optimizer))
+
+
+def draw_codes(task, batch, key):
+  """Draws the codes of a whole batch of stage 2, and returns residuals, too."""
+  first = batch['features'] if 'features' in batch else batch['image']
+  numbers = codes_lib.uniforms(task, len(first), key)
+  return codes_lib.of_batch(task, batch, numbers)
 
 
 def initial_state(stage, task):

@@ -1,4 +1,4 @@
-"""Gradients of a large batch, computed from pieces of the batch.
+"""Gradients and sums of a large batch, computed from pieces of the batch.
 
 Piece i of n holds the examples i, i + n, i + 2n, ... of the batch. A batch that
 is split over devices is therefore split into pieces on each device.
@@ -36,6 +36,22 @@ def join(arrays: PyTree) -> PyTree:
     )
 
   return jax.tree.map(whole, arrays)
+
+
+def sums(fn: Callable[[PyTree], PyTree], arrays: PyTree, pieces: int) -> PyTree:
+  """Adds up what a function returns for each piece of a batch.
+
+  Only one piece is computed at a time.
+
+  Args:
+    fn: Piece of `arrays` -> a tree of sums over its examples.
+    arrays: The batch: arrays [B, ...].
+    pieces: Number of pieces; must divide B.
+  """
+  if pieces == 1:
+    return fn(arrays)
+  found = jax.lax.map(fn, split(arrays, pieces))
+  return jax.tree.map(lambda x: jnp.sum(x, axis=0), found)
 
 
 def mean_gradients(

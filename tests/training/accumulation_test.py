@@ -136,6 +136,21 @@ def test_pieces_interleave_and_join_again():
   tiny.assert_trees_equal(accumulation.join(pieces), batch)
 
 
+@pytest.mark.parametrize(('pieces', 'rows'), [(1, 12), (3, 4)])
+def test_sums_are_added_up_piece_by_piece(pieces, rows):
+  shapes = []
+
+  def fn(x):
+    shapes.append(x.shape)
+    return {'sum': jnp.sum(x**2, axis=0), 'count': len(x)}
+
+  x = jnp.arange(24.0).reshape(12, 2)
+  found = accumulation.sums(fn, x, pieces)
+  np.testing.assert_array_equal(found['sum'], np.sum(np.square(x), axis=0))
+  assert found['count'] == 12
+  assert set(shapes) == {(rows, 2)}
+
+
 def test_each_device_splits_its_own_part_of_a_batch():
   mesh = partitioning.make_mesh(dict(data=2, fsdp=4))
   with partitioning.activate(mesh):

@@ -86,7 +86,7 @@ def _through_codes(model: rqvae.RQVAE, variables, images):
 
 def test_a_prior_learns_four_code_maps_by_label_and_draws_them_again():
   task, batch = task_of(stage2), batch_of(stage2)
-  codes, _ = stage2.draw_codes(task, batch, jax.random.key(0))
+  codes, _ = tiny.draw_codes(task, batch, jax.random.key(0))
   codes = np.asarray(codes).reshape(4, *tiny.CODE_SHAPE)
   assert len(np.unique(codes)) > tiny.WORDS / 2
   state, losses = learned(stage2)

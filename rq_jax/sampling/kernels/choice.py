@@ -35,6 +35,13 @@ def check_devices(kernels: str, devices: Sequence[Device]) -> None:
         'kernels=pallas needs an NVIDIA GPU, but the device is of the kind'
         f' {platform}. Use kernels=xla.'
     )
+  # JAX calls GPUs of AMD 'gpu', too. Described devices have no client.
+  client = getattr(devices[0], 'client', None)
+  if kernels == 'pallas' and 'rocm' in getattr(client, 'platform_version', ''):
+    raise ValueError(
+        'kernels=pallas needs an NVIDIA GPU, but the device is a GPU of AMD. '
+        'Use kernels=xla.'
+    )
 
 
 def check_model(kernels: str, prior: rqtransformer.RQTransformer) -> None:

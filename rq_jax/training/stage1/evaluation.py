@@ -10,23 +10,34 @@ import numpy as np
 from rq_jax import tokenizer
 from rq_jax.config import RQVAEExperiment
 from rq_jax.evaluation import reconstruction
+from rq_jax.training import accumulation
 from rq_jax.training import advice
 from rq_jax.training import stage1
 from rq_jax.training.stage1 import State
 from rq_jax.training.stage1 import Task
-from rq_jax.typing import Batch, Metrics
+from rq_jax.typing import Batch, Metrics, Variables
 
 
 def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   """Sums over the valid examples of a batch; see `summarize`.
+
+  The batch is computed in the same pieces as in training.
 
   Args:
     task: Everything that stays fixed over the run.
     state: The state to evaluate.
     batch: 'image', float32[B, Y, X, 3]; and 'valid', bool[B].
   """
-  images, valid = batch['image'], batch['valid'].astype(jnp.float32)
   variables = stage1.inference_variables(state)
+  return accumulation.sums(
+      lambda piece: _sums(task, variables, piece),
+      {'image': batch['image'], 'valid': batch['valid']},
+      task.accumulate,
+  )
+
+
+def _sums(task: Task, variables: Variables, batch: Batch) -> Metrics:
+  images, valid = batch['image'], batch['valid'].astype(jnp.float32)
   features = task.model.apply(variables, images, method='features')
   quantized = task.model.apply(variables, features, method='quantize')
   mse = []

@@ -1,6 +1,5 @@
 """Stage 2: trains the RQ-Transformer on the codes of a frozen RQ-VAE."""
 
-from rq_jax.training.stage2.codes import draw as draw_codes
 from rq_jax.training.stage2.step import State
 from rq_jax.training.stage2.step import Task
 from rq_jax.training.stage2.step import build
@@ -15,7 +14,6 @@ __all__ = [
     'Task',
     'build',
     'condition_of',
-    'draw_codes',
     'inference_variables',
     'init_state',
     'losses_by_code',

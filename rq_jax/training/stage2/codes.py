@@ -12,14 +12,6 @@ from rq_jax.models import losses
 from rq_jax.typing import Batch
 
 
-def draw(
-    task: Any, batch: Batch, rng: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Draws codes int32[B, T, D]; also returns residuals, for soft targets."""
-  first = batch['features'] if 'features' in batch else batch['image']
-  return of_batch(task, batch, uniforms(task, len(first), rng))
-
-
 def uniforms(task: Any, count: int, rng: jax.Array) -> jax.Array | None:
   """Numbers that draw the codes of `count` examples: float32[count, T, D].
 
@@ -34,7 +26,13 @@ def uniforms(task: Any, count: int, rng: jax.Array) -> jax.Array | None:
 def of_batch(
     task: Any, batch: Batch, uniforms: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """Codes and residuals, from numbers of `uniforms`; see `draw`."""
+  """Draws codes, int32[B, T, D]; also returns residuals, for soft targets.
+
+  Args:
+    task: Everything that stays fixed over the run.
+    batch: 'features' or 'image', as in `stage2.train_step`.
+    uniforms: From `uniforms`.
+  """
   quantizer = task.tokenizer.make_quantizer()
   variables = {'codebook': task.tokenizer_variables['codebook']['quantizer']}
   if 'features' in batch:

@@ -12,10 +12,12 @@ from rq_jax.config import RQTransformerExperiment
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
+from rq_jax.training import accumulation
 from rq_jax.training import advice
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import State
 from rq_jax.training.stage2 import Task
+from rq_jax.training.stage2 import codes as codes_lib
 from rq_jax.typing import Batch, Metrics
 
 
@@ -23,7 +25,7 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   """Sums over the valid examples of a batch; see `summarize`.
 
   Codes are drawn as in training, but every evaluation uses the same random
-  numbers.
+  numbers. The batch is computed in the same pieces as in training.
 
   Args:
     task: Everything that stays fixed over the run.
@@ -31,16 +33,22 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
     batch: As in `train_step`, and 'valid', bool[B].
   """
   params = stage2.inference_variables(state)['params']
-  codes, residuals = stage2.draw_codes(task, batch, jax.random.key(0))
-  by_code, _ = stage2.losses_by_code(
-      task, params, codes, residuals, stage2.condition_of(task, batch)
-  )
-  valid = batch['valid'].astype(jnp.float32)[:, None, None]
-  return {
-      'count': jnp.sum(valid),
-      'loss': jnp.sum(valid * by_code['loss'], axis=(0, 1)),
-      'hits': jnp.sum(valid * by_code['hit'], axis=(0, 1)),
-  }
+  uniforms = codes_lib.uniforms(task, len(batch['valid']), jax.random.key(0))
+
+  def of_piece(examples):
+    batch, uniforms = examples
+    codes, residuals = codes_lib.of_batch(task, batch, uniforms)
+    by_code, _ = stage2.losses_by_code(
+        task, params, codes, residuals, stage2.condition_of(task, batch)
+    )
+    valid = batch['valid'].astype(jnp.float32)[:, None, None]
+    return {
+        'count': jnp.sum(valid),
+        'loss': jnp.sum(valid * by_code['loss'], axis=(0, 1)),
+        'hits': jnp.sum(valid * by_code['hit'], axis=(0, 1)),
+    }
+
+  return accumulation.sums(of_piece, (batch, uniforms), task.accumulate)
 
 
 def summarize(task: Task, sums: dict[str, np.ndarray]) -> dict[str, float]:

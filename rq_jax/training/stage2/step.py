@@ -53,7 +53,8 @@ class Task:
     loss: The section `loss` of the experiment.
     ema_decay: Decay of the averaged parameters; 0 to keep no averages.
     accumulate: Number of pieces that the batch is split into.
-    chunks: Number of chunks of positions that the loss is computed in.
+    chunks: Number of chunks of positions that the loss of a piece is computed
+      in.
   """
 
   model: rqtransformer.RQTransformer = flax.struct.field(pytree_node=False)

@@ -29,6 +29,11 @@ def test_kernels_need_an_nvidia_gpu():
     choice.check_devices('pallas', jax.devices()[:1])
   choice.check_devices('interpret', jax.devices()[:1])
   choice.check_devices('pallas', [GPU])
+  client = types.SimpleNamespace(platform_version='rocm 70000')
+  amd = types.SimpleNamespace(platform='gpu', client=client)
+  with pytest.raises(ValueError, match='but the device is a GPU of AMD.'):
+    choice.check_devices('pallas', [amd])
+  choice.check_devices('xla', [amd])
 
 
 @pytest.mark.parametrize('kernels', ['pallas', 'interpret'])

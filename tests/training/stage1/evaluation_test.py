@@ -20,6 +20,7 @@ CASES = {
         model=dict(shared_codebook=False, codebook_size=(6, tiny.WORDS)),
         loss=dict(perceptual_weight=1.0, perceptual_path='unused'),
         optimizer=dict(ema_decay=0.9),
+        train=dict(accumulate=2),
     ),
 }
 
@@ -73,7 +74,7 @@ def results(case):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_errors_are_exact_although_the_last_batch_is_padded(case):
+def test_errors_are_exact_although_the_last_batch_is_padded_and_in_pieces(case):
   metrics, _, (features, quantized, recons, _) = results(case)
   images = np.asarray(tiny.images(COUNT), np.float64)
   for depth, recon in enumerate(recons, 1):

@@ -23,6 +23,7 @@ def task():
   experiment = tiny.stage2_config(
       loss=dict(stochastic_codes=False, label_dropout=0.5),
       optimizer=dict(ema_decay=0.9),
+      train=dict(accumulate=2),
   )
   return tiny.stage2_task(experiment)
 
@@ -50,7 +51,7 @@ def batches():
     }
 
 
-def test_losses_are_exact_although_the_last_batch_is_padded():
+def test_losses_are_exact_although_the_last_batch_is_padded_and_in_pieces():
   program = jax.jit(functools.partial(evaluation.eval_step, task()))
   results = [program(state(), batch) for batch in batches()]
   sums = jax.tree.map(lambda *x: np.sum(np.float64(x), axis=0), *results)

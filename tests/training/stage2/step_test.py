@@ -71,7 +71,7 @@ def test_logits_of_all_positions_never_exist_at_once():
 
 @functools.cache
 def drawer(case):
-  return jax.jit(functools.partial(stage2.draw_codes, steps.task_of(case)))
+  return jax.jit(functools.partial(tiny.draw_codes, steps.task_of(case)))
 
 
 def test_codes_are_drawn_anew_in_every_step_and_alike_in_the_same():

@@ -119,7 +119,7 @@ def naive(case):
       else jnp.where(dropped(grads), 10, batch['label'])[:, None]
   )
   key_codes, key_dropout = keys_of(state)
-  codes, _ = stage2.draw_codes(task, batch, key_codes)
+  codes, _ = tiny.draw_codes(task, batch, key_codes)
   codes = codes.reshape(tiny.BATCH, *tiny.CODE_SHAPE)
   loss = functools.partial(naive_loss, task)
   return jax.jit(jax.value_and_grad(loss, has_aux=True))(
