@@ -33,28 +33,67 @@ def invert(
     logits: jax.Array, largest: jax.Array, uniforms: jax.Array
 ) -> jax.Array:
   """Inverts distributions like `draw`, given the largest logits, [...]."""
-
-  def mass(part):
-    shape = largest.shape + (1,) * (part.ndim - largest.ndim)
-    return jnp.exp(part - largest.reshape(shape))
-
-  size = logits.shape[-1]
-  if size <= _BLOCK:
-    sums = _running_sums(mass(logits))
+  if logits.shape[-1] <= _BLOCK:
+    sums = _running_sums(_mass(logits, largest))
     return _find(sums, uniforms * sums[..., -1])
   # Find the block first, then the code in it: cumulative sums over all codes
   # take several passes over the masses, sums of blocks take one.
-  padding = [(0, 0)] * (logits.ndim - 1) + [(0, -size % _BLOCK)]
-  blocks = jnp.pad(logits, padding, constant_values=-jnp.inf)
-  blocks = blocks.reshape(*logits.shape[:-1], -1, _BLOCK)
-  in_block = jnp.sum(mass(blocks), axis=-1)
+  blocks = _blocks(logits)
+  in_block = jnp.sum(_mass(blocks, largest), axis=-1)
   sums = _running_sums(in_block)
   level = uniforms * sums[..., -1]
   block = _find(sums, level)
   rest = level - (_at(sums, block) - _at(in_block, block))
-  within = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)
-  inner = _running_sums(mass(within[..., 0, :]))
+  inner = _running_sums(_mass(_block_at(blocks, block), largest))
   return block * _BLOCK + _find(inner, jnp.maximum(rest, 0))
+
+
+def first_reaching(
+    logits: jax.Array, largest: jax.Array, share: jax.Array
+) -> jax.Array:
+  """First indices at which the cumulative distribution reaches a share.
+
+  Unlike `invert`, it may return an index without mass if rounding raises the
+  share above the sum of all, and takes a kernel less.
+
+  Args:
+    logits: Unnormalized log-probabilities, float32[..., K].
+    largest: The largest logits, float32[...].
+    share: The share, float32[], in (0, 1].
+
+  Returns:
+    Indices, int32[...].
+  """
+  blocks = _blocks(logits)
+  in_block = jnp.sum(_mass(blocks, largest), axis=-1)
+  sums = _running_sums(in_block)
+  level = (share * sums[..., -1])[..., None]
+  block = _count(sums[..., :-1] < level)
+  before = _at(sums, block) - _at(in_block, block)
+  mass = _mass(_block_at(blocks, block), largest)
+  first = np.arange(_BLOCK) == 0
+  mass = mass + jnp.where(first, before[..., None], 0)  # Before the sums.
+  index = block * _BLOCK + _count(_running_sums(mass)[..., :-1] < level)
+  return jnp.minimum(index, logits.shape[-1] - 1)
+
+
+def _mass(logits: jax.Array, largest: jax.Array) -> jax.Array:
+  """Unnormalized probabilities, at most 1: [..., n, K] or [..., K]."""
+  shape = largest.shape + (1,) * (logits.ndim - largest.ndim)
+  return jnp.exp(logits - largest.reshape(shape))
+
+
+def _blocks(logits: jax.Array) -> jax.Array:
+  """Blocks of codes, the last one padded: [..., K] -> [..., n, _BLOCK]."""
+  padding = [(0, 0)] * (logits.ndim - 1) + [(0, -logits.shape[-1] % _BLOCK)]
+  blocks = jnp.pad(logits, padding, constant_values=-jnp.inf)
+  return blocks.reshape(*logits.shape[:-1], -1, _BLOCK)
+
+
+def _block_at(blocks: jax.Array, index: jax.Array) -> jax.Array:
+  """Picks one block: [..., n, _BLOCK], [...] -> [..., _BLOCK]."""
+  picked = jnp.take_along_axis(blocks, index[..., None, None], axis=-2)
+  return picked[..., 0, :]
 
 
 def _running_sums(mass: jax.Array) -> jax.Array:
@@ -69,7 +108,10 @@ def _find(sums: jax.Array, level: jax.Array) -> jax.Array:
   """First index whose sum exceeds a level: [..., K], [...] -> int32[...]."""
   # If rounding raised the level to the total, no sum would exceed it.
   level = jnp.minimum(level, sums[..., -1] * _BELOW_ONE)
-  passed = sums <= level[..., None]
+  return _count(sums <= level[..., None])
+
+
+def _count(passed: jax.Array) -> jax.Array:
   return jnp.sum(passed, axis=-1, dtype=jnp.int32)
 
 

@@ -68,10 +68,8 @@ def _searched_kth(keys: jax.Array, k: jax.Array) -> jax.Array:
 def _sorted_pth(keys: jax.Array, p: jax.Array) -> jax.Array:
   """The key at which the mass reaches p: uint32[B, K] -> uint32[B, 1]."""
   ordered = _descending(keys)
-  # The first code at which the sum exceeds the number just below p.
-  below = jnp.broadcast_to(jnp.nextafter(p, 0.0), len(keys))
   logits = _values(ordered)
-  index = categorical.invert(logits, logits[:, 0], below)
+  index = categorical.first_reaching(logits, logits[:, 0], p)
   return jnp.take_along_axis(ordered, index[:, None], axis=-1)
 
 

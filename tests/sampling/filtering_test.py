@@ -86,6 +86,13 @@ def test_sorting_finds_p_among_many_blocks_of_codes():
   np.testing.assert_array_equal(kept, reference.top_p(logits, 0.9007))
 
 
+@pytest.mark.parametrize('size', [5, 128, 300])
+def test_a_share_that_rounding_raises_above_the_sum_is_reached_at_the_end(size):
+  logits = np.stack([-np.arange(size), np.zeros(size)]).astype(np.float32)
+  index = categorical.first_reaching(logits, np.zeros(2), np.float32(1.1))
+  np.testing.assert_array_equal(index, [size - 1, size - 1])
+
+
 def test_keys_keep_the_order_of_floats_and_can_be_undone():
   values = np.float32([-np.inf, -3e38, -1.5, -1e-40, 0, 1e-40, 2, np.inf])
   keys = filtering.ordered_keys(values)
