@@ -1,6 +1,5 @@
 """Meshes, and which arrays are split along which of their axes."""
 
-import functools
 import types
 
 import flax.linen as nn
@@ -12,8 +11,6 @@ import optax
 import pytest
 
 from rq_jax.distributed import partitioning
-from rq_jax.models import rqtransformer
-from rq_jax.models import rqvae
 
 
 def _mesh(data, fsdp, model):
@@ -257,52 +254,3 @@ def test_each_piece_of_a_batch_is_split_evenly():
       ' along the mesh axes data and fsdp times config.train.accumulate=2.'
       ' Change --config.data.batch_size or --config.train.accumulate.'
   )
-
-
-@functools.cache
-def _published():
-  """Shapes of the largest published models' parameters, with their axes."""
-  prior = rqtransformer.RQTransformer(
-      spatial_layers=42, depth_layers=6, num_classes=1000
-  )
-  codes = jax.ShapeDtypeStruct((1, 8, 8, 4), np.int32)
-  condition = jax.ShapeDtypeStruct((1, 1), np.int32)
-  words = (jax.ShapeDtypeStruct((16384, 256), np.float32),)
-  image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-  key = jax.random.key(0)
-  return {
-      'RQ-Transformer': jax.eval_shape(
-          prior.init, key, codes, condition, words
-      ),
-      'RQ-VAE': jax.eval_shape(rqvae.RQVAE().init, key, image),
-  }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['RQ-Transformer', 'RQ-VAE'])
-def test_every_large_parameter_is_split_under_fsdp(name):
-  params = _published()[name]['params']
-  placed = partitioning.state_sharding(params, _mesh(1, 8, 1))
-  leaves = jax.tree_util.tree_leaves_with_path(partitioning.unbox(params))
-  large = [
-      (jax.tree_util.keystr(path), sharding.shard_shape(leaf.shape), leaf.shape)
-      for (path, leaf), sharding in zip(leaves, jax.tree.leaves(placed))
-      if leaf.size * 4 > 2**20
-  ]
-  assert len(large) > 10
-  for path, part, whole in large:
-    assert np.prod(part) * 8 == np.prod(whole), f'{path} {whole} is whole'
-
-
-@pytest.mark.parametrize('name', ['RQ-Transformer', 'RQ-VAE'])
-def test_most_of_a_model_is_split_under_tensor_parallelism(name):
-  params = _published()[name]['params']
-  placed = partitioning.state_sharding(params, _mesh(1, 1, 8))
-  leaves = jax.tree.leaves(partitioning.unbox(params))
-  whole = sum(leaf.size for leaf in leaves)
-  part = sum(
-      np.prod(s.shard_shape(leaf.shape))
-      for leaf, s in zip(leaves, jax.tree.leaves(placed))
-  )
-  # An eighth, plus biases, norms and the two ends of the networks.
-  assert part < 0.15 * whole

@@ -11,7 +11,6 @@ import pytest
 
 from rq_jax import sampling
 from rq_jax.jobs.benchmark import bare_products
-from rq_jax.jobs.benchmark import figure4
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.benchmark import sampling_times
@@ -20,7 +19,6 @@ from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import flops
-from rq_jax.models import build
 from rq_jax.models import rqtransformer
 from tests import tiny
 
@@ -263,39 +261,3 @@ def test_tables_show_times_shares_and_the_products():
     assert f'{record["bare_products"]["cpu_ratio"]:.2f}' in text
   assert '0.002 TFLOP/s, 1 GB/s' in text
   assert jax.__version__ in text
-
-
-def test_figure_4_compares_with_the_model_of_stacks_and_with_the_paper():
-  def record(model, batch, milliseconds, passes):
-    return {
-        'model': model,
-        'batch_size': batch,
-        'ms_per_image': {'total': milliseconds},
-        'layer_passes': passes,
-    }
-
-  found = [
-      record('stacks', 100, 2.0, 4224),
-      record('stacks', 300, 1.0, 4224),
-      record('longer', 100, 9.0, 12288),  # 300 images did not fit into memory.
-  ]
-  lines = figure4.comparison(found).splitlines()
-  assert [line.split() for line in lines[2:5]] == [
-      ['stacks', '100', '2.000', '1.00x', '4224', '39', 'ms,', '1.0x'],
-      ['longer', '100', '9.000', '4.50x', '12288', '162', 'ms,', '4.2x'],
-      ['stacks', '300', '1.000', '1.00x', '4224', '-'],
-  ]
-  stacks, longer = figure4.PAPER[200][::-1]
-  assert longer / stacks == pytest.approx(5.6)
-
-
-@pytest.mark.parametrize(('size', 'number'), [('small', 2), ('huge', 3)])
-def test_models_of_figure_4_have_the_same_layers(size, number):
-  priors = [build.rqtransformer(c) for c in figure4.models(size).values()]
-  assert len(priors) == number
-  assert priors[0].code_shape == (8, 8, 4)
-  for prior in priors[1:]:
-    assert prior.code_shape == (16, 16, 1)
-    assert prior.width == priors[0].width
-    layers = priors[0].spatial_layers + priors[0].depth_layers
-    assert prior.spatial_layers + prior.depth_layers == layers

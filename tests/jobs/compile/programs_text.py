@@ -1,5 +1,8 @@
 """Small programs as text, in the forms of the compilers."""
 
+from rq_jax.jobs.compile import hlo
+from rq_jax.jobs.compile import kinds
+
 # A loop of 5 passes: a product with a bias, a write into a cache in place, and
 # a read of 2 of its rows. Arrays of a hundred numbers are easy to count.
 LOOP = """\
@@ -82,3 +85,14 @@ def program(body: str, *, devices: int = 1, before: str = '') -> str:
       f'HloModule jit_f, is_scheduled=true, num_partitions={devices}\n\n'
       f'{before}ENTRY %main (x: f32[8]) -> f32[8] {{\n{lines}\n}}\n'
   )
+
+
+def kernels_of(text):
+  """The kernels of a program, by the names of their instructions."""
+  return {k.instruction.name: k for k in kinds.kernels(hlo.parse(text))}
+
+
+def only(instruction, *, before='', operands=''):
+  """The kernel of an instruction that reads `operands`."""
+  text = program(f'{operands}\n{instruction}', before=before)
+  return list(kernels_of(text).values())[-1]
