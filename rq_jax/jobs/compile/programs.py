@@ -5,8 +5,10 @@ shardings and donated arguments.
 """
 
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,14 +130,31 @@ def sample(
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
   by_image = _by_image(mesh, devices)
   draw_maps = programs_lib.of(devices[0].platform).draw_maps
-  lowered = draw_maps.lower(
-      prior,
-      _weights(config, prior, devices, mesh, options),
-      request.map_images(lambda x: _placed(x, by_image)),
-      _placed(numbers, by_image),
-      mesh=mesh,
-  )
+  weights = _weights(config, prior, devices, mesh, options)
+  with _kernels_for(devices[0], options.kernels):
+    lowered = draw_maps.lower(
+        prior,
+        weights,
+        request.map_images(lambda x: _placed(x, by_image)),
+        _placed(numbers, by_image),
+        mesh=mesh,
+    )
   return Program(lowered=lowered, mesh=mesh, images=batch, dtype=prior.dtype)
+
+
+def _kernels_for(
+    device: Device, kernels: str
+) -> contextlib.AbstractContextManager[Any]:
+  """A context in which Pallas knows the device that its kernels are for."""
+  if kernels != 'pallas':
+    return contextlib.nullcontext()
+  # Since JAX 0.11, Pallas refuses to assume one where there is no GPU.
+  described = jax.sharding.AbstractDevice(
+      device_kind=device.device_kind, num_cores=None, platform='gpu'
+  )
+  return jax.sharding.use_abstract_mesh(
+      jax.sharding.AbstractMesh((), (), abstract_device=described)
+  )
 
 
 def _weights(config, prior, devices, mesh, options: Options) -> PyTree:

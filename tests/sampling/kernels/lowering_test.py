@@ -38,8 +38,11 @@ def _lowered(dtype):
   request = requests.make(prior, jnp.zeros((_BATCH, 1), jnp.int32), how)
   shape = (_BATCH, prior.positions, prior.depth)
   numbers = jax.ShapeDtypeStruct(shape, jnp.float32)
-  traced = decode.draw_maps.trace(prior, laid_out, request, numbers)
-  return traced.lower(lowering_platforms=('cuda',)).as_text()
+  gpu = jax.sharding.AbstractDevice('NVIDIA H200', None, 'gpu')
+  mesh = jax.sharding.AbstractMesh((), (), abstract_device=gpu)
+  with jax.sharding.use_abstract_mesh(mesh):
+    traced = decode.draw_maps.trace(prior, laid_out, request, numbers)
+    return traced.lower(lowering_platforms=('cuda',)).as_text()
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
