@@ -19,6 +19,7 @@ from rq_jax.jobs.compile import targets
 
 Record = dict[str, Any]
 _TOO_LARGE = 'RESOURCE_EXHAUSTED'
+_NO_TILES = "Couldn't find output tile sizes"
 
 
 def make(
@@ -44,14 +45,14 @@ def make(
     ValueError: If the program does not fit into the memory of the target.
   """
   start, cpu_start = time.perf_counter(), time.process_time()
-  compiled = _compile(program, target)
+  compiled, notes = _compile(program, target)
   seconds = time.perf_counter() - start
   cpu_seconds = time.process_time() - cpu_start
   mesh = dict(program.mesh.shape) if program.mesh else {'data': 1}
   module = hlo.parse(compiled.as_text() or '')
   kernels = tuple(kinds.kernels(module))
   exchanged = tuple(collectives_lib.find(module, mesh))
-  notes = list(program.notes)
+  notes += program.notes
   if unknown := execution.unknown_loops(module):
     notes.append(
         f'The number of passes of {len(unknown)} loops is unknown; each counts'
@@ -82,10 +83,18 @@ def make(
 
 def _compile(
     program: programs.Program, target: targets.Target
-) -> jax.stages.Compiled:
+) -> tuple[jax.stages.Compiled, list[str]]:
+  """The compiled program, and notes on how it was compiled."""
   try:
-    return program.lowered.compile()
+    return program.lowered.compile(), []
   except jax.errors.JaxRuntimeError as error:
+    if _NO_TILES in str(error):
+      # Where there is a GPU, XLA tries both, and drops what fails.
+      options: Any = {'xla_gpu_enable_triton_gemm': False}
+      return program.lowered.compile(options), [
+          'XLA has no kernel of its own for a product of this program: all'
+          ' products are calls of cuBLAS.'
+      ]
     if _TOO_LARGE not in str(error):
       raise
     reason = str(error).partition('\n\n')[0]

@@ -168,7 +168,29 @@ def test_a_chip_of_the_table_needs_no_measurement():
   assert job._rates(h200) == estimate.rates_of(chips.named('H200'))
 
 
-def test_a_program_that_the_compiler_refuses_is_one_sentence(monkeypatch):
+def test_products_without_a_kernel_of_xla_are_calls_of_cublas():
+  tried = []
+
+  class Lowered:
+    args_info = ()
+
+    def compile(self, options=None):
+      tried.append(options)
+      if options is None:
+        raise jax.errors.JaxRuntimeError(
+            "INTERNAL: Couldn't find output tile sizes that satisfy hlo: %dot"
+        )
+      return jax.jit(lambda: 0).lower().compile()
+
+  program = programs.Program(
+      lowered=Lowered(), mesh=None, images=1, dtype='float32', notes=('Other.',)
+  )
+  notes = report.make(program, targets.find('cpu'), None)['notes']
+  assert tried == [None, {'xla_gpu_enable_triton_gemm': False}]
+  assert [note.endswith('calls of cuBLAS.') for note in notes] == [True, False]
+
+
+def test_a_program_that_the_compiler_refuses_is_one_sentence():
   class Lowered:
 
     def compile(self):
