@@ -60,14 +60,21 @@ class Training:
 
 
 def files_of(folder, *, without=()):
-  """Files of a folder that restoring may read, in order."""
+  """Files of a folder that restoring may read, in order.
+
+  The smallest are first: parts of the names of array files are random.
+  """
   return [
       path
-      for path in sorted(pathlib.Path(folder).rglob('*'))
+      for path in sorted(pathlib.Path(folder).rglob('*'), key=_size_and_name)
       if path.is_file()
       and not any(word in path.name for word in _NOT_READ)
       and not any(part in without for part in path.parts)
   ]
+
+
+def _size_and_name(path):
+  return path.stat().st_size, path
 
 
 def flip(rng, files):
