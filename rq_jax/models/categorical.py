@@ -38,9 +38,7 @@ def invert(
     return _find(sums, uniforms * sums[..., -1])
   # Find the block first, then the code in it: cumulative sums over all codes
   # take several passes over the masses, sums of blocks take one.
-  blocks = _blocks(logits)
-  in_block = jnp.sum(_mass(blocks, largest), axis=-1)
-  sums = _running_sums(in_block)
+  blocks, in_block, sums = _blocks(logits, largest)
   level = uniforms * sums[..., -1]
   block = _find(sums, level)
   rest = level - (_at(sums, block) - _at(in_block, block))
@@ -53,8 +51,9 @@ def first_reaching(
 ) -> jax.Array:
   """First indices at which the cumulative distribution reaches a share.
 
-  Unlike `invert`, it may return an index without mass if rounding raises the
-  share above the sum of all, and takes a kernel less.
+  It takes a kernel less than `invert`, but is not fit for draws: if no sum
+  reaches the share because of rounding, it returns the last index, which may
+  have no mass.
 
   Args:
     logits: Unnormalized log-probabilities, float32[..., K].
@@ -64,30 +63,39 @@ def first_reaching(
   Returns:
     Indices, int32[...].
   """
-  blocks = _blocks(logits)
-  in_block = jnp.sum(_mass(blocks, largest), axis=-1)
-  sums = _running_sums(in_block)
+  blocks, in_block, sums = _blocks(logits, largest)
   level = (share * sums[..., -1])[..., None]
   block = _count(sums[..., :-1] < level)
   before = _at(sums, block) - _at(in_block, block)
   mass = _mass(_block_at(blocks, block), largest)
+  # What is before the block counts as mass of its first code, because adding it
+  # to the sums would take another kernel.
   first = np.arange(_BLOCK) == 0
-  mass = mass + jnp.where(first, before[..., None], 0)  # Before the sums.
-  index = block * _BLOCK + _count(_running_sums(mass)[..., :-1] < level)
+  inner = _running_sums(mass + jnp.where(first, before[..., None], 0))
+  index = block * _BLOCK + _count(inner < level)
   return jnp.minimum(index, logits.shape[-1] - 1)
 
 
 def _mass(logits: jax.Array, largest: jax.Array) -> jax.Array:
-  """Unnormalized probabilities, at most 1: [..., n, K] or [..., K]."""
+  """Unnormalized probabilities, at most 1: [..., K] or [..., n, _BLOCK]."""
   shape = largest.shape + (1,) * (logits.ndim - largest.ndim)
   return jnp.exp(logits - largest.reshape(shape))
 
 
-def _blocks(logits: jax.Array) -> jax.Array:
-  """Blocks of codes, the last one padded: [..., K] -> [..., n, _BLOCK]."""
+def _blocks(
+    logits: jax.Array, largest: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Splits codes into blocks, the last one padded.
+
+  Returns:
+    The logits, [..., n, _BLOCK]; the mass of each block, and its running sums,
+    [..., n].
+  """
   padding = [(0, 0)] * (logits.ndim - 1) + [(0, -logits.shape[-1] % _BLOCK)]
   blocks = jnp.pad(logits, padding, constant_values=-jnp.inf)
-  return blocks.reshape(*logits.shape[:-1], -1, _BLOCK)
+  blocks = blocks.reshape(*logits.shape[:-1], -1, _BLOCK)
+  in_block = jnp.sum(_mass(blocks, largest), axis=-1)
+  return blocks, in_block, _running_sums(in_block)
 
 
 def _block_at(blocks: jax.Array, index: jax.Array) -> jax.Array:

@@ -30,35 +30,33 @@ def _published():
   }
 
 
+def _split(name, **mesh):
+  """Of each parameter: its path, its shape, and the shape on a device."""
+  params = _published()[name]['params']
+  placed = partitioning.state_sharding(params, partitioning.make_mesh(mesh))
+  leaves = jax.tree_util.tree_leaves_with_path(partitioning.unbox(params))
+  return [
+      (jax.tree_util.keystr(path), leaf.shape, sharding.shard_shape(leaf.shape))
+      for (path, leaf), sharding in zip(leaves, jax.tree.leaves(placed))
+  ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['RQ-Transformer', 'RQ-VAE'])
 def test_every_large_parameter_is_split_under_fsdp(name):
-  params = _published()[name]['params']
-  placed = partitioning.state_sharding(
-      params, partitioning.make_mesh(dict(fsdp=8))
-  )
-  leaves = jax.tree_util.tree_leaves_with_path(partitioning.unbox(params))
   large = [
-      (jax.tree_util.keystr(path), sharding.shard_shape(leaf.shape), leaf.shape)
-      for (path, leaf), sharding in zip(leaves, jax.tree.leaves(placed))
-      if leaf.size * 4 > 2**20
+      (path, whole, part)
+      for path, whole, part in _split(name, fsdp=8)
+      if np.prod(whole) * 4 > 2**20
   ]
   assert len(large) > 10
-  for path, part, whole in large:
+  for path, whole, part in large:
     assert np.prod(part) * 8 == np.prod(whole), f'{path} {whole} is whole'
 
 
 @pytest.mark.parametrize('name', ['RQ-Transformer', 'RQ-VAE'])
 def test_most_of_a_model_is_split_under_tensor_parallelism(name):
-  params = _published()[name]['params']
-  placed = partitioning.state_sharding(
-      params, partitioning.make_mesh(dict(model=8))
-  )
-  leaves = jax.tree.leaves(partitioning.unbox(params))
-  whole = sum(leaf.size for leaf in leaves)
-  part = sum(
-      np.prod(s.shard_shape(leaf.shape))
-      for leaf, s in zip(leaves, jax.tree.leaves(placed))
-  )
+  _, shapes, parts = zip(*_split(name, model=8), strict=True)
+  whole, part = (sum(map(np.prod, s)) for s in (shapes, parts))
   # An eighth, plus biases, norms and the two ends of the networks.
   assert part < 0.15 * whole

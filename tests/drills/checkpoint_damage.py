@@ -60,9 +60,10 @@ class Training:
 
 
 def files_of(folder, *, without=()):
-  """Files of a folder that restoring may read, in order.
+  """Files of a folder that restoring may read, sorted by size.
 
-  The smallest are first: parts of the names of array files are random.
+  Their names are partly random, so sorted by name they would be in another
+  order in each run.
   """
   return [
       path

@@ -86,15 +86,8 @@ def _compile(
 ) -> tuple[jax.stages.Compiled, list[str]]:
   """The compiled program, and notes on how it was compiled."""
   try:
-    return program.lowered.compile(), []
+    return _compile_products(program.lowered)
   except jax.errors.JaxRuntimeError as error:
-    if _NO_TILES in str(error):
-      # Where there is a GPU, XLA tries both, and drops what fails.
-      options: Any = {'xla_gpu_enable_triton_gemm': False}
-      return program.lowered.compile(options), [
-          'XLA has no kernel of its own for a product of this program: all'
-          ' products are calls of cuBLAS.'
-      ]
     if _TOO_LARGE not in str(error):
       raise
     reason = str(error).partition('\n\n')[0]
@@ -102,6 +95,22 @@ def _compile(
         f'The program does not fit into the memory of {target.name}: {reason}.'
         ' Choose a larger target, another mesh, or fewer images.'
     ) from error
+
+
+def _compile_products(
+    lowered: jax.stages.Lowered,
+) -> tuple[jax.stages.Compiled, list[str]]:
+  """Compiles with kernels of XLA for products, or else with those of cuBLAS."""
+  try:
+    return lowered.compile(), []
+  except jax.errors.JaxRuntimeError as error:
+    if _NO_TILES not in str(error):
+      raise
+  options: Any = {'xla_gpu_enable_triton_gemm': False}
+  return lowered.compile(options), [
+      'XLA has no kernel of its own for a product of this program, so all'
+      ' products are calls of cuBLAS.'
+  ]
 
 
 def _parameters(program: programs.Program) -> list[tuple[int, ...]]:

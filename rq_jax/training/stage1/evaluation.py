@@ -31,12 +31,13 @@ def eval_step(task: Task, state: State, batch: Batch) -> Metrics:
   variables = stage1.inference_variables(state)
   return accumulation.sums(
       lambda piece: _sums(task, variables, piece),
-      {'image': batch['image'], 'valid': batch['valid']},
+      batch,
       task.accumulate,
   )
 
 
 def _sums(task: Task, variables: Variables, batch: Batch) -> Metrics:
+  """What `eval_step` returns, for one piece of its batch."""
   images, valid = batch['image'], batch['valid'].astype(jnp.float32)
   features = task.model.apply(variables, images, method='features')
   quantized = task.model.apply(variables, features, method='quantize')

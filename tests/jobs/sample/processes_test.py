@@ -42,11 +42,15 @@ def start(generator, out, count=1, slow=0):
   ]
 
 
-def wait_for_chunks(out, count, started):
-  def parts():
-    return list((out / 'parts').glob('*.npy'))
+def finished_in(out):
+  """Finished chunks: those with a record, which follows their file."""
+  return {int(record.stem) for record in (out / 'parts').glob('*.json')}
 
-  while len(parts()) < count and all(p.poll() is None for p in started):
+
+def wait_for_chunks(out, count, started):
+  while len(finished_in(out)) < count and all(
+      p.poll() is None for p in started
+  ):
     time.sleep(0.02)
 
 
@@ -85,7 +89,7 @@ def test_after_kill_9_two_processes_go_on_with_what_is_missing(
   wait_for_chunks(out, 5, started)
   killed = processes.end(started, signal.SIGKILL)
   assert [code for code, _, _ in killed] == [-9, -9]
-  finished = {int(file.stem) for file in (out / 'parts').glob('*.npy')}
+  finished = finished_in(out)
   assert 5 <= len(finished) < CHUNKS
   assert not (out / 'shard-00000-of-00004.npz').exists()
   (first, output, _), (second, other, _) = processes.end(

@@ -38,7 +38,9 @@ def _lowered(dtype):
   request = requests.make(prior, jnp.zeros((_BATCH, 1), jnp.int32), how)
   shape = (_BATCH, prior.positions, prior.depth)
   numbers = jax.ShapeDtypeStruct(shape, jnp.float32)
-  gpu = jax.sharding.AbstractDevice('NVIDIA H200', None, 'gpu')
+  gpu = jax.sharding.AbstractDevice(
+      device_kind='NVIDIA H200', num_cores=None, platform='gpu'
+  )
   mesh = jax.sharding.AbstractMesh((), (), abstract_device=gpu)
   with jax.sharding.use_abstract_mesh(mesh):
     traced = decode.draw_maps.trace(prior, laid_out, request, numbers)

@@ -9,6 +9,7 @@ import pytest
 
 from rq_jax.training import stage1
 from rq_jax.training.stage1 import evaluation
+from tests import programs
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -115,6 +116,19 @@ def test_the_perceptual_distance_is_reported_where_there_is_a_network():
       metrics['perceptual'], np.mean(distances), rtol=1e-5
   )
   assert 'perceptual' not in results('shared')[0]
+
+
+@pytest.mark.parametrize('pieces', [1, 2])
+def test_activations_are_those_of_a_piece(pieces):
+  config = tiny.stage1_config(train=dict(accumulate=pieces))
+  task = tiny.stage1_task(config)
+  state = tiny.initial_state(stage1, task)
+  batch = {'image': tiny.images(8), 'valid': jnp.ones(8, bool)}
+  step = functools.partial(evaluation.eval_step, task, state)
+  values = programs.values_in(jax.make_jaxpr(step)(batch).jaxpr)
+  largest = (tiny.SIZE, tiny.SIZE, config.model.channels)
+  rows = {v.shape[0] for v in values if v.shape[1:] == largest}
+  assert rows == {8 // pieces}
 
 
 def test_previews_show_images_over_their_reconstructions_by_depth():

@@ -10,6 +10,7 @@ import pytest
 from rq_jax.sampling import decode
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import evaluation
+from tests import programs
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,17 @@ def test_losses_are_exact_although_the_last_batch_is_padded_and_in_pieces():
     )
     vectors = vectors - words[codes[..., depth]]
   np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize('pieces', [1, 2])
+def test_logits_are_those_of_a_piece(pieces):
+  step = functools.partial(
+      evaluation.eval_step, task().replace(accumulate=pieces), state()
+  )
+  values = programs.values_in(jax.make_jaxpr(step)(next(batches())).jaxpr)
+  of_image = (task().model.positions, task().model.depth, tiny.WORDS)
+  rows = {v.shape[0] for v in values if v.shape[1:] == of_image}
+  assert rows == {tiny.BATCH // pieces}
 
 
 def test_previews_are_decoded_draws_for_the_labels_of_the_batch(monkeypatch):
