@@ -20,6 +20,7 @@ _LOST = (
     'another task died',
     'heartbeat timeout',
 )
+_TRANSPORTS = ('Gloo', 'NCCL')
 
 
 def initialize(
@@ -147,20 +148,28 @@ def is_lost(error: BaseException) -> bool:
   """Whether JAX reports by an error that another process has stopped.
 
   The error appears in the next operation that all processes take part in, or is
-  the cause of one of ours. JAX raises a `RuntimeError`. Errors of storage, such
-  as a `ConnectionResetError`, may have the same words.
+  the cause of one of ours. JAX raises a `RuntimeError` when it dispatches a
+  program, and a `ValueError` when it reads an array of a program that failed.
+  Errors of storage, such as a `ConnectionResetError` or a `ValueError` of
+  TensorStore, may have the same words.
   """
   if not jax.distributed.is_initialized() or jax.process_count() == 1:
     return False
-  while not (
-      isinstance(error, RuntimeError)
-      and any(words in str(error) for words in _LOST)
-  ):
-    before = error.__cause__ or error.__context__
-    if before is None:
-      return False
-    error = before
-  return True
+  reason: BaseException | None = error
+  while reason is not None:
+    if _names_a_lost_process(reason):
+      return True
+    reason = reason.__cause__ or reason.__context__
+  return False
+
+
+def _names_a_lost_process(error: BaseException) -> bool:
+  """Whether the message of one error, not of its causes, says so."""
+  text = str(error)
+  from_jax = isinstance(error, RuntimeError) or (
+      isinstance(error, ValueError) and any(t in text for t in _TRANSPORTS)
+  )
+  return from_jax and any(words in text for words in _LOST)
 
 
 class OtherFailedError(ValueError):

@@ -82,6 +82,9 @@ def test_errors_of_jax_reveal_that_another_process_has_stopped(monkeypatch):
   be(0, 2, monkeypatch)
   monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
   assert processes.is_lost(lost)
+  # Of an array that could not be computed, read later.
+  assert processes.is_lost(ValueError(*lost.args))
+  assert not processes.is_lost(ValueError('Connection reset by peer'))
   assert not processes.is_lost(RuntimeError('RESOURCE_EXHAUSTED: Out of me'))
   # Of a bucket, for example.
   assert not processes.is_lost(OSError(104, 'Connection reset by peer'))
