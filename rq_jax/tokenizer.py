@@ -8,6 +8,7 @@ from etils import epath
 import jax
 import jax.numpy as jnp
 
+from rq_jax import compiler_options
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import stored
 from rq_jax.config import sizes
@@ -191,14 +192,20 @@ def lower_features(
     model: rqvae.RQVAE, variables: PyTree, images: jax.ShapeDtypeStruct
 ) -> jax.stages.Lowered:
   """The program of `features_known`, for shapes: float32[B, Y, X, 3]."""
-  return _features.lower(model, variables, images)
+  return _features.on(_platform(images)).lower(model, variables, images)
 
 
 def lower_decode(
     model: rqvae.RQVAE, variables: PyTree, codes: jax.ShapeDtypeStruct
 ) -> jax.stages.Lowered:
   """The program of `decode_known`, for shapes: int32[B, h, w, D]."""
-  return _decode.lower(model, None, *_parts(model, codes), variables, codes)
+  on_devices = _decode.on(_platform(codes))
+  return on_devices.lower(model, None, *_parts(model, codes), variables, codes)
+
+
+def _platform(array: jax.ShapeDtypeStruct) -> str:
+  assert array.sharding is not None
+  return next(iter(array.sharding.device_set)).platform
 
 
 def _parts(
@@ -228,18 +235,23 @@ def to_uint8(images: jax.Array) -> jax.Array:
   return jnp.round(jnp.clip(images * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+_jitted = functools.partial(
+    compiler_options.Jitted, options=compiler_options.convolutions
+)
+
+
+@functools.partial(_jitted, static_argnums=0)
 def _features(model, variables, images):
   return model.apply(variables, images, method='features')
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_jitted, static_argnums=0)
 def _encode(model, variables, images):
   features = model.apply(variables, images, method='features')
   return model.apply(variables, features, method='quantize').codes
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(_jitted, static_argnums=(0, 1, 2, 3))
 def _decode(model, depth, split, chunks, variables, codes):
   def decode(codes):
     images = model.apply(variables, codes, depth=depth, method='decode_codes')

@@ -35,14 +35,14 @@ def parts(monkeypatch):
 
   def at_a_time(count):
     seen.clear()
-    tokenizer_lib._decode.clear_cache()
+    tokenizer_lib._decode.on('cpu').clear_cache()
     budget = count * image + image // 2
     monkeypatch.setattr(tokenizer_lib, '_DECODING_BUDGET', budget)
     return seen
 
   monkeypatch.setattr(model, 'decode_codes', noting)
   yield at_a_time
-  tokenizer_lib._decode.clear_cache()
+  tokenizer_lib._decode.on('cpu').clear_cache()
 
 
 def test_codes_that_are_not_there_add_nothing():

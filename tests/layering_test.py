@@ -14,7 +14,7 @@ LAYERS = (
     {'training'},
     {'evaluation', 'sampling'},
     {'tokenizer'},
-    {'checkpoints', 'compilation', 'conversion'},
+    {'checkpoints', 'compilation', 'compiler_options', 'conversion'},
     {'data', 'distributed', 'hashes', 'models', 'reports', 'text'},
     {'config'},
     {'files', 'typing'},
@@ -24,6 +24,7 @@ LAYERS = (
 # These must work where only jax, flax, optax and orbax are installed.
 LIGHT = (
     'checkpoints',
+    'compiler_options',
     'models',
     'sampling',
     'tokenizer',

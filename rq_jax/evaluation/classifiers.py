@@ -7,6 +7,7 @@ from etils import epath
 import jax
 import numpy as np
 
+from rq_jax import compiler_options
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import batches
@@ -66,7 +67,9 @@ class Classifier:
     }
     self._variables = variables
     self._mesh = mesh
-    self._classify = jax.jit(classify)
+    self._classify = compiler_options.Jitted(
+        classify, compiler_options.convolutions
+    )
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
     shapes = jax.eval_shape(classify, variables, image)
     self.widths = {name: shape.shape[1] for name, shape in shapes.items()}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax import compiler_options
 from rq_jax.checkpoints import networks
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import batches
@@ -81,7 +82,9 @@ class Extractor:
       return {name: outputs[key] for name, key in keys.items()}
 
     self._prepare = resized if on_host else np.asarray
-    self._features = jax.jit(features)
+    self._features = compiler_options.Jitted(
+        features, compiler_options.convolutions
+    )
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """Computes the features of any number of images of one size.

@@ -41,7 +41,7 @@ class Engine:
       request: Which code maps to draw, and how.
     """
     placed, uniforms = self._place(key, request)
-    codes, _ = self._programs.draw_maps(
+    codes, _ = programs.draw_maps(
         self.prior, self.weights, placed, uniforms, mesh=self.mesh
     )
     return codes[: len(request.condition)]
@@ -53,7 +53,7 @@ class Engine:
 
   def _rows(self, request, uniforms, count: int) -> Iterator[jax.Array]:
     rows, columns, _ = self.prior.code_shape
-    progress = self._programs.start(
+    progress = programs.start(
         self.prior,
         self.weights,
         request.condition,
@@ -62,7 +62,7 @@ class Engine:
     )
     codes = jnp.full((count, *self.prior.code_shape), -1, jnp.int32)
     for row in range(rows):
-      progress, drawn, _ = self._programs.advance(
+      progress, drawn, _ = programs.advance(
           self.prior,
           self.weights,
           request,
@@ -73,10 +73,6 @@ class Engine:
       )
       codes = codes.at[:, row].set(drawn[:count])
       yield codes
-
-  @property
-  def _programs(self) -> programs.Programs:
-    return programs.of(jax.default_backend())
 
   def _place(
       self, key: jax.Array, request: Request

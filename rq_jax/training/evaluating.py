@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rq_jax import compiler_options
 from rq_jax.config import Experiment
 from rq_jax.data import sources
 from rq_jax.distributed import partitioning
@@ -48,7 +49,9 @@ class Evaluator:
     self._test, self._skipped, self._mesh = test, skipped, mesh
     self.count = min(config.train.eval_images, len(test))
     replicated: Callable[..., Any] = functools.partial(
-        jax.jit, out_shardings=partitioning.replicated(mesh)
+        compiler_options.Jitted,
+        options=compiler_options.convolutions,
+        out_shardings=partitioning.replicated(mesh),
     )
     self._eval_fn = replicated(stage.eval_step)
     self._preview_fn = replicated(stage.preview)

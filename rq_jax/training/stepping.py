@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from rq_jax import compiler_options
 from rq_jax.config import sections
 from rq_jax.distributed import partitioning
 from rq_jax.training import skipped_steps
@@ -36,7 +37,14 @@ def jitted(
   if limit := train.max_skipped:
     train_step = skipped_steps.guarded(train_step, limit)
     outputs.append(partitioning.replicated(mesh))
-  return jax.jit(train_step, donate_argnums=1, out_shardings=tuple(outputs))
+  return jax.jit(
+      train_step,
+      donate_argnums=1,
+      out_shardings=tuple(outputs),
+      compiler_options=compiler_options.convolutions(
+          mesh.devices.flat[0].platform
+      ),
+  )
 
 
 class Stepper:

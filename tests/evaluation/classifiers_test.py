@@ -78,8 +78,10 @@ def test_images_pass_in_batches(one_device, images, monkeypatch):
   monkeypatch.setattr(batches, '_PER_CPU', 2)
   found = one_device(images)
   for i in range(3):
-    row = one_device(images[[i, 0]])
-    np.testing.assert_array_equal(found['logits'][i], row['logits'][0])
+    # The position in a batch decides how sums are rounded.
+    place = i % 2
+    rows = one_device(images[[0, i] if place else [i, 0]])
+    np.testing.assert_array_equal(found['logits'][i], rows['logits'][place])
 
 
 def test_what_results_depend_on_is_described(one_device):

@@ -54,8 +54,7 @@ def test_a_batch_is_filled_up_with_its_last_image_and_split(monkeypatch):
     requested.append((request, uniforms))
     return request.given, None
 
-  stand_in = programs.of('cpu')._replace(draw_maps=draw_maps)
-  monkeypatch.setattr(programs, 'of', lambda platform: stand_in)
+  monkeypatch.setattr(programs, 'draw_maps', draw_maps)
   drawn = spread.codes(_KEY, labels=_LABELS, first_index=3)
   assert len(drawn) == 5
   ((request, uniforms),) = requested

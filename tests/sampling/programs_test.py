@@ -9,7 +9,6 @@ import pytest
 from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import decode
-from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from rq_jax.sampling.options import Sampling
@@ -112,11 +111,3 @@ def test_on_gpus_all_layers_share_one_cache_that_the_loop_writes_in_place():
     )
     shapes.append([x.shape for x in jax.tree.leaves(progress.caches)])
   assert shapes == [[(6, 2, 6, 8)] * 4, [(2, 2, 6, 2, 6, 8)]]
-
-
-def test_an_option_that_xla_lacks_is_left_out(monkeypatch):
-  assert programs.options('cpu') == programs.options('tpu') == {}
-  option = {'xla_gpu_experimental_force_split_k': 1}
-  assert programs.options('gpu') == option
-  assert programs._known(option)
-  assert not programs._known({'xla_gpu_experimental_no_such_option': 1})

@@ -129,7 +129,7 @@ def sample(
   request = requests.ask(prior, asked, sampling=options.sampling)
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
   by_image = _by_image(mesh, devices)
-  draw_maps = programs_lib.of(devices[0].platform).draw_maps
+  draw_maps = programs_lib.draw_maps.on(devices[0].platform)
   weights = _weights(config, prior, devices, mesh, options)
   with _kernels_for(devices[0], options.kernels):
     lowered = draw_maps.lower(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rq_jax import compiler_options
 from rq_jax.checkpoints import inference_copy
 from rq_jax.checkpoints import networks as stored_networks
 from rq_jax.distributed import partitioning
@@ -162,7 +163,9 @@ def _pixels(arrays: Mapping[str, None]) -> networks_lib.Network:
 def _lpips(path: str, mesh: jax.sharding.Mesh) -> networks_lib.Network:
   model, variables = perceptual.restore(path, mesh, flag='--lpips')
 
-  @jax.jit
+  @functools.partial(
+      compiler_options.Jitted, options=compiler_options.convolutions
+  )
   def distance(images: jax.Array, others: jax.Array) -> jax.Array:
     with jax.default_matmul_precision('highest'):
       pair = (x.astype(jnp.float32) / 127.5 - 1 for x in (images, others))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax import compiler_options
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import sections
 from rq_jax.data import image_files
@@ -156,7 +157,11 @@ def _encoded(
       bar.update(int(valid.sum()))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(
+    compiler_options.Jitted,
+    options=compiler_options.convolutions,
+    static_argnums=0,
+)
 def _reconstructed(model, variables, images, features):
   """Codes, and errors by depth: int32[B, h, w, D], float32[D, B] twice.
 

@@ -6,8 +6,10 @@ import contextlib
 import jax
 import numpy as np
 
+from rq_jax import compiler_options
 from rq_jax import tokenizer
 from rq_jax.config import RQVAEExperiment
+from rq_jax.config import sections
 from rq_jax.data import sources
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import frechet
@@ -46,16 +48,13 @@ def judge(
   train = config.train
   if not train.eval_samples:
     return lambda _: {}
-  count = min(train.eval_samples, train.eval_images, len(held_out))
-  if count < 2:
-    raise ValueError(
-        f'config.train.eval_samples={train.eval_samples} needs at least 2'
-        f' held-out images, but config.train.eval_images={train.eval_images},'
-        f' and there are {len(held_out)}. Change --config.train.eval_images, or'
-        ' set --config.train.eval_samples to 0.'
-    )
+  count = _count(train, len(held_out))
   extractor = inception.restore(train)
-  pairs = jax.jit(_pairs, out_shardings=partitioning.replicated(mesh))
+  pairs = compiler_options.Jitted(
+      _pairs,
+      compiler_options.convolutions,
+      out_shardings=partitioning.replicated(mesh),
+  )
   originals = None
 
   def read(state: State) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -79,6 +78,19 @@ def judge(
     return {'rfid': frechet.distance(after.mean, after.covariance, *originals)}
 
   return judged
+
+
+def _count(train: sections.Train, there: int) -> int:
+  """Number of images to compare, of those that are there."""
+  count = min(train.eval_samples, train.eval_images, there)
+  if count < 2:
+    raise ValueError(
+        f'config.train.eval_samples={train.eval_samples} needs at least 2'
+        f' held-out images, but config.train.eval_images={train.eval_images},'
+        f' and there are {there}. Change --config.train.eval_images, or set'
+        ' --config.train.eval_samples to 0.'
+    )
+  return count
 
 
 def _pairs(

@@ -1,0 +1,90 @@
+"""Options of XLA that make some programs faster on a platform."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax import core
+import jax.numpy as jnp
+
+Options = dict[str, Any]
+
+
+@functools.cache
+def convolutions(platform: str) -> Options:
+  """Options for programs with convolutions on a platform, such as 'cpu'."""
+  # By default, XLA computes convolutions on CPUs with the library YNNPACK. It
+  # takes two to five times as long as Eigen for gradients of the kernels and
+  # for kernels of 1x1. For products, the two are about as fast.
+  products_only: Options = {
+      'xla_cpu_experimental_ynn_fusion_type': (
+          'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+      )
+  }
+  return _known(products_only) if platform == 'cpu' else {}
+
+
+@functools.cache
+def few_rows(platform: str) -> Options:
+  """Options for programs with products of few rows on a platform."""
+  # By default, XLA splits the sum of a product of few rows over up to 16
+  # kernels, and the next kernel reads and adds their results in float32. At 64
+  # rows, these take as much memory traffic as the weights.
+  unsplit: Options = {'xla_gpu_experimental_force_split_k': 1}
+  return _known(unsplit) if platform == 'gpu' else {}
+
+
+def _known(options: Options) -> Options:
+  """The options if this version of XLA has them; none if it lacks one."""
+  try:
+    jax.jit(lambda: 0, compiler_options=options).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return {}
+  return options
+
+
+class Jitted:
+  """A compiled function, with the options of XLA for the default platform.
+
+  A function that JAX transforms or compiles may call it, too. It is then a part
+  of that program, whose options hold.
+  """
+
+  def __init__(
+      self,
+      function: Callable,
+      options: Callable[[str], Options],
+      **arguments: Any,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      function: The function.
+      options: One of the functions of this module.
+      **arguments: Further arguments of `jax.jit`.
+    """
+    self._inside = jax.jit(function, **arguments)
+
+    @functools.cache
+    def on(platform: str) -> jax.stages.Wrapped:
+      chosen = options(platform)
+      return jax.jit(function, compiler_options=chosen, **arguments)
+
+    self._on = on
+
+  def on(self, platform: str) -> jax.stages.Wrapped:
+    """The function, compiled for devices of a platform, such as 'gpu'."""
+    return self._on(platform)
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    """Calls the function."""
+    # JAX accepts options only for whole programs.
+    leaves = jax.tree.leaves((args, kwargs))
+    if any(map(_traced, [jnp.zeros(()), *leaves])):
+      return self._inside(*args, **kwargs)
+    return self._on(jax.default_backend())(*args, **kwargs)
+
+
+def _traced(x: Any) -> bool:
+  return isinstance(x, core.Tracer)

@@ -1,0 +1,84 @@
+"""Options of XLA: those of a platform, and where JAX accepts them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rq_jax import compiler_options
+
+_EIGEN = {
+    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+}
+_UNSPLIT = {'xla_gpu_experimental_force_split_k': 1}
+
+
+@pytest.mark.parametrize(
+    'function,expected',
+    [
+        (compiler_options.convolutions, {'cpu': _EIGEN, 'gpu': {}, 'tpu': {}}),
+        (compiler_options.few_rows, {'cpu': {}, 'gpu': _UNSPLIT, 'tpu': {}}),
+    ],
+)
+def test_each_platform_has_its_options(function, expected):
+  assert {platform: function(platform) for platform in expected} == expected
+
+
+def test_options_that_xla_lacks_are_left_out():
+  assert compiler_options._known(_UNSPLIT) == _UNSPLIT
+  lacking = {'xla_gpu_experimental_no_such_option': 1}
+  assert compiler_options._known(lacking) == {}
+
+
+def test_convolutions_are_left_to_eigen_and_products_are_not():
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(1, 8, 8, 4)), rng.normal(size=(3, 3, 4, 4))
+
+  def convolve(x, kernel):
+    return jax.lax.conv_general_dilated(
+        *(x, kernel, (1, 1), 'SAME'),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  def compiled(function, *args):
+    jitted = compiler_options.Jitted(function, compiler_options.convolutions)
+    args = [jnp.asarray(a, jnp.float32) for a in args]
+    return jitted.on('cpu').lower(*args).compile().as_text() or ''
+
+  assert 'ynn' not in compiled(convolve, x, kernel)
+  wide = rng.normal(size=(256, 256))
+  assert 'ynn' in compiled(jnp.matmul, wide, wide)
+
+
+@pytest.fixture
+def double():
+  return compiler_options.Jitted(
+      lambda x, times: x * times,
+      lambda platform: {'xla_cpu_enable_fast_math': False},
+      static_argnames='times',
+  )
+
+
+def test_options_are_those_of_the_default_platform(double):
+  platforms = []
+
+  def options(platform):
+    platforms.append(platform)
+    return {'xla_cpu_enable_fast_math': False}
+
+  jitted = compiler_options.Jitted(jnp.negative, options)
+  assert platforms == []  # JAX may not be initialised yet.
+  for _ in range(2):
+    assert jitted(jnp.ones(())) == -1
+  assert platforms == ['cpu']
+  assert double(jnp.ones(()), times=2) == 2
+
+
+def test_a_function_that_is_compiled_or_transformed_may_call_it(double):
+  x = jnp.ones(())
+  assert jax.jit(lambda x: double(x, times=3))(x) == 3
+  assert jax.jit(lambda: double(np.float32(1), times=3))() == 3
+  assert jax.grad(lambda x: double(x, times=5))(x) == 5
+  np.testing.assert_array_equal(
+      jax.vmap(lambda x: double(x, times=2))(jnp.arange(3.0)), [0, 2, 4]
+  )
