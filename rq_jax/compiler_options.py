@@ -10,19 +10,18 @@ import jax.numpy as jnp
 
 Options = dict[str, Any]
 
+_YNNPACK_FOR_PRODUCTS: Options = {
+    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+}
+
 
 @functools.cache
 def convolutions(platform: str) -> Options:
   """Options for programs with convolutions on a platform, such as 'cpu'."""
   # By default, XLA computes convolutions on CPUs with the library YNNPACK. It
   # takes two to five times as long as Eigen for gradients of the kernels and
-  # for kernels of 1x1. For products, the two are about as fast.
-  products_only: Options = {
-      'xla_cpu_experimental_ynn_fusion_type': (
-          'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
-      )
-  }
-  return _known(products_only) if platform == 'cpu' else {}
+  # for kernels of 1x1. For large products, the two are about as fast.
+  return _known(_YNNPACK_FOR_PRODUCTS) if platform == 'cpu' else {}
 
 
 @functools.cache
@@ -32,7 +31,10 @@ def few_rows(platform: str) -> Options:
   # kernels, and the next kernel reads and adds their results in float32. At 64
   # rows, these take as much memory traffic as the weights.
   unsplit: Options = {'xla_gpu_experimental_force_split_k': 1}
-  return _known(unsplit) if platform == 'gpu' else {}
+  # On CPUs, YNNPACK multiplies few rows faster than Eigen, but starts too
+  # slowly for the small sums of norms.
+  known = {'gpu': unsplit, 'cpu': _YNNPACK_FOR_PRODUCTS}
+  return _known(known.get(platform, {}))
 
 
 def _known(options: Options) -> Options:

@@ -1,12 +1,14 @@
 """Layers between codes and a transformer: its inputs, and logits of codes."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rq_jax.models import blocks
+from rq_jax.models import few_rows
 from rq_jax.models import linear
 from rq_jax.models import transformer
 from rq_jax.typing import PyTree
@@ -18,6 +20,8 @@ _MASKED = -1e9
 
 class CodeClassifier(nn.Module):
   """Turns outputs of the depth transformer into logits of codes.
+
+  For `at`, the parameter `kernel` may be a `few_rows.Kernel`, too.
 
   Attributes:
     width: Width of the transformer, E.
@@ -36,7 +40,7 @@ class CodeClassifier(nn.Module):
     self.norm = transformer.layer_norm(self.dtype)
     size, shared = max(self.sizes), self.shared
     # Per-depth classifiers start as the official ones: normal, deviation 0.02.
-    self.kernel = self.param(
+    self.kernel: Any = few_rows.find(self) or self.param(
         'kernel',
         nn.with_logical_partitioning(
             blocks.torch_kernel_init(1, 2)
@@ -79,8 +83,11 @@ class CodeClassifier(nn.Module):
     """Logits of the codes at one depth: [B, E] -> float32[B, K]."""
     kernel, bias = self.kernel, self.bias
     if not self.shared:
-      kernel, bias = kernel[depth], bias[depth]
-    logits = self._product('be,ek->bk', hidden, kernel)
+      kernel, bias = jax.tree.map(lambda p: p[depth], (kernel, bias))
+    if isinstance(kernel, few_rows.Kernel):
+      logits = kernel.multiply(self.norm(hidden), dtype=jnp.float32)
+    else:
+      logits = self._product('be,ek->bk', hidden, kernel)
     return mask(logits + bias[None], self.sizes, self.sizes[depth])
 
   def _product(self, product: str, hidden, kernel) -> jax.Array:

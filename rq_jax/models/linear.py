@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax.models import blocks
+from rq_jax.models import few_rows
 
 
 class Projection(nn.Module):
   """A linear layer over the last axes, with PyTorch's initial weights.
+
+  Its parameter `kernel` may be a `few_rows.Kernel`, too.
 
   Attributes:
     shape: Shape of the kernel: the axes summed over, then the output axes.
@@ -38,7 +41,9 @@ class Projection(nn.Module):
     init = blocks.torch_kernel_init(self.summed, len(self.shape))
     init = nn.with_logical_partitioning(init, self.axes)
     # `unbox=True` is the default; written out, it types the result.
-    kernel = self.param('kernel', init, self.shape, jnp.float32, unbox=True)
+    kernel = few_rows.find(self) or self.param(
+        'kernel', init, self.shape, jnp.float32, unbox=True
+    )
     dtype, of_float32 = jnp.dtype(self.dtype), self.gradient_dtype == 'float32'
     product: Any = _product_of_float32 if of_float32 else _product
     y = product(x.astype(dtype), kernel, self.summed)
@@ -50,7 +55,11 @@ class Projection(nn.Module):
     return y
 
 
-def _product(x: jax.Array, kernel: jax.Array, summed: int) -> jax.Array:
+def _product(
+    x: jax.Array, kernel: jax.Array | few_rows.Kernel, summed: int
+) -> jax.Array:
+  if isinstance(kernel, few_rows.Kernel):
+    return kernel.multiply(x, summed)
   return jnp.tensordot(x, kernel.astype(x.dtype), axes=summed)
 
 

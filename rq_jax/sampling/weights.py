@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import few_rows
 from rq_jax.models import rqtransformer
 from rq_jax.models import transformer
 from rq_jax.typing import PyTree
@@ -21,7 +22,8 @@ class Weights:
   Attributes:
     params: Parameters of the RQ-Transformer, without those of its stacks.
     spatial_blocks: Parameters of each block of the spatial transformer.
-    depth_blocks: Parameters of each block of the depth transformer.
+    depth_blocks: Parameters of each block of the depth transformer. On a CPU,
+      these kernels, and that of the classifier, are `few_rows.Kernel`s.
     spatial_tables: Inputs of the spatial transformer, see
       `RQTransformer.tables`.
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
@@ -77,17 +79,41 @@ def _prepare(
   )
   run = functools.partial(prior.apply, {'params': params})
   spatial_tables, depth_tables = run(codebooks, method='tables')
+  others = {n: p for n, p in params.items() if n not in _STACKS}
+  spatial_blocks = transformer.unstack(
+      params.get('spatial_stack'), prior.spatial_layers
+  )
+  depth_blocks = transformer.unstack(
+      params.get('depth_stack'), prior.depth_layers
+  )
+  if platform == 'cpu' and kernels == 'xla':
+    spatial_blocks, depth_blocks = _laid_out((spatial_blocks, depth_blocks))
+    others |= _laid_out({'classifier': others['classifier']})
   return Weights(
-      params={n: p for n, p in params.items() if n not in _STACKS},
-      spatial_blocks=transformer.unstack(
-          params.get('spatial_stack'), prior.spatial_layers
-      ),
-      depth_blocks=transformer.unstack(
-          params.get('depth_stack'), prior.depth_layers
-      ),
+      params=others,
+      spatial_blocks=spatial_blocks,
+      depth_blocks=depth_blocks,
       spatial_tables=spatial_tables,
       depth_tables=depth_tables,
       depth_offsets=run(codebooks, method='depth_offsets'),
       joint_cache=platform == 'gpu' and kernels == 'xla',
       kernels=kernels,
   )
+
+
+def _laid_out(params: PyTree) -> PyTree:
+  """Parameters with all kernels laid out for few rows on a CPU."""
+
+  def lay_out(path, parameter):
+    if path[-1].key != 'kernel':
+      return parameter
+    layer = path[-2].key
+    lay_one_out = functools.partial(
+        few_rows.lay_out, summed=2 if layer == 'out' else 1, outputs_first=True
+    )
+    by_depth = layer == 'classifier' and parameter.ndim == 3
+    return (
+        jax.vmap(lay_one_out)(parameter) if by_depth else lay_one_out(parameter)
+    )
+
+  return jax.tree_util.tree_map_with_path(lay_out, params)

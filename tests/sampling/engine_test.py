@@ -132,12 +132,15 @@ def test_weights_of_the_loop_are_split_as_the_parameters_are(mesh):
     (block,) = getattr(prepared, f'{name}_blocks')
     for path, p in jax.tree_util.tree_leaves_with_path(stacked):
       leaf = functools.reduce(lambda tree, k: tree[k.key], path, block)
+      leaf = models.as_trained(path, leaf)
       np.testing.assert_array_equal(leaf, p[0])
       expected = p.sharding.shard_shape(p.shape)[1:]
       assert leaf.sharding.shard_shape(leaf.shape) == expected, path
       split += not leaf.is_fully_replicated
   kernel = params['classifier']['kernel']
-  assert prepared.params['classifier']['kernel'].sharding.shard_shape(
-      kernel.shape
-  ) == kernel.sharding.shard_shape(kernel.shape)
+  prepared_kernel = prepared.params['classifier']['kernel'].values
+  assert (
+      prepared_kernel.sharding.shard_shape(prepared_kernel.shape)
+      == kernel.sharding.shard_shape(kernel.shape)[::-1]
+  )
   assert split or _MESHES[mesh] == dict(data=8)

@@ -4,12 +4,14 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rq_jax import sampling
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
+from rq_jax.models import few_rows
 from rq_jax.sampling import decode
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
@@ -37,6 +39,16 @@ def draw(prior, how, params, codebooks, numbers, condition, **known):
       numbers,
       keep_logits=True,
   )
+
+
+def as_trained(path, parameter):
+  """An array of the decode loop, with the axes that it has in training."""
+  if not isinstance(parameter, few_rows.Kernel):
+    return parameter
+  assert parameter.outputs_first
+  layer = [key.key for key in path[-2:-1]]
+  summed = 2 if layer == ['out'] else 1
+  return jnp.moveaxis(parameter.values, range(-summed, 0), range(summed))
 
 
 @functools.cache

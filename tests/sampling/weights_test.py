@@ -50,6 +50,7 @@ def test_kernels_are_cast_and_all_else_stays_as_trained(dtype):
   def compare(path, trained, laid_out):
     is_kernel = bool(path) and path[-1].key == 'kernel'
     expected = jnp.dtype(dtype) if is_kernel else jnp.float32
+    laid_out = models.as_trained(path, laid_out)
     assert laid_out.dtype == expected
     np.testing.assert_array_equal(laid_out, trained.astype(expected))
     seen.add(is_kernel)

@@ -9,8 +9,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from rq_jax import compiler_options
 from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.benchmark import stand_in
+from rq_jax.models import few_rows
 from rq_jax.models import rqtransformer
 from rq_jax.typing import PyTree
 
@@ -19,8 +21,8 @@ def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
   """Random weights for each product, scaled to keep the size of activations.
 
   Returns:
-    'spatial' and 'depth', with four matrices for each layer, and 'classifier',
-    one matrix.
+    'spatial' and 'depth', with four `few_rows.Kernel`s for each layer, and
+    'classifier', one of them; all are laid out for the default platform.
   """
   block = roofline.block_shapes(prior.width)
   shapes = {
@@ -33,10 +35,22 @@ def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
       shapes,
       is_leaf=lambda x: isinstance(x, tuple) and isinstance(x[0], int),
   )
-  return stand_in.draw(abstract, seed, scale=lambda leaf: leaf.shape[0] ** -0.5)
+  drawn = stand_in.draw(
+      abstract, seed, scale=lambda leaf: leaf.shape[0] ** -0.5
+  )
+  lay_out = functools.partial(
+      few_rows.lay_out,
+      summed=1,
+      outputs_first=jax.default_backend() == 'cpu',
+  )
+  return jax.tree.map(lay_out, drawn)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(
+    compiler_options.Jitted,
+    options=compiler_options.few_rows,
+    static_argnums=0,
+)
 def run(
     prior: rqtransformer.RQTransformer, weights: PyTree, x: jax.Array
 ) -> jax.Array:
@@ -53,9 +67,7 @@ def run(
       for block in weights['depth']:
         x = _multiply_block(block, x)
       # Logits are float32, as in the sampler.
-      logits = jnp.matmul(
-          x, weights['classifier'], preferred_element_type=jnp.float32
-      )
+      logits = weights['classifier'].multiply(x, dtype=jnp.float32)
       most = jnp.max(logits, axis=-1, keepdims=True)
       x = jnp.tanh(x + most.astype(x.dtype))
     return x, None
@@ -64,8 +76,8 @@ def run(
 
 
 def _multiply_block(block, x: jax.Array) -> jax.Array:
-  q, k, v = jnp.split(x @ block[0], 3, axis=-1)
+  q, k, v = jnp.split(block[0].multiply(x), 3, axis=-1)
   x = jnp.maximum(q, k) + v
-  x = x @ block[1]
-  hidden = jax.nn.relu(x @ block[2])
-  return jnp.tanh(hidden @ block[3])
+  x = block[1].multiply(x)
+  hidden = jax.nn.relu(block[2].multiply(x))
+  return jnp.tanh(block[3].multiply(hidden))

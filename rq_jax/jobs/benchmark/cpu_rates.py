@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rq_jax import compiler_options
 from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import hlo
 from rq_jax.jobs.compile import kinds
+from rq_jax.models import few_rows
 
 # The smallest sizes of the measured products, and their other two sizes.
 _ROWS = (1, 8, 32, 128, 512)
@@ -104,17 +106,18 @@ def _chain_rate(seconds, rows: int, width: int, by_output: bool) -> float:
   """Operations per second of the products of an MLP that few rows pass."""
   shapes = [(width, 4 * width), (4 * width, width)] * (_WEIGHTS // 2)
   weights = [
-      jnp.full(shape[::-1] if by_output else shape, 1 / width, jnp.float32)
+      few_rows.lay_out(
+          jnp.full(shape, 1 / width, jnp.float32), 1, outputs_first=by_output
+      )
       for shape in shapes
   ]
 
-  @jax.jit
-  def run(x, weights):
+  def multiply(x, weights):
     for weight in weights:
-      x = jax.lax.dot_general(x, weight, (((1,), (int(by_output),)), ((), ())))
-      x = jax.nn.relu(x)
+      x = jax.nn.relu(weight.multiply(x))
     return x
 
+  run = compiler_options.Jitted(multiply, compiler_options.few_rows)
   x = jnp.ones((rows, width), jnp.float32)
   flops = _WEIGHTS * 2 * rows * 4 * width**2
   return flops / seconds(lambda: run(x, weights))
@@ -130,15 +133,17 @@ def _convolution_rates(seconds, side: int) -> tuple[float, float]:
         x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
 
-  @jax.jit
   def gradient(x, kernel, outputs):
     return jax.vjp(lambda k: convolve(x, k), kernel)[1](outputs)[0]
 
-  forward = jax.jit(convolve)
+  forward, backward = (
+      compiler_options.Jitted(function, compiler_options.convolutions)
+      for function in (convolve, gradient)
+  )
   flops = 2 * x.size * 9 * _CHANNELS
   return (
       flops / seconds(lambda: forward(x, kernel)),
-      flops / seconds(lambda: gradient(x, kernel, x)),
+      flops / seconds(lambda: backward(x, kernel, x)),
   )
 
 

@@ -58,13 +58,15 @@ def _dot(computation: hlo.Computation, one: hlo.Instruction) -> Product:
   copies = math.prod(left.dims[i] for i in batch)
   rows = left.size // (inner * copies)
   columns = right.size // (inner * copies)
-  contracted = one.numbers('rhs_contracting_dims')
+  # Weights are larger than the few rows that they multiply.
+  side, weights = ('lhs', left) if left.size > right.size else ('rhs', right)
+  contracted = one.numbers(f'{side}_contracting_dims')
   return Product(
       kind='products',
       flops=2 * copies * rows * columns * inner,
       dtype=_dtype(left.dtype),
       smallest=min(rows, columns, inner),
-      by_output=bool(right.layout) and right.layout[0] in contracted,
+      by_output=bool(weights.layout) and weights.layout[0] in contracted,
       split=copies if _is_split(one) else 1,
       op_name=one.op_name,
   )

@@ -75,7 +75,7 @@ def test_every_bare_product_is_needed_for_the_result():
   assert len(leaves) == 4 * (3 + 2) + 1
   for i, leaf in enumerate(leaves):
     changed = jax.tree.unflatten(
-        structure, [*leaves[:i], leaf[::-1], *leaves[i + 1 :]]
+        structure, [*leaves[:i], leaf[:, ::-1], *leaves[i + 1 :]]
     )
     assert not np.allclose(bare_products.run(PRIOR, changed, x), result)
 
@@ -83,12 +83,15 @@ def test_every_bare_product_is_needed_for_the_result():
 def test_bare_weights_are_of_the_dtype_and_keep_what_they_multiply():
   weights = bare_products.weights(PRIOR.clone(width=64, dtype='bfloat16'))
   (block, *_), classifier = weights['depth'], weights['classifier']
-  shapes = [kernel.shape for kernel in (*block, classifier)]
-  assert shapes == [(64, 192), (64, 64), (64, 256), (256, 64), (64, 10)]
-  for kernel in (*block, classifier):
+  kernels = [kernel.values for kernel in (*block, classifier)]
+  # As the sampler lays them out on a CPU: outputs, then inputs.
+  assert [kernel.shape for kernel in kernels] == [
+      *((192, 64), (64, 64), (256, 64), (64, 256), (10, 64))
+  ]
+  for kernel in kernels:
     assert kernel.dtype == jnp.bfloat16
     spread = np.std(np.asarray(kernel, np.float32))
-    assert spread == pytest.approx(kernel.shape[0] ** -0.5, rel=0.1)
+    assert spread == pytest.approx(kernel.shape[1] ** -0.5, rel=0.1)
 
 
 def test_times_of_a_batch_add_up():

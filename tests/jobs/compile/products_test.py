@@ -23,6 +23,22 @@ def test_a_product_has_its_smallest_size_and_layout():
   assert counted.bytes == 2 * (384 + 512) + 4 * 768
 
 
+@pytest.mark.parametrize('summed', [0, 1])
+def test_weights_may_be_the_first_factor_of_few_rows(summed):
+  shape = ('f32[16,32]', 'f32[32,16]')[summed]
+  kernel = programs_text.only(
+      'ROOT %d = f32[32,3]{1,0} dot(%w, %x),'
+      f' lhs_contracting_dims={{{summed}}},'
+      ' rhs_contracting_dims={1}',
+      operands=f"""
+      %w = {shape}{{1,0}} parameter(0)
+      %x = f32[3,16]{{1,0}} parameter(1)
+      """,
+  )
+  assert kernel.counted.by_output == bool(summed)
+  assert kernel.counted.smallest == 3
+
+
 def test_a_product_whose_sum_is_split_is_not_one_of_a_batch():
   operands = """
       %x = bf16[64,4,384]{2,1,0} parameter(0)

@@ -1,0 +1,72 @@
+"""Kernels of linear layers, laid out for products of few rows.
+
+Sampling multiplies few rows with every kernel, so its speed is that of reading
+kernels. Training does not use this module.
+"""
+
+import functools
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class Kernel:
+  """The kernel of a linear layer.
+
+  Layers accept it in place of the array of their parameter `kernel`.
+
+  Attributes:
+    values: [*inputs, *outputs], or [*outputs, *inputs].
+    outputs_first: Which of the two.
+  """
+
+  values: jax.Array
+  outputs_first: bool = flax.struct.field(pytree_node=False)
+
+  def multiply(
+      self, x: jax.Array, summed: int = 1, dtype: jnp.dtype | None = None
+  ) -> jax.Array:
+    """Multiplies rows: [..., *inputs] -> [..., *outputs].
+
+    Args:
+      x: The rows.
+      summed: Number of axes of the inputs.
+      dtype: Dtype of the result; None for that of x.
+    """
+    outputs = self.values.ndim - summed
+    start = outputs if self.outputs_first else 0
+    of_values = tuple(range(start, start + summed))
+    of_x = tuple(range(x.ndim - summed, x.ndim))
+    values = self.values.astype(x.dtype)
+    dot = functools.partial(
+        jax.lax.dot_general, preferred_element_type=dtype or x.dtype
+    )
+    if not self.outputs_first:
+      return dot(x, values, ((of_x, of_values), ((), ())))
+    y = dot(values, x, ((of_values, of_x), ((), ())))
+    # CPUs multiply faster in this order, and then transpose the few rows. XLA
+    # would swap the factors instead, without the barrier.
+    y = jax.lax.optimization_barrier(y)
+    return jnp.moveaxis(y, range(outputs), range(-outputs, 0))
+
+
+def find(module: nn.Module) -> Kernel | None:
+  """The parameter `kernel` of a layer, if it is laid out; else None."""
+  kernel = module.get_variable('params', 'kernel')
+  return kernel if isinstance(kernel, Kernel) else None
+
+
+def lay_out(kernel: jax.Array, summed: int, *, outputs_first: bool) -> Kernel:
+  """Lays out a kernel [*inputs, *outputs].
+
+  Args:
+    kernel: The kernel.
+    summed: Number of axes of the inputs.
+    outputs_first: Whether the outputs come first, as CPUs want them.
+  """
+  if outputs_first:
+    kernel = jnp.moveaxis(kernel, range(summed), range(-summed, 0))
+  return Kernel(kernel, outputs_first)
