@@ -10,18 +10,22 @@ import jax.numpy as jnp
 
 Options = dict[str, Any]
 
-_YNNPACK_FOR_PRODUCTS: Options = {
-    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
-}
+# What XLA leaves to the library YNNPACK on CPUs; by default, products, sums and
+# convolutions.
+_YNNPACK = 'xla_cpu_experimental_ynn_fusion_type'
+_PRODUCTS, _SUMS = (
+    f'LIBRARY_FUSION_TYPE_{name}' for name in ('INDIVIDUAL_DOT', 'REDUCE')
+)
 
 
 @functools.cache
 def convolutions(platform: str) -> Options:
   """Options for programs with convolutions on a platform, such as 'cpu'."""
-  # By default, XLA computes convolutions on CPUs with the library YNNPACK. It
-  # takes two to five times as long as Eigen for gradients of the kernels and
-  # for kernels of 1x1. For large products, the two are about as fast.
-  return _known(_YNNPACK_FOR_PRODUCTS) if platform == 'cpu' else {}
+  # YNNPACK takes two to five times as long as Eigen for gradients of kernels,
+  # and for 1x1 kernels. For large products, the two are about as fast. Sums over
+  # rows would take ten times as long without it.
+  by_eigen: Options = {_YNNPACK: f'{_PRODUCTS},{_SUMS}'}
+  return _known(by_eigen) if platform == 'cpu' else {}
 
 
 @functools.cache
@@ -31,10 +35,10 @@ def few_rows(platform: str) -> Options:
   # kernels, and the next kernel reads and adds their results in float32. At 64
   # rows, these take as much memory traffic as the weights.
   unsplit: Options = {'xla_gpu_experimental_force_split_k': 1}
-  # On CPUs, YNNPACK multiplies few rows faster than Eigen, but starts too
-  # slowly for the small sums of norms.
-  known = {'gpu': unsplit, 'cpu': _YNNPACK_FOR_PRODUCTS}
-  return _known(known.get(platform, {}))
+  # YNNPACK multiplies few rows faster than Eigen, but starts too slowly for the
+  # small sums of norms.
+  products_only: Options = {_YNNPACK: _PRODUCTS}
+  return _known({'gpu': unsplit, 'cpu': products_only}.get(platform, {}))
 
 
 def _known(options: Options) -> Options:

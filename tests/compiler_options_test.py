@@ -7,8 +7,10 @@ import pytest
 
 from rq_jax import compiler_options
 
-_PRODUCTS = {
-    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+_YNN = 'xla_cpu_experimental_ynn_fusion_type'
+_PRODUCTS = {_YNN: 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+_PRODUCTS_AND_SUMS = {
+    _YNN: 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
 }
 _UNSPLIT = {'xla_gpu_experimental_force_split_k': 1}
 
@@ -16,7 +18,7 @@ _UNSPLIT = {'xla_gpu_experimental_force_split_k': 1}
 @pytest.mark.parametrize(
     'function,expected',
     [
-        (compiler_options.convolutions, (_PRODUCTS, {}, {})),
+        (compiler_options.convolutions, (_PRODUCTS_AND_SUMS, {}, {})),
         (compiler_options.few_rows, (_PRODUCTS, _UNSPLIT, {})),
     ],
 )
@@ -30,7 +32,7 @@ def test_options_that_xla_lacks_are_left_out():
   assert compiler_options._known(lacking) == {}
 
 
-def test_convolutions_are_left_to_eigen_and_products_are_not():
+def test_convolutions_are_left_to_eigen_but_not_products_and_sums():
   rng = np.random.default_rng(0)
   x, kernel = rng.normal(size=(1, 8, 8, 4)), rng.normal(size=(3, 3, 4, 4))
 
@@ -48,6 +50,7 @@ def test_convolutions_are_left_to_eigen_and_products_are_not():
   assert 'ynn' not in compiled(convolve, x, kernel)
   wide = rng.normal(size=(256, 256))
   assert 'ynn' in compiled(jnp.matmul, wide, wide)
+  assert 'ynn' in compiled(lambda x: jnp.sum(x, axis=0), wide)
 
 
 @pytest.fixture
