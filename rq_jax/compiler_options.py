@@ -22,8 +22,8 @@ _PRODUCTS, _SUMS = (
 def convolutions(platform: str) -> Options:
   """Options for programs with convolutions on a platform, such as 'cpu'."""
   # YNNPACK takes two to five times as long as Eigen for gradients of kernels,
-  # and for 1x1 kernels. For large products, the two are about as fast. Sums over
-  # rows would take ten times as long without it.
+  # and for 1x1 kernels. For large products, the two are about as fast. Without
+  # YNNPACK, sums over rows would take ten times as long.
   by_eigen: Options = {_YNNPACK: f'{_PRODUCTS},{_SUMS}'}
   return _known(by_eigen) if platform == 'cpu' else {}
 
