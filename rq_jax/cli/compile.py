@@ -40,7 +40,8 @@ _UNREAD = {
     'decode': ('model_parallel',),
 }
 _DRAWS = (
-    'temperature', 'top_k', 'top_p', 'guidance', 'guidance_schedule', 'kernels'
+    'temperature', 'top_k', 'top_p', 'guidance', 'guidance_schedule', 'kernels',
+    'weights',
 )  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def _compile(changes: config_flag.Changes, values: flags.FlagValues) -> None:
           dtype=values.dtype,
           model_parallel=values.model_parallel or 1,
           kernels=values.kernels or 'xla',
+          weights=values.weights or 'float',
           path=values.config,
       ),
       json_file=values.json,

@@ -94,7 +94,7 @@ def define_conditions(values: flags.FlagValues) -> None:
 
 
 def define_kernels(values: flags.FlagValues) -> None:
-  """Adds what computes the steps of the sampler."""
+  """Adds what computes the steps of the sampler, and with which weights."""
   flags.DEFINE_enum(
       'kernels',
       None,
@@ -102,6 +102,15 @@ def define_kernels(values: flags.FlagValues) -> None:
       'xla, the default: kernels that XLA makes. pallas: our own kernels, on'
       ' one NVIDIA GPU. interpret: the programs of these, run slowly on any'
       ' device, to check them.',
+      flag_values=values,
+  )
+  flags.DEFINE_enum(
+      'weights',
+      None,
+      ['float', 'int8'],
+      'float, the default: draws with weights of --dtype. int8: with one byte'
+      ' for each weight and a scale for each output, so that a device reads'
+      ' less for each code; this changes the draws a little.',
       flag_values=values,
   )
 
@@ -209,6 +218,7 @@ def restore(
       text_tokenizer=values.text_tokenizer,
       verify=values.verify,
       kernels=values.kernels or 'xla',
+      weights=values.weights or 'float',
   )
   drawn = drawing.Drawing(
       sampler=sampler,

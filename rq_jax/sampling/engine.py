@@ -101,6 +101,7 @@ def prepare(
     *,
     mesh: jax.sharding.Mesh | None,
     kernels: str,
+    weights: str,
 ) -> Engine:
   """Lays out weights for the decode loop.
 
@@ -110,6 +111,7 @@ def prepare(
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
     mesh: Devices that share a batch; one device if None.
     kernels: What computes a step, see `kernels.choice`.
+    weights: Numbers that hold the kernels, see `kernels.choice`.
 
   Raises:
     ValueError: If the devices or the model cannot use the kernels.
@@ -117,6 +119,9 @@ def prepare(
   devices = jax.local_devices()[:1] if mesh is None else [*mesh.devices.flat]
   choice.check_devices(kernels, devices)
   choice.check_model(kernels, prior)
+  choice.check_weights(weights, kernels)
   with jax.ensure_compile_time_eval():  # Also where a caller jits.
-    weights = weights_lib.prepare(prior, params, codebooks, kernels=kernels)
-  return Engine(prior=prior, weights=weights, mesh=mesh)
+    prepared = weights_lib.prepare(
+        prior, params, codebooks, kernels=kernels, weights=weights
+    )
+  return Engine(prior=prior, weights=prepared, mesh=mesh)

@@ -60,6 +60,7 @@ class Sampler:
     text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
     class_names: Names of the classes by label, which `labels` may contain.
     kernels: 'xla', or 'pallas' for our own kernels on an NVIDIA GPU.
+    weights: 'float', or 'int8' to draw with one byte for each weight.
   """
 
   prior: rqtransformer.RQTransformer
@@ -70,6 +71,7 @@ class Sampler:
   text_tokenizer: epath.PathLike | None = None
   class_names: tuple[str, ...] | None = None
   kernels: str = 'xla'
+  weights: str = 'float'
 
   @classmethod
   def restore(
@@ -259,7 +261,7 @@ class Sampler:
   def engine(self) -> engine_lib.Engine:
     """The decode loop, with its own copy of the weights, laid out for it."""
     arrays = self.prior_variables['params'], self.tokenizer.codebooks
-    options = {'mesh': self.mesh, 'kernels': self.kernels}
+    options = {n: getattr(self, n) for n in ('mesh', 'kernels', 'weights')}
     return engine_lib.prepare(self.prior, *arrays, **options)
 
   def _request(self, key, asked: Asked, count: int | None = None) -> Request:

@@ -22,8 +22,8 @@ class Weights:
   Attributes:
     params: Parameters of the RQ-Transformer, without those of its stacks.
     spatial_blocks: Parameters of each block of the spatial transformer.
-    depth_blocks: Parameters of each block of the depth transformer. On a CPU,
-      these kernels, and that of the classifier, are `few_rows.Kernel`s.
+    depth_blocks: Parameters of each block of the depth transformer. On a CPU or
+      in int8, these kernels and the classifier's are `few_rows.Kernel`s.
     spatial_tables: Inputs of the spatial transformer, see
       `RQTransformer.tables`.
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.
@@ -49,6 +49,7 @@ def prepare(
     *,
     platform: str | None = None,
     kernels: str = 'xla',
+    weights: str = 'float',
 ) -> Weights:
   """Lays out weights for the decode loop, once, before the first draw.
 
@@ -59,16 +60,18 @@ def prepare(
     platform: Platform that draws: 'cpu', 'gpu' or 'tpu'; the default one if
       None.
     kernels: What computes a step, see `kernels.choice`.
+    weights: Numbers that hold the kernels, see `kernels.choice`.
   """
   platform = platform or jax.default_backend()
-  return _prepare(prior, platform, kernels, params, codebooks)
+  return _prepare(prior, platform, kernels, weights, params, codebooks)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _prepare(
     prior: rqtransformer.RQTransformer,
     platform: str,
     kernels: str,
+    weights: str,
     params: PyTree,
     codebooks: Sequence[jax.Array],
 ) -> Weights:
@@ -86,9 +89,11 @@ def _prepare(
   depth_blocks = transformer.unstack(
       params.get('depth_stack'), prior.depth_layers
   )
-  if platform == 'cpu' and kernels == 'xla':
-    spatial_blocks, depth_blocks = _laid_out((spatial_blocks, depth_blocks))
-    others |= _laid_out({'classifier': others['classifier']})
+  first, int8 = platform == 'cpu' and kernels == 'xla', weights == 'int8'
+  if first or int8:
+    lay_out = functools.partial(_laid_out, outputs_first=first, int8=int8)
+    spatial_blocks, depth_blocks = lay_out((spatial_blocks, depth_blocks))
+    others |= lay_out({'classifier': others['classifier']})
   return Weights(
       params=others,
       spatial_blocks=spatial_blocks,
@@ -101,15 +106,15 @@ def _prepare(
   )
 
 
-def _laid_out(params: PyTree) -> PyTree:
-  """Parameters with all kernels laid out for few rows on a CPU."""
+def _laid_out(params: PyTree, **options: bool) -> PyTree:
+  """Parameters with all kernels laid out; for options, see `few_rows`."""
 
   def lay_out(path, parameter):
     if path[-1].key != 'kernel':
       return parameter
     layer = path[-2].key
     lay_one_out = functools.partial(
-        few_rows.lay_out, summed=2 if layer == 'out' else 1, outputs_first=True
+        few_rows.lay_out, summed=2 if layer == 'out' else 1, **options
     )
     by_depth = layer == 'classifier' and parameter.ndim == 3
     return (

@@ -54,6 +54,43 @@ def test_the_result_has_the_dtype_of_the_rows_or_the_one_that_is_given():
   np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize('outputs_first', [False, True])
+def test_int8_weights_are_whole_numbers_of_a_scale_for_each_output(
+    outputs_first,
+):
+  kernel = _normal(1, 2, 6, 5) * np.float32([1, 10, 0.1, 1, 3])
+  kernel[..., 3] = 0  # An output without weights.
+  laid_out = few_rows.lay_out(kernel, 2, outputs_first=outputs_first, int8=True)
+  values, scales = np.asarray(laid_out.values), np.asarray(laid_out.scales)
+  assert values.dtype == np.int8
+  if outputs_first:
+    values = np.moveaxis(values, 0, 2)
+  np.testing.assert_allclose(
+      scales,
+      np.abs(kernel).max(axis=(0, 1)) / 127 + [0, 0, 0, 1 / 127, 0],
+      rtol=1e-6,
+  )
+  assert np.abs(values).max(axis=(0, 1)).tolist() == [127, 127, 127, 0, 127]
+  restored = values * scales
+  assert np.all(np.abs(restored - kernel) <= scales / 2 * 1.0001)
+  x = jnp.asarray(_normal(2, 3, 1, 2, 6))
+  np.testing.assert_allclose(
+      laid_out.multiply(x, 2),
+      np.einsum('bsnh,nhe->bse', x, restored),
+      rtol=1e-5,
+      atol=1e-5,
+  )
+
+
+def test_int8_products_are_scaled_before_they_are_rounded():
+  kernel = np.full((4, 1), 0.3, np.float32)
+  laid_out = few_rows.lay_out(kernel, 1, outputs_first=False, int8=True)
+  x = jnp.ones((2, 4), jnp.bfloat16)
+  # 4 * 127 = 508 is no number of bfloat16.
+  expected = np.asarray(jnp.bfloat16(4 * 127 * np.float32(0.3) / 127))
+  np.testing.assert_array_equal(laid_out.multiply(x), [[expected]] * 2)
+
+
 def test_on_a_cpu_the_weights_stay_the_left_factor():
   laid_out = few_rows.lay_out(_normal(1, 64, 256), 1, outputs_first=True)
   run = jax.jit(lambda kernel, x: jnp.tanh(kernel.multiply(x)))

@@ -29,6 +29,7 @@ class Options:
     repeats: Number of timed calls, after one call that compiles.
     decode: Whether to time the decoder of the tokenizer, too.
     kernels: What computes the steps, see `sampling.kernels.choice`.
+    weights: Numbers that hold the kernels, see `sampling.kernels.choice`.
   """
 
   batch_sizes: Sequence[int]
@@ -36,6 +37,7 @@ class Options:
   repeats: int = 3
   decode: bool = True
   kernels: str = 'xla'
+  weights: str = 'float'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ def of_sampling(
       'codebook_size': max(prior.sizes),
       'sampling': dataclasses.asdict(options.sampling),
       'kernels': sampler.kernels,
+      'weights': sampler.weights,
       'layer_passes': roofline.layer_passes(prior),
       'ms_per_image': {'total': sum(parts_ms.values()), **parts_ms},
       'seconds': {part: spread(times) for part, times in parts.items()},

@@ -68,7 +68,9 @@ def run(
   with jsonl_lib.writer(jsonl) as write:
     calibration = timing.calibrate(dtype)
     for name, make in models.items():
-      sampler = dataclasses.replace(make(), kernels=options.kernels)
+      sampler = dataclasses.replace(
+          make(), kernels=options.kernels, weights=options.weights
+      )
       for found in sampling(name, sampler, options, calibration):
         if isinstance(found, ValueError):
           failures.append(found)

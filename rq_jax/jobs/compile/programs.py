@@ -64,6 +64,7 @@ class Options:
     model_parallel: Devices that share the weights of one model.
     kernels: What computes the steps of the sampler, see
       `sampling.kernels.choice`.
+    weights: Numbers that hold the kernels of the sampler, see the same.
     path: Configuration file of the RQ-Transformer, beside which the RQ-VAE is
       looked for.
   """
@@ -73,6 +74,7 @@ class Options:
   dtype: str | None = None
   model_parallel: int = 1
   kernels: str = 'xla'
+  weights: str = 'float'
   path: str | None = None
 
 
@@ -125,6 +127,7 @@ def sample(
   batch, mesh = _chunk(devices, options)
   choice.check_devices(options.kernels, devices)
   choice.check_model(options.kernels, prior)
+  choice.check_weights(options.weights, options.kernels)
   asked = requests.Asked(**sampling_times.condition_of(prior, batch))
   request = requests.ask(prior, asked, sampling=options.sampling)
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
@@ -173,6 +176,7 @@ def _weights(config, prior, devices, mesh, options: Options) -> PyTree:
       prior,
       platform=devices[0].platform,
       kernels=options.kernels,
+      weights=options.weights,
   )
   if mesh is None:
     only = jax.sharding.SingleDeviceSharding(devices[0])

@@ -177,6 +177,7 @@ def restore(
     text_tokenizer: str | None = None,
     verify: bool = True,
     kernels: str = 'xla',
+    weights: str = 'float',
 ) -> tuple[Sampler, dict[str, Any]]:
   """Restores a sampler onto all devices of this process.
 
@@ -193,6 +194,7 @@ def restore(
     text_tokenizer: File for prompts; None for the file of the checkpoint.
     verify: Whether to compare files and arrays with their stored hashes.
     kernels: What computes the steps, see `sampling.kernels.choice`.
+    weights: Numbers that hold the kernels, see `sampling.kernels.choice`.
 
   Returns:
     The sampler, and a description of its origin for the manifest.
@@ -203,6 +205,7 @@ def restore(
   compilation.keep()
   mesh = mesh_of(jax.local_devices(), chunk_size, model_parallel)
   choice.check_devices(kernels, jax.local_devices())
+  choice.check_weights(weights, kernels)
   stored.read_config(checkpoint, stage=2)
   step, sampler = _newest_whole(
       checkpoint,
@@ -222,15 +225,18 @@ def restore(
       checkpoint, 'ema_params', step=step, verify=verify
   )
   origin = {'checkpoint': str(checkpoint), 'step': step, 'ema': ema}
-  sampler = dataclasses.replace(sampler, kernels=kernels)
+  sampler = dataclasses.replace(sampler, kernels=kernels, weights=weights)
   return sampler, origin | _computation(sampler)
 
 
 def _computation(sampler: Sampler) -> dict[str, str]:
   """What decides how numbers are rounded."""
   found = {'dtype': sampler.prior.dtype}
-  if sampler.kernels != 'xla':  # Jobs of earlier versions do not name it.
+  # Jobs of earlier versions do not name these.
+  if sampler.kernels != 'xla':
     found['kernels'] = sampler.kernels
+  if sampler.weights != 'float':
+    found['weights'] = sampler.weights
   return found
 
 

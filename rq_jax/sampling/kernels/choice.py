@@ -10,6 +10,10 @@ from rq_jax.typing import Device
 # device, to check them.
 KINDS = ('xla', 'pallas', 'interpret')
 
+# What holds the kernels of the linear layers in the decode loop. 'float': the
+# dtype of the computation. 'int8': one byte a weight, and a scale an output.
+WEIGHTS = ('float', 'int8')
+
 _SIDE = 16  # Of the smallest product that tensor cores compute.
 
 
@@ -37,6 +41,22 @@ def check_devices(kernels: str, devices: Sequence[Device]) -> None:
     raise ValueError(
         'kernels=pallas needs an NVIDIA GPU, but the device is of the kind'
         f' {platform}. Use kernels=xla.'
+    )
+
+
+def check_weights(weights: str, kernels: str) -> None:
+  """Raises a ValueError if kernels cannot read weights.
+
+  Args:
+    weights: One of `WEIGHTS`.
+    kernels: One of `KINDS`.
+  """
+  if weights not in WEIGHTS:
+    raise ValueError(f'weights={weights} must be one of {", ".join(WEIGHTS)}.')
+  if weights == 'int8' and kernels != 'xla':
+    raise ValueError(
+        f'weights=int8 needs kernels=xla, but kernels={kernels}. Use one or the'
+        ' other.'
     )
 
 

@@ -203,18 +203,19 @@ def test_all_batches_are_reported_before_one_that_has_no_room(
   assert '4/6' in capsys.readouterr().err
 
 
-def test_a_run_draws_with_the_kernels_of_its_options(monkeypatch):
+def test_a_run_draws_with_the_kernels_and_weights_of_its_options(monkeypatch):
   used = []
 
   def timed(name, sampler, options, calibration):
-    used.append((name, sampler.kernels))
+    used.append((name, sampler.kernels, sampler.weights))
     return iter(())
 
   monkeypatch.setattr(sampling_times, 'sampling', timed)
   monkeypatch.setattr(timing, 'calibrate', lambda dtype: CHIP)
-  chosen = options(kernels='interpret')
-  sampling_times.run({'tiny': sampler}, chosen, dtype='float32')
-  assert used == [('tiny', 'interpret')]
+  for changes in (dict(kernels='interpret'), dict(weights='int8')):
+    chosen = options(**changes)
+    sampling_times.run({'tiny': sampler}, chosen, dtype='float32')
+  assert used == [('tiny', 'interpret', 'float'), ('tiny', 'xla', 'int8')]
 
 
 def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):

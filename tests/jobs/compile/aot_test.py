@@ -102,6 +102,25 @@ def test_two_layers_of_the_large_model_sample_on_an_h200():
 
 @needs_gpu
 @pytest.mark.slow
+def test_with_int8_weights_the_loop_reads_half_of_the_bytes():
+  record = described(
+      LARGE,
+      what='sample',
+      target='h200',
+      changes=TWO_LAYERS,
+      batch=8,
+      dtype='bfloat16',
+      weights='int8',
+  )
+  (loop,) = record['loops']
+  weights = 6 * 12 * 1536**2 + 4 * 1536 * 16384  # Bytes of a position.
+  # No copy in bfloat16 is made before the loop and read in it.
+  assert weights < loop['bytes'] < 1.5 * weights
+  assert record['memory']['temporaries'] < weights / 2
+
+
+@needs_gpu
+@pytest.mark.slow
 def test_with_pallas_two_layers_are_half_as_many_kernels():
   record = described(
       LARGE,

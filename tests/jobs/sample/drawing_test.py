@@ -180,6 +180,12 @@ def test_a_process_with_one_device_needs_no_mesh(tmp_path, monkeypatch):
   )
   assert restored.mesh is None
   assert restored.kernels == origin['kernels'] == 'interpret'
+  assert 'weights' not in origin
+  restored, origin = drawing_lib.restore(
+      str(tmp_path), chunk_size=3, weights='int8'
+  )
+  assert restored.weights == origin['weights'] == 'int8'
+  assert 'kernels' not in origin
 
 
 @pytest.mark.parametrize(
@@ -200,6 +206,10 @@ def test_a_chunk_is_a_hundred_that_devices_can_split(
         (
             dict(chunk_size=8, model_parallel=3),
             '3 must divide the number of .*, 8',
+        ),
+        (
+            dict(chunk_size=8, weights='int4'),
+            'weights=int4 must be one of float, int8.',
         ),
         (
             dict(chunk_size=8, kernels='pallas'),
