@@ -225,11 +225,9 @@ def _sampling(changes: config_flag.Changes, values: flags.FlagValues) -> None:
       sampling=sampling.Sampling(**drawing_flags.options(values)),
       repeats=values.repeats,
       decode=not values.skip_decoding,
-      kernels=values.kernels or 'xla',
-      weights=values.weights or 'float',
+      **drawing_flags.computing(values),
   )
   choice.check_devices(options.kernels, jax.local_devices()[:1])
-  choice.check_weights(options.weights, options.kernels)
   dtype = values.dtype or sampling_times.default_dtype()
   summary = {'summary': figure4.tables} if values.figure4 else {}
   sampling_times.run(

@@ -115,6 +115,19 @@ def define_kernels(values: flags.FlagValues) -> None:
   )
 
 
+def computing(values: flags.FlagValues) -> dict[str, str]:
+  """The flags of `define_kernels`, with their defaults.
+
+  Raises:
+    ValueError: If they contradict each other.
+  """
+  from rq_jax.sampling.kernels import choice
+
+  kernels, weights = values.kernels or 'xla', values.weights or 'float'
+  choice.check_weights(weights, kernels)
+  return {'kernels': kernels, 'weights': weights}
+
+
 def define_model(values: flags.FlagValues) -> None:
   """Adds how to restore the model of --checkpoint."""
   flags.DEFINE_integer(
@@ -217,8 +230,7 @@ def restore(
       tokenizer=tokenizer,
       text_tokenizer=values.text_tokenizer,
       verify=values.verify,
-      kernels=values.kernels or 'xla',
-      weights=values.weights or 'float',
+      **computing(values),
   )
   drawn = drawing.Drawing(
       sampler=sampler,

@@ -119,8 +119,7 @@ class Sampler:
 
   def __call__(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws images: -> uint8[B, Y, X, 3]."""
-    codes = self.codes(key, **asked)
-    return tokenizer_lib.decode_known(self.tokenizer, codes)
+    return tokenizer_lib.decode_known(self.tokenizer, self.codes(key, **asked))
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
@@ -282,8 +281,7 @@ class Sampler:
     return request
 
   def _names(self) -> dict[str, Any]:
-    names = 'text_tokenizer', 'class_names'
-    return {name: getattr(self, name) for name in names}
+    return {n: getattr(self, n) for n in ('text_tokenizer', 'class_names')}
 
   def _draw(self, key, request: Request, indices: np.ndarray) -> tuple:
     """Codes and images of all conditions of a request, at other indices."""

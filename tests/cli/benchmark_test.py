@@ -45,6 +45,10 @@ def asked(monkeypatch):
         (['sampling', PRIOR, '--top_p=0'], 'top_p=0.0 must be in (0, 1]'),
         (['sampling', PRIOR, '--repeats=0'], 'repeats'),
         (['sampling', PRIOR, '--kernels=pallas'], 'needs an NVIDIA GPU'),
+        (
+            ['sampling', PRIOR, '--kernels=pallas', '--weights=int8'],
+            'weights=int8 needs kernels=xla, but kernels=pallas.',
+        ),
         (['sampling', PRIOR, '--num_images=9'], '--num_images=9 has no'),
         (['sampling', PRIOR, '--size=small'], '--size=small has no meaning'),
         (

@@ -205,8 +205,6 @@ def restore(
   compilation.keep()
   mesh = mesh_of(jax.local_devices(), chunk_size, model_parallel)
   choice.check_devices(kernels, jax.local_devices())
-  choice.check_weights(weights, kernels)
-  stored.read_config(checkpoint, stage=2)
   step, sampler = _newest_whole(
       checkpoint,
       step,
@@ -244,6 +242,7 @@ def _newest_whole(
     checkpoint: str, step: int | None, restore: Callable[..., Sampler]
 ) -> tuple[int, Sampler]:
   """The given step, or the newest that can be restored, and its sampler."""
+  stored.read_config(checkpoint, stage=2)
   restored = {}
 
   def problem(step: int) -> str | None:

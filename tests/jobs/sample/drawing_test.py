@@ -208,10 +208,6 @@ def test_a_chunk_is_a_hundred_that_devices_can_split(
             '3 must divide the number of .*, 8',
         ),
         (
-            dict(chunk_size=8, weights='int4'),
-            'weights=int4 must be one of float, int8.',
-        ),
-        (
             dict(chunk_size=8, kernels='pallas'),
             'kernels=pallas draws on one device, but there are 8.',
         ),
