@@ -77,23 +77,24 @@ def _prepare(
 ) -> Weights:
   # Only kernels are cast; other parameters stay float32 until they are used.
   dtype = jnp.dtype(prior.dtype)
-  params = jax.tree_util.tree_map_with_path(
+  cast = jax.tree_util.tree_map_with_path(
       lambda path, p: p.astype(dtype) if path[-1].key == 'kernel' else p, params
   )
-  run = functools.partial(prior.apply, {'params': params})
+  run = functools.partial(prior.apply, {'params': cast})
   spatial_tables, depth_tables = run(codebooks, method='tables')
-  others = {n: p for n, p in params.items() if n not in _STACKS}
+  first, int8 = platform == 'cpu' and kernels == 'xla', weights == 'int8'
+  exact = params if int8 else cast  # It is rounded only once.
   spatial_blocks = transformer.unstack(
-      params.get('spatial_stack'), prior.spatial_layers
+      exact.get('spatial_stack'), prior.spatial_layers
   )
   depth_blocks = transformer.unstack(
-      params.get('depth_stack'), prior.depth_layers
+      exact.get('depth_stack'), prior.depth_layers
   )
-  first, int8 = platform == 'cpu' and kernels == 'xla', weights == 'int8'
+  others = {n: p for n, p in cast.items() if n not in _STACKS}
   if first or int8:
     lay_out = functools.partial(_laid_out, outputs_first=first, int8=int8)
     spatial_blocks, depth_blocks = lay_out((spatial_blocks, depth_blocks))
-    others |= lay_out({'classifier': others['classifier']})
+    others |= lay_out({'classifier': exact['classifier']})
   return Weights(
       params=others,
       spatial_blocks=spatial_blocks,

@@ -33,6 +33,19 @@ def _rounded(params):
   return jax.tree_util.tree_map_with_path(round_one, params)
 
 
+def test_weights_are_rounded_only_once():
+  sampler = models.sampler(dtype='bfloat16')
+  prior, params = sampler.prior, sampler.prior_variables['params']
+  prepared = weights.prepare(
+      prior, params, sampler.tokenizer.codebooks, weights='int8'
+  )
+  kernel = np.asarray(params['classifier']['kernel'])  # In float32.
+  scales = np.abs(kernel).max(axis=0) / 127
+  found = prepared.params['classifier']['kernel']
+  np.testing.assert_array_equal(found.values.T, np.round(kernel / scales))
+  np.testing.assert_allclose(found.scales, scales, rtol=1e-6)
+
+
 @pytest.mark.parametrize('platform', ['cpu', 'gpu'])
 def test_logits_are_those_of_rounded_kernels(platform):
   sampler = models.sampler()
