@@ -55,6 +55,10 @@ class Jitted:
 
   A function that JAX transforms or compiles may call it, too. It is then a part
   of that program, whose options hold.
+
+  Attributes:
+    on: Function from a platform, such as 'gpu', to the function compiled for
+      its devices.
   """
 
   def __init__(
@@ -77,11 +81,7 @@ class Jitted:
       chosen = options(platform)
       return jax.jit(function, compiler_options=chosen, **arguments)
 
-    self._on = on
-
-  def on(self, platform: str) -> jax.stages.Wrapped:
-    """The function, compiled for devices of a platform, such as 'gpu'."""
-    return self._on(platform)
+    self.on = on
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
     """Calls the function."""
@@ -89,7 +89,7 @@ class Jitted:
     leaves = jax.tree.leaves((args, kwargs))
     if any(map(_traced, [jnp.zeros(()), *leaves])):
       return self._inside(*args, **kwargs)
-    return self._on(jax.default_backend())(*args, **kwargs)
+    return self.on(jax.default_backend())(*args, **kwargs)
 
 
 def _traced(x: Any) -> bool:

@@ -111,7 +111,7 @@ def prepare(
     codebooks: Codewords of the tokenizer, see `RQTransformer.__call__`.
     mesh: Devices that share a batch; one device if None.
     kernels: What computes a step, see `kernels.choice`.
-    weights: Numbers that hold the kernels, see `kernels.choice`.
+    weights: What holds the weights of the loop, see `kernels.choice`.
 
   Raises:
     ValueError: If the devices or the model cannot use the kernels.

@@ -60,7 +60,7 @@ def prepare(
     platform: Platform that draws: 'cpu', 'gpu' or 'tpu'; the default one if
       None.
     kernels: What computes a step, see `kernels.choice`.
-    weights: Numbers that hold the kernels, see `kernels.choice`.
+    weights: What holds the weights of the loop, see `kernels.choice`.
   """
   platform = platform or jax.default_backend()
   return _prepare(prior, platform, kernels, weights, params, codebooks)

@@ -99,9 +99,12 @@ def test_on_a_cpu_the_weights_stay_the_left_factor():
   assert 'f32[8,256]{1,0} dot' not in text
 
 
+@pytest.mark.parametrize('gradient_dtype', [None, 'float32'])
 @pytest.mark.parametrize('outputs_first', [False, True])
-def test_a_layer_takes_a_kernel_that_is_laid_out(outputs_first):
-  layer = linear.Projection((2, 4, 5), (None, None, None), summed=2)
+def test_a_layer_takes_a_kernel_that_is_laid_out(outputs_first, gradient_dtype):
+  layer = linear.Projection(
+      (2, 4, 5), (None,) * 3, summed=2, gradient_dtype=gradient_dtype
+  )
   x = jnp.asarray(_normal(3, 3, 1, 2, 4))
   params = nn.meta.unbox(layer.init(jax.random.key(0), x))['params']
   laid_out = params | {

@@ -29,7 +29,7 @@ class Options:
     repeats: Number of timed calls, after one call that compiles.
     decode: Whether to time the decoder of the tokenizer, too.
     kernels: What computes the steps, see `sampling.kernels.choice`.
-    weights: Numbers that hold the kernels, see `sampling.kernels.choice`.
+    weights: What holds the weights, see `sampling.kernels.choice`.
   """
 
   batch_sizes: Sequence[int]

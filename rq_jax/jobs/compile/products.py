@@ -9,6 +9,8 @@ from rq_jax.jobs.compile import hlo
 from rq_jax.jobs.compile import pallas
 
 _DTYPES = {'bf16': 'bfloat16', 'f32': 'float32', 'f16': 'float16'}
+# The second factor may be rows, not weights, if it has fewer rows than this.
+_FEW_ROWS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,9 @@ def _dot(computation: hlo.Computation, one: hlo.Instruction) -> Product:
   copies = math.prod(left.dims[i] for i in batch)
   rows = left.size // (inner * copies)
   columns = right.size // (inner * copies)
-  # Weights are larger than the few rows that they multiply.
-  side, weights = ('lhs', left) if left.size > right.size else ('rhs', right)
+  # On CPUs, weights are the first factor of few rows; see `models/few_rows.py`.
+  first = columns < min(_FEW_ROWS, rows, inner)
+  side, weights = ('lhs', left) if first else ('rhs', right)
   contracted = one.numbers(f'{side}_contracting_dims')
   return Product(
       kind='products',

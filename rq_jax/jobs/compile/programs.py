@@ -64,7 +64,7 @@ class Options:
     model_parallel: Devices that share the weights of one model.
     kernels: What computes the steps of the sampler, see
       `sampling.kernels.choice`.
-    weights: Numbers that hold the kernels of the sampler, see the same.
+    weights: What holds the weights of the sampler, see the same.
     path: Configuration file of the RQ-Transformer, beside which the RQ-VAE is
       looked for.
   """

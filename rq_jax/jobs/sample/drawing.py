@@ -194,7 +194,7 @@ def restore(
     text_tokenizer: File for prompts; None for the file of the checkpoint.
     verify: Whether to compare files and arrays with their stored hashes.
     kernels: What computes the steps, see `sampling.kernels.choice`.
-    weights: Numbers that hold the kernels, see `sampling.kernels.choice`.
+    weights: What holds the weights, see `sampling.kernels.choice`.
 
   Returns:
     The sampler, and a description of its origin for the manifest.

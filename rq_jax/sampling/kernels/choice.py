@@ -1,4 +1,4 @@
-"""Which kernels compute the steps of the decode loop."""
+"""Which kernels compute the steps of the decode loop, with which weights."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from rq_jax.typing import Device
 # device, to check them.
 KINDS = ('xla', 'pallas', 'interpret')
 
-# What holds the kernels of the linear layers in the decode loop. 'float': the
+# What holds the weights of the linear layers in the decode loop. 'float': the
 # dtype of the computation. 'int8': one byte a weight, and a scale an output.
 WEIGHTS = ('float', 'int8')
 

@@ -74,17 +74,22 @@ def test_the_digits_train_on_eight_tpus():
   assert 1e9 < record['kernels']['products']['flops'] < 4e9
 
 
-@needs_gpu
-@pytest.mark.slow
-def test_two_layers_of_the_large_model_sample_on_an_h200():
-  record = described(
+def two_layers(**options):
+  """Drawing with two layers of the 1.4B model on an H200, in bfloat16."""
+  return described(
       LARGE,
       what='sample',
       target='h200',
       changes=TWO_LAYERS,
-      batch=64,
       dtype='bfloat16',
+      **options,
   )
+
+
+@needs_gpu
+@pytest.mark.slow
+def test_two_layers_of_the_large_model_sample_on_an_h200():
+  record = two_layers(batch=64)
   assert record['device'] == 'NVIDIA H200'
   (loop,) = record['loops']
   assert loop['passes'] == 64
@@ -103,15 +108,7 @@ def test_two_layers_of_the_large_model_sample_on_an_h200():
 @needs_gpu
 @pytest.mark.slow
 def test_with_int8_weights_the_loop_reads_half_of_the_bytes():
-  record = described(
-      LARGE,
-      what='sample',
-      target='h200',
-      changes=TWO_LAYERS,
-      batch=8,
-      dtype='bfloat16',
-      weights='int8',
-  )
+  record = two_layers(batch=8, weights='int8')
   (loop,) = record['loops']
   weights = 6 * 12 * 1536**2 + 4 * 1536 * 16384  # Bytes of a position.
   # No copy in bfloat16 is made before the loop and read in it.
@@ -122,16 +119,7 @@ def test_with_int8_weights_the_loop_reads_half_of_the_bytes():
 @needs_gpu
 @pytest.mark.slow
 def test_with_pallas_two_layers_are_half_as_many_kernels():
-  record = described(
-      LARGE,
-      what='sample',
-      target='h200',
-      changes=TWO_LAYERS,
-      batch=64,
-      dtype='bfloat16',
-      sampling=Sampling(top_p=0.92),
-      kernels='pallas',
-  )
+  record = two_layers(batch=64, sampling=Sampling(top_p=0.92), kernels='pallas')
   (loop,) = record['loops']
   # Four a layer, a classifier and a draw for each depth, and the inputs.
   assert 4 * (2 + 4) + 2 * 4 < loop['kernels'] <= 48

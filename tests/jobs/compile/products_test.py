@@ -39,6 +39,18 @@ def test_weights_may_be_the_first_factor_of_few_rows(summed):
   assert kernel.counted.smallest == 3
 
 
+def test_many_rows_are_not_taken_for_weights():
+  kernel = programs_text.only(
+      'ROOT %d = f32[2048,512]{1,0} dot(%x, %w), lhs_contracting_dims={1},'
+      ' rhs_contracting_dims={0}',
+      operands="""
+      %x = f32[2048,2048]{1,0} parameter(0)
+      %w = f32[2048,512]{1,0} parameter(1)
+      """,
+  )
+  assert not kernel.counted.by_output
+
+
 def test_a_product_whose_sum_is_split_is_not_one_of_a_batch():
   operands = """
       %x = bf16[64,4,384]{2,1,0} parameter(0)
