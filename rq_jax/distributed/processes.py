@@ -20,6 +20,7 @@ _LOST = (
     'another task died',
     'heartbeat timeout',
 )
+# Libraries that connect the processes; errors of storage do not name them.
 _TRANSPORTS = ('Gloo', 'NCCL')
 
 

@@ -82,6 +82,11 @@ def test_images_pass_in_batches(one_device, images, monkeypatch):
     place = i % 2
     rows = one_device(images[[0, i] if place else [i, 0]])
     np.testing.assert_array_equal(found['logits'][i], rows['logits'][place])
+    other = one_device(images[[i, 0]])['logits'][0]
+    scale = np.abs(other).max()
+    np.testing.assert_allclose(
+        found['logits'][i] / scale, other / scale, atol=1e-5
+    )
 
 
 def test_what_results_depend_on_is_described(one_device):
