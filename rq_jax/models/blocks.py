@@ -64,6 +64,11 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Convolves: [B, H, W, C] -> [B, H', W', features]."""
     padding = self.padding
+    convolve = None
+    if (self.kernel_size, self.stride) == (1, 1):
+      convolve = _convolve_pointwise
+    elif self.doubled:
+      convolve = _convolve_doubled
     return nn.Conv(
         self.features,
         (self.kernel_size, self.kernel_size),
@@ -74,9 +79,29 @@ class Conv(nn.Module):
             torch_kernel_init(3, 4), (None, None, 'conv_in', 'conv_out')
         ),
         bias_init=torch_bias_init(x.shape[-1] * self.kernel_size**2),
-        conv_general_dilated=_convolve_doubled if self.doubled else None,
+        conv_general_dilated=convolve,
         name='conv',
     )(x)
+
+
+def _convolve_pointwise(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+  """A 1x1 convolution: [B, H, W, C], [1, 1, C, F] -> [B, H, W, F].
+
+  On a GPU it is a product, for which no library needs the kernel, and returns
+  its gradient, with the outputs first.
+  """
+
+  def product(x, kernel):
+    return x @ kernel[0, 0]
+
+  def convolution(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+
+  return jax.lax.platform_dependent(
+      x, kernel, cuda=product, rocm=product, default=convolution
+  )
 
 
 def _convolve_doubled(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:

@@ -48,6 +48,20 @@ def test_convolutions_start_as_in_pytorch(channels, kernel):
   np.testing.assert_allclose(deviation, bound / math.sqrt(3), rtol=0.1)
 
 
+@pytest.mark.parametrize(
+    ('platform', 'kernel', 'products'),
+    [('cuda', 1, 1), ('cuda', 3, 0), ('cpu', 1, 0), ('tpu', 1, 0)],
+)
+def test_only_gpus_multiply_by_kernels_of_one_pixel(platform, kernel, products):
+  module = blocks.Conv(5, kernel)
+  params, _ = made(module, maps())
+  apply = jax.jit(lambda x: module.apply({'params': params}, x))
+  lowered = apply.trace(maps()).lower(lowering_platforms=(platform,))
+  text = lowered.as_text()
+  assert text.count('stablehlo.dot_general') == products
+  assert text.count('stablehlo.convolution') == 1 - products
+
+
 def test_groups_are_normalized_together():
   # Large means, small deviations: a fast variance would be wrong.
   x = maps() + 100 * np.arange(8, dtype=np.float32)
