@@ -22,7 +22,7 @@ from rq_jax import sampling
 from rq_jax.config import sections
 from rq_jax.data import sources
 from rq_jax.jobs.quickstart import digits
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 
 _DATA = sections.Data(source='digits', image_size=32)
@@ -46,7 +46,7 @@ def _logits(sampler, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
   ).replace(given=codes.reshape(shape), keep=np.ones(shape, bool))
   numbers = np.zeros(shape, np.float32)
   weights = sampler.engine.weights
-  _, logits = decode.draw_maps(
+  _, logits = programs.draw_maps(
       prior, weights, request, numbers, keep_logits=True
   )
   return np.asarray(logits).reshape(*shape, -1)

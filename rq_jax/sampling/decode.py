@@ -5,8 +5,6 @@ holds the keys and values of the spatial transformer. Tables, computed once,
 hold what each code adds to the inputs.
 """
 
-import functools
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -37,9 +35,6 @@ class Progress:
   caches: incremental.Caches
 
 
-@functools.partial(
-    jax.jit, static_argnums=0, static_argnames=('mesh', 'keep_logits')
-)
 def draw_maps(
     prior: rqtransformer.RQTransformer,
     weights: Weights,
@@ -68,7 +63,7 @@ def draw_maps(
   )
   drawn = []
   for positions in np.array_split(
-      np.arange(prior.positions), _pieces(weights, progress.caches)
+      np.arange(prior.positions), _pieces(weights, progress.caches, mesh)
   ):
     progress, codes, logits = advance(
         prior,
@@ -89,14 +84,19 @@ def draw_maps(
   return codes.reshape(shape), logits
 
 
-def _pieces(weights: Weights, caches: incremental.Caches) -> int:
+def _pieces(
+    weights: Weights,
+    caches: incremental.Caches,
+    mesh: jax.sharding.Mesh | None,
+) -> int:
   """Number of loops, each of which reads the caches up to its last position."""
   if not weights.joint_cache:  # A CPU would copy what it reads.
     return 1
   blocks = jax.tree.leaves((weights.spatial_blocks, weights.depth_blocks))
   # Where the caches are most of the memory traffic, two loops read a quarter
   # less of them. Each further loop takes as long to compile as the first.
-  return 2 if _nbytes([caches]) > _nbytes(blocks) else 1
+  parallel = 1 if mesh is None else partitioning.batch_parallelism(mesh)
+  return 2 if _nbytes([caches]) > parallel * _nbytes(blocks) else 1
 
 
 def _nbytes(arrays) -> int:

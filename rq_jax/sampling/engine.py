@@ -1,6 +1,6 @@
 """Runs the decode loop: places a batch and draws it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 
@@ -21,17 +21,34 @@ from rq_jax.typing import PyTree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Engine:
-  """Draws code maps.
+  """Draws code maps, with its own copy of the weights.
 
   Attributes:
     prior: The RQ-Transformer.
-    weights: Weights of the RQ-Transformer, from `weights.prepare`.
     mesh: Devices that share a batch; one device if None.
+    lay_out: Makes the copy; called when it is first needed.
   """
 
   prior: rqtransformer.RQTransformer
-  weights: Weights
   mesh: jax.sharding.Mesh | None
+  lay_out: Callable[[], Weights]
+
+  @functools.cached_property
+  def weights(self) -> Weights:
+    """Weights of the RQ-Transformer, from `weights.prepare`."""
+    with jax.ensure_compile_time_eval():  # Also where a caller jits.
+      return self.lay_out()
+
+  def reserved_bytes(self) -> int:
+    """Bytes that `weights` will take on each device; 0 once they are there.
+
+    Of a mesh, only the axis `model` is known to split them.
+    """
+    if 'weights' in vars(self):
+      return 0
+    shapes = jax.tree.leaves(jax.eval_shape(self.lay_out))
+    split = 1 if self.mesh is None else self.mesh.shape['model']
+    return sum(x.size * x.dtype.itemsize for x in shapes) // split
 
   def codes(self, key: jax.Array, request: Request) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D].
@@ -100,10 +117,10 @@ def prepare(
     codebooks: Sequence[jax.Array],
     *,
     mesh: jax.sharding.Mesh | None,
-    kernels: str,
-    weights: str,
+    kernels: str = 'xla',
+    weights: str = 'float',
 ) -> Engine:
-  """Lays out weights for the decode loop.
+  """Makes the decode loop of a model.
 
   Args:
     prior: The RQ-Transformer.
@@ -120,8 +137,12 @@ def prepare(
   choice.check_devices(kernels, devices)
   choice.check_model(kernels, prior)
   choice.check_weights(weights, kernels)
-  with jax.ensure_compile_time_eval():  # Also where a caller jits.
-    prepared = weights_lib.prepare(
-        prior, params, codebooks, kernels=kernels, weights=weights
-    )
-  return Engine(prior=prior, weights=prepared, mesh=mesh)
+  lay_out = functools.partial(
+      weights_lib.prepare,
+      prior,
+      params,
+      codebooks,
+      kernels=kernels,
+      weights=weights,
+  )
+  return Engine(prior=prior, mesh=mesh, lay_out=lay_out)

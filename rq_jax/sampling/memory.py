@@ -27,6 +27,7 @@ def check_fits(
     *,
     guided: bool,
     mesh: jax.sharding.Mesh | None,
+    reserved: int,
 ) -> None:
   """Raises a ValueError if a batch needs more memory than a device has left.
 
@@ -36,11 +37,13 @@ def check_fits(
     batch: Images on all devices together, B.
     guided: Whether each image is also computed with the null class.
     mesh: The devices; one if None.
+    reserved: Bytes of each device that drawing takes before the first batch.
   """
   devices = jax.local_devices()[:1] if mesh is None else mesh.local_devices
   left = free_bytes(devices[0])
   if left is None:
     return
+  left = max(0, left - reserved)
   split, heads = 1, 1
   if mesh is not None:
     split = partitioning.batch_parallelism(mesh)
@@ -62,7 +65,7 @@ def check_fits(
     gib = needed(math.ceil(batch / split)) / _GIB
     raise ValueError(
         f'{batch} images at a time need about {gib:.1f} GiB of memory in'
-        f' addition to the weights, but {left / _GIB:.1f} GiB are left on a'
+        f' addition to the weights, which leave {left / _GIB:.1f} GiB on a'
         f' device: at most {most} fit. Draw fewer images per call, or draw them'
         ' in chunks with python -m rq_jax sample --chunk_size.'
     )

@@ -59,7 +59,8 @@ class Sampler:
     mesh: Devices that share a batch; one device if None.
     text_tokenizer: File that turns prompts into tokens, see `TextTokenizer`.
     class_names: Names of the classes by label, which `labels` may contain.
-    kernels: 'xla', or 'pallas' for our own kernels on an NVIDIA GPU.
+    kernels: 'xla'; 'pallas' for our own kernels on an NVIDIA GPU; 'interpret'
+      to run these slowly on any device, as a check.
     weights: 'float', or 'int8' to draw with one byte for each weight.
   """
 
@@ -123,8 +124,7 @@ class Sampler:
 
   def codes(self, key: jax.Array, **asked: Unpack[Asked]) -> jax.Array:
     """Draws code maps: -> int32[B, H, W, D]."""
-    request = self._request(key, asked)
-    return self.engine.codes(key, request)
+    return self.engine.codes(key, self._request(key, asked))
 
   def complete(
       self, key: jax.Array, codes: Array, keep: Array, **asked: Unpack[Asked]
@@ -181,8 +181,7 @@ class Sampler:
     Rows that are still to come are -1, which `Tokenizer.decode` accepts as
     missing codes. The last maps are equal to those of `codes`.
     """
-    request = self._request(key, asked)
-    return self.engine.rows(key, request)
+    return self.engine.rows(key, self._request(key, asked))
 
   def best_of(
       self,
@@ -277,6 +276,7 @@ class Sampler:
         len(request.condition),
         guided=request.guided,
         mesh=self.mesh,
+        reserved=self.engine.reserved_bytes(),
     )
     return request
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling.options import Sampling
 from tests.sampling import models
@@ -122,13 +122,14 @@ def test_what_is_filtered_are_guided_logits():
 
 
 def test_a_scale_of_one_is_no_guidance_bit_for_bit_and_the_same_program():
+  draw_maps = programs.draw_maps.on('cpu')
   plain = _drawn('class', Sampling())
-  programs = decode.draw_maps._cache_size()
+  count = draw_maps._cache_size()
   for scale in (1, 1.0, (1.0, 1.0)):
     one = _drawn('class', Sampling(guidance=scale, guidance_schedule='cosine'))
     for a, b in zip(one, plain):
       np.testing.assert_array_equal(a, b)
-  assert decode.draw_maps._cache_size() == programs
+  assert draw_maps._cache_size() == count
 
 
 def test_a_scale_of_zero_draws_with_the_null_class():
@@ -145,8 +146,9 @@ def test_other_values_need_no_other_program():
     values = dict(temperature=0.9, top_k=7, top_p=0.8, guidance=2.0) | values
     return _drawn('class', Sampling(**values))
 
+  draw_maps = programs.draw_maps.on('cpu')
   first = of()
-  programs = decode.draw_maps._cache_size()
+  count = draw_maps._cache_size()
   for values in (
       dict(temperature=(2.0, 1.0)),
       dict(top_k=3),
@@ -156,9 +158,9 @@ def test_other_values_need_no_other_program():
   ):
     # Each value counts, all the same.
     assert not all(map(np.array_equal, of(**values), first))
-  assert decode.draw_maps._cache_size() == programs
+  assert draw_maps._cache_size() == count
   of(top_p=(0.5, 1.0))  # Nothing is to be filtered at the second depth.
-  assert decode.draw_maps._cache_size() == programs + 1
+  assert draw_maps._cache_size() == count + 1
 
 
 def test_images_are_guided_by_their_own_condition():

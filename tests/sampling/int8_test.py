@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rq_jax.models import few_rows
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from rq_jax.sampling.options import Sampling
@@ -64,7 +64,9 @@ def test_logits_are_those_of_rounded_kernels(platform):
         platform=platform,
         weights=kind,
     )
-    return decode.draw_maps(prior, laid_out, request, numbers, keep_logits=True)
+    return programs.draw_maps(
+        prior, laid_out, request, numbers, keep_logits=True
+    )
 
   codes, logits = drawn(params, 'int8')
   expected_codes, expected = drawn(_rounded(params), 'float')

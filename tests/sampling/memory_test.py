@@ -1,5 +1,6 @@
 """What fits is told exactly, and about as much as programs do take."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -13,8 +14,8 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
 from rq_jax.sampling import memory
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from rq_jax.sampling.options import Sampling
@@ -54,7 +55,9 @@ def _mesh(name):
 
 
 def _check(batch, mesh=None, *, guided=False):
-  memory.check_fits(_prior(), _decoder(), batch, guided=guided, mesh=mesh)
+  memory.check_fits(
+      _prior(), _decoder(), batch, guided=guided, mesh=mesh, reserved=0
+  )
 
 
 @pytest.mark.parametrize('mesh', _MESHES)
@@ -84,17 +87,17 @@ def test_the_largest_batch_that_fits_is_named_and_taken(
     needed = (exactly + step) / 2**30
     assert str(error.value) == (
         f'{most * split + 1} images at a time need about {needed:.1f} GiB of'
-        f' memory in addition to the weights, but {left / 2**30:.1f} GiB are'
-        f' left on a device: at most {most * split} fit. Draw fewer images per'
-        ' call, or draw them in chunks with python -m rq_jax sample'
-        ' --chunk_size.'
+        ' memory in addition to the weights, which leave'
+        f' {left / 2**30:.1f} GiB on a device: at most {most * split} fit. Draw'
+        ' fewer images per call, or draw them in chunks with python -m rq_jax'
+        ' sample --chunk_size.'
     )
 
 
 def test_what_is_needed_is_what_the_fullest_device_needs(monkeypatch):
   monkeypatch.setattr(memory, 'image_bytes', lambda *_, **__: 2**30)
   monkeypatch.setattr(memory, 'free_bytes', lambda _: 2**30 * 3 // 2)
-  with pytest.raises(ValueError, match=r'need about 2\.0 GiB .* 1\.5 GiB are'):
+  with pytest.raises(ValueError, match=r'need about 2\.0 GiB .* 1\.5 GiB on'):
     _check(9, _mesh('data'))
 
 
@@ -201,19 +204,45 @@ def _program(prior, batch, guided, mesh):
   place = functools.partial(
       jax.device_put, device=partitioning.batch_sharding(mesh)
   )
-  return decode.draw_maps.lower(
-      prior,
-      jax.eval_shape(
-          lambda p, w: weights.prepare(prior, p, (w,)), params, words
-      ),
-      request.map_images(place),
-      place(numbers),
-      mesh=mesh,
-  ).compile()
+  return (
+      programs.draw_maps.on('cpu')
+      .lower(
+          prior,
+          jax.eval_shape(
+              lambda p, w: weights.prepare(prior, p, (w,)), params, words
+          ),
+          request.map_images(place),
+          place(numbers),
+          mesh=mesh,
+      )
+      .compile()
+  )
+
+
+def test_weights_that_are_not_laid_out_yet_need_memory_first(monkeypatch):
+  sampler = dataclasses.replace(models.sampler())  # Has drawn nothing.
+  arrays = jax.tree.leaves(models.sampler().engine.weights)
+  weights = sum(array.nbytes for array in arrays)
+  decoder, options = sampler.tokenizer.model, dict(guided=False, platform='cpu')
+  left = memory.image_bytes(sampler.prior, decoder, **options)
+  left += tokenizer_lib.decoding_bytes(decoder, 1) + weights
+  monkeypatch.setattr(memory, 'free_bytes', lambda _: left)
+  with pytest.raises(ValueError, match='at most 1 fit'):
+    sampler.check(labels=[1, 2])
+  monkeypatch.setattr(memory, 'free_bytes', lambda _: left - 1)
+  with pytest.raises(ValueError, match='at most 0 fit'):
+    sampler.codes(_KEY, labels=[1])
+  assert sampler.engine.reserved_bytes() == weights
+  monkeypatch.setattr(memory, 'free_bytes', lambda _: left)
+  sampler.codes(_KEY, labels=[1])
+  assert sampler.engine.reserved_bytes() == 0
+  monkeypatch.setattr(memory, 'free_bytes', lambda _: left - weights)
+  sampler.codes(_KEY, labels=[1])
 
 
 def test_a_sampler_refuses_what_does_not_fit(monkeypatch):
   sampler = models.sampler()
+  assert sampler.engine.weights  # They are there before the first call.
   prior, decoder = sampler.prior, sampler.tokenizer.model
   left = 2 * memory.image_bytes(prior, decoder, guided=False, platform='cpu')
   left += tokenizer_lib.decoding_bytes(decoder, 2)

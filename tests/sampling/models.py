@@ -12,7 +12,7 @@ from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
 from rq_jax.models import few_rows
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from tests import tiny
@@ -32,7 +32,7 @@ def run_variables(seed=0):
 
 def draw(prior, how, params, codebooks, numbers, condition, **known):
   """Codes, and the logits that each was drawn from."""
-  return decode.draw_maps(
+  return programs.draw_maps(
       prior,
       weights.prepare(prior, params, codebooks),
       requests.make(prior, condition, how).replace(**known),

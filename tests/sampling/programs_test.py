@@ -9,6 +9,7 @@ import pytest
 from rq_jax.distributed import partitioning
 from rq_jax.models import rqtransformer
 from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from rq_jax.sampling.options import Sampling
@@ -48,7 +49,7 @@ def test_the_layout_of_gpus_draws_the_same_codes(options):
   request = requests.make(prior, condition, Sampling(top_p=0.9))
   numbers = requests.uniforms(jax.random.key(0), request.indices, 6, 3)
   drawn = [
-      decode.draw_maps(
+      programs.draw_maps(
           prior,
           weights.prepare(prior, _params(prior), (_WORDS,), platform=platform),
           request,
@@ -66,17 +67,25 @@ def test_where_caches_are_larger_than_weights_two_loops_draw_the_same():
   prior = _prior(num_classes=5)
   laid_out = weights.prepare(prior, _params(prior), (_WORDS,), platform='gpu')
 
+  def loops_of(*args, **options):
+    drawing = jax.make_jaxpr(
+        functools.partial(decode.draw_maps, **options), static_argnums=0
+    )
+    return str(drawing(*args)).count('= scan[')
+
   def drawn(batch):
     labels = np.arange(batch)[:, None] % 5
     request = requests.make(prior, labels, Sampling())
     numbers = requests.uniforms(jax.random.key(3), request.indices, 6, 3)
     args = prior, laid_out, request, numbers
-    loops = str(jax.make_jaxpr(decode.draw_maps, static_argnums=0)(*args))
-    return decode.draw_maps(*args)[0], loops.count('= scan[')
+    return programs.draw_maps(*args)[0], loops_of(*args), args
 
-  few, one = drawn(3)
-  many, two = drawn(40)
+  few, one, _ = drawn(3)
+  many, two, args = drawn(40)
   assert (one, two) == (1, 2)
+  # Eight devices have caches of five images each, and all weights.
+  mesh = partitioning.make_mesh(dict(data=8))
+  assert loops_of(*args, mesh=mesh) == 1
   np.testing.assert_array_equal(many[:3], few)
 
 
@@ -86,11 +95,11 @@ def test_on_a_mesh_the_layout_of_gpus_draws_the_codes_of_one_device(shape):
   request = requests.make(prior, np.arange(8)[:, None] % 5, Sampling(top_k=9))
   numbers = requests.uniforms(jax.random.key(1), request.indices, 6, 3)
   laid_out = weights.prepare(prior, _params(prior), (_WORDS,), platform='gpu')
-  expected, _ = decode.draw_maps(prior, laid_out, request, numbers)
+  expected, _ = programs.draw_maps(prior, laid_out, request, numbers)
   place = functools.partial(
       jax.device_put, device=partitioning.batch_sharding(mesh)
   )
-  codes, _ = decode.draw_maps(
+  codes, _ = programs.draw_maps(
       prior,
       jax.device_put(laid_out, partitioning.replicated(mesh)),
       request.map_images(place),

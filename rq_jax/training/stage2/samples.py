@@ -14,9 +14,8 @@ from rq_jax.evaluation import frechet
 from rq_jax.evaluation import inception_score
 from rq_jax.evaluation import moments
 from rq_jax.evaluation import references
-from rq_jax.sampling import decode
+from rq_jax.sampling import engine as engine_lib
 from rq_jax.sampling import requests
-from rq_jax.sampling import weights
 from rq_jax.training import inception
 from rq_jax.training import stage2
 from rq_jax.training.stage2 import State
@@ -32,8 +31,8 @@ def judge(
 
   Image i has the class i % num_classes and the random numbers of
   `fold_in(key(0), i)`, so all evaluations compare the same draws. They are
-  drawn without filters and guidance. Every process judges all images on its own
-  devices, so that no process has to send features.
+  drawn without filters and guidance. The devices of all processes share the
+  draws. Every process judges all images, so that none has to send features.
 
   Args:
     task: Everything that stays fixed over the run.
@@ -58,7 +57,7 @@ def judge(
     )
   dialect = dialects.find(train.eval_dialect)
   extractor = inception.restore(train)
-  draw = jax.jit(_draw, out_shardings=partitioning.replicated(mesh))
+  gather = jax.jit(lambda x: x, out_shardings=partitioning.replicated(mesh))
   parallel = partitioning.batch_parallelism(mesh)
   size = -(-min(_BATCH, train.eval_samples) // parallel) * parallel
   tokenizer = tokenizer_lib.Tokenizer(
@@ -66,11 +65,14 @@ def judge(
   )
 
   def judged(state: State) -> dict[str, float]:
+    params = stage2.inference_variables(state)['params']
+    engine = engine_lib.prepare(task.model, params, task.codebooks, mesh=mesh)
     pool = moments.Moments()
     score = _score(dialect, train.eval_samples)
     for start in range(0, train.eval_samples, size):
-      codes = draw(task, state, np.arange(start, start + size, dtype=np.uint32))
-      images = tokenizer_lib.decode_known(tokenizer, codes)
+      request = _request(task, np.arange(start, start + size, dtype=np.uint32))
+      codes = engine.codes(jax.random.key(0), request)
+      images = gather(tokenizer_lib.decode_known(tokenizer, codes))
       count = min(size, train.eval_samples - start)
       found = extractor(partitioning.local_copy(images)[:count])
       pool.add(found['pool'])
@@ -83,23 +85,12 @@ def judge(
   return judged
 
 
-def _draw(task: Task, state: State, indices: jax.Array) -> jax.Array:
-  """Code maps of images, by their indices: uint32[B] -> int32[B, H, W, D]."""
-  model = task.model
-  classes = max(1, model.num_classes)
-  condition = (indices % classes).astype('int32')[:, None]
-  request = requests.make(model, condition, sampling.Sampling())
-  codes, _ = decode.draw_maps(
-      model,
-      weights.prepare(
-          model, stage2.inference_variables(state)['params'], task.codebooks
-      ),
-      request.replace(indices=indices),
-      requests.uniforms(
-          jax.random.key(0), indices, model.positions, model.depth
-      ),
-  )
-  return codes
+def _request(task: Task, indices: np.ndarray) -> requests.Request:
+  """The request for images, by their indices: uint32[B]."""
+  classes = max(1, task.model.num_classes)
+  condition = (indices % classes).astype(np.int32)[:, None]
+  request = requests.make(task.model, condition, sampling.Sampling())
+  return request.replace(indices=indices)
 
 
 def _score(

@@ -43,7 +43,8 @@ def _lowered(dtype):
   )
   mesh = jax.sharding.AbstractMesh((), (), abstract_device=gpu)
   with jax.sharding.use_abstract_mesh(mesh):
-    traced = decode.draw_maps.trace(prior, laid_out, request, numbers)
+    draw_maps = jax.jit(decode.draw_maps, static_argnums=0)
+    traced = draw_maps.trace(prior, laid_out, request, numbers)
     return traced.lower(lowering_platforms=('cuda',)).as_text()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rq_jax.models import rqtransformer
-from rq_jax.sampling import decode
+from rq_jax.sampling import programs
 from rq_jax.sampling import requests
 from rq_jax.sampling import weights
 from rq_jax.sampling.options import Sampling
@@ -47,7 +47,7 @@ def _draw(kernels, variant, how, dtype='float32', **known):
   shape = (_BATCH, prior.condition_length)
   condition = np.arange(np.prod(shape), dtype=np.int32).reshape(shape) + 1
   condition %= prior.condition_size
-  codes, logits = decode.draw_maps(
+  codes, logits = programs.draw_maps(
       prior,
       weights.prepare(
           prior,

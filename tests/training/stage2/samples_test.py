@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from rq_jax import config as config_lib
+from rq_jax import tokenizer
+from rq_jax.distributed import partitioning
 from rq_jax.evaluation import extractors
 from rq_jax.evaluation import references
 from rq_jax.sampling import Sampler
@@ -53,6 +55,26 @@ def test_samples_are_those_of_a_sampler_with_a_fixed_key(experiment):
   expected = fakes.frechet(features['pool'].astype(np.float64), rows)
   np.testing.assert_allclose(found['fid'], expected, rtol=1e-6)
   assert found['is'] > 1
+
+
+def test_devices_share_the_draws_and_agree_with_one(experiment, monkeypatch):
+  settings, _ = experiment
+  checked = tiny.stage2_config(train=settings | dict(eval_samples=12))
+  task = tiny.stage2_task(checked)
+  state = tiny.initial_state(stage2, task)
+  drawn = []
+  decode = tokenizer.decode_known
+  monkeypatch.setattr(
+      tokenizer, 'decode_known', lambda t, x: drawn.append(x) or decode(t, x)
+  )
+  mesh = partitioning.make_mesh(dict(data=4, fsdp=2))
+  found = [samples.judge(task, checked, tiny.one_device())(state)]
+  task, state = jax.device_put((task, state), partitioning.replicated(mesh))
+  found.append(samples.judge(task, checked, mesh)(state))
+  alone, shared = drawn
+  assert shared.addressable_shards[0].data.shape[0] == len(shared) / 8 == 2
+  np.testing.assert_array_equal(shared[:12], alone)
+  np.testing.assert_allclose(found[1]['fid'], found[0]['fid'], rtol=1e-6)
 
 
 @pytest.mark.slow
