@@ -1,7 +1,7 @@
 """Kernels of linear layers, laid out for products of few rows.
 
 Sampling multiplies few rows with every kernel, so its speed is that of reading
-kernels. Training does not use this module.
+kernels. In a training step, kernels are the arrays of the parameters.
 """
 
 import functools
@@ -19,7 +19,8 @@ class Kernel:
   Layers accept it in place of the array of their parameter `kernel`.
 
   Attributes:
-    values: [*inputs, *outputs], or [*outputs, *inputs].
+    values: [*inputs, *outputs], or [*outputs, *inputs]; int8, or of the dtype
+      of the computation.
     outputs_first: Which of the two.
     scales: What multiplies each output of int8 values, float32[*outputs]; None
       for values that are not quantized.

@@ -1,18 +1,41 @@
 """The steps of the decode loop: plain functions, or Pallas kernels."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 
 from rq_jax.models import categorical
 from rq_jax.models import incremental
 from rq_jax.sampling import filtering
-from rq_jax.sampling.kernels import steps as kernel_steps
 from rq_jax.sampling.requests import Request
 
 
-def of(kernels: str) -> kernel_steps.Steps:
+class Steps(NamedTuple):
+  """Functions of one position, from which the decode loop is made.
+
+  Attributes:
+    spatial: Runs one position of the spatial transformer: prior, weights,
+      inputs [B, 1, E], caches, position, length -> outputs [B, E], caches. For
+      length, see `decode.advance`.
+    depth: Runs one depth of the depth transformer and the classifier: prior,
+      weights, inputs [B, E], the second result for each earlier depth -> logits
+      float32[B, K], and what later depths need.
+    draw: Draws codes: logits, numbers float32[B], request, d -> int32[B].
+  """
+
+  spatial: Callable
+  depth: Callable
+  draw: Callable
+
+
+def of(kernels: str) -> Steps:
   """The functions of one position; for `kernels`, see `kernels.choice`."""
   if kernels == 'xla':
-    return kernel_steps.Steps(_spatial, _depth, _draw)
+    return Steps(_spatial, _depth, _draw)
+  # Importing Pallas takes time, and not every version of JAX may have it.
+  from rq_jax.sampling.kernels import steps as kernel_steps
+
   return kernel_steps.pallas(interpret=kernels == 'interpret')
 
 

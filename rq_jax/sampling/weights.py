@@ -22,8 +22,9 @@ class Weights:
   Attributes:
     params: Parameters of the RQ-Transformer, without those of its stacks.
     spatial_blocks: Parameters of each block of the spatial transformer.
-    depth_blocks: Parameters of each block of the depth transformer. On a CPU or
-      in int8, these kernels and the classifier's are `few_rows.Kernel`s.
+    depth_blocks: Parameters of each block of the depth transformer. In int8,
+      and with the kernels of XLA on a CPU, the weights of linear layers in the
+      blocks and in the classifier are `few_rows.Kernel`s.
     spatial_tables: Inputs of the spatial transformer, see
       `RQTransformer.tables`.
     depth_tables: Inputs of the depth transformer, see `RQTransformer.tables`.

@@ -6,8 +6,11 @@ import jax
 import pytest
 
 from rq_jax import __main__ as main_lib
+from rq_jax.cli import compile as compile_lib
 from rq_jax.jobs.benchmark import cpu_rates
 from rq_jax.jobs.compile import estimate
+from rq_jax.jobs.compile import job
+from rq_jax.sampling.kernels import choice
 
 PRIOR = 'configs/digits/rqtransformer.py'
 RQVAE = 'configs/digits/rqvae.py'
@@ -31,6 +34,16 @@ def _rates(monkeypatch):
 def refused(capsys, *argv):
   assert main_lib.main(list(argv)) == 1
   return capsys.readouterr().err
+
+
+def test_the_flags_offer_what_the_job_accepts():
+  values = compile_lib._define_flags()
+  for flag, accepted in (
+      ('what', job.WHAT),
+      ('kernels', choice.KINDS),
+      ('weights', choice.WEIGHTS),
+  ):
+    assert tuple(values[flag].parser.enum_values) == accepted
 
 
 def test_a_sampler_is_compiled_and_described(tmp_path, capsys):

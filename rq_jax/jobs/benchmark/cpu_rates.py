@@ -65,8 +65,8 @@ def described(rates: estimate.Rates) -> list[tuple[str, float, str]]:
   products = [
       (f'products, rows {rows}, weights {layout}', share * peak)
       for layout, curve in (
-          ('[K, N]', rates.products),
-          ('[N, K]', rates.products_by_output),
+          ('[inputs, outputs]', rates.products),
+          ('[outputs, inputs]', rates.products_by_output),
       )
       for rows, share in curve
   ]

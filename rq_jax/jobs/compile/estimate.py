@@ -37,8 +37,8 @@ class Kernel:
     dtype: Type of the numbers that products and convolutions multiply.
     smallest: The smallest of the three sizes of a product: rows, columns and
       summed numbers.
-    by_output: Whether a product reads a matrix of weights [N, K], in which the
-      weights of an output lie together, instead of [K, N].
+    by_output: Whether a product reads weights [outputs, inputs], in which those
+      of an output lie together, instead of [inputs, outputs].
     times: Number of executions.
   """
 
@@ -80,7 +80,7 @@ class Rates:
     bytes_per_second: Bandwidth of the memory.
     products: Share of the peak by the smallest size of a product. Between two
       sizes, its logarithm is linear in that of the size.
-    products_by_output: The same for weights [N, K].
+    products_by_output: The same for weights [outputs, inputs].
     convolutions: Share of the peak.
     weight_gradients: Share of the peak, for weight gradients of convolutions.
     elementwise: Operations per second of all other kernels; infinite if only

@@ -29,12 +29,14 @@ def project(
     dtype: jax.typing.DTypeLike | None = None,
     interpret: bool = False,
 ) -> jax.Array:
-  """Computes gelu(norm(x) @ kernel + bias): [B, K] -> [B, N].
+  """Computes gelu(norm(x) @ kernel + bias).
+
+  The kernel maps rows [B, inputs] to [B, outputs].
 
   Args:
-    x: Rows, [B, K].
-    kernel: [K, N], in the dtype of x.
-    bias: [N].
+    x: Rows, [B, inputs].
+    kernel: [inputs, outputs], in the dtype of x.
+    bias: [outputs].
     norm: A LayerNorm of the rows.
     gelu: Name of a GELU.
     dtype: Dtype of the result; None for that of x. Sums are float32.
@@ -60,11 +62,11 @@ def add(
     *,
     interpret: bool = False,
 ) -> norms.Rows:
-  """Computes residual + x @ kernel + bias, with moments: [B, K] -> `Rows`.
+  """Computes residual + x @ kernel + bias, with moments.
 
   Args:
-    x: Rows, [B, K].
-    kernel: [K, E], in the dtype of x.
+    x: Rows, [B, inputs].
+    kernel: [inputs, E], in the dtype of x.
     bias: [E].
     residual: [B, E].
     interpret: Whether to run the program of the kernel with JAX, slowly.

@@ -5,9 +5,7 @@ cache; the output projection with the residual connection; the first layer of
 the MLP with its norm and GELU; the second with the residual connection.
 """
 
-from collections.abc import Callable
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 from rq_jax.models import code_layers
 from rq_jax.models import incremental
 from rq_jax.models import rqtransformer
+from rq_jax.sampling import steps
 from rq_jax.sampling.kernels import attention
 from rq_jax.sampling.kernels import depth_attention
 from rq_jax.sampling.kernels import draws
@@ -26,33 +25,15 @@ from rq_jax.sampling.weights import Weights
 from rq_jax.typing import PyTree
 
 
-class Steps(NamedTuple):
-  """Functions of one position, from which the decode loop is made.
-
-  Attributes:
-    spatial: Runs one position of the spatial transformer: prior, weights,
-      inputs [B, 1, E], caches, position, length -> outputs [B, E], caches. For
-      length, see `decode.advance`.
-    depth: Runs one depth of the depth transformer and the classifier: prior,
-      weights, inputs [B, E], the second result for each earlier depth -> logits
-      float32[B, K], and what later depths need.
-    draw: Draws codes: logits, numbers float32[B], request, d -> int32[B].
-  """
-
-  spatial: Callable
-  depth: Callable
-  draw: Callable
-
-
 @functools.cache
-def pallas(*, interpret: bool) -> Steps:
-  """The steps made of kernels; see `Steps`.
+def pallas(*, interpret: bool) -> steps.Steps:
+  """The steps made of kernels; see `steps.Steps`.
 
   Args:
     interpret: Whether to run the programs of the kernels with JAX, slowly.
   """
   make = functools.partial(functools.partial, interpret=interpret)
-  return Steps(make(_spatial), make(_depth), make(_draw))
+  return steps.Steps(make(_spatial), make(_depth), make(_draw))
 
 
 def _spatial(
