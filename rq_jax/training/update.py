@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-from jax.experimental import layout
 import jax.numpy as jnp
 import optax
 
@@ -90,29 +89,8 @@ def descend(
     params: PyTree,
 ) -> tuple[PyTree, optax.OptState]:
   """Moves parameters by one optimizer step; returns its new state as well."""
-  grads = jax.tree.map(_ordered, grads)
   updates, opt_state = optimizer.update(grads, opt_state, params)
   return optax.apply_updates(params, updates), opt_state
-
-
-def _ordered(gradient: jax.Array) -> jax.Array:
-  """A gradient whose dimensions lie in memory as those of its parameter.
-
-  Libraries for GPUs compute gradients of convolutions with the outputs first.
-  XLA would update parameters and moments in this order as well, and copy all of
-  them back. The barrier keeps the change of order out of the update, which then
-  overwrites the old values in place.
-  """
-
-  def reorder(gradient):
-    rows_first = layout.Layout(major_to_minor=tuple(range(gradient.ndim)))
-    return jax.lax.optimization_barrier(
-        layout.with_layout_constraint(gradient, rows_first)
-    )
-
-  return jax.lax.platform_dependent(
-      gradient, cuda=reorder, rocm=reorder, default=lambda gradient: gradient
-  )
 
 
 def keep_if_not_finite(old: Any, new: Any, *values: jax.Array) -> Any:

@@ -143,16 +143,3 @@ def test_a_step_is_kept_back_by_each_metric_that_must_be_finite(broken):
   )
   assert after.failed_step == 2
   assert _bits(after.replace(failed_step=before.failed_step)) == _bits(before)
-
-
-@pytest.mark.parametrize(('platform', 'times'), [('cuda', 1), ('cpu', 0)])
-def test_gpus_order_gradients_before_the_update(platform, times):
-  params = {'w': jnp.ones((3, 3, 2, 4))}
-  state = _ADAM.init(params)
-  step = jax.jit(lambda grads: update.descend(_ADAM, grads, state, params))
-  traced = step.trace(params).lower(lowering_platforms=(platform,))
-  text = traced.as_text()
-  assert text.count('@LayoutConstraint') == times
-  assert text.count('stablehlo.optimization_barrier') == times
-  if times:
-    assert 'dense<[3, 2, 1, 0]>' in text  # From the fastest to the slowest.

@@ -8,6 +8,7 @@ import optax
 
 from rq_jax.models import losses
 from rq_jax.training import update
+from rq_jax.training.stage1 import ordering
 from rq_jax.typing import Metrics, PyTree
 
 
@@ -62,7 +63,10 @@ def step(
       state.disc_params
   )
   params, opt_state = update.descend(
-      task.disc_optimizer, grads, state.disc_opt_state, state.disc_params
+      task.disc_optimizer,
+      ordering.as_parameters(task, grads),
+      state.disc_opt_state,
+      state.disc_params,
   )
   moved = {
       'disc_params': params,

@@ -23,6 +23,7 @@ from rq_jax.training import update
 from rq_jax.training.stage1 import accumulated
 from rq_jax.training.stage1 import adversary
 from rq_jax.training.stage1 import gradients
+from rq_jax.training.stage1 import ordering
 from rq_jax.training.stage1 import perceptual as perceptual_lib
 from rq_jax.typing import Batch, Metrics, PyTree, Variables
 
@@ -57,6 +58,7 @@ class Task:
     loss: The section `loss` of the experiment.
     ema_decay: Decay of the averaged parameters; 0 to keep no averages.
     accumulate: Number of pieces that the batch is split into.
+    whole_parameters: Whether each device holds all parameters.
     perceptual: The network of the perceptual loss; None to train without it.
     perceptual_variables: Parameters of the perceptual network, which are never
       trained.
@@ -72,6 +74,7 @@ class Task:
   loss: Mapping[str, Any] = flax.struct.field(pytree_node=False)
   ema_decay: float = flax.struct.field(pytree_node=False)
   accumulate: int = flax.struct.field(pytree_node=False)
+  whole_parameters: bool = flax.struct.field(pytree_node=False)
   perceptual: lpips.LPIPS | None = flax.struct.field(pytree_node=False)
   perceptual_variables: Variables | None
 
@@ -115,6 +118,7 @@ def build(
       loss=flax.core.FrozenDict(vars(config.loss)),
       ema_decay=config.optimizer.ema_decay,
       accumulate=config.train.accumulate,
+      whole_parameters=mesh.shape['fsdp'] * mesh.shape['model'] == 1,
       perceptual=network,
       perceptual_variables=network_variables,
   )
@@ -177,7 +181,7 @@ def train_step(task: Task, state: State, batch: Batch) -> tuple[State, Metrics]:
   return update.finish(
       task,
       state,
-      found.grads,
+      ordering.as_parameters(task, found.grads),
       metrics,
       moved=moved,
       must_be_finite=must_be_finite,
