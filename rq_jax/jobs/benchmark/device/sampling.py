@@ -114,7 +114,6 @@ def _record(key, sampler: Sampler, times, first: float, chip: Chip):
       'ideal_seconds': ideal,
       # Of a call while other programs were compiled, too.
       'first_call_seconds': first,
-      'peak_memory': timing.peak_memory(),
   }
 
 
