@@ -4,6 +4,9 @@
   python docs/device_figures.py device.json
 
 Needs only Python. Targets are those of docs/results.md.
+
+The difference of a kernel is relative to the largest number of its plain form.
+Of codes that are drawn, it is the share that differs.
 """
 
 import json
@@ -115,14 +118,14 @@ def _kernels(part, record):
             f'{kernel:.1f}',
             f'{plain:.1f}',
             f'{found["ratio"]:.2f}',
-            f'{found["largest_difference"]:.2g}',
-            f'{found["largest_value"]:.2g}',
+            f'{found["difference"]:.2g}',
+            f'{found["tolerance"]:.3g}',
             f'{found["share_equal"]:.1%}',
         ]
     )
   return _rows(
-      'kernel | us | plain form, us | plain / kernel | largest difference |'
-      ' largest value | equal',
+      'kernel | us | plain form, us | plain / kernel | difference |'
+      ' tolerance | equal',
       rows,
   )
 

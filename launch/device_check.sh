@@ -6,10 +6,10 @@
 # In this order: constants of the device; the sampler of the RQ-Transformer of
 # 1.4 billion parameters at five batches, with the kernels of XLA and those of
 # Pallas; a training step of both stages; each Pallas kernel against its plain
-# form; greedy codes against those of the CPU; the decoder. The file --out is
-# written after every case, so a stop loses nothing. What fails or cannot run is
-# recorded with its reason, and the check goes on. Exit code 1: cases failed, or
-# a flag is unknown.
+# form, which fails if they differ by more than rounding; greedy codes against
+# those of the CPU; the decoder. The file --out is written after every case, so a
+# stop loses nothing. What fails or cannot run is recorded with its reason, and
+# the check goes on. Exit code 1: cases failed, or a flag is unknown.
 #
 # No case that takes long starts after --minutes. --small tries the check with
 # tiny models, on any device. `python docs/device_figures.py device.json` prints

@@ -6,7 +6,6 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,9 +67,10 @@ def test_the_small_check_measures_every_part(tmp_path, monkeypatch):
   assert [case for case in cases if case['state'] != 'done'] == []
   compared = [case['found'] for case in record['parts']['kernels']]
   assert len(compared) == 8
-  for found in compared:
-    assert found['largest_difference'] <= 1e-5 * found['largest_value']
-    assert found['largest_value'] > 1
+  for found in compared[:-2]:
+    assert found['difference'] <= found['tolerance'] == 1e-5
+  # Codes.
+  assert [found['difference'] for found in compared[-2:]] == [0, 0]
   for case in record['parts']['greedy']:
     assert case['found']['share_equal'] == 1
   text = _page().tables(record)
@@ -89,6 +89,7 @@ def test_the_full_check_is_of_the_published_models():
   assert stage2.data.batch_size == 2048
   batches = sorted(batch for group in full.batches for batch in group)
   assert batches == [1, 8, 64, 200, 500]
+  assert full.compared_kernels == 'pallas'
 
 
 def test_another_code_counts_as_a_difference(monkeypatch):
@@ -107,39 +108,13 @@ def test_another_code_counts_as_a_difference(monkeypatch):
   }
 
 
-def test_times_are_of_one_copy_and_differences_of_all_results(monkeypatch):
-  check = dataclasses.replace(cases_lib.SMALL, copies=4, repeats=1)
-  seconds = iter([8.0, 16.0])
-  monkeypatch.setattr(
-      kernels.timing,
-      'measure',
-      lambda fn, repeats: kernels.timing.Timing(
-          first=0,
-          compiler=0,
-          seconds=(next(seconds),),
-          cpu_seconds=(0.0,),
-      )
-      if len(fn()) == 4
-      else None,
-  )
-  compared = kernels.Compared(
-      lambda x, w, s: ((x * w).at[0].add(0.5), s + 1),
-      lambda x, w, s: (x * w, s + 1),
-      jnp.ones(4),
-      jnp.full(4, 3.0),
-      jnp.zeros(4),
-  )
-  found = kernels.compare(compared, check)
-  assert found['largest_difference'] == 0.5
-  assert found['largest_value'] == 3
-  assert found['share_equal'] == (0.75 + 1) / 2
-  # 20 calls of 4 copies.
-  assert found['seconds']['kernel']['median'] == 8 / 80
-  assert found['ratio'] == 2
-
-
 def test_pallas_kernels_are_skipped_on_a_cpu(tmp_path):
-  check = dataclasses.replace(cases_lib.SMALL, kernels=('pallas',), batches=())
+  check = dataclasses.replace(
+      cases_lib.SMALL,
+      kernels=('pallas',),
+      compared_kernels='pallas',
+      batches=(),
+  )
   report = report_lib.Report(str(tmp_path / 'x.json'), {}, minutes=1)
   report.part('sampling', sampling.run(check, report, chip=None))
   report.part('kernels', kernels.run(check, report))
@@ -150,7 +125,7 @@ def test_pallas_kernels_are_skipped_on_a_cpu(tmp_path):
     assert 'needs an NVIDIA GPU' in case['reason']
 
 
-def test_the_page_compares_with_the_targets():
+def test_the_page_shows_figures_beside_their_targets():
   record = {
       'small': False,
       'environment': {'device': 'NVIDIA H200', 'versions': {'jax': '9'}},
@@ -178,9 +153,27 @@ def test_the_page_compares_with_the_targets():
                   'found': {'batch_size': 64, 'ms_per_image': 0.25},
               }
           ],
+          'kernels': [
+              {
+                  'case': 'draw, 8 rows',
+                  'state': 'done',
+                  'found': {
+                      'seconds': {
+                          'kernel': {'median': 2e-6},
+                          'plain': {'median': 5e-6},
+                      },
+                      'ratio': 2.5,
+                      'difference': 0.0625,
+                      'tolerance': 0.125,
+                      'share_equal': 0.9375,
+                  },
+              }
+          ],
       },
   }
   lines = _page().tables(record).splitlines()
   assert lines[0] == 'NVIDIA H200, jax 9'
   assert '| 64 | xla | 2 | 2000 | 50% | 2.25 | 2.6 | 70 |' in lines
   assert '- batch 8, xla: failed: Why.' in lines
+  row = '| draw, 8 rows | 2.0 | 5.0 | 2.50 | 0.062 | 0.125 | 93.8% |'
+  assert row in lines

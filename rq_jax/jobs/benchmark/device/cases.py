@@ -30,10 +30,13 @@ class Cases:
     dtype: Type of weights and computation of the sampler.
     batches: Groups of batch sizes of the sampler. The programs of a group are
       compiled at the same time.
-    kernels: What computes the steps of the sampler.
+    kernels: What computes the steps of the sampler, several of `choice.KINDS`.
+    compared_kernels: The kind of kernels that are compared with their plain
+      forms, 'pallas' or 'interpret'.
     rows: Numbers of rows of kernels.
     copies: Copies of each kernel in a program, with weights of their own, which
       no cache holds.
+    calls: Calls of the program of a kernel for each timing.
     greedy: Changes of the RQ-Transformer whose greedy codes are compared.
     greedy_batch: Number of code maps that are compared.
     repeats: Number of timed calls.
@@ -45,8 +48,10 @@ class Cases:
   dtype: str
   batches: tuple[tuple[int, ...], ...]
   kernels: tuple[str, ...]
+  compared_kernels: str
   rows: tuple[int, ...]
   copies: int
+  calls: int
   greedy: Mapping[str, Any]
   greedy_batch: int
   repeats: int
@@ -86,8 +91,10 @@ FULL = Cases(
     dtype='bfloat16',
     batches=((64, 8), (500, 1, 200)),
     kernels=('xla', 'pallas'),
+    compared_kernels='pallas',
     rows=(8, 64),
     copies=16,
+    calls=20,
     greedy={
         'model.width': 256,
         'model.heads': 4,
@@ -131,8 +138,10 @@ SMALL = Cases(
     dtype='float32',
     batches=((2,),),
     kernels=('xla', 'interpret'),
+    compared_kernels='interpret',
     rows=(2,),
     copies=1,
+    calls=1,
     greedy={},
     greedy_batch=2,
     repeats=1,
