@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from rq_jax.jobs.benchmark import training_steps
 from rq_jax.jobs.benchmark.device import cases as cases_lib
 from rq_jax.jobs.benchmark.device import greedy
 from rq_jax.jobs.benchmark.device import job
@@ -17,17 +18,6 @@ from rq_jax.jobs.benchmark.device import report as report_lib
 from rq_jax.jobs.benchmark.device import sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-
-_STEP = {
-    'batch_size': 4,
-    'accumulate': 2,
-    'dtype': 'float32',
-    'seconds': {'median': 2.0, 'min': 1.0, 'max': 3.0},
-    'images_per_second': 2.0,
-    'peak': {'share': 0.25},
-    'peak_memory': {'bytes': 2**31},
-    'compile_seconds': {'first_call': 9.0},
-}
 
 
 def _page():
@@ -39,12 +29,29 @@ def _page():
   return module
 
 
+@pytest.fixture
+def losses(monkeypatch):
+  """Losses of all training steps, by their stage."""
+  found = {1: [], 2: []}
+  prepare = training_steps.prepare
+
+  def recorded(config, mesh):
+    prepared = prepare(config, mesh)
+
+    def take():
+      metrics = prepared.take()
+      found[config.stage].append(float(metrics['loss']))
+      return metrics
+
+    return dataclasses.replace(prepared, take=take)
+
+  monkeypatch.setattr(training_steps, 'prepare', recorded)
+  return found
+
+
 @pytest.mark.slow
-def test_the_small_check_measures_every_part(tmp_path, monkeypatch):
+def test_the_small_check_measures_every_part(tmp_path, monkeypatch, losses):
   # These have tests of their own, and many programs.
-  monkeypatch.setattr(
-      job.training_steps, 'measure', lambda name, config, repeats: _STEP
-  )
   monkeypatch.setattr(job.constants.cpu_rates, 'measure', lambda *_, **__: None)
   monkeypatch.setattr(job.constants.cpu_rates, 'described', lambda _: [])
   one = jax.local_devices()[:1]
@@ -71,13 +78,17 @@ def test_the_small_check_measures_every_part(tmp_path, monkeypatch):
     assert found['difference'] <= found['tolerance'] == 1e-5
   # Codes.
   assert [found['difference'] for found in compared[-2:]] == [0, 0]
+  for stage, batch in ((1, 2), (2, 4)):
+    found = record['parts']['training'][stage - 1]['found']
+    assert (found['stage'], found['batch_size']) == (stage, batch)
+    first, second = losses[stage]
+    assert np.isfinite([first, second]).all() and first != second
   for case in record['parts']['greedy']:
     assert case['found']['share_equal'] == 1
   text = _page().tables(record)
   assert '| interpret | 16 | 100.00% | 100.00% | 100.0% |' in text
   assert text.count('\n| draw') == 2
-  row = '| stage 2 | 4 | 2 | float32 | 2 | 1 | 3 | 2 | 25.0% | 2.0 | 9 |'
-  assert row in text
+  assert '\n| stage 2 | 4 | 2 | float32 | ' in text
 
 
 def test_the_full_check_is_of_the_published_models():
@@ -153,6 +164,22 @@ def test_the_page_shows_figures_beside_their_targets():
                   'found': {'batch_size': 64, 'ms_per_image': 0.25},
               }
           ],
+          'training': [
+              {
+                  'case': 'stage 2',
+                  'state': 'done',
+                  'found': {
+                      'batch_size': 4,
+                      'accumulate': 2,
+                      'dtype': 'float32',
+                      'seconds': {'median': 2.0, 'min': 1.0, 'max': 3.0},
+                      'images_per_second': 2.0,
+                      'peak': {'share': 0.25},
+                      'peak_memory': {'bytes': 2**31},
+                      'compile_seconds': {'first_call': 9.0},
+                  },
+              }
+          ],
           'kernels': [
               {
                   'case': 'draw, 8 rows',
@@ -175,5 +202,7 @@ def test_the_page_shows_figures_beside_their_targets():
   assert lines[0] == 'NVIDIA H200, jax 9'
   assert '| 64 | xla | 2 | 2000 | 50% | 2.25 | 2.6 | 70 |' in lines
   assert '- batch 8, xla: failed: Why.' in lines
+  row = '| stage 2 | 4 | 2 | float32 | 2 | 1 | 3 | 2 | 25.0% | 2.0 | 9 |'
+  assert row in lines
   row = '| draw, 8 rows | 2.0 | 5.0 | 2.50 | 0.062 | 0.125 | 93.8% |'
   assert row in lines

@@ -111,10 +111,10 @@ SMALL = Cases(
     scale=32,
     stage1={
         'data.batch_size': 2,
-        'data.image_size': 8,
-        'model.image_size': 8,
+        'data.image_size': 4,
+        'model.image_size': 4,
         'model.channels': 8,
-        'model.channel_multipliers': (1, 1, 1),
+        'model.channel_multipliers': (1, 1),
         'model.norm_groups': 4,
         'model.res_blocks': 0,
         'model.z_channels': 8,
