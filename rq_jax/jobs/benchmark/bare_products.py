@@ -17,8 +17,15 @@ from rq_jax.models import rqtransformer
 from rq_jax.typing import PyTree
 
 
-def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
+def weights(
+    prior: rqtransformer.RQTransformer, *, kind: str = 'float', seed: int = 0
+) -> PyTree:
   """Random weights for each product, scaled to keep the size of activations.
+
+  Args:
+    prior: The RQ-Transformer.
+    kind: What holds the weights, see `sampling.kernels.choice`.
+    seed: Seed of the weights.
 
   Returns:
     'spatial' and 'depth', with four `few_rows.Kernel`s for each layer, and
@@ -42,6 +49,7 @@ def weights(prior: rqtransformer.RQTransformer, seed: int = 0) -> PyTree:
       few_rows.lay_out,
       summed=1,
       outputs_first=jax.default_backend() == 'cpu',
+      int8=kind == 'int8',
   )
   return jax.tree.map(lay_out, drawn)
 

@@ -79,7 +79,10 @@ def of_sampling(
   parts = timed.parts
   terms = {
       'autoregression': roofline.autoregression(
-          prior, batch, guided=options.sampling.guided
+          prior,
+          batch,
+          guided=options.sampling.guided,
+          weights=sampler.weights,
       )
   }
   if 'decoding' in parts:

@@ -56,15 +56,20 @@ Terms = Mapping[str, tuple[Work, ...]]
 
 
 def autoregression(
-    prior: rqtransformer.RQTransformer, batch: int, *, guided: bool = False
+    prior: rqtransformer.RQTransformer,
+    batch: int,
+    *,
+    guided: bool = False,
+    weights: str = 'float',
 ) -> Terms:
   """Work of drawing the code maps of a batch, by term.
 
   Args:
-    prior: The RQ-Transformer; its weights, keys, values and activations have
-      its dtype.
+    prior: The RQ-Transformer; its computation, keys, values and activations
+      have its dtype.
     batch: Number of images.
     guided: Whether each image is predicted twice, with and without condition.
+    weights: What holds the weights, see `sampling.kernels.choice`.
 
   Returns:
     'spatial', 'depth' and 'classifier', the products with the weights of these
@@ -73,16 +78,19 @@ def autoregression(
   """
   rows = (1 + guided) * batch
   size = jnp.dtype(prior.dtype).itemsize
+  held = 1 if weights == 'int8' else size  # Bytes of a weight.
   spatial, depth = prior.positions, prior.positions * prior.depth
   layers = ((prior.spatial_layers, spatial), (prior.depth_layers, depth))
   tokens = rows * sum(number * steps for number, steps in layers)
   known = prior.condition_length - 1
   logits = max(prior.sizes) * depth
   terms = {
-      'spatial': _block_products(prior, rows, prior.spatial_layers * spatial),
-      'depth': _block_products(prior, rows, prior.depth_layers * depth),
+      'spatial': _block_products(
+          prior, rows, held, prior.spatial_layers * spatial
+      ),
+      'depth': _block_products(prior, rows, held, prior.depth_layers * depth),
       'classifier': (
-          _product(rows, prior.width, max(prior.sizes), size, depth),
+          _product(rows, prior.width, max(prior.sizes), held, depth),
       ),
       'keys and values': (Work(bytes=rows * _keys_and_values(prior)),),
       'activations': (Work(bytes=tokens * _TENSORS * prior.width * size),),
@@ -92,7 +100,7 @@ def autoregression(
   }
   if known:
     terms['prefill'] = _block_products(
-        prior, rows * known, prior.spatial_layers
+        prior, rows * known, held, prior.spatial_layers
     )
   return terms
 
@@ -156,8 +164,9 @@ def block_shapes(width: int) -> tuple[tuple[int, int], ...]:
   )
 
 
-def _block_products(prior, rows: int, times: int) -> tuple[Work, ...]:
-  size = jnp.dtype(prior.dtype).itemsize
+def _block_products(
+    prior, rows: int, size: int, times: int
+) -> tuple[Work, ...]:
   return tuple(
       _product(rows, inputs, outputs, size, times)
       for inputs, outputs in block_shapes(prior.width)

@@ -112,7 +112,11 @@ def sampling(
         )
         failures.append(ValueError(why))
       bar.update()
-    weights = bare_products.weights(sampler.prior) if timed else None
+    weights = (
+        bare_products.weights(sampler.prior, kind=sampler.weights)
+        if timed
+        else None
+    )
     for found in timed:
       rows = found.batch * (1 + options.sampling.guided)
       bare.append(time_products(sampler.prior, weights, rows, options.repeats))

@@ -77,6 +77,34 @@ def test_the_least_times_of_1_4_billion(chip, batch, expected):
   assert milliseconds == pytest.approx(expected, rel=0.02)
 
 
+# At batch 64, weights of one byte take half of the times above. At batch 500,
+# computing takes longer than reading.
+@pytest.mark.parametrize(
+    ('batch', 'expected'),
+    [(64, (17.70, 10.12, 1.50)), (500, (96.33, 55.05, 8.16))],
+)
+def test_int8_weights_halve_only_what_their_bytes_limit(batch, expected):
+  work = roofline.autoregression(LARGE, batch, weights='int8')
+  found = roofline.ideal_seconds(work, chips.named('H200'), LARGE.dtype)
+  products = [1e3 * found[name] for name in ('spatial', 'depth', 'classifier')]
+  assert products == pytest.approx(expected, rel=0.02)
+
+
+def test_in_int8_kernels_have_a_byte_a_weight_and_all_else_its_dtype():
+  text = SMALL.clone(text_vocab_size=20, text_length=7)
+  plain, int8 = (
+      roofline.autoregression(text, 5, weights=kind)
+      for kind in ('float', 'int8')
+  )
+  block = [8 * 24, 8 * 8, 8 * 32, 32 * 8]
+  for term in ('spatial', 'depth', 'prefill'):
+    assert [work.bytes for work in int8[term]] == block
+  assert [work.bytes for work in int8['classifier']] == [8 * 10]
+  assert roofline.operations(int8) == roofline.operations(plain)
+  for term in ('keys and values', 'activations', 'draws'):
+    assert int8[term] == plain[term]
+
+
 def test_each_product_is_as_long_as_the_longer_of_computing_and_moving():
   work = roofline.Work(flops=400, bytes=30, times=2)
   assert work.seconds(CHIP, 'bfloat16') == 2 * 4

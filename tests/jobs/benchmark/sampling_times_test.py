@@ -1,5 +1,6 @@
 """Timing of drawing: times add up, and failures are reported."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -57,13 +58,18 @@ def close(a, b):
   return a == pytest.approx(b, rel=1e-12)
 
 
+@pytest.mark.parametrize('kind', ['float', 'int8'])
 @pytest.mark.parametrize('guided', [False, True])
-def test_bare_products_are_all_that_the_roofline_counts(guided):
-  weights = bare_products.weights(PRIOR)
+def test_bare_products_are_all_that_the_roofline_counts(guided, kind):
+  weights = bare_products.weights(PRIOR, kind=kind)
   x = jnp.ones((7 * (1 + guided), PRIOR.width))
   counted = flops.count(functools.partial(bare_products.run, PRIOR), weights, x)
-  work = roofline.autoregression(PRIOR, 7, guided=guided)
+  work = roofline.autoregression(PRIOR, 7, guided=guided, weights=kind)
   assert counted == sum(roofline.operations(work).values())
+  for term, passes in (('spatial', 6), ('depth', 24), ('classifier', 24)):
+    kernels = [w for w in jax.tree.leaves(weights[term]) if w.ndim == 2]
+    read = passes * sum(kernel.nbytes for kernel in kernels)
+    assert read == sum(each.bytes * each.times for each in work[term])
 
 
 def test_every_bare_product_is_needed_for_the_result():
@@ -92,6 +98,46 @@ def test_bare_weights_are_of_the_dtype_and_keep_what_they_multiply():
     assert kernel.dtype == jnp.bfloat16
     spread = np.std(np.asarray(kernel, np.float32))
     assert spread == pytest.approx(kernel.shape[1] ** -0.5, rel=0.1)
+
+
+def test_bare_weights_in_int8_are_rounded_as_those_of_the_sampler():
+  prior = PRIOR.clone(width=64)
+  exact = bare_products.weights(prior)['classifier'].values
+  found = bare_products.weights(prior, kind='int8')['classifier']
+  assert found.values.dtype == jnp.int8
+  scales = np.abs(exact).max(axis=1) / 127
+  np.testing.assert_allclose(found.scales, scales, rtol=1e-6)
+  np.testing.assert_array_equal(found.values, np.round(exact / scales[:, None]))
+
+
+def test_int8_weights_are_compared_with_int8_products(monkeypatch):
+  timed = timing.Timing(
+      first=1.0, compiler=1.0, seconds=(2.0,), cpu_seconds=(1.0,)
+  )
+  monkeypatch.setattr(
+      sampling_times,
+      'draw',
+      lambda sampler, batch, options: measured.TimedBatch(
+          batch=batch, parts={'autoregression': timed}, memory={}
+      ),
+  )
+  multiplied = []
+
+  def products(prior, weights, rows, repeats):
+    multiplied.append(weights['classifier'].values.dtype)
+    return timed
+
+  monkeypatch.setattr(sampling_times, 'time_products', products)
+  slow = dataclasses.replace(CHIP, bytes_per_second=1e6)
+  for kind, dtype, size in (('float', 'float32', 4), ('int8', 'int8', 1)):
+    drawing = dataclasses.replace(sampler(), weights=kind)
+    (record,) = sampling_times.sampling('tiny', drawing, options(), slow)
+    assert multiplied.pop() == dtype
+    # Width 16 and 12 codewords, for each of the 8 codes of a map.
+    least = record['roofline']['ideal_seconds']['classifier']
+    assert close(least, size * 8 * 16 * 12 / 1e6)
+    share = record['roofline']['share']['classifier']
+    assert close(share, least / 2)
 
 
 def test_times_of_a_batch_add_up():
