@@ -173,11 +173,7 @@ def prepare(config: Experiment, mesh: jax.sharding.Mesh) -> Prepared:
     held[1], metrics = stepper.take(held[0], held[1], batch)
     return metrics
 
-  return Prepared(
-      take=take,
-      flops=count,
-      notes=tuple(n for n in problem.notes if 'Activations' not in n),
-  )
+  return Prepared(take=take, flops=count, notes=problem.notes)
 
 
 def table(records: Sequence[measured.Record]) -> str:

@@ -108,7 +108,7 @@ def train(config: Experiment, devices: Sequence[Device]) -> Program:
       mesh=mesh,
       images=config.data.batch_size,
       dtype=config.model.dtype,
-      notes=tuple(n for n in problem.notes if 'Activations' not in n),
+      notes=problem.notes,
   )
 
 

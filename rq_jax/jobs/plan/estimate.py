@@ -141,7 +141,7 @@ def make(config: Experiment, devices: int) -> Plan:
       memory=_memory(boxed, task, mesh, config.train.verify_every > 0),
       forward_flops=flops.count(problem.forward, task, state),
       step_flops=step,
-      notes=problem.notes,
+      notes=('Activations are not counted.', *problem.notes),
       obstacles=writer.obstacles(*models),
       complete=complete,
   )
