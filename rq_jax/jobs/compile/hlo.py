@@ -9,10 +9,8 @@ import functools
 import math
 import re
 
-_BITS = {
-    'pred': 8, 's4': 4, 'u4': 4, 'bf16': 16, 'c64': 64, 'c128': 128,
-    'token': 0, 'opaque': 0,
-}  # fmt: skip
+# Bits of an element of the types whose names hold no number.
+_BITS = {'pred': 8, 'token': 0, 'opaque': 0}
 _SHAPE = re.compile(
     r'(?:/\*index=\d+\*/)?\s*([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?'
 )
