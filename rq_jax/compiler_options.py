@@ -8,6 +8,8 @@ import jax
 from jax import core
 import jax.numpy as jnp
 
+from rq_jax.distributed import console
+
 Options = dict[str, Any]
 
 # What XLA leaves to the library YNNPACK on CPUs; by default, products, sums and
@@ -16,6 +18,8 @@ _YNNPACK = 'xla_cpu_experimental_ynn_fusion_type'
 _PRODUCTS, _SUMS = (
     f'LIBRARY_FUSION_TYPE_{name}' for name in ('INDIVIDUAL_DOT', 'REDUCE')
 )
+# What the errors of XLA say if it lacks an option, or the value of one.
+_LACKING = ('No such compile option', 'is not a valid enum value')
 
 
 @functools.cache
@@ -45,9 +49,20 @@ def _known(options: Options) -> Options:
   """The options if this version of XLA has them; none if it lacks one."""
   try:
     jax.jit(lambda: 0, compiler_options=options).lower().compile()
-  except jax.errors.JaxRuntimeError:
+  except jax.errors.JaxRuntimeError as error:
+    if not any(text in str(error) for text in _LACKING):
+      raise
+    _warn_of(', '.join(options))
     return {}
   return options
+
+
+@functools.cache  # Several kinds of programs may have the same option.
+def _warn_of(names: str) -> None:
+  console.warn(
+      f'This version of XLA does not support {names}, which rq_jax sets to make'
+      ' programs faster. They run without it.'
+  )
 
 
 class Jitted:
@@ -85,7 +100,9 @@ class Jitted:
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
     """Calls the function."""
-    # JAX accepts options only for whole programs.
+    # JAX accepts options only for whole programs. In a function that is being
+    # compiled, all arguments may be constants. Only a new array then shows that
+    # it is: no public function of JAX does.
     leaves = jax.tree.leaves((args, kwargs))
     if any(map(_traced, [jnp.zeros(()), *leaves])):
       return self._inside(*args, **kwargs)

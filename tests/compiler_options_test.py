@@ -26,10 +26,35 @@ def test_each_platform_has_its_options(function, expected):
   assert tuple(map(function, ('cpu', 'gpu', 'tpu'))) == expected
 
 
-def test_options_that_xla_lacks_are_left_out():
+@pytest.mark.parametrize(
+    'lacking',
+    [{'xla_gpu_experimental_no_such_option': 1}, {_YNN: 'NO_SUCH_LIBRARY'}],
+)
+def test_options_that_xla_lacks_are_left_out_with_one_warning(lacking, caplog):
+  compiler_options._warn_of.cache_clear()
   assert compiler_options._known(_UNSPLIT) == _UNSPLIT
-  lacking = {'xla_gpu_experimental_no_such_option': 1}
-  assert compiler_options._known(lacking) == {}
+  assert not caplog.text
+  for _ in range(2):
+    assert compiler_options._known(lacking) == {}
+  (message,) = caplog.messages
+  assert message == (
+      f'This version of XLA does not support {next(iter(lacking))}, which'
+      ' rq_jax sets to make programs faster. They run without it.'
+  )
+
+
+def test_other_errors_of_the_compiler_are_raised(monkeypatch, caplog):
+  wrong = {'xla_gpu_experimental_force_split_k': 'many'}
+  with pytest.raises(jax.errors.JaxRuntimeError, match='not a valid int32'):
+    compiler_options._known(wrong)
+
+  def compile(*_, **__):
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory.')
+
+  monkeypatch.setattr(jax.stages.Lowered, 'compile', compile)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='Out of memory'):
+    compiler_options.few_rows.__wrapped__('cpu')
+  assert not caplog.text
 
 
 def test_convolutions_are_left_to_eigen_but_not_products_and_sums():
