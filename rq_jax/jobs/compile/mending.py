@@ -41,7 +41,7 @@ def find(
     exchanged: Sequence[collectives.Collective],
     *,
     dtype: str,
-    parameters: Iterable[tuple[int, ...]],
+    parameters: Sequence[tuple[int, ...]],
 ) -> list[Finding]:
   """What may be worth a change, the largest first.
 
@@ -49,8 +49,8 @@ def find(
     kernels: The kernels of a program.
     exchanged: Its collectives.
     dtype: Type in which the model computes.
-    parameters: Global shapes of the arguments that are parameters or state;
-      collectives of such arrays are expected.
+    parameters: Shapes of the arguments that are parameters or state, and of
+      their parts on a device; collectives of such arrays are expected.
   """
   total = sum(k.counted.bytes * k.counted.times for k in kernels)
   least = max(_LARGE, _SHARE * total)

@@ -59,7 +59,10 @@ def make(
         ' once.'
     )
   findings = mending.find(
-      kernels, exchanged, dtype=program.dtype, parameters=_parameters(program)
+      kernels,
+      exchanged,
+      dtype=program.dtype,
+      parameters=_parameters(program, compiled),
   )
   return {
       'target': target.name,
@@ -113,10 +116,23 @@ def _compile_products(
   ]
 
 
-def _parameters(program: programs.Program) -> list[tuple[int, ...]]:
-  """Global shapes of the arguments that do not depend on the batch."""
+def _parameters(
+    program: programs.Program, compiled: jax.stages.Compiled
+) -> list[tuple[int, ...]]:
+  """Shapes of the arguments that do not depend on the batch.
+
+  They are those of whole arrays and those of their parts on a device.
+  """
   leaves = jax.tree.leaves(program.lowered.args_info)
-  return [leaf.shape for leaf in leaves if leaf.shape[:1] != (program.images,)]
+  shardings = jax.tree.leaves(
+      compiled.input_shardings, is_leaf=lambda x: x is None
+  )
+  return [
+      shape
+      for leaf, sharding in zip(leaves, shardings)
+      if sharding and leaf.shape[:1] != (program.images,)  # None if unused.
+      for shape in (leaf.shape, sharding.shard_shape(leaf.shape))
+  ]
 
 
 def _memory(

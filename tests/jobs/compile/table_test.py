@@ -3,8 +3,10 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from rq_jax.distributed import partitioning
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import job
 from rq_jax.jobs.compile import programs
@@ -188,6 +190,25 @@ def test_products_without_a_kernel_of_xla_are_calls_of_cublas():
   notes = report.make(program, targets.find('cpu'), None)['notes']
   assert tried == [None, {'xla_gpu_enable_triton_gemm': False}]
   assert [note.endswith('calls of cuBLAS.') for note in notes] == [True, False]
+
+
+@pytest.mark.parametrize('images', [3, 4096])
+def test_a_split_state_may_be_written_in_float32_and_gathered(images):
+  mesh = partitioning.make_mesh(dict(fsdp=8))
+  split = partitioning.axes_sharding(('embed', None), (4096, 8192), mesh)
+  moments = jax.ShapeDtypeStruct((4096, 8192), jnp.float32, sharding=split)
+  unused = jax.ShapeDtypeStruct((7,), jnp.float32)
+  whole = partitioning.replicated(mesh)
+  lowered = jax.jit(lambda _, x: (-x, x), out_shardings=(split, whole)).lower(
+      unused, moments
+  )
+  program = programs.Program(
+      lowered=lowered, mesh=mesh, images=images, dtype='bfloat16'
+  )
+  found = report.make(program, targets.find('cpu:8'), None)['findings']
+  # An array with as many rows as images is no state.
+  expected = ['f32[4096,8192]', 'f32[512,8192]'] if images == 4096 else []
+  assert [one['shape'] for one in found] == expected
 
 
 def test_a_program_that_the_compiler_refuses_is_one_sentence():
