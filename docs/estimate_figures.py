@@ -10,12 +10,10 @@ both with batches of 8. It takes about ten minutes on two cores. All times are
 CPU seconds over all threads, the least of four calls.
 """
 
+import contextlib
 import sys
-import time
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from rq_jax import config as config_lib
 from rq_jax.cli import config_flag
@@ -23,11 +21,11 @@ from rq_jax.distributed import partitioning
 from rq_jax.jobs.benchmark import cpu_rates
 from rq_jax.jobs.benchmark import sampling_times
 from rq_jax.jobs.benchmark import stand_in
+from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.benchmark import training_steps
 from rq_jax.jobs.compile import programs
 from rq_jax.jobs.compile import report
 from rq_jax.jobs.compile import targets
-from rq_jax.jobs.plan import problem as problem_lib
-from rq_jax.training import stepping
 
 PRIOR = (
     'configs/benchmark/rqtransformer.py:small-f32-d4-k1024',
@@ -59,16 +57,6 @@ def _load(path, *changes):
   return config_lib.check(raw, with_data=False)
 
 
-def _cpu_seconds(fn) -> float:
-  jax.block_until_ready(fn())
-  found = []
-  for _ in range(_CALLS):
-    start = time.process_time()
-    jax.block_until_ready(fn())
-    found.append(time.process_time() - start)
-  return min(found)
-
-
 def _sampling(target, batch: int):
   """The program of a batch, and a function that draws it."""
   config = _load(*PRIOR)
@@ -87,31 +75,16 @@ def _training(target, experiment):
   """The program of a training step, and a function that takes one."""
   config = _load(*experiment)
   program = programs.train(config, target.devices)
-  problem = problem_lib.problem(config, program.mesh)
-  rng = np.random.default_rng(0)
-
-  def draw(leaf):
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      return jax.random.key(0)
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-      return jnp.asarray(rng.normal(0, 0.02, leaf.shape), leaf.dtype)
-    return jnp.zeros(leaf.shape, leaf.dtype)
-
-  task, batch = jax.tree.map(draw, (problem.task, dict(problem.batch)))
-  state = partitioning.unbox(problem.state)
-  held = [jax.tree.map(draw, state).replace(failed_step=jnp.int32(-1))]
-  shardings = partitioning.state_sharding(problem.state, program.mesh)
-  step_fn = stepping.jitted(
-      problem.train_step,
-      config.train,
-      mesh=program.mesh,
-      shardings=shardings,
-  )
+  # Progress is no part of the table.
+  with (
+      partitioning.activate(program.mesh),
+      contextlib.redirect_stdout(sys.stderr),
+  ):
+    prepared = training_steps.prepare(config, program.mesh)
 
   def step():
     with partitioning.activate(program.mesh):
-      held[0], metrics = step_fn(task, held[0], batch)
-    return metrics
+      return prepared.take()
 
   return program, step
 
@@ -136,7 +109,7 @@ def main() -> None:
   for name in sys.argv[1:] or CASES:
     program, run = CASES[name](target)
     estimated = report.make(program, target, rates)['estimate']['total']
-    measured = _cpu_seconds(run)
+    measured = min(timing.measure(run, _CALLS).cpu_seconds)
     ratio = estimated / measured
     print(f'| {name} | {estimated:.2f} | {measured:.2f} | {ratio:.2f} |')
 

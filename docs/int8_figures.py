@@ -21,6 +21,7 @@ import numpy as np
 from rq_jax import sampling
 from rq_jax.config import sections
 from rq_jax.data import sources
+from rq_jax.jobs.benchmark import precision
 from rq_jax.jobs.quickstart import digits
 from rq_jax.sampling import programs
 from rq_jax.sampling import requests
@@ -37,8 +38,8 @@ def _split(name: str) -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def _logits(sampler, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Logits of given codes in the decode loop: float32[B, T, D, K]."""
+def _logits(sampler, codes: np.ndarray, labels: np.ndarray) -> jax.Array:
+  """Logits of given codes in the decode loop: float32[B, H, W, D, K]."""
   prior, count = sampler.prior, len(codes)
   shape = count, prior.positions, prior.depth
   request = requests.make(
@@ -49,12 +50,7 @@ def _logits(sampler, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
   _, logits = programs.draw_maps(
       prior, weights, request, numbers, keep_logits=True
   )
-  return np.asarray(logits).reshape(*shape, -1)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-  shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-  return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+  return logits
 
 
 def main() -> None:
@@ -64,15 +60,12 @@ def main() -> None:
   rounded = dataclasses.replace(exact, weights='int8')
   images, labels = _split('test')
   codes = np.asarray(exact.tokenizer.encode(images))
-  log_p, log_q = (
-      _log_softmax(_logits(sampler, codes, labels))
-      for sampler in (exact, rounded)
+  divergence, changed = precision.differences(
+      *(_logits(sampler, codes, labels) for sampler in (exact, rounded))
   )
-  divergence = (np.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean(axis=(0, 1))
-  same = (log_p.argmax(axis=-1) == log_q.argmax(axis=-1)).mean(axis=(0, 1))
   print('| depth | KL, nats a code | same most likely code |\n|---|---|---|')
-  for d, (nats, share) in enumerate(zip(divergence, same, strict=True)):
-    print(f'| {d + 1} | {nats:.1e} | {share:.2%} |')
+  for d, (nats, share) in enumerate(zip(divergence, changed, strict=True)):
+    print(f'| {d + 1} | {nats:.1e} | {1 - share:.2%} |')
 
   wanted = np.repeat(np.arange(10), _PER_CLASS)
   judge = digits.train_classifier(*_split('train'))

@@ -96,15 +96,35 @@ def _asked(prior, first: int, count: int) -> dict:
 
 
 @jax.jit
+def differences(
+    exact: jax.Array, rounded: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Mean differences by depth of two arrays of logits, [B, H, W, D, K].
+
+  Returns:
+    The divergence KL(exact || rounded) of the distributions of a code, in nats,
+    and the share of codes for which the most likely code differs, float32[D].
+  """
+  log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (exact, rounded))
+  change = log_q - log_p
+  # The mean of expm1(change) is 0. With it, no term is negative, so that
+  # rounding does not hide tiny divergences.
+  terms = jnp.exp(log_p) * (jnp.expm1(change) - change)
+  divergence = jnp.sum(terms, axis=-1)
+  greedy = _most_likely(exact) != _most_likely(rounded)
+  return _by_depth(divergence), _by_depth(greedy)
+
+
+@jax.jit
 def _differences(full: jax.Array, half: jax.Array, key: jax.Array):
-  """Mean differences by depth of two arrays of logits, [B, H, W, D, K]."""
-  axes = (0, 1, 2)
-  log_p, log_q = (jax.nn.log_softmax(x, axis=-1) for x in (full, half))
-  divergence = jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
-  greedy = _most_likely(full) != _most_likely(half)
+  """The same, and the share of codes for which another code is drawn."""
   uniforms = jax.random.uniform(key, full.shape[:-1], jnp.float32)
   drawn = categorical.draw(full, uniforms) != categorical.draw(half, uniforms)
-  return tuple(jnp.mean(x, axis=axes) for x in (divergence, greedy, drawn))
+  return *differences(full, half), _by_depth(drawn)
+
+
+def _by_depth(x: jax.Array) -> jax.Array:
+  return jnp.mean(x, axis=(0, 1, 2))
 
 
 def _most_likely(logits: jax.Array) -> jax.Array:

@@ -74,6 +74,19 @@ def test_differences_are_those_of_numpy_by_depth():
     np.testing.assert_allclose(values, means, rtol=1e-5)
 
 
+def test_tiny_divergences_are_exact():
+  rng = np.random.default_rng(3)
+  exact = rng.normal(size=(8, 2, 2, 2, 99)).astype(np.float32)
+  change = rng.normal(size=exact.shape, scale=[[1e-3], [1e-2]])
+  rounded = (exact + change).astype(np.float32)
+  found, _ = precision.differences(jnp.asarray(exact), jnp.asarray(rounded))
+  p, q = (np.exp(x.astype(np.float64)) for x in (exact, rounded))
+  p, q = (x / x.sum(axis=-1, keepdims=True) for x in (p, q))
+  expected = np.sum(p * np.log(p / q), axis=-1).mean(axis=(0, 1, 2))
+  assert expected[0] < 1e-6 < expected[1] < 1e-4
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_means_are_of_all_chunks_and_labels_are_taken_in_turn():
   prior = models.sampler().prior.clone(num_classes=3)
   rng = np.random.default_rng(1)
