@@ -100,9 +100,9 @@ class Jitted:
 
   def __call__(self, *args: Any, **kwargs: Any) -> Any:
     """Calls the function."""
-    # JAX accepts options only for whole programs. In a function that is being
-    # compiled, all arguments may be constants. Only a new array then shows that
-    # it is: no public function of JAX does.
+    # JAX accepts options only for whole programs, not inside a function that it
+    # traces. There, the arguments may be constants, but a new array is traced.
+    # JAX has no public function that reports a trace.
     leaves = jax.tree.leaves((args, kwargs))
     if any(map(_traced, [jnp.zeros(()), *leaves])):
       return self._inside(*args, **kwargs)
