@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import NoReturn, TextIO
 
-from rq_jax.cli import command
+from rq_jax import huge_pages
 
 COMMANDS = {
     'inspect': 'Describe a dataset or a trained RQ-VAE, and warn of mistakes.',
@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
   name, *rest = arguments
   if name not in COMMANDS:
+    from rq_jax.cli import command
+
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     offer = f'Did you mean {close[0]}?' if close else 'See python -m rq_jax.'
     return command.fail(f'There is no command {name}. {offer}')
@@ -97,4 +99,5 @@ def _usage() -> str:
 
 
 if __name__ == '__main__':
+  huge_pages.start_again()
   program()

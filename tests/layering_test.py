@@ -17,7 +17,7 @@ LAYERS = (
     {'checkpoints', 'compilation', 'compiler_options', 'conversion'},
     {'data', 'distributed', 'hashes', 'models', 'reports', 'text'},
     {'config'},
-    {'files', 'typing'},
+    {'files', 'huge_pages', 'typing'},
 )
 
 

@@ -216,4 +216,4 @@ def test_a_model_with_nothing_to_guide_by_is_refused(model, asked, message):
       )
     assert str(error.value) == message
   # Not even weights were laid out.
-  assert 'engine' not in vars(sampler)
+  assert 'weights' not in vars(sampler.engine)
