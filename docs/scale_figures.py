@@ -142,9 +142,10 @@ def _made(row: Row) -> dict:
 
 def _table(records: list[dict]) -> str:
   lines = [
-      '| program | target, mesh | GiB of a device: arguments, temporaries; '
-      'of its memory | kernels | GB moved | collectives: number, GB | compile, '
-      'CPU s | estimate | chip-hours of the run, estimate |',
+      '| program | target, mesh | memory of a device: arguments and '
+      'temporaries, GiB; share | kernels | GB moved | collectives: number, GB '
+      '| compilation, CPU s | estimate of an execution | estimated chip-hours '
+      'of the run |',
       '|---|---|---|---|---|---|---|---|---|',
   ]
   return '\n'.join(lines + [_line(record) for record in records])
@@ -158,7 +159,7 @@ def _line(record: dict) -> str:
   kernels = f'{sum(row["executions"] for row in rows):,}'
   if what == 'sample':
     longest = max(record['loops'], key=lambda loop: loop['kernels'])
-    kernels += f', {longest["kernels"]} a position'
+    kernels += f', {longest["kernels"]:,} per position'
   exchanged = record['collectives']
   estimated = record['estimate']['total']
   hours = record.get('chip_hours')
