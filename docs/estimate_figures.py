@@ -16,13 +16,13 @@ import sys
 import jax
 
 from rq_jax import config as config_lib
+from rq_jax import huge_pages
 from rq_jax.cli import config_flag
 from rq_jax.distributed import partitioning
-from rq_jax.jobs.benchmark import cpu_rates
-from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import stand_in
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs import stand_in
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import training_steps
+from rq_jax.jobs.compile import cpu_rates
 from rq_jax.jobs.compile import programs
 from rq_jax.jobs.compile import report
 from rq_jax.jobs.compile import targets
@@ -63,7 +63,7 @@ def _sampling(target, batch: int):
   options = programs.Options(batch=batch, dtype='float32')
   tokenizer = stand_in.find_tokenizer(config.model)
   sampler = stand_in.sampler(config.model, tokenizer, 'float32')
-  condition = sampling_times.condition_of(sampler.prior, batch)
+  condition = stand_in.condition_of(sampler.prior, batch)
   key = jax.random.key(0)
   return (
       programs.sample(config, target.devices, options),
@@ -115,4 +115,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+  huge_pages.start_again()  # As commands do.
   main()

@@ -24,7 +24,7 @@ def start_again() -> None:
   to 0 for none, or if Linux or its C library does not offer the choice.
   """
   tunables = os.environ.get(_VARIABLE, '')
-  if _OPTION in tunables or not _on_request():
+  if _OPTION in tunables or not sys.executable or not _on_request():
     return
   joined = ':'.join(filter(None, [tunables, f'{_OPTION}=1']))
   environment = os.environ | {_VARIABLE: joined}

@@ -78,6 +78,13 @@ def test_libraries_with_the_option_are_asked(started, monkeypatch, version):
   assert started
 
 
+@pytest.mark.parametrize('program', ['', None])
+def test_an_unknown_interpreter_is_not_started(started, monkeypatch, program):
+  monkeypatch.setattr(sys, 'executable', program)
+  huge_pages.start_again()
+  assert not started
+
+
 def test_other_systems_have_no_such_question(started, monkeypatch):
   monkeypatch.delattr(os, 'confstr')
   huge_pages.start_again()

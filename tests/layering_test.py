@@ -124,6 +124,15 @@ def test_components_of_one_layer_do_not_import_each_other_in_a_circle():
   assert not {(a, b) for a, b in pairs if a < b and (b, a) in pairs}
 
 
+def test_jobs_do_not_import_each_other_in_a_circle():
+  def job(module):
+    return module.split('.')[1] if module.startswith('jobs.') else None
+
+  pairs = {(job(a), job(b)) for a, b in edges()}
+  assert ('benchmark', 'compile') in pairs
+  assert not {(a, b) for a, b in pairs if a and b and a < b and (b, a) in pairs}
+
+
 def imported_at_once(module):
   """Modules of the package that are executed if `module` is imported."""
   done, waiting = set(), [module]

@@ -260,9 +260,9 @@ def _models(
 ) -> dict[str, Callable]:
   """Functions that make the samplers, by name; checks that they can draw."""
   from rq_jax import sampling
+  from rq_jax.jobs import stand_in
   from rq_jax.jobs.benchmark import figure4
   from rq_jax.jobs.benchmark import sampling_times
-  from rq_jax.jobs.benchmark import stand_in
 
   if values.checkpoint:
     restore = functools.partial(

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from rq_jax import __main__ as main_lib
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import figure4
 from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.plan import chips
 
 PRIOR = '--config=configs/digits/rqtransformer.py'

@@ -7,7 +7,7 @@ import pytest
 
 from rq_jax import __main__ as main_lib
 from rq_jax.cli import compile as compile_lib
-from rq_jax.jobs.benchmark import cpu_rates
+from rq_jax.jobs.compile import cpu_rates
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import job
 from rq_jax.sampling.kernels import choice

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax import compiler_options
+from rq_jax.jobs import stand_in
 from rq_jax.jobs.benchmark import roofline
-from rq_jax.jobs.benchmark import stand_in
 from rq_jax.models import few_rows
 from rq_jax.models import rqtransformer
 from rq_jax.typing import PyTree

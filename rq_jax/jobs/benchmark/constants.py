@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rq_jax.jobs.benchmark import cpu_rates
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.compile import cpu_rates
 
 _CHAIN = 200  # Number of kernels that run one after the other.
 _SHARE = '% of the peak'

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs import timing
 from rq_jax.models import categorical
 from rq_jax.sampling import filtering
 

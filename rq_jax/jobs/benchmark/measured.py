@@ -10,9 +10,9 @@ import jax
 
 from rq_jax.jobs import versions
 from rq_jax.jobs.benchmark import roofline
-from rq_jax.jobs.benchmark.timing import Timing
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan.chips import Chip
+from rq_jax.jobs.timing import Timing
 from rq_jax.sampling import Sampler
 from rq_jax.sampling import Sampling
 

@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rq_jax import tokenizer as tokenizer_lib
 from rq_jax.config import RQTransformerConfig
 from rq_jax.distributed import console
 from rq_jax.distributed import progress
+from rq_jax.jobs import stand_in
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import bare_products
 from rq_jax.jobs.benchmark import failures as failures_lib
 from rq_jax.jobs.benchmark import jsonl as jsonl_lib
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import text_tables
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.benchmark.measured import Options
 from rq_jax.jobs.benchmark.measured import Record
 from rq_jax.jobs.benchmark.measured import TimedBatch
@@ -38,7 +37,7 @@ def default_dtype() -> str:
 def check(description: RQTransformerConfig, drawing: Sampling) -> None:
   """Raises a ValueError if the model cannot draw with these options."""
   prior = build.rqtransformer(description)
-  asked = requests.Asked(**condition_of(prior, 1))
+  asked = requests.Asked(**stand_in.condition_of(prior, 1))
   requests.ask(prior, asked, sampling=drawing)
 
 
@@ -131,7 +130,7 @@ def sampling(
 def draw(sampler: Sampler, batch: int, options: Options) -> TimedBatch:
   """Times one batch: the autoregression, then the images of its codes."""
   key = jax.random.key(0)
-  condition = condition_of(sampler.prior, batch)
+  condition = stand_in.condition_of(sampler.prior, batch)
 
   def codes():
     return sampler.codes(key, sampling=options.sampling, **condition)
@@ -144,18 +143,6 @@ def draw(sampler: Sampler, batch: int, options: Options) -> TimedBatch:
         options.repeats,
     )
   return TimedBatch(batch=batch, parts=parts, memory=timing.peak_memory())
-
-
-def condition_of(
-    prior: rqtransformer.RQTransformer, batch: int
-) -> dict[str, Any]:
-  """Arguments of a sampler for a batch of images."""
-  if prior.num_classes:
-    return {'labels': np.arange(batch) % prior.num_classes}
-  if prior.text_vocab_size:
-    ids = np.arange(batch * prior.text_length) % prior.text_vocab_size
-    return {'tokens': ids.reshape(batch, -1)}
-  return {'num_images': batch}
 
 
 def time_products(

@@ -11,11 +11,11 @@ import numpy as np
 from rq_jax.config import Experiment
 from rq_jax.distributed import console
 from rq_jax.distributed import partitioning
+from rq_jax.jobs import stand_in
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import failures as failures_lib
 from rq_jax.jobs.benchmark import jsonl as jsonl_lib
 from rq_jax.jobs.benchmark import measured
-from rq_jax.jobs.benchmark import stand_in
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import flops
 from rq_jax.jobs.plan import problem as problem_lib

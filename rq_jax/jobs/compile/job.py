@@ -12,6 +12,7 @@ from rq_jax.config import Experiment
 from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
 from rq_jax.distributed import console
+from rq_jax.jobs.compile import cpu_rates
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import programs
 from rq_jax.jobs.compile import report
@@ -108,7 +109,5 @@ def _rates(target: targets.Target) -> estimate.Rates | None:
     return estimate.rates_of(target.chip)
   if target.devices[0].platform != 'cpu':
     return None
-  from rq_jax.jobs.benchmark import cpu_rates
-
   console.tell('Measuring the rates of this CPU ...')
   return cpu_rates.measure(_REPEATS)

@@ -19,8 +19,7 @@ from rq_jax.config import RQTransformerExperiment
 from rq_jax.config import RQVAEExperiment
 from rq_jax.config import sizes
 from rq_jax.distributed import partitioning
-from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import stand_in
+from rq_jax.jobs import stand_in
 from rq_jax.jobs.plan import problem as problem_lib
 from rq_jax.jobs.sample import drawing
 from rq_jax.models import build
@@ -128,7 +127,7 @@ def sample(
   choice.check_devices(options.kernels, devices)
   choice.check_model(options.kernels, prior)
   choice.check_weights(options.weights, options.kernels)
-  asked = requests.Asked(**sampling_times.condition_of(prior, batch))
+  asked = requests.Asked(**stand_in.condition_of(prior, batch))
   request = requests.ask(prior, asked, sampling=options.sampling)
   numbers = jax.ShapeDtypeStruct(request.given.shape, jnp.float32)
   by_image = _by_image(mesh, devices)

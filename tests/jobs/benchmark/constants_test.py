@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import constants
-from rq_jax.jobs.benchmark import cpu_rates
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs.compile import cpu_rates
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.plan import chips
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import filters
-from rq_jax.jobs.benchmark import timing
 from rq_jax.sampling import filtering
 
 

@@ -6,16 +6,15 @@ import json
 import math
 
 import jax
-import numpy as np
 import pytest
 
 from rq_jax import sampling
+from rq_jax.jobs import stand_in
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import stand_in
 from rq_jax.jobs.benchmark import text_tables
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.plan import chips
 from rq_jax.models import rqtransformer
 from tests import tiny
@@ -227,24 +226,6 @@ def test_a_run_prints_and_appends_the_same_lines(monkeypatch, tmp_path, capsys):
   lines = file.read_text().splitlines()
   assert [json.loads(line) for line in lines] == [{}, *records()]
   assert capsys.readouterr().out == '\n'.join([*lines[1:], '', '2 records', ''])
-
-
-@pytest.mark.parametrize(
-    ('changes', 'expected'),
-    [
-        ({}, {'labels': [0, 1, 2, 3, 4, 0]}),
-        (
-            dict(num_classes=0, text_vocab_size=7, text_length=2),
-            {'tokens': [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2], [3, 4]]},
-        ),
-        (dict(num_classes=0), {'num_images': 6}),
-    ],
-)
-def test_a_model_is_asked_for_what_it_takes(changes, expected):
-  condition = sampling_times.condition_of(PRIOR.clone(**changes), 6)
-  assert list(condition) == list(expected)
-  for name, values in expected.items():
-    np.testing.assert_array_equal(condition[name], values)
 
 
 def test_tables_show_times_shares_and_the_products():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import training_steps
 from rq_jax.jobs.plan import chips
 from rq_jax.jobs.plan import estimate

@@ -7,8 +7,7 @@ import functools
 import jax
 import numpy as np
 
-from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import stand_in
+from rq_jax.jobs import stand_in
 from rq_jax.jobs.benchmark.device import cases as cases_lib
 from rq_jax.jobs.benchmark.device import report as report_lib
 from rq_jax.sampling import Sampler
@@ -70,7 +69,7 @@ def _compare(
 
 
 def _codes(sampler: Sampler, check: cases_lib.Cases) -> jax.Array:
-  condition = sampling_times.condition_of(sampler.prior, check.greedy_batch)
+  condition = stand_in.condition_of(sampler.prior, check.greedy_batch)
   return sampler.codes(
       jax.random.key(0), sampling=Sampling(top_k=1), **condition
   )

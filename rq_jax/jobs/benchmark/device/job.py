@@ -8,9 +8,9 @@ import jax
 
 from rq_jax.config import Experiment
 from rq_jax.distributed import console
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import constants
 from rq_jax.jobs.benchmark import measured
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.benchmark import training_steps
 from rq_jax.jobs.benchmark.device import cases as cases_lib
 from rq_jax.jobs.benchmark.device import greedy

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import measured
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.benchmark.device import agreement
 from rq_jax.jobs.benchmark.device import cases as cases_lib
 from rq_jax.jobs.benchmark.device import report as report_lib

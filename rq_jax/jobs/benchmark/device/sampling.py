@@ -11,11 +11,10 @@ from typing import Any
 import jax
 
 from rq_jax import tokenizer as tokenizer_lib
+from rq_jax.jobs import stand_in
+from rq_jax.jobs import timing
 from rq_jax.jobs.benchmark import measured
 from rq_jax.jobs.benchmark import roofline
-from rq_jax.jobs.benchmark import sampling_times
-from rq_jax.jobs.benchmark import stand_in
-from rq_jax.jobs.benchmark import timing
 from rq_jax.jobs.benchmark.device import cases as cases_lib
 from rq_jax.jobs.benchmark.device import report as report_lib
 from rq_jax.jobs.plan.chips import Chip
@@ -87,7 +86,7 @@ def _skip(why: str) -> None:
 
 
 def _codes(sampler: Sampler, batch: int) -> jax.Array:
-  condition = sampling_times.condition_of(sampler.prior, batch)
+  condition = stand_in.condition_of(sampler.prior, batch)
   return sampler.codes(jax.random.key(0), **condition)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rq_jax import compiler_options
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs import timing
 from rq_jax.jobs.compile import estimate
 from rq_jax.jobs.compile import hlo
 from rq_jax.jobs.compile import kinds

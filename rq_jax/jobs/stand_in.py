@@ -16,6 +16,7 @@ from rq_jax.config import reading
 from rq_jax.config import recipes
 from rq_jax.distributed import partitioning
 from rq_jax.models import build
+from rq_jax.models import rqtransformer
 from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.typing import PyTree
@@ -164,3 +165,15 @@ def in_dtype(abstract: PyTree, dtype: str) -> PyTree:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _normal(shape, dtype, scale, key):
   return jax.random.normal(key, shape, dtype) * scale
+
+
+def condition_of(
+    prior: rqtransformer.RQTransformer, batch: int
+) -> dict[str, Any]:
+  """Arguments of a sampler for a batch of images."""
+  if prior.num_classes:
+    return {'labels': np.arange(batch) % prior.num_classes}
+  if prior.text_vocab_size:
+    ids = np.arange(batch * prior.text_length) % prior.text_vocab_size
+    return {'tokens': ids.reshape(batch, -1)}
+  return {'num_images': batch}

@@ -10,11 +10,11 @@ import pytest
 
 from rq_jax import config as config_lib
 from rq_jax.distributed import partitioning
-from rq_jax.jobs.benchmark import stand_in
+from rq_jax.jobs import stand_in
 from rq_jax.models import build
 from tests import tiny
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[3] / 'configs'
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 
 
 def load(path):
@@ -129,3 +129,22 @@ def test_a_given_tokenizer_must_fit():
       ValueError, match='digits/rqtransformer.py describes no RQ-VAE'
   ):
     stand_in.load_tokenizer(str(CONFIGS / 'digits/rqtransformer.py'), config)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, {'labels': [0, 1, 2, 3, 4, 5]}),
+        (
+            dict(num_classes=0, text_vocab_size=7, text_length=2),
+            {'tokens': [[0, 1], [2, 3], [4, 5], [6, 0], [1, 2], [3, 4]]},
+        ),
+        (dict(num_classes=0), {'num_images': 6}),
+    ],
+)
+def test_a_model_is_asked_for_what_it_takes(changes, expected):
+  prior = build.rqtransformer(tiny.stage2_config().model)
+  condition = stand_in.condition_of(prior.clone(**changes), 6)
+  assert list(condition) == list(expected)
+  for name, values in expected.items():
+    np.testing.assert_array_equal(condition[name], values)

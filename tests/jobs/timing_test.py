@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rq_jax.jobs.benchmark import timing
+from rq_jax.jobs import timing
 
 
 def test_the_first_call_is_apart_from_those_that_count():
