@@ -63,7 +63,7 @@ def main() -> None:
   divergence, changed = precision.differences(
       *(_logits(sampler, codes, labels) for sampler in (exact, rounded))
   )
-  print('| depth | KL, nats a code | same most likely code |\n|---|---|---|')
+  print('| depth | KL, nats per code | same most likely code |\n|---|---|---|')
   for d, (nats, share) in enumerate(zip(divergence, changed, strict=True)):
     print(f'| {d + 1} | {nats:.1e} | {1 - share:.2%} |')
 

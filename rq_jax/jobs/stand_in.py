@@ -1,4 +1,7 @@
-"""Models with random weights for timing; they are as fast as trained ones."""
+"""Models with random weights for timing, and what to ask of them.
+
+They are as fast as trained ones.
+"""
 
 from collections.abc import Callable
 import dataclasses

@@ -87,8 +87,8 @@ class Conv(nn.Module):
 def _convolve_pointwise(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
   """A 1x1 convolution: [B, H, W, C], [1, 1, C, F] -> [B, H, W, F].
 
-  On a GPU it is a product, for which no library needs the kernel, and returns
-  its gradient, with the outputs first.
+  On a GPU it is a matrix product. Libraries for convolutions would need the
+  kernel with its outputs first, and return the gradient in that order.
   """
 
   def product(x, kernel):

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import pathlib
 import re
-import types
 
 import jax
 import numpy as np
@@ -262,32 +260,6 @@ def test_a_sampler_refuses_what_does_not_fit(monkeypatch):
       getattr(sampler, name)(_KEY, *given, labels=[1, 2, 3])
   with pytest.raises(ValueError, match='at most 1 fit'):
     sampler.codes(_KEY, labels=[1, 2], sampling=guided)
-
-
-def test_simulated_devices_share_the_memory_of_the_machine(monkeypatch):
-  lines = ['MemTotal: 9000 kB', 'MemAvailable:    800 kB', 'Cached: 5 kB']
-  monkeypatch.setattr(pathlib.Path, 'read_text', lambda _: '\n'.join(lines))
-  assert memory.free_bytes(jax.devices()[0]) == 800 * 1024 // 8
-  del lines[1]
-  assert memory.free_bytes(jax.devices()[0]) is None
-  monkeypatch.setattr(pathlib.Path, 'exists', lambda _: False)
-  assert memory.free_bytes(jax.devices()[0]) is None
-
-
-def test_an_accelerator_tells_what_is_left():
-  def device(**stats):
-    return types.SimpleNamespace(platform='gpu', memory_stats=lambda: stats)
-
-  assert memory.free_bytes(device(bytes_limit=100, bytes_in_use=30)) == 70
-  assert memory.free_bytes(device(bytes_in_use=30)) is None
-  assert memory.free_bytes(device()) is None
-
-
-@pytest.mark.skipif(
-    not pathlib.Path('/proc/meminfo').exists(), reason='only Linux tells'
-)
-def test_this_machine_has_memory_left():
-  assert 2**20 < memory.free_bytes(jax.devices()[0]) < 2**45
 
 
 def test_16_bit_take_half_where_they_are_not_held_in_32():

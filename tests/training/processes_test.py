@@ -13,7 +13,9 @@ from rq_jax.data import loader
 from rq_jax.data import sources
 from rq_jax.distributed import partitioning
 from rq_jax.evaluation import frechet
+from rq_jax.evaluation import references
 from rq_jax.jobs.evaluate import own_images
+from rq_jax.sampling import Sampler
 from rq_jax.tokenizer import Tokenizer
 from rq_jax.training import stage2
 from tests import processes
@@ -99,6 +101,33 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
   copy = Tokenizer.restore(str(tmp_path / 'run' / 'tokenizer'), verbose=False)
   assert copy.fingerprint == tokenizer.fingerprint
   inference_copy.check_fingerprint(tmp_path / 'run/tokenizer', copy.fingerprint)
+
+
+def test_two_processes_draw_the_samples_that_one_draws(tmp_path):
+  rows = fakes.colours(fakes.images(50))['pool'].astype(np.float64)
+  reference = references.Reference(
+      mean=rows.mean(axis=0), covariance=np.cov(rows, rowvar=False), count=50
+  )
+  references.write(tmp_path / 'reference.npz', reference)
+  config = tiny.stage2_config(
+      tokenizer=str(tiny.finished_run(1)),
+      train=dict(
+          steps=1,
+          eval_samples=10,
+          eval_inception='unused',
+          eval_reference=str(tmp_path / 'reference.npz'),
+          eval_dialect='rq',
+      ),
+  )
+  first, second = train(config, tmp_path / 'run')
+  assert first == second
+  sampler = Sampler.restore(tmp_path / 'run')
+  images = sampler(jax.random.key(0), labels=np.arange(10))
+  drawn = fakes.colours(np.asarray(images))['pool'].astype(np.float64)
+  # Processes may round a pixel to the next level.
+  np.testing.assert_allclose(
+      first['eval/fid'], fakes.frechet(drawn, rows), rtol=1e-4
+  )
 
 
 def test_two_processes_count_the_same_broken_images_and_log_one_rfid(tmp_path):

@@ -21,16 +21,19 @@ def as_parameters(task: Any, grads: PyTree) -> PyTree:
       changes, because XLA would first gather the gradients.
     grads: Gradients of parameters.
   """
-  return jax.tree.map(_ordered, grads) if task.whole_parameters else grads
+  if not task.whole_parameters:
+    return grads
 
-
-def _ordered(gradient: jax.Array) -> jax.Array:
-  def reorder(gradient):
-    last_fastest = layout.Layout(major_to_minor=tuple(range(gradient.ndim)))
-    return jax.lax.optimization_barrier(
-        layout.with_layout_constraint(gradient, last_fastest)
-    )
+  def reorder(grads):
+    return jax.tree.map(_in_order, grads)
 
   return jax.lax.platform_dependent(
-      gradient, cuda=reorder, rocm=reorder, default=lambda gradient: gradient
+      grads, cuda=reorder, rocm=reorder, default=lambda grads: grads
+  )
+
+
+def _in_order(gradient: jax.Array) -> jax.Array:
+  last_fastest = layout.Layout(major_to_minor=tuple(range(gradient.ndim)))
+  return jax.lax.optimization_barrier(
+      layout.with_layout_constraint(gradient, last_fastest)
   )

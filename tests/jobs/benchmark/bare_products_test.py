@@ -10,19 +10,9 @@ import pytest
 from rq_jax.jobs.benchmark import bare_products
 from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.plan import flops
-from rq_jax.models import rqtransformer
+from tests.jobs.benchmark.drawn_prior import PRIOR
 
 pytestmark = pytest.mark.slow
-
-PRIOR = rqtransformer.RQTransformer(
-    code_shape=(2, 3, 4),
-    codebook_size=10,
-    width=16,
-    heads=2,
-    spatial_layers=3,
-    depth_layers=2,
-    num_classes=5,
-)
 
 
 @pytest.mark.parametrize('kind', ['float', 'int8'])

@@ -16,21 +16,11 @@ from rq_jax.jobs.benchmark import roofline
 from rq_jax.jobs.benchmark import sampling_times
 from rq_jax.jobs.benchmark import text_tables
 from rq_jax.jobs.plan import chips
-from rq_jax.models import rqtransformer
 from tests import tiny
 
 pytestmark = pytest.mark.slow
 
 CHIP = chips.Chip(name='cpu', bytes_per_second=1e9, flops16=1e9, flops32=2e9)
-PRIOR = rqtransformer.RQTransformer(
-    code_shape=(2, 3, 4),
-    codebook_size=10,
-    width=16,
-    heads=2,
-    spatial_layers=3,
-    depth_layers=2,
-    num_classes=5,
-)
 
 
 @functools.cache
