@@ -45,6 +45,16 @@ def few_rows(platform: str) -> Options:
   return _known({'gpu': unsplit, 'cpu': products_only}.get(platform, {}))
 
 
+@functools.cache
+def run_once(platform: str) -> Options:
+  """Options for programs that run once on a platform."""
+  # Compiling such a program takes longer than running it. LLVM compiles the
+  # initial values of a model in half the time at level 1, to the same bits; at
+  # level 0, the bits differ.
+  little: Options = {'xla_backend_optimization_level': 1}
+  return _known(little) if platform == 'cpu' else {}
+
+
 def _known(options: Options) -> Options:
   """The options if this version of XLA has them; none if it lacks one."""
   try:

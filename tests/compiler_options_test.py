@@ -13,6 +13,7 @@ _PRODUCTS = {_YNN: 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
 _PRODUCTS_AND_SUMS = {
     _YNN: 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
 }
+_LITTLE = {'xla_backend_optimization_level': 1}
 _UNSPLIT = {'xla_gpu_experimental_force_split_k': 1}
 
 
@@ -21,6 +22,7 @@ _UNSPLIT = {'xla_gpu_experimental_force_split_k': 1}
     [
         (compiler_options.convolutions, (_PRODUCTS_AND_SUMS, {}, {})),
         (compiler_options.few_rows, (_PRODUCTS, _UNSPLIT, {})),
+        (compiler_options.run_once, (_LITTLE, {}, {})),
     ],
 )
 def test_each_platform_has_its_options(function, expected):

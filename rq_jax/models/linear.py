@@ -45,8 +45,11 @@ class Projection(nn.Module):
         'kernel', init, self.shape, jnp.float32, unbox=True
     )
     dtype, of_float32 = jnp.dtype(self.dtype), self.gradient_dtype == 'float32'
-    product: Any = _product_of_float32 if of_float32 else _product
-    y = product(x.astype(dtype), kernel, self.summed)
+    x = x.astype(dtype)
+    if isinstance(kernel, few_rows.Kernel):
+      y: Any = kernel.multiply(x, self.summed)
+    else:
+      y = _product(x, kernel, self.summed, of_float32)
     if self.use_bias:
       bias_init = blocks.torch_bias_init(math.prod(inputs))
       bias = self.param('bias', bias_init, outputs, jnp.float32)
@@ -55,49 +58,73 @@ class Projection(nn.Module):
     return y
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _product(
-    x: jax.Array, kernel: jax.Array | few_rows.Kernel, summed: int
+    x: jax.Array, kernel: jax.Array, summed: int, of_float32: bool
 ) -> jax.Array:
-  if isinstance(kernel, few_rows.Kernel):
-    return kernel.multiply(x, summed)
+  """A product with a kernel, whose gradient is float32 or of the dtype of x.
+
+  Returns [..., *outputs], for x: [..., *inputs] and a kernel [*inputs,
+  *outputs] with `summed` axes of inputs.
+  """
+  del of_float32  # Only the gradient depends on it.
+  return _multiply(x, kernel, summed)
+
+
+def _multiply(x: jax.Array, kernel: jax.Array, summed: int) -> jax.Array:
   return jnp.tensordot(x, kernel.astype(x.dtype), axes=summed)
+
+
+def _product_forward(x, kernel, summed, of_float32):
+  del of_float32
+  # `remat.block` would not see the product inside of `_product`.
+  return _multiply(x, kernel, summed), (x, kernel)
+
+
+def _product_backward(summed, of_float32, saved, gradient):
+  x, kernel = saved
+  dtype = kernel.dtype if of_float32 else x.dtype
+  rows = x.ndim - summed
+  of_kernel = jax.lax.platform_dependent(
+      x,
+      gradient,
+      cpu=functools.partial(_sum_over_rows_on_cpu, rows=rows, dtype=dtype),
+      default=functools.partial(_sum_over_rows, rows=rows, dtype=dtype),
+  )
+  outputs = list(range(summed - kernel.ndim, 0))
+  of_x = jnp.tensordot(gradient, kernel.astype(x.dtype), (outputs, outputs))
+  return of_x, of_kernel.astype(kernel.dtype)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def _sum_over_rows(
+    x: jax.Array, y: jax.Array, *, rows: int, dtype: jnp.dtype
+) -> jax.Array:
+  """Outer products, summed over the leading axes."""
+  axes = list(range(rows))
+  return jnp.tensordot(x, y, axes=(axes, axes), preferred_element_type=dtype)
+
+
+def _sum_over_rows_on_cpu(
+    x: jax.Array, y: jax.Array, *, rows: int, dtype: jnp.dtype
+) -> jax.Array:
+  """The same, as one product of two matrices, neither of them transposed.
+
+  Otherwise, XLA would transpose one or both of them in memory, or read both
+  against their order, which takes up to three times as long.
+  """
+  inputs, outputs = x.shape[rows:], y.shape[rows:]
+  x, y = (z.reshape(math.prod(z.shape[:rows]), -1) for z in (x, y))
+  x, y = jax.lax.optimization_barrier((x, y))
+  summed = _sum_over_rows(x, y, rows=1, dtype=dtype)
+  return summed.reshape(*inputs, *outputs)
 
 
 def _sum(y: jax.Array, bias: jax.Array) -> jax.Array:
   shape = (1,) * (y.ndim - bias.ndim) + bias.shape
   return y + bias.astype(y.dtype).reshape(shape)
-
-
-# The same, with gradients of the parameters that are never rounded to the dtype
-# of x.
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product_of_float32(
-    x: jax.Array, kernel: jax.Array, summed: int
-) -> jax.Array:
-  return _product(x, kernel, summed)
-
-
-def _product_forward(x, kernel, summed):
-  return _product(x, kernel, summed), (x, kernel)
-
-
-def _product_backward(summed, saved, gradient):
-  x, kernel = saved
-  rows = list(range(x.ndim - summed))
-  outputs = kernel.ndim - summed
-  # From [inputs, outputs] to [outputs, inputs].
-  turned = jnp.moveaxis(kernel, range(summed), range(outputs, kernel.ndim))
-  return (
-      _product(gradient, turned, outputs),
-      jnp.tensordot(
-          x, gradient, axes=(rows, rows), preferred_element_type=kernel.dtype
-      ),
-  )
-
-
-_product_of_float32.defvjp(_product_forward, _product_backward)
 
 
 @jax.custom_vjp

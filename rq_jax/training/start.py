@@ -6,6 +6,7 @@ from typing import Any
 from etils import epath
 import jax
 
+from rq_jax import compiler_options
 from rq_jax.checkpoints import runs
 from rq_jax.checkpoints import steps
 from rq_jax.checkpoints import stored
@@ -109,8 +110,11 @@ def initialize(
   def init(task, rng):
     return partitioning.unbox(init_state(task, rng))
 
+  (device, *_) = jax.tree.leaves(shardings)[0].device_set
+  options = compiler_options.run_once(device.platform)
+  run = jax.jit(init, out_shardings=shardings, compiler_options=options)
   with console.compiling('the initialization'):
-    return jax.jit(init, out_shardings=shardings)(task, rng)
+    return run(task, rng)
 
 
 def _weights(

@@ -1,5 +1,7 @@
 """The linear layer, and gradients of its parameters in float32."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,3 +59,26 @@ def test_the_result_does_not_depend_on_the_dtype_of_gradients():
   np.testing.assert_array_equal(
       plain.apply(variables, INPUTS), other.apply(variables, INPUTS)
   )
+
+
+def _gradient_program(platform):
+  """The program for the gradients of parameters that fill three axes."""
+  layer = _layer()
+  params = partitioning.unbox(layer.init(jax.random.key(0), INPUTS))
+  gradients = jax.jit(
+      jax.grad(lambda p: jnp.sum(jnp.sin(layer.apply(p, INPUTS))))
+  )
+  return gradients.trace(params).lower(lowering_platforms=(platform,))
+
+
+def test_cpus_sum_over_the_rows_of_two_matrices_in_their_order():
+  text = _gradient_program('cpu').compile().as_text()
+  (summed,) = re.findall(r'f32\[6,4\]\S* dot\(.*', text)
+  assert 'lhs_contracting_dims={0}, rhs_contracting_dims={0}' in summed
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
+def test_only_programs_for_cpus_have_matrices_of_rows(platform):
+  text = _gradient_program(platform).as_text()
+  of_rows = 'contracting_dims = [0] x [0], precision'
+  assert (of_rows in text) == (platform == 'cpu')

@@ -35,9 +35,10 @@ def test_recomputed_blocks_have_the_same_gradients(policy):
   jax.tree.map(stacks.assert_close, gradients(policy), gradients('none'))
 
 
-def _kept(policy):
+def _kept(policy, **options):
   """Shapes that the forward pass stores for the backward pass, sorted."""
-  stack = transformer.Stack(stacks.LAYERS, stacks.BLOCK, remat=policy)
+  block = (*stacks.BLOCK, *options.items())
+  stack = transformer.Stack(stacks.LAYERS, block, remat=policy)
 
   def loss(params, x):
     return jnp.sum(jnp.sin(stack.apply({'params': params}, x, True)))
@@ -52,9 +53,10 @@ def _kept(policy):
   return sorted(kept)
 
 
-def test_recomputing_keeps_products_with_kernels_and_no_scores():
+@pytest.mark.parametrize('gradient_dtype', [None, 'float32'])
+def test_recomputing_keeps_products_with_kernels_and_no_scores(gradient_dtype):
   row = (stacks.LAYERS, *stacks.inputs().shape[:2])
-  assert _kept('products') == sorted(
+  assert _kept('products', gradient_dtype=gradient_dtype) == sorted(
       [
           (*row, stacks.WIDTH),  # What each block is given.
           (

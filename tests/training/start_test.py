@@ -3,11 +3,15 @@
 import json
 import shutil
 
+import jax
 from PIL import Image
 import pytest
 
+from rq_jax import compiler_options
 from rq_jax.data.sources import image_folder
+from rq_jax.distributed import partitioning
 from rq_jax.training import stages
+from rq_jax.training import start
 from tests import tiny
 from tests.training import toy
 
@@ -88,3 +92,10 @@ def test_an_older_checkpoint_warns_where_the_rules_have_changed(
   assert (OLDER in capsys.readouterr().out) == warned
   toy.run(tmp_path / 'run', steps=4, splits=splits)
   assert OLDER not in capsys.readouterr().out  # Step 3 names its files.
+
+
+def test_new_states_are_compiled_with_little_optimization(monkeypatch):
+  monkeypatch.setattr(compiler_options, 'run_once', lambda _: {'no_such': 1})
+  replicated = partitioning.replicated(tiny.one_device())
+  with pytest.raises(jax.errors.JaxRuntimeError, match='option: .no_such'):
+    start.initialize(lambda *_: {'a': 0}, (), jax.random.key(0), {'a': replicated})
