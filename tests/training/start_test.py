@@ -96,6 +96,6 @@ def test_an_older_checkpoint_warns_where_the_rules_have_changed(
 
 def test_new_states_are_compiled_with_little_optimization(monkeypatch):
   monkeypatch.setattr(compiler_options, 'run_once', lambda _: {'no_such': 1})
-  replicated = partitioning.replicated(tiny.one_device())
+  sharding = partitioning.replicated(tiny.one_device())
   with pytest.raises(jax.errors.JaxRuntimeError, match='option: .no_such'):
-    start.initialize(lambda *_: {'a': 0}, (), jax.random.key(0), {'a': replicated})
+    start.initialize(lambda *_: 0, (), jax.random.key(0), sharding)
