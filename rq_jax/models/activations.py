@@ -2,7 +2,6 @@
 
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +14,21 @@ def gelu(x: jax.Array) -> jax.Array:
   The backward pass computes Phi again. JAX would store four arrays of the size
   of `x`, and read them.
   """
-  return nn.gelu(x, approximate=False)
+  x32 = x.astype(jnp.float32)
+  return (x32 * _below(x32)).astype(x.dtype)
 
 
 def _backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
   x32 = x.astype(jnp.float32)
-  below = 0.5 * jax.lax.erfc(-x32 * np.float32(math.sqrt(0.5)))  # Phi(x)
   density = jnp.exp(-0.5 * jnp.square(x32)) * np.float32(
       1 / math.sqrt(2 * math.pi)
   )
-  return (gradient * (below + x32 * density).astype(x.dtype),)
+  return (gradient * (_below(x32) + x32 * density).astype(x.dtype),)
+
+
+def _below(x: jax.Array) -> jax.Array:
+  """The normal distribution, Phi(x)."""
+  return 0.5 + 0.5 * jax.lax.erf(x * np.float32(math.sqrt(0.5)))
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _backward)

@@ -110,7 +110,7 @@ def initialize(
   def init(task, rng):
     return partitioning.unbox(init_state(task, rng))
 
-  (device, *_) = jax.tree.leaves(shardings)[0].device_set
+  device, *_ = jax.tree.leaves(shardings)[0].device_set
   options = compiler_options.run_once(device.platform)
   run = jax.jit(init, out_shardings=shardings, compiler_options=options)
   with console.compiling('the initialization'):

@@ -3,7 +3,6 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from rq_jax.models import activations
 
@@ -31,16 +30,15 @@ def test_gelu_and_its_gradient_are_exact():
   np.testing.assert_allclose(found, gradient * slope(NUMBERS), 1e-6, 1e-6)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_gelu_has_the_values_of_jax_and_close_gradients(dtype):
-  x = jnp.asarray(NUMBERS, dtype)
-  value, found = pulled(x, jnp.ones_like(x))
-  own, pull = jax.vjp(lambda x: jax.nn.gelu(x, approximate=False), x)
-  np.testing.assert_array_equal(np.float32(value), np.float32(own))
-  assert found.dtype == x.dtype
-  tolerance = {'float32': 1e-6, 'bfloat16': 0.02}[dtype]
-  (expected,) = np.float32(pull(jnp.ones_like(x)))
-  np.testing.assert_allclose(np.float32(found), expected, atol=tolerance)
+def test_gelu_of_bfloat16_is_that_of_float32_rounded_once():
+  x = jnp.asarray(NUMBERS, jnp.bfloat16)
+  gradient = jnp.cos(x)
+  found = pulled(x, gradient)
+  value, slopes = pulled(np.float32(x), np.ones_like(NUMBERS))
+  expected = value.astype(x.dtype), gradient * slopes.astype(x.dtype)
+  for rounded, exact in zip(found, expected):
+    assert rounded.dtype == x.dtype
+    np.testing.assert_array_equal(np.float32(rounded), np.float32(exact))
 
 
 def test_gelu_keeps_only_its_input_for_the_backward_pass():
