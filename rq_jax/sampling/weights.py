@@ -13,6 +13,7 @@ from rq_jax.models import transformer
 from rq_jax.typing import PyTree
 
 _STACKS = ('spatial_stack', 'depth_stack')
+_NORMS = ('norm1', 'norm2')
 
 
 @flax.struct.dataclass
@@ -76,11 +77,7 @@ def _prepare(
     params: PyTree,
     codebooks: Sequence[jax.Array],
 ) -> Weights:
-  # Only kernels are cast; other parameters stay float32 until they are used.
-  dtype = jnp.dtype(prior.dtype)
-  cast = jax.tree_util.tree_map_with_path(
-      lambda path, p: p.astype(dtype) if path[-1].key == 'kernel' else p, params
-  )
+  cast = _cast(params, jnp.dtype(prior.dtype))
   run = functools.partial(prior.apply, {'params': cast})
   spatial_tables, depth_tables = run(codebooks, method='tables')
   first, int8 = platform == 'cpu' and kernels == 'xla', weights == 'int8'
@@ -106,6 +103,20 @@ def _prepare(
       joint_cache=platform == 'gpu' and kernels == 'xla',
       kernels=kernels,
   )
+
+
+def _cast(params: PyTree, dtype: jnp.dtype) -> PyTree:
+  """Parameters with those that layers would cast in the type of their products.
+
+  These are all kernels, and the biases of the linear layers of the stacks.
+  """
+
+  def cast(path, parameter):
+    name, above = path[-1].key, [key.key for key in path[:-1]]
+    is_bias = name == 'bias' and above[0] in _STACKS and above[-1] not in _NORMS
+    return parameter.astype(dtype) if name == 'kernel' or is_bias else parameter
+
+  return jax.tree_util.tree_map_with_path(cast, params)
 
 
 def _laid_out(params: PyTree, **options: bool) -> PyTree:

@@ -32,7 +32,7 @@ def _prepared(dtype):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_kernels_are_cast_and_all_else_stays_as_trained(dtype):
+def test_linear_layers_are_cast_and_all_else_stays_as_trained(dtype):
   params, prepared = _prepared(dtype)
   stacks = {
       'spatial_stack': prepared.spatial_blocks,
@@ -46,18 +46,22 @@ def test_kernels_are_cast_and_all_else_stays_as_trained(dtype):
       trained = jax.tree.map(lambda p, i=i: p[i], params[name]['layers'])
       pairs.append((trained, block))
   seen = set()
+  of_linear_layers = {'query_key_value', 'out', 'mlp_in', 'mlp_out'}
 
   def compare(path, trained, laid_out):
-    is_kernel = bool(path) and path[-1].key == 'kernel'
-    expected = jnp.dtype(dtype) if is_kernel else jnp.float32
+    *above, name = [key.key for key in path] or [None]
+    is_bias = name == 'bias' and bool(of_linear_layers & {*above})
+    is_cast = name == 'kernel' or is_bias
+    expected = jnp.dtype(dtype) if is_cast else jnp.float32
     laid_out = models.as_trained(path, laid_out)
     assert laid_out.dtype == expected
     np.testing.assert_array_equal(laid_out, trained.astype(expected))
-    seen.add(is_kernel)
+    seen.add((name, is_cast))
 
   for trained, laid_out in pairs:
     jax.tree_util.tree_map_with_path(compare, trained, laid_out)
-  assert seen == {True, False}
+  assert seen >= {('kernel', True), ('bias', True), ('bias', False)}
+  assert ('scale', False) in seen
 
 
 def test_tables_are_projected_codewords():
