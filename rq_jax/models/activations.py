@@ -9,9 +9,10 @@ import numpy as np
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-  """The exact GELU, x * Phi(x), with the normal distribution Phi: any shape.
+  """The exact GELU, x * Phi(x), computed in float32: any shape.
 
-  The backward pass computes Phi again. JAX would store four arrays of the size
+  Phi is the normal distribution, by `erf`, as in the official model. The
+  backward pass computes Phi again. JAX would store four arrays of the size
   of `x`, and read them.
   """
   x32 = x.astype(jnp.float32)

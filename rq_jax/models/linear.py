@@ -49,7 +49,8 @@ class Projection(nn.Module):
     if isinstance(kernel, few_rows.Kernel):
       y: Any = kernel.multiply(x, self.summed)
     else:
-      y = _product(x, kernel, self.summed, of_float32)
+      gradient_dtype = jnp.dtype('float32') if of_float32 else dtype
+      y = _product(x, kernel, self.summed, gradient_dtype)
     if self.use_bias:
       bias_init = blocks.torch_bias_init(math.prod(inputs))
       bias = self.param('bias', bias_init, outputs, jnp.float32)
@@ -60,14 +61,17 @@ class Projection(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _product(
-    x: jax.Array, kernel: jax.Array, summed: int, of_float32: bool
+    x: jax.Array, kernel: jax.Array, summed: int, gradient_dtype: jnp.dtype
 ) -> jax.Array:
-  """A product with a kernel, whose gradient is float32 or of the dtype of x.
+  """The product: [..., *inputs], [*inputs, *outputs] -> [..., *outputs].
 
-  Returns [..., *outputs], for x: [..., *inputs] and a kernel [*inputs,
-  *outputs] with `summed` axes of inputs.
+  Args:
+    x: The rows.
+    kernel: The kernel.
+    summed: Number of axes of the inputs.
+    gradient_dtype: Dtype in which the gradient of the kernel is computed.
   """
-  del of_float32  # Only the gradient depends on it.
+  del gradient_dtype  # Only the gradient depends on it.
   return _multiply(x, kernel, summed)
 
 
@@ -75,21 +79,20 @@ def _multiply(x: jax.Array, kernel: jax.Array, summed: int) -> jax.Array:
   return jnp.tensordot(x, kernel.astype(x.dtype), axes=summed)
 
 
-def _product_forward(x, kernel, summed, of_float32):
-  del of_float32
+def _product_forward(x, kernel, summed, gradient_dtype):
+  del gradient_dtype
   # `remat.block` would not see the product inside of `_product`.
   return _multiply(x, kernel, summed), (x, kernel)
 
 
-def _product_backward(summed, of_float32, saved, gradient):
+def _product_backward(summed, gradient_dtype, saved, gradient):
   x, kernel = saved
-  dtype = kernel.dtype if of_float32 else x.dtype
-  rows = x.ndim - summed
+  options: Any = dict(rows=x.ndim - summed, dtype=gradient_dtype)
   of_kernel = jax.lax.platform_dependent(
       x,
       gradient,
-      cpu=functools.partial(_sum_over_rows_on_cpu, rows=rows, dtype=dtype),
-      default=functools.partial(_sum_over_rows, rows=rows, dtype=dtype),
+      cpu=functools.partial(_sum_over_rows_on_cpu, **options),
+      default=functools.partial(_sum_over_rows, **options),
   )
   outputs = list(range(summed - kernel.ndim, 0))
   of_x = jnp.tensordot(gradient, kernel.astype(x.dtype), (outputs, outputs))
@@ -102,7 +105,7 @@ _product.defvjp(_product_forward, _product_backward)
 def _sum_over_rows(
     x: jax.Array, y: jax.Array, *, rows: int, dtype: jnp.dtype
 ) -> jax.Array:
-  """Outer products, summed over the leading axes."""
+  """Sums outer products: [*rows, *inputs], [*rows, *outputs] -> kernel."""
   axes = list(range(rows))
   return jnp.tensordot(x, y, axes=(axes, axes), preferred_element_type=dtype)
 
@@ -110,14 +113,15 @@ def _sum_over_rows(
 def _sum_over_rows_on_cpu(
     x: jax.Array, y: jax.Array, *, rows: int, dtype: jnp.dtype
 ) -> jax.Array:
-  """The same, as one product of two matrices, neither of them transposed.
+  """The same, as a product of two matrices.
 
-  Otherwise, XLA would transpose one or both of them in memory, or read both
-  against their order, which takes up to three times as long.
+  XLA transposes factors with more axes in memory, or reads both against their
+  order, which takes about twice as long.
   """
   inputs, outputs = x.shape[rows:], y.shape[rows:]
-  x, y = (z.reshape(math.prod(z.shape[:rows]), -1) for z in (x, y))
-  x, y = jax.lax.optimization_barrier((x, y))
+  count = math.prod(x.shape[:rows])  # It may be 0, so -1 would be ambiguous.
+  x = x.reshape(count, math.prod(inputs))
+  y = y.reshape(count, math.prod(outputs))
   summed = _sum_over_rows(x, y, rows=1, dtype=dtype)
   return summed.reshape(*inputs, *outputs)
 
@@ -129,6 +133,7 @@ def _sum(y: jax.Array, bias: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _sum_of_float32(y: jax.Array, bias: jax.Array) -> jax.Array:
+  """The same; the gradient of the bias is never rounded to the dtype of y."""
   return _sum(y, bias)
 
 

@@ -1,6 +1,6 @@
 """Weights of an RQ-Transformer, laid out for the decode loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 
 import flax.struct
@@ -77,7 +77,10 @@ def _prepare(
     params: PyTree,
     codebooks: Sequence[jax.Array],
 ) -> Weights:
-  cast = _cast(params, jnp.dtype(prior.dtype))
+  dtype = jnp.dtype(prior.dtype)
+  if kernels == 'xla':  # Those of Pallas add biases in float32.
+    params = _cast(params, dtype, _is_bias_of_block)
+  cast = _cast(params, dtype, _is_kernel)
   run = functools.partial(prior.apply, {'params': cast})
   spatial_tables, depth_tables = run(codebooks, method='tables')
   first, int8 = platform == 'cpu' and kernels == 'xla', weights == 'int8'
@@ -105,18 +108,26 @@ def _prepare(
   )
 
 
-def _cast(params: PyTree, dtype: jnp.dtype) -> PyTree:
-  """Parameters with those that layers would cast in the type of their products.
-
-  These are all kernels, and the biases of the linear layers of the stacks.
-  """
+def _cast(
+    params: PyTree, dtype: jnp.dtype, chosen: Callable[[list[str]], bool]
+) -> PyTree:
+  """Parameters, with those that are chosen by their path in another dtype."""
 
   def cast(path, parameter):
-    name, above = path[-1].key, [key.key for key in path[:-1]]
-    is_bias = name == 'bias' and above[0] in _STACKS and above[-1] not in _NORMS
-    return parameter.astype(dtype) if name == 'kernel' or is_bias else parameter
+    names = [key.key for key in path]
+    return parameter.astype(dtype) if chosen(names) else parameter
 
   return jax.tree_util.tree_map_with_path(cast, params)
+
+
+def _is_kernel(path: list[str]) -> bool:
+  return path[-1] == 'kernel'
+
+
+def _is_bias_of_block(path: list[str]) -> bool:
+  """Whether a linear layer in a block would cast a parameter to add it."""
+  in_stack, of_norm = path[0] in _STACKS, path[-2:][0] in _NORMS
+  return in_stack and path[-1] == 'bias' and not of_norm
 
 
 def _laid_out(params: PyTree, **options: bool) -> PyTree:

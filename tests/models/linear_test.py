@@ -1,4 +1,4 @@
-"""The linear layer, and gradients of its parameters in float32."""
+"""The linear layer, gradients of its parameters, and how CPUs compute them."""
 
 import re
 
@@ -62,7 +62,7 @@ def test_the_result_does_not_depend_on_the_dtype_of_gradients():
 
 
 def _gradient_program(platform):
-  """The program for the gradients of parameters that fill three axes."""
+  """The program for the gradients of a layer whose kernel has three axes."""
   layer = _layer()
   params = partitioning.unbox(layer.init(jax.random.key(0), INPUTS))
   gradients = jax.jit(
@@ -82,3 +82,11 @@ def test_only_programs_for_cpus_have_matrices_of_rows(platform):
   text = _gradient_program(platform).as_text()
   of_rows = 'contracting_dims = [0] x [0], precision'
   assert (of_rows in text) == (platform == 'cpu')
+
+
+def test_no_rows_give_gradients_of_zero():
+  layer = _layer()
+  params = partitioning.unbox(layer.init(jax.random.key(0), INPUTS))
+  gradients = jax.grad(lambda p: jnp.sum(layer.apply(p, INPUTS[:, :0])))
+  for gradient in jax.tree.leaves(gradients(params)):
+    np.testing.assert_array_equal(gradient, 0)

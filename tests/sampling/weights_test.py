@@ -1,4 +1,4 @@
-"""Weights for the loop: kernels cast once, blocks apart, codes in tables."""
+"""Weights for the loop: cast once, blocks apart, codes in tables."""
 
 import functools
 
@@ -15,7 +15,7 @@ _WORDS = np.random.default_rng(1).normal(size=(12, 8)).astype(np.float32)
 
 
 @functools.cache
-def _prepared(dtype):
+def _prepared(dtype, **options):
   """Parameters as they are trained, and laid out for a model of a dtype."""
   prior = rqtransformer.RQTransformer(
       code_shape=(2, 2, 3),
@@ -28,11 +28,13 @@ def _prepared(dtype):
       dtype=dtype,
   )
   params = models.random_variables(prior)['params']
-  return params, weights.prepare(prior, params, (_WORDS,))
+  return params, weights.prepare(prior, params, (_WORDS,), **options)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_linear_layers_are_cast_and_all_else_stays_as_trained(dtype):
+def test_kernels_and_biases_of_blocks_are_cast_and_all_else_is_as_trained(
+    dtype,
+):
   params, prepared = _prepared(dtype)
   stacks = {
       'spatial_stack': prepared.spatial_blocks,
@@ -62,6 +64,22 @@ def test_linear_layers_are_cast_and_all_else_stays_as_trained(dtype):
     jax.tree_util.tree_map_with_path(compare, trained, laid_out)
   assert seen >= {('kernel', True), ('bias', True), ('bias', False)}
   assert ('scale', False) in seen
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (dict(weights='int8'), jnp.bfloat16),
+        (dict(kernels='pallas', platform='gpu'), jnp.float32),
+    ],
+)
+def test_biases_of_blocks_have_the_dtype_in_which_they_are_added(
+    options, expected
+):
+  _, prepared = _prepared('bfloat16', **options)
+  (block,) = prepared.depth_blocks
+  assert block['mlp_in']['bias'].dtype == expected
+  assert block['norm2']['bias'].dtype == jnp.float32
 
 
 def test_tables_are_projected_codewords():
