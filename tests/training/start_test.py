@@ -95,7 +95,9 @@ def test_an_older_checkpoint_warns_where_the_rules_have_changed(
 
 
 def test_new_states_are_compiled_with_little_optimization(monkeypatch):
-  options = lambda platform: {f'no_such_{platform}': 1}
+  def options(platform):
+    return {f'no_such_{platform}': 1}
+
   monkeypatch.setattr(compiler_options, 'run_once', options)
   sharding = partitioning.replicated(tiny.one_device())
   with pytest.raises(jax.errors.JaxRuntimeError, match='option: .no_such_cpu'):
