@@ -13,7 +13,7 @@ from rq_jax.models import transformer
 from rq_jax.typing import PyTree
 
 _STACKS = ('spatial_stack', 'depth_stack')
-_NORMS = ('norm1', 'norm2')
+_NORMS = {'norm1', 'norm2'}
 
 
 @flax.struct.dataclass
@@ -111,7 +111,7 @@ def _prepare(
 def _cast(
     params: PyTree, dtype: jnp.dtype, chosen: Callable[[list[str]], bool]
 ) -> PyTree:
-  """Parameters, with those that are chosen by their path in another dtype."""
+  """Casts the parameters whose path, a list of names, is chosen."""
 
   def cast(path, parameter):
     names = [key.key for key in path]
@@ -125,9 +125,9 @@ def _is_kernel(path: list[str]) -> bool:
 
 
 def _is_bias_of_block(path: list[str]) -> bool:
-  """Whether a linear layer in a block would cast a parameter to add it."""
-  in_stack, of_norm = path[0] in _STACKS, path[-2:][0] in _NORMS
-  return in_stack and path[-1] == 'bias' and not of_norm
+  """Whether a parameter is the bias of a linear layer, which would cast it."""
+  of_norm = not _NORMS.isdisjoint(path)
+  return path[0] in _STACKS and path[-1] == 'bias' and not of_norm
 
 
 def _laid_out(params: PyTree, **options: bool) -> PyTree:

@@ -84,6 +84,13 @@ def test_only_programs_for_cpus_have_matrices_of_rows(platform):
   assert (of_rows in text) == (platform == 'cpu')
 
 
+def test_programs_for_other_platforms_sum_over_the_rows_too():
+  outputs = np.cos(INPUTS[..., 0, :])
+  found = linear._sum_over_rows(INPUTS, outputs, rows=2, dtype=jnp.float32)
+  expected = np.einsum('btnh,bte->nhe', np.float64(INPUTS), outputs)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_no_rows_give_gradients_of_zero():
   layer = _layer()
   params = partitioning.unbox(layer.init(jax.random.key(0), INPUTS))
