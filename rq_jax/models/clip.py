@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rq_jax.models import layer_norm
 from rq_jax.models import module
 from rq_jax.models import transformer
 
@@ -81,7 +82,7 @@ class CLIP(module.Module):
     self.image_position = self._table(
         'image_position', positions, self.image_width
     )
-    self.image_norm_in = transformer.layer_norm('float32')
+    self.image_norm_in = layer_norm.LayerNorm('float32')
     self.image_stack = transformer.Stack(
         self.image_layers,
         (
@@ -92,7 +93,7 @@ class CLIP(module.Module):
             ('gelu', self.gelu),
         ),
     )
-    self.image_norm_out = transformer.layer_norm('float32')
+    self.image_norm_out = layer_norm.LayerNorm('float32')
     self.image_projection = nn.Dense(self.embed_dim, use_bias=False)
 
   def _build_text_tower(self) -> None:
@@ -111,7 +112,7 @@ class CLIP(module.Module):
             ('gelu', self.gelu),
         ),
     )
-    self.text_norm = transformer.layer_norm('float32')
+    self.text_norm = layer_norm.LayerNorm('float32')
     self.text_projection = nn.Dense(self.embed_dim, use_bias=False)
 
   def _table(self, name: str, *shape: int) -> jax.Array:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 from rq_jax.models import few_rows
+from rq_jax.models import layer_norm
 from rq_jax.models import linear
-from rq_jax.models import transformer
 from rq_jax.typing import PyTree
 
 # The logit of a code that is masked: its probability is 0 after a softmax.
@@ -37,7 +37,7 @@ class CodeClassifier(nn.Module):
 
   def setup(self) -> None:
     """Builds the norm, and one classifier for all depths or one for each."""
-    self.norm = transformer.layer_norm(self.dtype)
+    self.norm = layer_norm.LayerNorm(self.dtype)
     size, shared = max(self.sizes), self.shared
     # Per-depth classifiers start as the official ones: normal, deviation 0.02.
     self.kernel: Any = few_rows.find(self) or self.param(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import blocks
 from rq_jax.models import code_layers
+from rq_jax.models import layer_norm
 from rq_jax.models import linear
 from rq_jax.models import module
 from rq_jax.models import transformer
@@ -113,7 +114,7 @@ class RQTransformer(module.Module):
         self.width, self.sizes, self.shared_classifier, self.dtype
     )
     if self.condition_length > 1:
-      self.condition_norm = transformer.layer_norm(self.dtype)
+      self.condition_norm = layer_norm.LayerNorm(self.dtype)
       self.condition_classifier = linear.Projection(
           (self.width, self.condition_size),
           ('embed', 'vocab'),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rq_jax.models import activations
 from rq_jax.models import blocks
+from rq_jax.models import layer_norm
 from rq_jax.models import linear
 from rq_jax.models import remat
 from rq_jax.typing import PyTree
@@ -129,7 +130,7 @@ class Block(nn.Module):
 
   def setup(self) -> None:
     """Builds the attention and the MLP, with a norm before each."""
-    self.norm1 = layer_norm(self.dtype)
+    self.norm1 = layer_norm.LayerNorm(self.dtype)
     self.attention = Attention(
         self.width,
         self.heads,
@@ -139,7 +140,7 @@ class Block(nn.Module):
         dtype=self.dtype,
         gradient_dtype=self.gradient_dtype,
     )
-    self.norm2 = layer_norm(self.dtype)
+    self.norm2 = layer_norm.LayerNorm(self.dtype)
     hidden = self.mlp_width or 4 * self.width
     options: dict[str, Any] = dict(
         use_bias=self.mlp_bias,
@@ -215,10 +216,3 @@ def unstack(params: PyTree, layers: int) -> list[PyTree]:
   return [
       jax.tree.map(lambda p, i=i: p[i], params['layers']) for i in range(layers)
   ]
-
-
-def layer_norm(dtype: str) -> nn.LayerNorm:
-  """Layer normalization with PyTorch's epsilon; statistics in float32."""
-  return nn.LayerNorm(
-      epsilon=1e-5, use_fast_variance=False, dtype=jnp.dtype(dtype)
-  )

@@ -5,6 +5,7 @@ import numpy as np
 
 from rq_jax.models import code_layers
 from rq_jax.models import incremental
+from rq_jax.models import layer_norm
 from rq_jax.models import transformer
 
 _BFLOAT16 = jnp.dtype('bfloat16')
@@ -68,7 +69,7 @@ def test_logits_are_not_rounded():
         'bias': np.zeros((9,) if shared else (2, 9), np.float32),
     }
     hidden = rng.normal(size=(3, 4, 2, 16)).astype(_BFLOAT16)
-    normal = transformer.layer_norm('bfloat16').apply(
+    normal = layer_norm.LayerNorm('bfloat16').apply(
         {'params': params['norm']}, hidden
     )
     assert normal.dtype == _BFLOAT16

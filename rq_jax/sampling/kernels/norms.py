@@ -13,9 +13,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 import jax.numpy as jnp
 
-from rq_jax.models import transformer
-
-_EPSILON = transformer.layer_norm('float32').epsilon
+from rq_jax.models import layer_norm
 
 
 class Rows(NamedTuple):
@@ -69,7 +67,7 @@ def of(rows: Rows, params: dict[str, jax.Array]) -> Norm:
 
 def plain(x: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
   """The plain form of the LayerNorm with these parameters."""
-  norm = transformer.layer_norm(str(x.dtype))
+  norm = layer_norm.LayerNorm(str(x.dtype))
   return cast(jax.Array, norm.apply({'params': params}, x))
 
 
@@ -135,4 +133,4 @@ def _combine(norm: Norm, valid, blocks: int, width: int):
   mean = jnp.sum(means, axis=1) / blocks
   between = jnp.where(known, jnp.square(means - mean[:, None]), 0)
   total = jnp.sum(squares + between * (width // blocks), axis=1)
-  return mean, jax.lax.rsqrt(total / width + _EPSILON)
+  return mean, jax.lax.rsqrt(total / width + layer_norm.EPSILON)

@@ -1,6 +1,7 @@
 """Evaluation of stage 1: reconstructions by depth, and codebook usage."""
 
 from collections.abc import Mapping
+import functools
 import math
 
 import jax
@@ -41,25 +42,24 @@ def _sums(task: Task, variables: Variables, batch: Batch) -> Metrics:
   images, valid = batch['image'], batch['valid'].astype(jnp.float32)
   features = task.model.apply(variables, images, method='features')
   quantized = task.model.apply(variables, features, method='quantize')
-  mse = []
-  for depth in range(1, task.model.code_shape[2] + 1):
-    recons = task.model.apply(
-        variables, quantized.codes, depth=depth, method='decode_codes'
-    )
-    squared = jnp.square(jnp.clip(recons, -1, 1) - images)
-    mse.append(jnp.sum(valid * jnp.mean(squared, axis=(1, 2, 3))))
+
+  def compare(_, depth):
+    recons = _decode(task, variables, quantized.codes, depth)
+    recons = jnp.clip(recons, -1, 1)
+    errors = jnp.mean(jnp.square(recons - images), axis=(1, 2, 3))
+    return recons, jnp.sum(valid * errors)
+
+  recons, mse = jax.lax.scan(compare, images, _depths(task))  # The last ones.
   sums = {}
   if task.perceptual is not None:
     assert task.perceptual_variables is not None
-    distances = task.perceptual.apply(
-        task.perceptual_variables, images, jnp.clip(recons, -1, 1)
-    )
+    distances = task.perceptual.apply(task.perceptual_variables, images, recons)
     sums['perceptual'] = jnp.sum(valid * distances)
   mask = valid[:, None, None, None]
   codes = jnp.where(mask > 0, quantized.codes, -1)  # -1 is not counted.
   return sums | {
       'count': jnp.sum(valid),
-      'mse': jnp.stack(mse),
+      'mse': mse,
       'residual': jnp.sum(mask * jnp.square(features - quantized.features)),
       'features': jnp.sum(mask * features, axis=(0, 1, 2)),
       'features_squared': jnp.sum(mask * jnp.square(features)),
@@ -123,8 +123,20 @@ def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
   variables = stage1.inference_variables(state)
   features = task.model.apply(variables, images, method='features')
   codes = task.model.apply(variables, features, method='quantize').codes
-  rows = [images] + [
-      task.model.apply(variables, codes, depth=depth, method='decode_codes')
-      for depth in range(1, task.model.code_shape[2] + 1)
-  ]
-  return {'reconstructions': tokenizer.to_uint8(jnp.stack(rows))}
+  decode = functools.partial(_decode, task, variables, codes)
+  rows = jnp.concatenate([images[None], jax.lax.map(decode, _depths(task))])
+  return {'reconstructions': tokenizer.to_uint8(rows)}
+
+
+def _depths(task: Task) -> jax.Array:
+  """All depths, to loop over, so that one decoder is compiled for all."""
+  return jnp.arange(1, task.model.code_shape[2] + 1, dtype=jnp.int32)
+
+
+def _decode(
+    task: Task, variables: Variables, codes: jax.Array, depth: jax.Array
+) -> jax.Array:
+  """Decodes the first codes of stacks: int32[B, h, w, D], int32[] -> images."""
+  index = jnp.arange(codes.shape[-1], dtype=jnp.int32)
+  first = jnp.where((index < depth)[None, None, None], codes, -1)
+  return task.model.apply(variables, first, method='decode_codes')
