@@ -6,21 +6,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-EPSILON = 1e-5  # That of PyTorch.
+EPSILON = 1e-5  # The default of PyTorch.
 
 
 class LayerNorm(nn.Module):
   """Layer normalization over the last axis; statistics in float32.
 
   The backward pass normalizes the input again, from its mean and variance. For
-  the gradients of `nn.LayerNorm`, JAX stores two more arrays of the size of the
-  input, in float32. In bfloat16, they take a third of the memory of training.
+  the gradients of `nn.LayerNorm`, JAX would also store two float32 arrays of
+  the size of the input, unless `model.remat` recomputes them.
 
   Attributes:
     dtype: Dtype of the results.
   """
 
-  dtype: str = 'float32'
+  dtype: str
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -39,8 +39,9 @@ def _normalize(
 
 
 def _forward(x, scale, bias, dtype):
-  mean = jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True)
-  centered = x.astype(jnp.float32) - mean
+  x32 = x.astype(jnp.float32)
+  mean = jnp.mean(x32, axis=-1, keepdims=True)
+  centered = x32 - mean
   variance = jnp.mean(jnp.square(centered), axis=-1, keepdims=True)
   factor = jax.lax.rsqrt(variance + EPSILON)
   y = centered * (factor * _row(scale, x.ndim)) + _row(bias, x.ndim)
@@ -48,12 +49,13 @@ def _forward(x, scale, bias, dtype):
 
 
 def _backward(dtype, saved, gradient):
-  del dtype  # That of the gradient.
+  del dtype  # The gradient already has it.
   x, mean, factor, scale = saved
   normed = (x.astype(jnp.float32) - mean) * factor
   gradient = gradient.astype(jnp.float32)
   rows = tuple(range(x.ndim - 1))
-  of_scale, of_bias = jnp.sum(gradient * normed, rows), jnp.sum(gradient, rows)
+  of_scale = jnp.sum(gradient * normed, rows)
+  of_bias = jnp.sum(gradient, rows)
   gradient *= _row(scale, x.ndim)
   # Neither a shift nor a scale of the input changes the normalized rows.
   shift = jnp.mean(gradient, axis=-1, keepdims=True)

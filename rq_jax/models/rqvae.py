@@ -160,20 +160,27 @@ class RQVAE(module.Module):
     """Decodes features: float32[B, H, W, C] -> float32[B, Y, X, 3]."""
     return self.last_layer(self._decoder_trunk(features, train=False))
 
-  def embed(self, codes: jax.Array, *, depth: int | None = None) -> jax.Array:
+  def embed(
+      self, codes: jax.Array, *, depth: int | jax.Array | None = None
+  ) -> jax.Array:
     """Sums codewords: int32[B, h, w, D] -> float32[B, H, W, C].
 
     Args:
       codes: The code stacks; -1 marks a missing code, which adds nothing.
-      depth: How many codes of every stack to use, starting with the first; None
-        for all of them.
+      depth: How many codes of every stack to use, starting with the first, as
+        an int or int32[]; None for all of them. With an array, a loop over
+        depths compiles one decoder.
     """
     words = self.quantizer.embed(codes)
-    words = jnp.where(codes[..., None] >= 0, words, 0)[..., :depth, :]
+    used = codes >= 0
+    if depth is not None:
+      index = jnp.arange(codes.shape[-1], dtype=jnp.int32)
+      used &= jnp.broadcast_to(index < depth, used.shape)
+    words = jnp.where(used[..., None], words, 0)
     return self.quantizer.unfold(jnp.sum(words, axis=-2))
 
   def decode_codes(
-      self, codes: jax.Array, *, depth: int | None = None
+      self, codes: jax.Array, *, depth: int | jax.Array | None = None
   ) -> jax.Array:
     """Decodes codes: int32[B, h, w, D] -> float32[B, Y, X, 3]; see `embed`."""
     return self.decode(self.embed(codes, depth=depth))

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rq_jax.models import layer_norm
 
@@ -59,6 +60,18 @@ def test_value_and_gradients_are_exact():
     )
 
 
+@pytest.mark.parametrize('shape', [(8,), (5, 8), (0, 3, 8), (2, 1, 1, 3, 8)])
+def test_rows_may_have_any_number_of_axes(shape):
+  x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+  value, of_x, of_scale, of_bias = pulled(x, np.ones(shape, np.float32))
+  expected = exact(x, SCALE, BIAS)
+  np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+  assert of_x.shape == shape
+  normed = exact(x, 1, 0).reshape(-1, 8)
+  np.testing.assert_allclose(of_scale, normed.sum(0), rtol=1e-5, atol=1e-5)
+  np.testing.assert_array_equal(of_bias, np.full(8, len(normed)))
+
+
 def test_bfloat16_is_rounded_only_at_the_end():
   x = jnp.asarray(ROWS, jnp.bfloat16)
   gradient = jnp.cos(jnp.arange(x.size, dtype=jnp.float32)).astype(x.dtype)
@@ -85,7 +98,8 @@ def test_the_backward_pass_keeps_one_array_of_the_size_of_the_input():
 
 
 def test_parameters_start_as_in_pytorch():
-  params = layer_norm.LayerNorm().init(jax.random.key(0), ROWS)['params']
+  norm = layer_norm.LayerNorm('bfloat16')
+  params = norm.init(jax.random.key(0), ROWS)['params']
   assert jax.tree.map(lambda x: x.dtype, params) == {
       'scale': np.float32,
       'bias': np.float32,

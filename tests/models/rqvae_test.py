@@ -74,7 +74,7 @@ def test_codes_decode_to_what_the_sum_of_their_first_codewords_does():
   codes = np.random.default_rng(1).integers(8, size=(2, 2, 4, 3))
   words = np.asarray(MODEL.apply(variables(), method='codebooks')[0])
 
-  @functools.partial(jax.jit, static_argnums=1)
+  @jax.jit  # So that the depth is an array here, and an int below.
   def decode_codes(codes, depth):
     return MODEL.apply(variables(), codes, depth=depth, method='decode_codes')
 

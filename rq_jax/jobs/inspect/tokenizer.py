@@ -169,14 +169,16 @@ def _reconstructed(model, variables, images, features):
   the features, summed over an image.
   """
   codes = model.apply(variables, features, method='quantize').codes
-  pixels, residuals = [], []
-  for depth in range(1, model.code_shape[2] + 1):
+
+  def errors(depth):
     sums = model.apply(variables, codes, depth=depth, method='embed')
     recons = model.apply(variables, sums, method='decode')
     squared = jnp.square(jnp.clip(recons, -1, 1) - images)
-    pixels.append(jnp.mean(squared, axis=(1, 2, 3)))
-    residuals.append(jnp.sum(jnp.square(features - sums), axis=(1, 2, 3)))
-  return codes, jnp.stack(pixels), jnp.stack(residuals)
+    residuals = jnp.square(features - sums)
+    return jnp.mean(squared, axis=(1, 2, 3)), jnp.sum(residuals, axis=(1, 2, 3))
+
+  depths = jnp.arange(1, model.code_shape[2] + 1, dtype=jnp.int32)
+  return codes, *jax.lax.map(errors, depths)
 
 
 def examples(

@@ -1,7 +1,6 @@
 """Evaluation of stage 1: reconstructions by depth, and codebook usage."""
 
 from collections.abc import Mapping
-import functools
 import math
 
 import jax
@@ -44,12 +43,15 @@ def _sums(task: Task, variables: Variables, batch: Batch) -> Metrics:
   quantized = task.model.apply(variables, features, method='quantize')
 
   def compare(_, depth):
-    recons = _decode(task, variables, quantized.codes, depth)
+    recons = task.model.apply(
+        variables, quantized.codes, depth=depth, method='decode_codes'
+    )
     recons = jnp.clip(recons, -1, 1)
     errors = jnp.mean(jnp.square(recons - images), axis=(1, 2, 3))
     return recons, jnp.sum(valid * errors)
 
-  recons, mse = jax.lax.scan(compare, images, _depths(task))  # The last ones.
+  # After the loop, `recons` are those of all codes.
+  recons, mse = jax.lax.scan(compare, images, _depths(task))
   sums = {}
   if task.perceptual is not None:
     assert task.perceptual_variables is not None
@@ -123,20 +125,16 @@ def preview(task: Task, state: State, batch: Batch) -> dict[str, jax.Array]:
   variables = stage1.inference_variables(state)
   features = task.model.apply(variables, images, method='features')
   codes = task.model.apply(variables, features, method='quantize').codes
-  decode = functools.partial(_decode, task, variables, codes)
+
+  def decode(depth):
+    return task.model.apply(
+        variables, codes, depth=depth, method='decode_codes'
+    )
+
   rows = jnp.concatenate([images[None], jax.lax.map(decode, _depths(task))])
   return {'reconstructions': tokenizer.to_uint8(rows)}
 
 
 def _depths(task: Task) -> jax.Array:
-  """All depths, to loop over, so that one decoder is compiled for all."""
+  """All depths, 1 to D; a loop over them compiles one decoder."""
   return jnp.arange(1, task.model.code_shape[2] + 1, dtype=jnp.int32)
-
-
-def _decode(
-    task: Task, variables: Variables, codes: jax.Array, depth: jax.Array
-) -> jax.Array:
-  """Decodes the first codes of stacks: int32[B, h, w, D], int32[] -> images."""
-  index = jnp.arange(codes.shape[-1], dtype=jnp.int32)
-  first = jnp.where((index < depth)[None, None, None], codes, -1)
-  return task.model.apply(variables, first, method='decode_codes')

@@ -139,3 +139,21 @@ def test_previews_show_images_over_their_reconstructions_by_depth():
   assert previews[0].dtype == np.uint8
   # Rounded; a value between two numbers may be rounded either way.
   np.testing.assert_allclose(previews[0], pixels, atol=0.501)
+
+
+@pytest.mark.parametrize('function', [evaluation.eval_step, evaluation.preview])
+def test_all_depths_share_one_decoder(function):
+  task = tiny.stage1_task(tiny.stage1_config())
+  state = tiny.initial_state(stage1, task)
+  batch = {'image': tiny.images(8), 'valid': jnp.ones(8, bool)}
+
+  def reconstruct(task, state, batch):
+    variables = stage1.inference_variables(state)
+    return task.model.apply(variables, batch['image'])
+
+  def convolutions(function):
+    step = functools.partial(function, task, state)
+    found = programs.equations_in(jax.make_jaxpr(step)(batch).jaxpr)
+    return sum('conv_general' in str(each.primitive) for each in found)
+
+  assert convolutions(function) == convolutions(reconstruct) > 0
