@@ -87,9 +87,8 @@ class RQTransformer(module.Module):
 
   def setup(self) -> None:
     """Builds the tables of embeddings and both transformers."""
-    self.condition_embedding = self._table(
-        'condition_embedding', self.condition_size + self.null_class, 1.0
-    )
+    rows = self.condition_size + self.null_class
+    self.condition_embedding = self._table('condition_embedding', rows, 1.0)
     self.condition_position = self._position(
         'condition_position', self.condition_length
     )
