@@ -43,6 +43,8 @@ def pulled(x, gradient, dtype='float32'):
 
 
 def test_value_and_gradients_are_exact():
+  # Float32 rounds each of about ten operations by 6e-8; the differences of the
+  # reference are exact to about 1e-7.
   gradient = np.cos(np.arange(ROWS.size, dtype=np.float32)).reshape(ROWS.shape)
   value, *found = jax.jit(pulled)(ROWS, gradient)
   np.testing.assert_allclose(value, exact(ROWS, SCALE, BIAS), 1e-5, 1e-5)
